@@ -1,0 +1,344 @@
+//! Who calls: the claims of a bearer token, the same for HTTP and for the socket.
+//!
+//! Accepted are the shapes that the front end's sign-in has issued: `userId`, else `adminId`, else `sub`, and always
+//! `churchId` and `exp`. The algorithm is pinned by the configured key and never taken from the token.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::service::ConfigError;
+use crate::subject::ChurchId;
+
+/// The one leeway: a token is accepted so long after its `exp`, and a socket closed so long after it.
+pub const LEEWAY: Duration = Duration::from_secs(30);
+/// Longest token that is looked at, in bytes.
+pub const MAX_TOKEN_LEN: usize = 8 * 1024;
+/// Shortest HS256 secret, in bytes.
+const MIN_SECRET_LEN: usize = 32;
+/// Longest user id, in bytes.
+const MAX_USER_LEN: usize = 128;
+
+/// How tokens are checked: `JWT_SECRET` or `JWT_PUBLIC_KEY_FILE`, never both.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Tokens")]
+pub struct JwtOptions {
+    /// HS256 secret of at least 32 bytes; several, comma separated, while one is being replaced
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_delimiter = ',', value_name = "SECRET")]
+    pub jwt_secret: Vec<SecretString>,
+    /// PEM file with an RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA) public key; several, comma separated
+    #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_delimiter = ',', value_name = "FILE")]
+    pub jwt_public_key_file: Vec<PathBuf>,
+    /// Refuse tokens of any other issuer (`iss`)
+    #[arg(long, env = "JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// Refuse tokens that are not for this audience (`aud`)
+    #[arg(long, env = "JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+}
+
+/// A verified caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// Unique inside its church only.
+    pub user_id: String,
+    /// The church whose data the caller may see.
+    pub church_id: ChurchId,
+    /// When the token expires, in Unix seconds, without the leeway.
+    pub expires_at: i64,
+    /// When the token was issued, in Unix seconds, if it says so.
+    pub issued_at: Option<i64>,
+}
+
+impl Claims {
+    /// How long the token is still accepted, the leeway included; zero once it is over.
+    pub fn remaining(&self, now: OffsetDateTime) -> Duration {
+        let end = self.expires_at.saturating_add(LEEWAY.as_secs() as i64);
+        Duration::from_secs(end.saturating_sub(now.unix_timestamp()).max(0) as u64)
+    }
+}
+
+/// Why a token was refused. The texts are part of the contract with front ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There was none.
+    #[error("missing token")]
+    Missing,
+    /// Not a token, not signed by a key of ours, or not for us.
+    #[error("invalid token")]
+    Invalid,
+    /// Its time is over.
+    #[error("token expired")]
+    Expired,
+    /// It names no church.
+    #[error("church missing")]
+    ChurchMissing,
+}
+
+/// Verifies tokens with keys that are parsed once.
+#[derive(Clone)]
+pub struct TokenVerifier {
+    keys: std::sync::Arc<[(DecodingKey, Validation)]>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawClaims {
+    user_id: Option<Id>,
+    admin_id: Option<Id>,
+    sub: Option<Id>,
+    church_id: Option<Id>,
+    exp: i64,
+    iat: Option<i64>,
+}
+
+/// An id as sign-in code really writes it: text, or a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(u64),
+}
+
+impl Id {
+    fn into_text(self) -> Option<String> {
+        match self {
+            Self::Text(text) if text.is_empty() => None,
+            Self::Text(text) => Some(text),
+            Self::Number(number) => Some(number.to_string()),
+        }
+    }
+}
+
+impl TokenVerifier {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// Names the variable that is missing, contradictory, too short or no key.
+    pub fn new(options: &JwtOptions) -> Result<Self, ConfigError> {
+        let keys = match (options.jwt_secret.as_slice(), options.jwt_public_key_file.as_slice()) {
+            ([], []) => {
+                return Err(ConfigError::new(
+                    "JWT_SECRET",
+                    "set it (HS256), or JWT_PUBLIC_KEY_FILE (RS256, ES256, EdDSA)",
+                ));
+            }
+            (secrets, []) => secrets.iter().map(secret_key).collect::<Result<Vec<_>, _>>()?,
+            ([], files) => files.iter().map(public_key).collect::<Result<Vec<_>, _>>()?,
+            _ => {
+                return Err(ConfigError::new("JWT_SECRET", "set either it or JWT_PUBLIC_KEY_FILE, not both"));
+            }
+        };
+        let keys = keys.into_iter().map(|(algorithm, key)| (key, validation(algorithm, options))).collect();
+        Ok(Self { keys })
+    }
+
+    /// The claims of a token whose signature, time, issuer and audience hold.
+    ///
+    /// # Errors
+    /// Says which of the four ways of being refused it is.
+    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        if token.is_empty() {
+            return Err(TokenError::Missing);
+        }
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(TokenError::Invalid);
+        }
+        let mut refusal = TokenError::Invalid;
+        for (key, validation) in &*self.keys {
+            match jsonwebtoken::decode::<RawClaims>(token, key, validation) {
+                Ok(data) => return claims(data.claims),
+                Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => {
+                    refusal = TokenError::Expired
+                }
+                Err(_) => {}
+            }
+        }
+        Err(refusal)
+    }
+}
+
+/// The token of an `Authorization` header's value, whatever the case of the word before it.
+pub fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn claims(raw: RawClaims) -> Result<Claims, TokenError> {
+    let church = raw.church_id.and_then(Id::into_text).ok_or(TokenError::ChurchMissing)?;
+    let church_id = church.parse().map_err(|_| TokenError::Invalid)?;
+    let user = [raw.user_id, raw.admin_id, raw.sub].into_iter().flatten().find_map(Id::into_text);
+    let user_id = user.filter(|id| id.len() <= MAX_USER_LEN).ok_or(TokenError::Invalid)?;
+    Ok(Claims { user_id, church_id, expires_at: raw.exp, issued_at: raw.iat })
+}
+
+fn validation(algorithm: Algorithm, options: &JwtOptions) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.leeway = LEEWAY.as_secs();
+    validation.validate_nbf = true;
+    validation.set_required_spec_claims(&["exp"]);
+    match &options.jwt_audience {
+        Some(audience) => {
+            validation.set_audience(&[audience]);
+            validation.required_spec_claims.insert("aud".into());
+        }
+        None => validation.validate_aud = false,
+    }
+    if let Some(issuer) = &options.jwt_issuer {
+        validation.set_issuer(&[issuer]);
+        validation.required_spec_claims.insert("iss".into());
+    }
+    validation
+}
+
+fn secret_key(secret: &SecretString) -> Result<(Algorithm, DecodingKey), ConfigError> {
+    let secret = secret.expose_secret().as_bytes();
+    if secret.len() < MIN_SECRET_LEN {
+        return Err(ConfigError::new(
+            "JWT_SECRET",
+            "a secret has at least 32 bytes; make one with `openssl rand -hex 32`",
+        ));
+    }
+    Ok((Algorithm::HS256, DecodingKey::from_secret(secret)))
+}
+
+fn public_key(file: &PathBuf) -> Result<(Algorithm, DecodingKey), ConfigError> {
+    let wrong = |why: String| ConfigError::new("JWT_PUBLIC_KEY_FILE", format!("{}: {why}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    DecodingKey::from_rsa_pem(&pem)
+        .map(|key| (Algorithm::RS256, key))
+        .or_else(|_| DecodingKey::from_ec_pem(&pem).map(|key| (Algorithm::ES256, key)))
+        .or_else(|_| DecodingKey::from_ed_pem(&pem).map(|key| (Algorithm::EdDSA, key)))
+        .map_err(|_| wrong("holds no RSA, P-256 or Ed25519 public key in PEM".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn options(secrets: &[&str]) -> JwtOptions {
+        JwtOptions {
+            jwt_secret: secrets.iter().map(|s| SecretString::from(*s)).collect(),
+            jwt_public_key_file: Vec::new(),
+            jwt_issuer: None,
+            jwt_audience: None,
+        }
+    }
+
+    fn token(secret: &str, claims: &Value) -> String {
+        encode(&Header::default(), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    }
+
+    fn now() -> i64 {
+        OffsetDateTime::now_utc().unix_timestamp()
+    }
+
+    fn verify(claims: &Value) -> Result<Claims, TokenError> {
+        TokenVerifier::new(&options(&[SECRET])).unwrap().verify(&token(SECRET, claims))
+    }
+
+    #[test]
+    fn both_token_shapes_of_the_front_end_are_accepted() {
+        let exp = now() + 60;
+        for (shape, user) in [
+            (json!({"userId":"u1","churchId":"c1","email":"a@b","exp":exp}), "u1"),
+            (json!({"adminId":"a1","churchId":"c1","role":"admin","iat":exp - 960,"exp":exp}), "a1"),
+            (json!({"sub":"s1","churchId":"c1","exp":exp}), "s1"),
+            (json!({"userId":7,"churchId":9,"exp":exp}), "7"),
+        ] {
+            assert_eq!(verify(&shape).unwrap().user_id, user);
+        }
+    }
+
+    #[test]
+    fn each_wrong_token_has_its_own_refusal() {
+        let exp = now() + 60;
+        let cases = [
+            (json!({"userId":"u","churchId":"c","exp":now() - 31}), TokenError::Expired),
+            (json!({"userId":"u","exp":exp}), TokenError::ChurchMissing),
+            (json!({"userId":"u","churchId":"","exp":exp}), TokenError::ChurchMissing),
+            (json!({"userId":"u","churchId":"a.b","exp":exp}), TokenError::Invalid),
+            (json!({"churchId":"c","exp":exp}), TokenError::Invalid),
+            (json!({"userId":"u","churchId":"c"}), TokenError::Invalid),
+            (json!({"userId":"u","churchId":"c","exp":exp,"nbf":now() + 120}), TokenError::Invalid),
+        ];
+        for (claims, refusal) in cases {
+            assert_eq!(verify(&claims), Err(refusal), "{claims}");
+        }
+        let verifier = TokenVerifier::new(&options(&[SECRET])).unwrap();
+        assert_eq!(verifier.verify(""), Err(TokenError::Missing));
+        assert_eq!(verifier.verify("a.b.c"), Err(TokenError::Invalid));
+        assert_eq!(verifier.verify(&"x".repeat(MAX_TOKEN_LEN + 1)), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_token_is_accepted_within_the_leeway() {
+        assert!(verify(&json!({"userId":"u","churchId":"c","exp":now() - 20})).is_ok());
+    }
+
+    #[test]
+    fn the_algorithm_is_never_taken_from_the_token() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let body = URL_SAFE_NO_PAD.encode(json!({"userId":"u","churchId":"c","exp":now() + 60}).to_string());
+        let verifier = TokenVerifier::new(&options(&[SECRET])).unwrap();
+        for header in [r#"{"alg":"none","typ":"JWT"}"#, r#"{"alg":"RS256"}"#, r#"{"alg":"HS512"}"#] {
+            let unsigned = format!("{}.{body}.", URL_SAFE_NO_PAD.encode(header));
+            assert_eq!(verifier.verify(&unsigned), Err(TokenError::Invalid), "{header}");
+        }
+    }
+
+    #[test]
+    fn while_a_secret_is_replaced_both_are_accepted() {
+        let new = "fedcba9876543210fedcba9876543210";
+        let verifier = TokenVerifier::new(&options(&[new, SECRET])).unwrap();
+        let claims = json!({"userId":"u","churchId":"c","exp":now() + 60});
+        assert!(verifier.verify(&token(SECRET, &claims)).is_ok());
+        assert!(verifier.verify(&token(new, &claims)).is_ok());
+        assert_eq!(verifier.verify(&token(&"z".repeat(32), &claims)), Err(TokenError::Invalid));
+        let expired = json!({"userId":"u","churchId":"c","exp":now() - 60});
+        assert_eq!(verifier.verify(&token(SECRET, &expired)), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn issuer_and_audience_are_checked_when_they_are_configured() {
+        let strict = JwtOptions {
+            jwt_issuer: Some("us".into()),
+            jwt_audience: Some("sms".into()),
+            ..options(&[SECRET])
+        };
+        let verifier = TokenVerifier::new(&strict).unwrap();
+        let with = |iss: &str, aud: &str| {
+            verifier.verify(&token(
+                SECRET,
+                &json!({"userId":"u","churchId":"c","exp":now() + 60,"iss":iss,"aud":aud}),
+            ))
+        };
+        assert!(with("us", "sms").is_ok());
+        assert_eq!(with("them", "sms"), Err(TokenError::Invalid));
+        assert_eq!(with("us", "mail"), Err(TokenError::Invalid));
+        let bare = json!({"userId":"u","churchId":"c","exp":now() + 60});
+        assert_eq!(verifier.verify(&token(SECRET, &bare)), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_wrong_configuration_names_its_variable() {
+        let both = JwtOptions { jwt_public_key_file: vec!["key.pem".into()], ..options(&[SECRET]) };
+        for (options, variable) in
+            [(options(&[]), "JWT_SECRET"), (options(&["short"]), "JWT_SECRET"), (both, "JWT_SECRET")]
+        {
+            let error = TokenVerifier::new(&options).err().unwrap();
+            assert!(error.to_string().contains(variable), "{error}");
+        }
+    }
+}

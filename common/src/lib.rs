@@ -1,0 +1,16 @@
+//! What at least two services need, and nothing else.
+//!
+//! Start with [`event`]: the news of one change, as it travels from the outbox through the broker to a browser.
+//! [`status`] says how a message gets its status, [`store`] keeps the record, [`relay`] carries the outbox into
+//! the stream, and [`service`] starts and stops a binary.
+
+pub mod broker;
+pub mod claims;
+pub mod cors;
+pub mod event;
+
+pub mod service;
+pub mod status;
+
+pub mod subject;
+pub mod telemetry;

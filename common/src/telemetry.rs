@@ -1,0 +1,100 @@
+//! Logs and metrics. Neither ever holds a token, a phone number or a message's text.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Metric, Registry};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How logs are written: to standard error, one line an event.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Logs")]
+pub struct LogOptions {
+    /// What is logged, as `level` or `target=level`, comma separated
+    #[arg(long, env = "LOG", default_value = "info")]
+    pub log: String,
+    /// `text` for people, `json` for machines
+    #[arg(long, env = "LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Installs the process's logger. A second call does nothing.
+///
+/// # Errors
+/// Says what is wrong with the filter.
+pub fn init(options: &LogOptions) -> Result<(), crate::service::ConfigError> {
+    let filter = EnvFilter::try_new(&options.log)
+        .map_err(|error| crate::service::ConfigError::new("LOG", format!("{:?}: {error}", options.log)))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let installed = match options.log_format {
+        LogFormat::Text => {
+            registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()
+        }
+        LogFormat::Json => {
+            registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
+        }
+    };
+    // Only a test that starts several services in one process comes here twice.
+    drop(installed);
+    Ok(())
+}
+
+/// The process's metrics, in the format of Prometheus at `GET /metrics`.
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<Mutex<Registry>>);
+
+impl Metrics {
+    /// Registers a metric of any kind under a name without suffix and gives it back.
+    pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).register(name, help, metric.clone());
+        metric
+    }
+
+    /// A counter (`<name>_total`).
+    pub fn counter(&self, name: &str, help: &str) -> Counter {
+        self.register(name, help, Counter::default())
+    }
+
+    /// A gauge.
+    pub fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(name, help, Gauge::default())
+    }
+
+    /// Counters told apart by labels.
+    pub fn counters<L>(&self, name: &str, help: &str) -> Family<L, Counter>
+    where
+        L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+    {
+        self.register(name, help, Family::default())
+    }
+
+    /// A histogram of seconds, from a quarter of a millisecond to about eight seconds.
+    pub fn seconds(&self, name: &str, help: &str) -> Histogram {
+        self.register(name, help, Histogram::new(exponential_buckets(0.000_25, 2.0, 16)))
+    }
+
+    /// All metrics as text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match prometheus_client::encoding::text::encode(&mut text, &registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}
