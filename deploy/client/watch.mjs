@@ -1,0 +1,69 @@
+// Watches a church's events with the stock Socket.IO client.
+//
+//   TOKEN=… node watch.mjs http://127.0.0.1:8082 [--json] [--cursor CURSOR] [--transports websocket,polling] [--until-eof]
+//
+// Prints each event; with --json one line each: {"at": milliseconds since 1970, "event": name, "data": payload}.
+// What the socket itself reports appears as the events connect, disconnect and connect_error.
+// It comes back by itself with the newest cursor, so that nothing is missed. Ends on Ctrl-C, and with --until-eof as
+// soon as its standard input ends.
+
+import { parseArgs } from "node:util";
+import { io } from "socket.io-client";
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: "boolean", default: false },
+    cursor: { type: "string" },
+    transports: { type: "string", default: "websocket,polling" },
+    "until-eof": { type: "boolean", default: false },
+  },
+});
+const [url] = positionals;
+const token = process.env.TOKEN;
+if (!url || !token) {
+  console.error("usage: TOKEN=… node watch.mjs URL [--json] [--cursor CURSOR] [--transports LIST] [--until-eof]");
+  process.exit(2);
+}
+
+let cursor = options.cursor;
+const socket = io(url, {
+  transports: options.transports.split(","),
+  reconnectionAttempts: Infinity,
+  auth: (send) => send({ token, cursor }),
+});
+
+socket.on("connect", () => print("connect", { transport: socket.io.engine.transport.name }));
+socket.on("disconnect", (reason) => print("disconnect", { reason }));
+socket.on("connect_error", (error) => {
+  print("connect_error", { message: error.message });
+  // Refused by the server: the stock client does not try again by itself.
+  if (!socket.active) setTimeout(() => socket.connect(), 1000);
+});
+socket.onAny((event, data) => {
+  if (data?.cursor) cursor = data.cursor;
+  print(event, data);
+});
+
+function print(event, data) {
+  const at = performance.timeOrigin + performance.now();
+  if (options.json) {
+    console.log(JSON.stringify({ at, event, data }));
+  } else {
+    console.log(`${new Date(at).toISOString()}  ${event.padEnd(22)} ${describe(event, data)}`);
+  }
+}
+
+function describe(event, data) {
+  if (!event.startsWith("message:")) return JSON.stringify(data);
+  const { messageId, status, version, recipientCount, deliveredCount, failedCount } = data;
+  return `${messageId} ${status}, version ${version}, ${deliveredCount} of ${recipientCount} delivered, ${failedCount} failed`;
+}
+
+function stop() {
+  socket.close();
+  process.exit(0);
+}
+process.on("SIGINT", stop);
+process.on("SIGTERM", stop);
+if (options["until-eof"]) process.stdin.on("end", stop).resume();
