@@ -1,0 +1,161 @@
+//! What a state folder keeps from one start to the next, so that a restarted stack is the same one: secrets, ports,
+//! and which database it has.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// Which database the stack runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Database {
+    /// A file in the state folder.
+    #[default]
+    Sqlite,
+    /// A private PostgreSQL of its own.
+    Postgres,
+}
+
+/// The kept part of a stack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Installation {
+    /// The database that holds the data of this folder.
+    pub database: Database,
+    /// Ports by name; a name that is missing gets one at the next start.
+    #[serde(default)]
+    pub ports: std::collections::BTreeMap<String, u16>,
+    /// The secrets, made once.
+    pub secrets: Secrets,
+}
+
+/// Fresh secrets of one stack.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Secrets {
+    /// HS256 secret of the front end's tokens.
+    pub jwt_secret: String,
+    /// What message-api shows to the simulator.
+    pub telnyx_api_key: String,
+    /// Base64 of the 32-byte seed that the simulator signs webhooks with.
+    pub telnyx_seed: String,
+    /// The broker's users and their passwords.
+    pub nats: std::collections::BTreeMap<String, String>,
+    /// PostgreSQL's password.
+    pub postgres: String,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
+    }
+}
+
+impl Installation {
+    /// What the folder kept, or a new one if it kept nothing.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or the folder belongs to the other database.
+    pub fn open(state: &Path, database: Option<Database>) -> anyhow::Result<Self> {
+        let file = state.join("installation.json");
+        let Ok(text) = fs::read_to_string(&file) else {
+            let fresh = Self {
+                database: database.unwrap_or_default(),
+                ports: std::collections::BTreeMap::new(),
+                secrets: Secrets::fresh()?,
+            };
+            fresh.save(state)?;
+            return Ok(fresh);
+        };
+        let kept: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged; use another state folder", file.display()))?;
+        anyhow::ensure!(
+            database.is_none_or(|wished| wished == kept.database),
+            "the data in {} is in the other database; use another state folder",
+            state.display()
+        );
+        Ok(kept)
+    }
+
+    /// Writes it down for the next start.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn save(&self, state: &Path) -> anyhow::Result<()> {
+        write_private(&state.join("installation.json"), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+impl Secrets {
+    fn fresh() -> anyhow::Result<Self> {
+        let users = crate::nats::USERS.iter();
+        let nats = users.map(|user| Ok(((*user).to_owned(), password()?))).collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            jwt_secret: password()?,
+            telnyx_api_key: format!("KEY{}", password()?),
+            telnyx_seed: STANDARD.encode(random()?),
+            nats,
+            postgres: password()?,
+        })
+    }
+}
+
+/// A letter and 48 hexadecimal digits: nats-server would read a password of digits alone as a number.
+fn password() -> anyhow::Result<String> {
+    let digits: String = random()?[..24].iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("p{digits}"))
+}
+
+fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).context("the machine gives no random numbers")?;
+    Ok(bytes)
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write_private(file: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let fresh = file.with_extension("fresh");
+    let _ = fs::remove_file(&fresh);
+    let write = || {
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        out.write_all(content)?;
+        fs::rename(&fresh, file)
+    };
+    write().with_context(|| format!("can't write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_state_folder_keeps_its_secrets_and_its_database() {
+        let state = tempfile::tempdir().unwrap();
+        let first = Installation::open(state.path(), None).unwrap();
+        let again = Installation::open(state.path(), Some(Database::Sqlite)).unwrap();
+        assert_eq!(first.secrets.jwt_secret, again.secrets.jwt_secret);
+        assert!(Installation::open(state.path(), Some(Database::Postgres)).is_err());
+        let mode = state.path().join("installation.json").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn no_password_reads_as_a_number() {
+        let secrets = Secrets::fresh().unwrap();
+        for password in secrets.nats.values() {
+            assert!(password.starts_with('p') && password.len() == 49);
+        }
+        assert_eq!(secrets.nats.len(), crate::nats::USERS.len());
+    }
+}

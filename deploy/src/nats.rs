@@ -1,0 +1,83 @@
+//! The broker: nats-server with the project's own `nats.conf`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::processes::{Processes, Program};
+use crate::tools;
+
+/// The broker's name as a process.
+pub const NAME: &str = "nats-server";
+/// The users of `nats.conf`. Each one's password is the variable `NATS_<USER>_PASSWORD`.
+pub const USERS: [&str; 6] = ["ingest", "message_api", "gateway", "ops", "provisioner", "sys"];
+/// How long it may take until the broker answers.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// nats-server on these ports, with its data in the folder.
+///
+/// # Errors
+/// There is no nats-server and none can be fetched.
+pub fn program(
+    port: u16,
+    monitor: u16,
+    data: &Path,
+    passwords: &BTreeMap<String, String>,
+) -> anyhow::Result<Program> {
+    let mut program = Program::new(NAME, tools::nats_server()?);
+    let conf = tools::project().join("nats.conf");
+    program.arguments = [
+        ("-c", conf.display().to_string()),
+        ("-a", "127.0.0.1".into()),
+        ("-p", port.to_string()),
+        ("-m", monitor.to_string()),
+        ("-sd", data.display().to_string()),
+    ]
+    .into_iter()
+    .flat_map(|(flag, value)| [flag.to_owned(), value])
+    .collect();
+    program.environment = passwords
+        .iter()
+        .map(|(user, password)| (format!("NATS_{}_PASSWORD", user.to_uppercase()), password.clone()))
+        .collect();
+    Ok(program)
+}
+
+/// Waits until the broker, JetStream included, says that it is well.
+///
+/// # Errors
+/// It ended, or is not well after 30 seconds.
+pub async fn wait_until_well(
+    processes: &mut Processes,
+    http: &reqwest::Client,
+    monitor_url: &str,
+) -> anyhow::Result<()> {
+    let well = async {
+        loop {
+            processes.check(NAME)?;
+            let asked = http.get(format!("{monitor_url}/healthz")).send().await;
+            if asked.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(START_LIMIT, well).await.context("nats-server does not get well")?
+}
+
+/// A connection as one of the users, made at once or not at all.
+///
+/// # Errors
+/// The broker is away, or refuses the password.
+pub async fn connect(url: &str, user: &str, password: &str) -> anyhow::Result<async_nats::Client> {
+    let inbox = if user == "ops" { "_INBOX".to_owned() } else { format!("_INBOX_{user}") };
+    async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+        .name(format!("stack as {user}"))
+        .custom_inbox_prefix(inbox)
+        .connection_timeout(Duration::from_secs(5))
+        .connect(url)
+        .await
+        .with_context(|| format!("can't connect to the broker at {url} as {user}"))
+}

@@ -1,0 +1,267 @@
+//! A private PostgreSQL: a server of its own on loopback, with its data in the given folder, flushed to disk as in
+//! production. PostgreSQL refuses to run as root; there it runs as `postgres` or `nobody`.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::installation::write_private;
+use crate::ports::Port;
+use crate::processes::{Processes, Program};
+use crate::tools;
+
+/// The server's name as a process.
+pub const NAME: &str = "postgres";
+/// The owner of all databases.
+const USER: &str = "church";
+/// How long it may take until the server answers.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Where a private server is and how it is reached.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    programs: PathBuf,
+    data: PathBuf,
+    user: Option<(u32, u32)>,
+    port: u16,
+    password: String,
+}
+
+/// A private server with its process, for tests: one server, a database for each test.
+#[derive(Debug)]
+pub struct PrivateServer {
+    postgres: Postgres,
+    processes: Processes,
+    _port: Port,
+}
+
+impl PrivateServer {
+    /// Starts a server on a free port with its data in the folder; it ends when this is dropped or we end.
+    ///
+    /// # Errors
+    /// There is no PostgreSQL and none can be fetched, or it does not start.
+    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let port = Port::free()?;
+        let mut processes = Processes::new(&folder.join("logs"))?;
+        let postgres = Postgres::prepare(folder, port.number(), "private")?;
+        postgres.start(&mut processes).await?;
+        Ok(Self { postgres, processes, _port: port })
+    }
+
+    /// Makes a database of this name, if there is none, and gives its URL.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub fn database(&self, name: &str) -> anyhow::Result<String> {
+        self.postgres.create_database(name)?;
+        Ok(self.postgres.url(name))
+    }
+
+    /// Ends the server at once, as a crash of the machine's process would.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.processes.kill(NAME).await
+    }
+
+    /// Starts the server again on the same port, with the same data.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.postgres.start(&mut self.processes).await
+    }
+}
+
+impl Postgres {
+    /// Makes the data folder if there is none.
+    ///
+    /// # Errors
+    /// There is no PostgreSQL and none can be fetched, or `initdb` fails.
+    pub fn prepare(folder: &Path, port: u16, password: &str) -> anyhow::Result<Self> {
+        let user = other_user()?;
+        let (programs, data) = match user {
+            None => (tools::postgres()?, folder.join("postgres")),
+            Some(_) => (reachable_programs(&tools::postgres()?)?, reachable_data(folder)?),
+        };
+        let postgres = Self { programs, data, user, port, password: password.into() };
+        if !postgres.data.join("PG_VERSION").is_file() {
+            postgres.init().context("can't make PostgreSQL's data folder")?;
+        }
+        Ok(postgres)
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Errors
+    /// It ends, or does not answer within a minute.
+    pub async fn start(&self, processes: &mut Processes) -> anyhow::Result<()> {
+        processes.start(self.server())?;
+        let answers = async {
+            loop {
+                processes.check(NAME)?;
+                if self.run("psql", &["-d", "postgres", "-qAtc", "select 1"]).is_ok() {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(START_LIMIT, answers).await.context("PostgreSQL does not answer")?
+    }
+
+    /// Makes a database if there is none of this name.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub fn create_database(&self, name: &str) -> anyhow::Result<()> {
+        match self.run("createdb", &[name]) {
+            Err(error) if !error.to_string().contains("already exists") => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The URL of a database.
+    pub fn url(&self, name: &str) -> String {
+        format!("postgres://{USER}:{}@127.0.0.1:{}/{name}", self.password, self.port)
+    }
+
+    fn server(&self) -> Program {
+        let port = self.port.to_string();
+        let data = self.data.display().to_string();
+        let mut program = Program::new(NAME, self.programs.join("postgres"));
+        program.arguments =
+            ["-D", &data, "-p", &port, "-h", "127.0.0.1", "-c", "unix_socket_directories=", "-c"]
+                .map(String::from)
+                .into();
+        program.arguments.push("max_connections=200".into());
+        program.user = self.user;
+        program.stops_on_interrupt = true;
+        program
+    }
+
+    fn init(&self) -> anyhow::Result<()> {
+        let parent = self.data.parent().context("the data folder has no parent")?;
+        let password_file = parent.join("postgres-password");
+        write_private(&password_file, self.password.as_bytes())?;
+        fs::create_dir_all(&self.data)?;
+        fs::set_permissions(&self.data, fs::Permissions::from_mode(0o700))?;
+        if let Some((user, group)) = self.user {
+            chown(&self.data, Some(user), Some(group))?;
+            chown(&password_file, Some(user), Some(group))?;
+        }
+        let mut initdb = Program::new("initdb", self.programs.join("initdb"));
+        initdb.user = self.user;
+        initdb.arguments =
+            ["-A", "scram-sha-256", "-U", USER, "-E", "UTF8", "--locale=C", "-D"].map(String::from).into();
+        initdb.arguments.push(self.data.display().to_string());
+        initdb.arguments.push(format!("--pwfile={}", password_file.display()));
+        let made = complete(initdb.command().current_dir("/"));
+        fs::remove_file(&password_file)?;
+        made
+    }
+
+    /// Runs one of PostgreSQL's clients against the server.
+    fn run(&self, client: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut program = Program::new(client, self.programs.join(client));
+        let port = self.port.to_string();
+        program.arguments = ["-h", "127.0.0.1", "-p", &port, "-U", USER].map(String::from).into();
+        program.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        program.environment = vec![
+            ("PGPASSWORD".into(), self.password.clone()),
+            ("PGCONNECT_TIMEOUT".into(), "3".into()),
+            ("LC_ALL".into(), "C".into()),
+        ];
+        complete(&mut program.command())
+    }
+}
+
+fn complete(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_owned();
+    let output = command.output().with_context(|| format!("can't run {}", program.display()))?;
+    if !output.status.success() {
+        bail!("{} failed: {}", program.display(), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// The user to run PostgreSQL as, where we are root.
+fn other_user() -> anyhow::Result<Option<(u32, u32)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let users = fs::read_to_string("/etc/passwd").context("can't read the machine's users")?;
+    let id = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2).map(str::parse);
+        Some((fields.next()?.ok()?, fields.next()?.ok()?))
+    };
+    let found = id("postgres").or_else(|| id("nobody"));
+    found
+        .map(Some)
+        .context("PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
+}
+
+/// A data folder that the other user can reach: in the state folder, else among the machine's temporary files.
+fn reachable_data(folder: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let folder = folder.canonicalize()?;
+    // The state folder is ours; what is secret in it is a file that only we can read.
+    let mode = folder.metadata()?.permissions().mode();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(mode | 0o011))?;
+    if is_reachable(&folder) {
+        return Ok(folder.join("postgres"));
+    }
+    elsewhere("church-stack-postgres", &folder).map(|elsewhere| elsewhere.join("postgres"))
+}
+
+/// Programs that the other user can reach: copied where the project is out of his reach.
+fn reachable_programs(programs: &Path) -> anyhow::Result<PathBuf> {
+    if is_reachable(programs) {
+        return Ok(programs.to_owned());
+    }
+    let install = programs.parent().context("the programs have no folder")?;
+    let copy = elsewhere("church-stack-tools", install)?.join("pginstall");
+    if !copy.join("bin/postgres").is_file() {
+        complete(Command::new("cp").arg("-R").arg(install).arg(&copy))?;
+    }
+    Ok(copy.join("bin"))
+}
+
+/// A folder among the temporary files that survives a restart of the machine, one for each place it stands for.
+fn elsewhere(name: &str, place: &Path) -> anyhow::Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    place.hash(&mut hasher);
+    let folder = PathBuf::from(format!("/var/tmp/{name}-{:016x}", hasher.finish()));
+    fs::create_dir_all(&folder)?;
+    anyhow::ensure!(folder.metadata()?.uid() == 0, "{} is not ours; remove it", folder.display());
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
+    Ok(folder)
+}
+
+fn is_reachable(path: &Path) -> bool {
+    let open = |folder: &Path| folder.metadata().is_ok_and(|it| it.permissions().mode() & 0o001 != 0);
+    path.ancestors().all(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_private_server_keeps_its_databases_over_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = PrivateServer::start(folder.path()).await.unwrap();
+        let url = server.database("one").unwrap();
+        assert!(url.starts_with("postgres://church:private@127.0.0.1:"), "{url}");
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+        assert_eq!(server.database("one").unwrap(), url);
+        server.postgres.run("psql", &["-d", "one", "-qc", "select 1"]).unwrap();
+    }
+}

@@ -1,0 +1,301 @@
+//! The processes of a stack: started with an environment of their own, logged into files, stopped in order.
+
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::guard::Guard;
+
+/// How long a process may take to stop in order; services themselves give their requests ten seconds.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+/// How often a process is asked whether it has ended.
+const TICK: Duration = Duration::from_millis(10);
+/// What a process inherits of our environment. Everything else would be configuration that nobody meant.
+const INHERITED: [&str; 8] =
+    ["PATH", "HOME", "TMPDIR", "LANG", "LOG", "LOG_FORMAT", "RUST_BACKTRACE", "SSL_CERT_FILE"];
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its name in messages, in `stack.json` and of its log file.
+    pub name: String,
+    /// The file to run.
+    pub file: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Its environment besides the little that is inherited; a later one of the same name wins.
+    pub environment: Vec<(String, String)>,
+    /// User and group to run as, where it may not be ours.
+    pub user: Option<(u32, u32)>,
+    /// It stops quickly on SIGINT (PostgreSQL) and not on SIGTERM.
+    pub stops_on_interrupt: bool,
+}
+
+impl Program {
+    /// A program without arguments that runs as we do.
+    pub fn new(name: impl Into<String>, file: PathBuf) -> Self {
+        Self {
+            name: name.into(),
+            file,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            user: None,
+            stops_on_interrupt: false,
+        }
+    }
+
+    /// The program as a command with its environment and user.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.file);
+        command.args(&self.arguments).env_clear().stdin(Stdio::null());
+        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    program: Program,
+    child: Child,
+}
+
+/// Processes in the order of their start.
+#[derive(Debug)]
+pub struct Processes {
+    logs: PathBuf,
+    running: Vec<Running>,
+    guard: Guard,
+}
+
+impl Processes {
+    /// None yet; their logs will stand in the folder.
+    ///
+    /// # Errors
+    /// The folder can't be made, or the guard not be started.
+    pub fn new(logs: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(logs).with_context(|| format!("can't make {}", logs.display()))?;
+        Ok(Self { logs: logs.to_owned(), running: Vec::new(), guard: Guard::start()? })
+    }
+
+    /// Starts a program. Its output is appended to `<name>.log`.
+    ///
+    /// # Errors
+    /// It runs already, or can't be run.
+    pub fn start(&mut self, program: Program) -> anyhow::Result<()> {
+        if self.is_running(&program.name) {
+            bail!("{} runs already", program.name);
+        }
+        self.running.retain(|it| it.program.name != program.name);
+        let log = self.log(&program.name);
+        let out = File::options().create(true).append(true).open(&log)?;
+        // A group of its own: Ctrl-C at the terminal reaches us alone, and we stop all in order.
+        let child = program
+            .command()
+            .process_group(0)
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .with_context(|| format!("can't run {}", program.file.display()))?;
+        self.guard.watch(child.id(), program.stops_on_interrupt)?;
+        self.running.push(Running { program, child });
+        Ok(())
+    }
+
+    /// Names and process ids of what runs.
+    pub fn ids(&mut self) -> Vec<(String, u32)> {
+        let ids = self.running.iter_mut().filter_map(|it| {
+            it.child.try_wait().ok()?.is_none().then(|| (it.program.name.clone(), it.child.id()))
+        });
+        ids.collect()
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self, name: &str) -> bool {
+        let Some(it) = self.running.iter_mut().find(|it| it.program.name == name) else { return false };
+        let runs = matches!(it.child.try_wait(), Ok(None));
+        if !runs {
+            self.guard.forget(it.child.id());
+        }
+        runs
+    }
+
+    /// # Errors
+    /// The process has ended; says how, with the end of its log.
+    pub fn check(&mut self, name: &str) -> anyhow::Result<()> {
+        let Some(it) = self.find(name) else { bail!("{name} was not started") };
+        let Some(status) = it.child.try_wait()? else { return Ok(()) };
+        bail!("{name} ended with {}\n{}", describe(status), self.log_tail(name))
+    }
+
+    /// The log file of a process.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    /// Ends a process at once (SIGKILL), with all that it started.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        self.signal(name, Signal::KILL)?;
+        self.wait(name, STOP_GRACE).await.map(drop)
+    }
+
+    /// Asks a process to stop and waits until it has; kills it if it takes longer than 15 seconds.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn terminate(&mut self, name: &str) -> anyhow::Result<ExitStatus> {
+        let interrupt = self.find(name).is_some_and(|it| it.program.stops_on_interrupt);
+        self.signal(name, if interrupt { Signal::INT } else { Signal::TERM })?;
+        if let Ok(status) = self.wait(name, STOP_GRACE).await {
+            return Ok(status);
+        }
+        self.signal(name, Signal::KILL)?;
+        self.wait(name, STOP_GRACE).await
+    }
+
+    /// Starts a process that has ended again, as it was started before.
+    ///
+    /// # Errors
+    /// It never ran, runs already, or can't be run.
+    pub fn restart(&mut self, name: &str) -> anyhow::Result<()> {
+        let program = self.find(name).map(|it| it.program.clone());
+        self.start(program.with_context(|| format!("{name} was never started"))?)
+    }
+
+    /// Stops all, the last started first.
+    pub async fn stop_all(&mut self) {
+        let names: Vec<_> = self.running.iter().rev().map(|it| it.program.name.clone()).collect();
+        for name in names {
+            if self.is_running(&name) {
+                // It may end by itself in between.
+                let _ = self.terminate(&name).await;
+            }
+        }
+        self.running.clear();
+    }
+
+    fn signal(&mut self, name: &str, signal: Signal) -> anyhow::Result<()> {
+        let it = self.find(name).with_context(|| format!("{name} was not started"))?;
+        if it.child.try_wait()?.is_some() {
+            bail!("{name} does not run");
+        }
+        let pid = pid(&it.child)?;
+        if signal == Signal::KILL {
+            kill_process_group(pid, signal)?
+        } else {
+            kill_process(pid, signal)?
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, name: &str, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let ended = async {
+            loop {
+                let it = self.find(name).with_context(|| format!("{name} was not started"))?;
+                if let Some(status) = it.child.try_wait()? {
+                    let id = it.child.id();
+                    self.guard.forget(id);
+                    return Ok(status);
+                }
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        tokio::time::timeout(limit, ended).await.with_context(|| format!("{name} does not stop"))?
+    }
+
+    fn find(&mut self, name: &str) -> Option<&mut Running> {
+        self.running.iter_mut().find(|it| it.program.name == name)
+    }
+
+    /// The last lines that a process wrote.
+    fn log_tail(&self, name: &str) -> String {
+        let log = self.log(name);
+        let text = fs::read(&log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(8)..].join("\n");
+        format!("{tail}\n(from {})", log.display())
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for it in self.running.iter_mut().rev() {
+            if matches!(it.child.try_wait(), Ok(None))
+                && let Ok(pid) = pid(&it.child)
+            {
+                // It may end by itself in between.
+                let _ = kill_process_group(pid, Signal::KILL);
+                let _ = it.child.wait();
+            }
+            self.guard.forget(it.child.id());
+        }
+    }
+}
+
+fn pid(child: &Child) -> anyhow::Result<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("not a process id")
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> Program {
+        Program { arguments: vec!["600".into()], ..Program::new("sleeper", "sleep".into()) }
+    }
+
+    #[tokio::test]
+    async fn a_process_can_be_killed_and_started_again() {
+        let state = tempfile::tempdir().unwrap();
+        let mut processes = Processes::new(state.path()).unwrap();
+        processes.start(sleeper()).unwrap();
+        assert!(processes.start(sleeper()).is_err());
+        processes.kill("sleeper").await.unwrap();
+        assert!(processes.check("sleeper").unwrap_err().to_string().contains("signal 9"));
+        processes.restart("sleeper").unwrap();
+        let status = processes.terminate("sleeper").await.unwrap();
+        assert_eq!(status.signal(), Some(15));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_at_once_is_reported_with_its_last_words() {
+        let state = tempfile::tempdir().unwrap();
+        let mut processes = Processes::new(state.path()).unwrap();
+        let arguments = vec!["-c".into(), "echo no such port >&2; exit 3".into()];
+        processes.start(Program { arguments, ..Program::new("brief", "sh".into()) }).unwrap();
+        let status = processes.wait("brief", STOP_GRACE).await.unwrap();
+        assert_eq!(status.code(), Some(3));
+        let error = processes.check("brief").unwrap_err().to_string();
+        assert!(error.contains("exit code 3") && error.contains("no such port"), "{error}");
+    }
+
+    #[test]
+    fn what_we_drop_does_not_go_on_running() {
+        let state = tempfile::tempdir().unwrap();
+        let mut processes = Processes::new(state.path()).unwrap();
+        processes.start(sleeper()).unwrap();
+        let pid = Pid::from_raw(processes.ids()[0].1 as i32).unwrap();
+        drop(processes);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+    }
+}

