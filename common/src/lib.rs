@@ -8,9 +8,9 @@ pub mod broker;
 pub mod claims;
 pub mod cors;
 pub mod event;
-
+pub mod relay;
 pub mod service;
 pub mod status;
-
+pub mod store;
 pub mod subject;
 pub mod telemetry;

@@ -1,0 +1,429 @@
+//! The record: messages, recipients, webhooks and the outbox, in SQLite or PostgreSQL.
+//!
+//! [`Store`] is an enum over two modules, each the best SQL of its database; what is the same for both stands once:
+//! [`ledger`] decides how reports change the record, the databases only read and write rows for it. Whatever changes
+//! a message puts the event into the outbox in the same transaction, and [`Store::announcements`] tells the relay.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::service::{Condition, ConfigError};
+use crate::subject::ChurchId;
+
+mod columns;
+mod ledger;
+mod postgres;
+mod recording;
+mod records;
+mod sqlite;
+
+use ledger::Database as _;
+pub use records::*;
+
+/// `DATABASE_URL`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Database")]
+pub struct StoreOptions {
+    /// `sqlite:<file>` or `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: SecretString,
+    /// Connections to PostgreSQL at most
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N")]
+    pub database_connections: u32,
+}
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, overloaded or locked. Trying again later may help.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database refuses what it was given. Trying again does not help.
+    #[error("the database refuses the data")]
+    Refused(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema could not be brought up to date")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// A row holds what this version can't read.
+    #[error("a row can't be read: {0}")]
+    Unreadable(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) if !is_passing(database.as_ref()) => Self::Refused(error),
+            sqlx::Error::Encode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                Self::Refused(error)
+            }
+            _ => Self::Unavailable(error),
+        }
+    }
+}
+
+/// Whether a database's own error passes by itself. It refuses data for good in the classes 22 (data), 23 (integrity)
+/// and 54 (limits) of PostgreSQL, and with TOOBIG 18, CONSTRAINT 19, MISMATCH 20 and RANGE 25 of SQLite, whose extended
+/// codes keep the primary one in their low byte. All else, a schema that is not there yet included, may pass.
+fn is_passing(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let Some(code) = error.code() else { return true };
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        return !["22", "23", "54"].iter().any(|class| code.starts_with(class));
+    }
+    !code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20 | 25))
+}
+
+/// The store of one database.
+#[derive(Clone)]
+pub struct Store {
+    backend: Backend,
+    announcements: Arc<Notify>,
+    /// The church whose recipient was attempted last: the next turn begins after it.
+    served: Arc<Mutex<String>>,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Postgres(postgres::Postgres),
+    Sqlite(sqlite::Sqlite),
+}
+
+/// Calls the same method on whichever database it is.
+macro_rules! dispatch {
+    ($store:expr, $db:ident => $call:expr) => {
+        match &$store.backend {
+            Backend::Postgres($db) => $call,
+            Backend::Sqlite($db) => $call,
+        }
+    };
+}
+
+/// The relay's right to be the only one at work on a database. Given up when dropped.
+pub enum RelayLock {
+    /// An advisory lock on a connection of its own.
+    Postgres(postgres::AdvisoryLock),
+    /// A locked file beside the database.
+    Sqlite(std::fs::File),
+}
+
+impl RelayLock {
+    /// Whether the lock is still ours; it is lost with its connection.
+    pub async fn is_held(&mut self) -> bool {
+        match self {
+            Self::Postgres(lock) => lock.is_held().await,
+            Self::Sqlite(_) => true,
+        }
+    }
+}
+
+impl Store {
+    /// Prepares the store without connecting: the database may be away.
+    ///
+    /// # Errors
+    /// `DATABASE_URL` names no database that we know.
+    pub fn new(options: &StoreOptions) -> Result<Self, ConfigError> {
+        let url = options.database_url.expose_secret();
+        let backend = if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Backend::Postgres(postgres::Postgres::new(url, options.database_connections)?)
+        } else if url.starts_with("sqlite:") {
+            Backend::Sqlite(sqlite::Sqlite::new(url)?)
+        } else {
+            return Err(ConfigError::new(
+                "DATABASE_URL",
+                "write sqlite:<file> or postgres://user:password@host/database",
+            ));
+        };
+        Ok(Self { backend, announcements: Arc::default(), served: Arc::default() })
+    }
+
+    /// Brings the schema up to date. Several services may do so at the same time; newer schemas are left alone.
+    ///
+    /// # Errors
+    /// The database is away, or a migration failed.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        dispatch!(self, db => db.migrate().await)
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// It gives none.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        dispatch!(self, db => db.ping().await)
+    }
+
+    /// Brings the schema up to date as soon as the database answers, and keeps the readiness condition true to what
+    /// the database does, until shutdown.
+    pub async fn keep_ready(self, condition: Condition, shutdown: CancellationToken) {
+        let mut migrated = false;
+        while !shutdown.is_cancelled() {
+            let checked = if migrated { self.ping().await } else { self.migrate().await };
+            match checked {
+                Ok(()) => {
+                    if !migrated {
+                        info!("the database is ready");
+                    }
+                    migrated = true;
+                    condition.met();
+                }
+                Err(error) => {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the database does not answer; trying again"
+                    );
+                    condition.unmet(error.to_string());
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// Notified after each commit that put a row into the outbox.
+    pub fn announcements(&self) -> Arc<Notify> {
+        self.announcements.clone()
+    }
+
+    /// Tells the relay, if anything is there to be announced.
+    fn announce(&self, events: usize) {
+        if events > 0 {
+            self.announcements.notify_one();
+        }
+    }
+
+    /// Records a message with its recipients and its `message:sent` event, in one transaction. With a key, a
+    /// repetition finds the first one's message; one that comes at the same time waits for it.
+    ///
+    /// # Errors
+    /// The database is away or refuses.
+    pub async fn record_message(
+        &self,
+        message: &NewMessage,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Recorded, StoreError> {
+        let recorded = dispatch!(self, db => db.record_message(message, key).await)?;
+        self.announce(usize::from(matches!(recorded, Recorded::New(_))));
+        Ok(recorded)
+    }
+
+    /// Who a church sends as, if it has a sender of its own.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
+        dispatch!(self, db => db.sender(church).await)
+    }
+
+    /// Sets who a church sends as.
+    ///
+    /// # Errors
+    /// The database is away, or the number belongs to another church ([`StoreError::Refused`]).
+    pub async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
+        dispatch!(self, db => db.set_sender(sender).await)
+    }
+
+    /// A page of a church's messages, newest first.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn history(&self, church: &ChurchId, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
+        dispatch!(self, db => db.history(church, query).await)
+    }
+
+    /// One message of a church.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn message(&self, church: &ChurchId, id: Uuid) -> Result<Option<Message>, StoreError> {
+        dispatch!(self, db => db.message(church, id).await)
+    }
+
+    /// The recipients of one message of a church, in the order in which they were given.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn recipients(&self, church: &ChurchId, message: Uuid) -> Result<Vec<Recipient>, StoreError> {
+        dispatch!(self, db => db.recipients(church, message).await)
+    }
+
+    /// Takes up to `limit` recipients that are due, in fair turns between the churches, and records their attempt.
+    /// It is committed when this returns; each must be sent now and answered by [`Store::record_answers`].
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn begin_attempts(&self, limit: u32, now: OffsetDateTime) -> Result<Vec<Attempt>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let after = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let attempts = dispatch!(self, db => db.begin_attempts(limit, now, &after).await)?;
+        if let Some(last) = attempts.last() {
+            *self.served.lock().unwrap_or_else(PoisonError::into_inner) = last.church_id.as_str().to_owned();
+        }
+        Ok(attempts)
+    }
+
+    /// When the next recipient that waits for a moment may be tried; `None` if none waits.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn next_attempt_at(&self) -> Result<Option<OffsetDateTime>, StoreError> {
+        dispatch!(self, db => db.next_attempt_at().await)
+    }
+
+    /// Records what became of attempts, and applies webhooks that waited for the ids that this makes known.
+    ///
+    /// # Errors
+    /// The database is away; nothing was recorded.
+    pub async fn record_answers(
+        &self,
+        answers: &[(Uuid, Answer)],
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let events =
+            dispatch!(self, db => ledger::record_answers(&mut db.begin().await?, answers, now).await)?;
+        self.announce(events);
+        Ok(())
+    }
+
+    /// Ends the waiting of recipients whose receipt is overdue. Returns how many.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn close_overdue(&self, overdue: &Overdue, now: OffsetDateTime) -> Result<usize, StoreError> {
+        let (closed, events) =
+            dispatch!(self, db => ledger::close_overdue(&mut db.begin().await?, overdue, now).await)?;
+        self.announce(events);
+        Ok(closed)
+    }
+
+    /// Records a batch of webhooks in one transaction: one outcome for each, in the order given. A body that the
+    /// database refuses is split off and recorded as ignored; the others are not harmed.
+    ///
+    /// # Errors
+    /// The database is away ([`StoreError::is_temporary`]); nothing was recorded.
+    pub async fn record_webhooks(&self, batch: &[Webhook]) -> Result<Vec<Outcome>, StoreError> {
+        let (outcomes, events) = dispatch!(self, db => ledger::record_webhooks(db, batch).await)?;
+        self.announce(events);
+        Ok(outcomes)
+    }
+
+    /// Tries again to find the recipients of parked webhooks, starting after the event id `after`. Returns how many
+    /// found theirs, and where to go on; `None` at the end.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn claim_parked(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<(usize, Option<String>), StoreError> {
+        let (claimed, next, events) =
+            dispatch!(self, db => ledger::sweep_parked(&mut db.begin().await?, after, limit).await)?;
+        self.announce(events);
+        Ok((claimed, next))
+    }
+
+    /// Waits for nobody: `None` while another relay works on this database.
+    ///
+    /// # Errors
+    /// The database is away, or the lock file can't be made.
+    pub async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
+        dispatch!(self, db => db.try_relay_lock().await)
+    }
+
+    /// The oldest rows of the outbox that are neither announced nor superseded, in order.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn waiting_events(&self, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        dispatch!(self, db => db.waiting_events(limit).await)
+    }
+
+    /// The row that was announced last, if any is kept.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn last_announced(&self) -> Result<Option<Announced>, StoreError> {
+        dispatch!(self, db => db.last_announced().await)
+    }
+
+    /// The announced row of an event, if it is kept.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn announced(&self, event_id: Uuid) -> Result<Option<Announced>, StoreError> {
+        dispatch!(self, db => db.announced(event_id).await)
+    }
+
+    /// Marks rows as left out of the stream and gives their heirs what they named, in one transaction.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn supersede(&self, rows: &[Superseded]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        dispatch!(self, db => db.supersede(rows).await)
+    }
+
+    /// Marks rows as announced: pairs of position and sequence in the stream.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn mark_announced(&self, rows: &[(i64, i64)], now: OffsetDateTime) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        dispatch!(self, db => db.mark_announced(rows, now).await)
+    }
+
+    /// Forgets that rows above a sequence of the stream were announced, because the stream lost them; they are
+    /// announced again. Returns how many.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn unannounce_above(&self, stream_seq: i64) -> Result<u64, StoreError> {
+        dispatch!(self, db => db.unannounce_above(stream_seq).await)
+    }
+
+    /// Deletes at most `limit` rows each of announced events and of webhooks older than given. Rows that wait are
+    /// never deleted. Returns how many went.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn prune(
+        &self,
+        events: OffsetDateTime,
+        webhooks: OffsetDateTime,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        dispatch!(self, db => db.prune(events, webhooks, limit).await)
+    }
+
+    /// Sums the books and recounts.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn audit(&self) -> Result<Audit, StoreError> {
+        dispatch!(self, db => db.audit().await)
+    }
+}

@@ -1,0 +1,181 @@
+//! Messages as front ends record and read them.
+
+use serde_json::json;
+use sqlx::{QueryBuilder, SqliteConnection};
+use uuid::Uuid;
+
+use super::{Sqlite, json as json_rows, millis};
+use crate::store::columns::{Columns as _, Read as _, read_all};
+use crate::store::ledger::{Database as _, Ledger as _};
+use crate::store::{
+    HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, Recorded, Sender, StoreError,
+    recording,
+};
+use crate::subject::ChurchId;
+
+impl Sqlite {
+    pub(in crate::store) async fn record_message(
+        &self,
+        message: &NewMessage,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Recorded, StoreError> {
+        // Beginning waits for whoever writes: of two requests with one key the second finds the first committed.
+        let mut tx = self.begin().await?;
+        if let Some(key) = key
+            && let Some((digest, id)) = take_key(tx.connection()?, message, key).await?
+        {
+            drop(tx);
+            if digest != key.body_digest {
+                return Ok(Recorded::KeyReused);
+            }
+            let first = self.message(&message.church_id, id.parse().unwrap_or_default()).await?;
+            return Ok(first.map_or(Recorded::KeyReused, Recorded::Repeated));
+        }
+        insert_message(tx.connection()?, message).await?;
+        insert_recipients(tx.connection()?, message).await?;
+        tx.append_outbox(&[recording::sent_event(message)?]).await?;
+        tx.commit().await?;
+        Ok(Recorded::New(recording::as_message(message)))
+    }
+
+    pub(in crate::store) async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
+        let query = sqlx::query("select * from senders where church_id = $1").bind(church.as_str());
+        query.fetch_optional(&self.readers).await?.map(|row| Sender::read(&row)).transpose()
+    }
+
+    pub(in crate::store) async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
+        const SQL: &str = "insert into senders (church_id, number, messaging_profile_id) values ($1, $2, $3)
+             on conflict (church_id) do update
+             set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id";
+        sqlx::query(SQL)
+            .bind(sender.church_id.as_str())
+            .bind(&sender.number)
+            .bind(&sender.messaging_profile_id)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn history(
+        &self,
+        church: &ChurchId,
+        query: &HistoryQuery,
+    ) -> Result<HistoryPage, StoreError> {
+        let mut count = QueryBuilder::new("select count(*) as total from messages");
+        filter(&mut count, church, query);
+        let total = count.build().fetch_one(&self.readers).await?.number("total")?;
+
+        let mut page = QueryBuilder::new("select * from messages");
+        filter(&mut page, church, query);
+        if let Some((created_at, id)) = query.before {
+            page.push(" and (created_at, id) < (").push_bind(millis(created_at));
+            page.push(", ").push_bind(id.to_string()).push(")");
+        }
+        page.push(" order by created_at desc, id desc limit ").push_bind(query.limit);
+        page.push(" offset ").push_bind(i64::try_from(query.offset).unwrap_or(i64::MAX));
+        let messages = read_all(page.build().fetch_all(&self.readers).await?)?;
+        Ok(HistoryPage { messages, total: u64::try_from(total).unwrap_or(0) })
+    }
+
+    pub(in crate::store) async fn message(
+        &self,
+        church: &ChurchId,
+        id: Uuid,
+    ) -> Result<Option<Message>, StoreError> {
+        const SQL: &str = "select * from messages where id = $1 and church_id = $2";
+        let query = sqlx::query(SQL).bind(id.to_string()).bind(church.as_str());
+        query.fetch_optional(&self.readers).await?.map(|row| Message::read(&row)).transpose()
+    }
+
+    pub(in crate::store) async fn recipients(
+        &self,
+        church: &ChurchId,
+        message: Uuid,
+    ) -> Result<Vec<Recipient>, StoreError> {
+        const SQL: &str =
+            "select * from recipients where message_id = $1 and church_id = $2 order by ordinal";
+        let query = sqlx::query(SQL).bind(message.to_string()).bind(church.as_str());
+        read_all(query.fetch_all(&self.readers).await?)
+    }
+}
+
+/// Takes the key, or finds what it was taken for.
+async fn take_key(
+    connection: &mut SqliteConnection,
+    message: &NewMessage,
+    key: &IdempotencyKey,
+) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+    const TAKE: &str = "insert into idempotency_keys (church_id, key, body_digest, message_id, created_at)
+                        values ($1, $2, $3, $4, $5) on conflict do nothing";
+    let taken = sqlx::query(TAKE)
+        .bind(message.church_id.as_str())
+        .bind(&key.key)
+        .bind(&key.body_digest)
+        .bind(message.id.to_string())
+        .bind(millis(message.created_at))
+        .execute(&mut *connection)
+        .await?;
+    if taken.rows_affected() == 1 {
+        return Ok(None);
+    }
+    const FIND: &str =
+        "select body_digest, message_id from idempotency_keys where church_id = $1 and key = $2";
+    let found = sqlx::query_as(FIND).bind(message.church_id.as_str()).bind(&key.key);
+    Ok(Some(found.fetch_one(connection).await?))
+}
+
+async fn insert_message(connection: &mut SqliteConnection, message: &NewMessage) -> Result<(), StoreError> {
+    const SQL: &str = "insert into messages (id, church_id, author_id, conversation_id, content, target_type, media_urls,
+             from_number, messaging_profile_id, send_at, status, version, recipient_count, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', 1, $11, $12, $12)";
+    sqlx::query(SQL)
+        .bind(message.id.to_string())
+        .bind(message.church_id.as_str())
+        .bind(&message.author_id)
+        .bind(&message.conversation_id)
+        .bind(&message.content)
+        .bind(&message.target_type)
+        .bind(recording::media_urls(message)?)
+        .bind(&message.from_number)
+        .bind(&message.messaging_profile_id)
+        .bind(message.send_at.map(millis))
+        .bind(i64::try_from(message.recipients.len()).unwrap_or(i64::MAX))
+        .bind(millis(message.created_at))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_recipients(
+    connection: &mut SqliteConnection,
+    message: &NewMessage,
+) -> Result<(), StoreError> {
+    const SQL: &str = "insert into recipients (message_id, church_id, due_at, id, ordinal, phone, member_id, first_name,
+             last_name)
+         select $1, $2, $3, value ->> 'id', key, value ->> 'phone', value ->> 'member_id', value ->> 'first_name',
+                value ->> 'last_name'
+         from json_each($4)";
+    let rows = message.recipients.iter().map(|r| {
+        json!({"id": r.id, "phone": r.phone, "member_id": r.member_id, "first_name": r.first_name,
+               "last_name": r.last_name})
+    });
+    sqlx::query(SQL)
+        .bind(message.id.to_string())
+        .bind(message.church_id.as_str())
+        .bind(millis(message.send_at.unwrap_or(message.created_at)))
+        .bind(json_rows(rows))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn filter(sql: &mut QueryBuilder<sqlx::Sqlite>, church: &ChurchId, query: &HistoryQuery) {
+    sql.push(" where church_id = ").push_bind(church.as_str().to_owned());
+    if !query.statuses.is_empty() {
+        let words = json_rows(query.statuses.iter().map(|status| status.as_str().into()));
+        sql.push(" and status in (select value from json_each(").push_bind(words).push("))");
+    }
+    if let Some(since) = query.updated_since {
+        sql.push(" and updated_at >= ").push_bind(millis(since));
+    }
+}
