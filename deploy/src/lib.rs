@@ -11,7 +11,7 @@ pub mod postgres;
 pub mod processes;
 pub mod provision;
 pub mod services;
-//pub mod simulator;
+pub mod simulator;
 //pub mod stack;
 //pub mod stack_file;
 pub mod token;

@@ -1,0 +1,185 @@
+//! What Telnyx offers to senders: `POST /v2/messages` and `GET /v2/messages/{id}`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::behaviour::{Answer, Rule, is_blocked};
+use super::book::Entry;
+use super::connection::Cut;
+use super::payload::{Message, error, segments};
+use super::{MAX_UNFINISHED, Telnyx, callbacks};
+
+/// A message has at most so many parts.
+const MAX_PARTS: usize = 10;
+/// Longest webhook address.
+const MAX_URL: usize = 2_000;
+
+pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
+    Router::new()
+        .route("/v2/messages", post(send))
+        .route("/v2/messages/{id}", get(read))
+        .layer(DefaultBodyLimit::max(256 << 10))
+        .with_state(telnyx)
+}
+
+/// A refusal: HTTP status, Telnyx's code, title, detail, the wrong field.
+struct Refusal(u16, String, &'static str, String, Option<&'static str>);
+
+impl Refusal {
+    fn new(status: u16, code: &str, title: &'static str, detail: &str) -> Self {
+        Self(status, code.into(), title, detail.into(), None)
+    }
+
+    fn of_field(status: u16, code: &str, title: &'static str, field: &'static str) -> Self {
+        Self(status, code.into(), title, format!("{title}: {field}"), Some(field))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(status, code, title, detail, pointer) = self;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+        (status, Json(error(&code, title, &detail, pointer))).into_response()
+    }
+}
+
+async fn send(
+    State(telnyx): State<Arc<Telnyx>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(refusal) = authenticate(&telnyx, &headers) {
+        return refusal.into_response();
+    }
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
+        return Refusal::new(400, "10023", "Invalid JSON", "The body is not JSON.").into_response();
+    };
+    let at = OffsetDateTime::now_utc();
+    let to = request["to"].as_str().unwrap_or_default().to_owned();
+    let rule = Rule::take(&mut telnyx.state().rules, &to);
+    tokio::time::sleep(Duration::from_millis(rule.answer_after_ms)).await;
+    let verdict = judge(&telnyx, &request, &rule.answer);
+    let accepted = verdict.is_ok();
+    let message = Message { id: Uuid::now_v7(), request: request.clone(), accepted_at: at };
+    let response = match verdict {
+        Ok(status) => (StatusCode::OK, Json(json!({"data": message.data(status)}))).into_response(),
+        Err(refusal) => refuse(refusal, &rule.answer),
+    };
+    let is_cut = matches!(rule.answer, Answer::Lose | Answer::Drop);
+    telnyx.state().book.record(Entry {
+        id: message.id,
+        at,
+        to,
+        request,
+        accepted,
+        answer: (!is_cut).then(|| response.status().as_u16()),
+        status: if accepted { "queued".into() } else { "refused".into() },
+        webhooks: Vec::new(),
+    });
+    if accepted {
+        callbacks::follow(&telnyx, message, &rule);
+    }
+    if is_cut {
+        cut.now();
+    }
+    response
+}
+
+fn refuse(refusal: Refusal, answer: &Answer) -> Response {
+    let mut response = refusal.into_response();
+    if let Answer::Throttle { retry_after } = answer {
+        response.headers_mut().insert(header::RETRY_AFTER, (*retry_after).into());
+    }
+    response
+}
+
+fn authenticate(telnyx: &Telnyx, headers: &HeaderMap) -> Result<(), Refusal> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let key = header.and_then(|value| value.strip_prefix("Bearer "));
+    if key == Some(&telnyx.api_key) {
+        return Ok(());
+    }
+    Err(Refusal::new(401, "10009", "Authentication failed", "The API key is missing or wrong."))
+}
+
+/// The first status of a message that is taken.
+fn judge(telnyx: &Telnyx, request: &Value, answer: &Answer) -> Result<&'static str, Refusal> {
+    match answer {
+        Answer::Throttle { .. } => return Err(too_many()),
+        Answer::Refuse { status, code } => {
+            return Err(Refusal::new(*status, code, "Refused", "A rule of the simulator refuses it."));
+        }
+        Answer::Drop => return Err(Refusal::new(503, "10007", "Unexpected error", "Dropped by a rule.")),
+        Answer::Accept | Answer::Lose => {}
+    }
+    check(request)?;
+    if is_blocked(request["to"].as_str().unwrap_or_default()) {
+        let detail = "The recipient has answered STOP.";
+        return Err(Refusal::new(409, "40300", "Blocked due to STOP message", detail));
+    }
+    if telnyx.state().unfinished.len() >= MAX_UNFINISHED {
+        return Err(too_many());
+    }
+    Ok(if request["send_at"].is_string() { "scheduled" } else { "queued" })
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(429, "10011", "Too many requests", "Slow down.")
+}
+
+fn check(request: &Value) -> Result<(), Refusal> {
+    let text = |field: &str| request[field].as_str().unwrap_or_default();
+    if !is_e164(text("to")) {
+        return Err(Refusal::of_field(400, "40310", "Invalid 'to' address", "/to"));
+    }
+    if text("from").is_empty() && text("messaging_profile_id").is_empty() {
+        return Err(Refusal::of_field(400, "40305", "Invalid 'from' address", "/from"));
+    }
+    let media = request["media_urls"].as_array().map_or(0, Vec::len);
+    if text("text").is_empty() && media == 0 {
+        return Err(Refusal::of_field(400, "10004", "Missing required parameter", "/text"));
+    }
+    if media > 10 {
+        return Err(Refusal::of_field(400, "10015", "Too many media", "/media_urls"));
+    }
+    if segments(text("text")).1 > MAX_PARTS {
+        return Err(Refusal::of_field(400, "40302", "Message too large", "/text"));
+    }
+    for field in ["/webhook_url", "/webhook_failover_url"] {
+        let url = text(&field[1..]);
+        if url.len() > MAX_URL || !(url.is_empty() || url.starts_with("http")) {
+            return Err(Refusal::of_field(400, "10003", "Invalid URL", field));
+        }
+    }
+    Ok(())
+}
+
+fn is_e164(phone: &str) -> bool {
+    phone.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
+async fn read(State(telnyx): State<Arc<Telnyx>>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    if let Err(refusal) = authenticate(&telnyx, &headers) {
+        return refusal.into_response();
+    }
+    let state = telnyx.state();
+    let entry = id.parse().ok().and_then(|id| state.book.get(id)).filter(|entry| entry.accepted);
+    let Some(entry) = entry else {
+        return Refusal::new(404, "10005", "Resource not found", "There is no such message.").into_response();
+    };
+    let message = Message { id: entry.id, request: entry.request.clone(), accepted_at: entry.at };
+    Json(json!({"data": message.data(&entry.status)})).into_response()
+}

@@ -1,0 +1,95 @@
+//! How the simulator is told to misbehave, over HTTP, and what it has seen. For people and other languages; Rust
+//! uses the methods of [`super::Simulator`].
+//!
+//! - `GET /simulator/book?limit=100&to=0101`: the newest requests, those to numbers with this end
+//! - `GET`, `PUT`, `POST`, `DELETE /simulator/rules`: all rules, replace them, add one before the others, forget all
+//! - `POST /simulator/hold` and `/simulator/release`: keep webhooks back, let them go
+//! - `POST /simulator/messages/{id}/{outcome}`: end a message with an outcome
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::behaviour::{Outcome, Rule};
+use super::book::{CAPACITY, Entry};
+use super::{Telnyx, callbacks};
+
+/// At most so many rules.
+const MAX_RULES: usize = 1_000;
+
+type Shared = State<Arc<Telnyx>>;
+
+pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
+    Router::new()
+        .route("/simulator/book", get(book))
+        .route("/simulator/rules", get(rules).put(replace).post(add).delete(clear))
+        .route("/simulator/hold", post(|State(telnyx): Shared| async move { hold(&telnyx, true) }))
+        .route("/simulator/release", post(|State(telnyx): Shared| async move { hold(&telnyx, false) }))
+        .route("/simulator/messages/{id}/{outcome}", post(end))
+        .with_state(telnyx)
+}
+
+#[derive(Deserialize)]
+struct Search {
+    #[serde(default = "a_hundred")]
+    limit: usize,
+    #[serde(default)]
+    to: String,
+}
+
+fn a_hundred() -> usize {
+    100
+}
+
+async fn book(State(telnyx): Shared, Query(search): Query<Search>) -> Json<Value> {
+    let state = telnyx.state();
+    let fitting = state.book.entries().rev().filter(|entry| entry.to.ends_with(&search.to));
+    let entries: Vec<&Entry> = fitting.take(search.limit).collect();
+    Json(json!({
+        "asked": state.book.asked(),
+        "accepted": state.book.accepted(),
+        "capacity": CAPACITY,
+        "entries": entries,
+    }))
+}
+
+async fn rules(State(telnyx): Shared) -> Json<Vec<Rule>> {
+    Json(telnyx.state().rules.clone())
+}
+
+async fn replace(State(telnyx): Shared, Json(rules): Json<Vec<Rule>>) -> StatusCode {
+    if rules.len() > MAX_RULES {
+        return StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    telnyx.state().rules = rules;
+    StatusCode::NO_CONTENT
+}
+
+async fn add(State(telnyx): Shared, Json(rule): Json<Rule>) -> StatusCode {
+    let rules = &mut telnyx.state().rules;
+    if rules.len() >= MAX_RULES {
+        return StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    rules.insert(0, rule);
+    StatusCode::NO_CONTENT
+}
+
+async fn clear(State(telnyx): Shared) -> StatusCode {
+    telnyx.state().rules.clear();
+    StatusCode::NO_CONTENT
+}
+
+fn hold(telnyx: &Telnyx, held: bool) -> StatusCode {
+    telnyx.held.send_replace(held);
+    StatusCode::NO_CONTENT
+}
+
+async fn end(State(telnyx): Shared, Path((id, outcome)): Path<(Uuid, Outcome)>) -> StatusCode {
+    if callbacks::trigger(&telnyx, id, outcome) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
