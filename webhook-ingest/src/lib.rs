@@ -1,1 +1,85 @@
-//! webhook-ingest
+//! Takes Telnyx's signed delivery webhooks, records them and announces the change.
+//!
+//! Start with [`receive`]: a request takes a place in the queue, is read, verified ([`signature`]), parsed
+//! ([`parse`]), committed together with its neighbours ([`commit`]), and only then answered 200. What does not need
+//! an answer runs beside it: the [`sweep`] of parked webhooks and the relay that carries the outbox into the stream.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use common::broker::Broker;
+use common::relay;
+use common::service::{self, Context, Weight};
+use common::store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+pub mod commit;
+pub mod error;
+pub mod metrics;
+pub mod parse;
+pub mod receive;
+pub mod settings;
+pub mod signature;
+pub mod sweep;
+
+pub use settings::Settings;
+
+use crate::metrics::IngestMetrics;
+use crate::receive::Reception;
+use crate::signature::PublicKeys;
+
+/// The service's user at the broker.
+const BROKER_ROLE: &str = "ingest";
+
+/// Runs the service until `context.shutdown` is cancelled; then finishes what it has begun.
+///
+/// # Errors
+/// A setting is wrong, the address is taken, or a part of it ended badly.
+pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
+    // Before anything else: without a key there is nothing to listen for.
+    PublicKeys::parse(&settings.telnyx_public_key)?;
+    let listener = service::bind(settings.ingest_listen).await?;
+    serve(listener, settings, context).await
+}
+
+/// The same on a listener that is bound already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(listener: TcpListener, settings: Settings, context: Context) -> anyhow::Result<()> {
+    let keys = PublicKeys::parse(&settings.telnyx_public_key)?;
+    let store = Store::new(&settings.store)?;
+    let broker = Broker::connect(&settings.nats, BROKER_ROLE, &context, Weight::Degrading).await?;
+    let metrics = IngestMetrics::new(&context.metrics);
+
+    let tasks = TaskTracker::new();
+    let database = context.health.condition("database", Weight::Required);
+    tasks.spawn(store.clone().keep_ready(database, context.shutdown.clone()));
+    tasks.spawn(sweep::run(store.clone(), metrics.clone(), context.shutdown.clone()));
+    relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
+
+    let (queue, committer) = commit::queue(settings.queue, store, metrics.clone());
+    let closing = CancellationToken::new();
+    let committer = tokio::spawn({
+        let (closing, shutdown) = (closing.clone(), context.shutdown.clone());
+        async move {
+            // Without a committer there is no service: should it ever panic, the process ends and is started again.
+            let _stop = shutdown.drop_guard();
+            committer.run(closing).await;
+        }
+    });
+
+    info!(address = %listener.local_addr()?, "taking webhooks");
+    let router = receive::router(Arc::new(Reception::new(keys, queue, metrics)));
+    let served = service::serve_http(listener, router, context.shutdown.clone()).await;
+    context.shutdown.cancel();
+    closing.cancel();
+    let committed = committer.await.context("the committer ended badly");
+    tasks.close();
+    tasks.wait().await;
+    broker.flush().await;
+    served.and(committed)
+}

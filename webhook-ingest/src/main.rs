@@ -1,0 +1,9 @@
+//! The binary of webhook-ingest; everything is in its library.
+
+use std::process::ExitCode;
+
+use webhook_ingest::Settings;
+
+fn main() -> ExitCode {
+    common::service::main::<Settings, _, _>(webhook_ingest::run)
+}

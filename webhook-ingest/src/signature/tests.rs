@@ -1,0 +1,211 @@
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use axum::http::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+
+const BODY: &[u8] = br#"{"data": {"id":"e1", "event_type":"message.sent"}}"#;
+const NOW: i64 = 1_790_000_000;
+
+fn pair(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+}
+
+fn public(seed: u8) -> String {
+    STANDARD.encode(pair(seed).public_key().as_ref())
+}
+
+fn keys() -> PublicKeys {
+    PublicKeys::parse(&public(1)).unwrap()
+}
+
+/// Signs any bytes with the first key.
+fn sign(signed: &[u8]) -> String {
+    STANDARD.encode(pair(1).sign(signed))
+}
+
+/// A signature as it should be.
+fn signed(timestamp: &str, body: &[u8]) -> String {
+    sign(&[timestamp.as_bytes(), b"|", body].concat())
+}
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(*name, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn verify(headers: &HeaderMap, body: &[u8], keys: &PublicKeys) -> Result<Bytes, Refusal> {
+    let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
+    Unverified::new(headers, Bytes::copy_from_slice(body)).verify(keys, now).map(|verified| verified.0)
+}
+
+fn verify_with(timestamp: &str, signature: &str) -> Result<Bytes, Refusal> {
+    let headers = headers(&[("telnyx-timestamp", timestamp), ("telnyx-signature-ed25519", signature)]);
+    verify(&headers, BODY, &keys())
+}
+
+#[test]
+fn a_body_signed_by_telnyx_is_given_out_as_it_arrived() {
+    let now = NOW.to_string();
+    assert_eq!(verify_with(&now, &signed(&now, BODY)).unwrap(), BODY);
+}
+
+#[test]
+fn the_timestamp_may_be_300_seconds_away_to_either_side_and_no_more() {
+    for (offset, outcome) in [
+        (-301, Err(Refusal::Stale)),
+        (-300, Ok(Bytes::from_static(BODY))),
+        (300, Ok(Bytes::from_static(BODY))),
+        (301, Err(Refusal::Stale)),
+        (86_400, Err(Refusal::Stale)),
+    ] {
+        let timestamp = (NOW + offset).to_string();
+        assert_eq!(verify_with(&timestamp, &signed(&timestamp, BODY)), outcome, "{offset}");
+    }
+}
+
+#[test]
+fn a_timestamp_is_digits_and_nothing_else() {
+    let now = NOW.to_string();
+    let long = format!("000{now}");
+    for wrong in [
+        "123abc",
+        "",
+        " ",
+        "-1",
+        "+1",
+        "1e9",
+        "0x10",
+        "1.5",
+        "NaN",
+        "Infinity",
+        "١٢٣",
+        "9999999999999",
+        &long,
+    ] {
+        let signature = signed(wrong, BODY);
+        let mut headers = headers(&[("telnyx-signature-ed25519", &signature)]);
+        headers.insert(TIMESTAMP_HEADER, HeaderValue::from_bytes(wrong.as_bytes()).unwrap());
+        assert_eq!(verify(&headers, BODY, &keys()), Err(Refusal::TimestampMalformed), "{wrong:?}");
+    }
+    let trailing = format!("{now} ");
+    assert_eq!(verify_with(&trailing, &signed(&trailing, BODY)), Err(Refusal::TimestampMalformed));
+}
+
+#[test]
+fn the_timestamp_is_signed_as_it_stands() {
+    let padded = format!("00{NOW}");
+    assert!(verify_with(&padded, &signed(&padded, BODY)).is_ok());
+    assert_eq!(verify_with(&padded, &signed(&NOW.to_string(), BODY)), Err(Refusal::Wrong));
+}
+
+#[test]
+fn a_signature_is_strict_padded_standard_base64_of_64_bytes() {
+    let now = NOW.to_string();
+    // A timestamp whose signature has letters that differ between the two alphabets.
+    let (timestamp, good) = (0..300)
+        .map(|back| (NOW - back).to_string())
+        .map(|timestamp| (timestamp.clone(), signed(&timestamp, BODY)))
+        .find(|(_, signature)| signature.contains('+') || signature.contains('/'))
+        .unwrap();
+    assert!(verify_with(&timestamp, &good).is_ok());
+    let url_safe = good.replace('+', "-").replace('/', "_");
+    let hex: String = pair(1).sign(BODY).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let spaced = format!("{} {}", &good[..10], &good[10..]);
+    let extended = format!("{good}AAAA");
+    let short = STANDARD.encode([7; 63]);
+    for wrong in ["", "=", "====", &url_safe, good.trim_end_matches('='), &hex, &spaced, &extended, &short] {
+        assert_eq!(verify_with(&timestamp, wrong), Err(Refusal::SignatureMalformed), "{wrong:?}");
+    }
+    // The last letter before the padding carries four bits that must be zero.
+    let mut sloppy = STANDARD.encode([0; 64]);
+    sloppy.replace_range(85..86, "B");
+    assert_eq!(verify_with(&now, &sloppy), Err(Refusal::SignatureMalformed));
+}
+
+#[test]
+fn a_dot_instead_of_the_pipe_does_not_hold() {
+    let now = NOW.to_string();
+    for separator in [".", "", "\n", "||"] {
+        let signature = sign(&[now.as_bytes(), separator.as_bytes(), BODY].concat());
+        assert_eq!(verify_with(&now, &signature), Err(Refusal::Wrong), "{separator:?}");
+    }
+}
+
+#[test]
+fn a_body_that_was_written_again_does_not_hold() {
+    let now = NOW.to_string();
+    let again = serde_json::to_vec(&serde_json::from_slice::<serde_json::Value>(BODY).unwrap()).unwrap();
+    assert_ne!(again, BODY);
+    assert_eq!(verify_with(&now, &signed(&now, &again)), Err(Refusal::Wrong));
+}
+
+#[test]
+fn another_key_does_not_hold_and_any_of_several_does() {
+    let now = NOW.to_string();
+    let signature = signed(&now, BODY);
+    let headers = headers(&[("telnyx-timestamp", &now), ("telnyx-signature-ed25519", &signature)]);
+    let [other, both] = [public(2), format!(" {} ,{}\n", public(2), public(1))];
+    assert_eq!(verify(&headers, BODY, &PublicKeys::parse(&other).unwrap()), Err(Refusal::Wrong));
+    assert!(verify(&headers, BODY, &PublicKeys::parse(&both).unwrap()).is_ok());
+}
+
+#[test]
+fn a_missing_a_misnamed_and_a_repeated_header_are_refused() {
+    let now = NOW.to_string();
+    let signature = signed(&now, BODY);
+    let (name, at) = ("telnyx-signature-ed25519", "telnyx-timestamp");
+    for (given, refusal) in [
+        (headers(&[]), Refusal::SignatureMissing),
+        (headers(&[(name, &signature)]), Refusal::TimestampMissing),
+        (headers(&[(at, &now)]), Refusal::SignatureMissing),
+        (headers(&[(at, &now), ("telnyx-signature", &signature)]), Refusal::SignatureMissing),
+        (headers(&[(at, &now), ("x-telnyx-signature", "t=1,h=abc")]), Refusal::ApiV1),
+        (headers(&[(at, &now), (name, &signature), (name, &signature)]), Refusal::Repeated),
+        (headers(&[(at, &now), (at, &now), (name, &signature)]), Refusal::Repeated),
+    ] {
+        assert_eq!(verify(&given, BODY, &keys()), Err(refusal), "{given:?}");
+    }
+}
+
+#[test]
+fn without_a_proper_key_there_are_no_keys() {
+    let (unpadded, url_safe) = (public(1).replace('=', ""), STANDARD.encode([0xfb; 32]).replace('+', "-"));
+    let hex = "d7".repeat(32);
+    let trailing = format!("{},", public(1));
+    for wrong in
+        ["", " ", ",", "\n", "secret", &unpadded, &url_safe, &hex, &STANDARD.encode([1; 31]), &trailing]
+    {
+        let error = PublicKeys::parse(wrong).unwrap_err().to_string();
+        assert!(error.starts_with("TELNYX_PUBLIC_KEY: "), "{wrong:?}: {error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_changed_byte_anywhere_does_not_hold(at in 0..BODY.len(), change in 1..=255u8) {
+        let now = NOW.to_string();
+        let signature = signed(&now, BODY);
+        let headers = headers(&[("telnyx-timestamp", &now), ("telnyx-signature-ed25519", &signature)]);
+        let mut body = BODY.to_vec();
+        body[at] ^= change;
+        prop_assert_eq!(verify(&headers, &body, &keys()), Err(Refusal::Wrong));
+    }
+
+    #[test]
+    fn no_header_makes_it_panic_or_pass(
+        timestamp in prop::collection::vec(any::<u8>(), 0..40),
+        signature in prop::collection::vec(any::<u8>(), 0..120),
+    ) {
+        let values = (HeaderValue::from_bytes(&timestamp), HeaderValue::from_bytes(&signature));
+        if let (Ok(timestamp), Ok(signature)) = values {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMESTAMP_HEADER, timestamp);
+            headers.insert(SIGNATURE_HEADER, signature);
+            prop_assert!(verify(&headers, BODY, &keys()).is_err());
+        }
+    }
+}
