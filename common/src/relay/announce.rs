@@ -1,0 +1,314 @@
+//! Publishing rows so that the stream itself keeps the order and refuses repetitions.
+//!
+//! Each row names itself (`Nats-Msg-Id`) and the row before it (`Nats-Expected-Last-Msg-Id`), so rows can be sent
+//! without waiting for each other's answer: if one is not stored, none after it is. What the stream answers instead,
+//! its own last id or sequence, says what happened: an answer was lost, another relay was faster, or the stream lost
+//! its tail. A server that was restarted knows the last id only within its window for duplicates and answers with an
+//! empty one; then the sequence (`Nats-Expected-Last-Sequence`) takes the id's place.
+
+use std::collections::HashSet;
+use std::error::Error as _;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{Context as JetStream, ContextBuilder, PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use futures_util::future::join_all;
+use time::OffsetDateTime;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::Counters;
+use crate::broker::Broker;
+use crate::store::{OutboxRow, Store, StoreError};
+use crate::subject::STREAM;
+
+/// Longest wait for the stream's answer.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Rows on their way at once.
+const WINDOW: usize = 256;
+/// Attempts to find the place again without any row being stored.
+const MAX_REPAIRS: u32 = 5;
+
+/// Why rows still wait.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The database can't be read or written.
+    #[error("the outbox can't be read or marked")]
+    Store(#[source] StoreError),
+    /// There is no stream, or it has no leader at the moment.
+    #[error("the broker has no stream {STREAM}; run `ops provision`")]
+    NoStream,
+    /// The broker refused for lack of permission.
+    #[error("the broker does not let this service publish; check its permissions in nats.conf")]
+    Denied,
+    /// The broker did not answer, or with an error.
+    #[error("the broker did not take an event")]
+    Publish(#[source] PublishError),
+    /// The place in the stream is lost and can't be found again.
+    #[error("the stream changes while events are announced")]
+    Unstable,
+}
+
+/// What the next row expects to be the stream's last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    Event(Uuid),
+    Sequence(i64),
+}
+
+/// The last stored row as far as we know.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    fence: Fence,
+    sequence: i64,
+}
+
+/// Publishes rows and marks them.
+pub(super) struct Announcer {
+    jetstream: JetStream,
+    broker: Broker,
+    store: Store,
+    counters: Counters,
+    place: Option<Place>,
+    /// Rows that were sent and whose answer did not come.
+    unanswered: HashSet<i64>,
+    /// Rows that are stored and not marked yet: position and sequence.
+    unmarked: Vec<(i64, i64)>,
+    denials_seen: u64,
+}
+
+impl Announcer {
+    pub(super) fn new(broker: Broker, store: Store, counters: Counters) -> Self {
+        let jetstream = ContextBuilder::new()
+            .timeout(ACK_TIMEOUT)
+            .max_ack_inflight(WINDOW * 4)
+            .backpressure_on_inflight(false)
+            .build(broker.client().clone());
+        let denials_seen = broker.link().borrow().denials;
+        Self {
+            jetstream,
+            broker,
+            store,
+            counters,
+            place: None,
+            unanswered: HashSet::new(),
+            unmarked: Vec::new(),
+            denials_seen,
+        }
+    }
+
+    /// Whether a row was sent without an answer.
+    pub(super) fn may_be_stored(&self, row: &OutboxRow) -> bool {
+        self.unanswered.contains(&row.position)
+    }
+
+    /// Publishes rows in order and marks those that are stored. `false` if the outbox has to be read again, because
+    /// the stream lost what comes before these rows.
+    pub(super) async fn announce(&mut self, rows: &[OutboxRow]) -> Result<bool, Trouble> {
+        let mut rest = rows;
+        let mut repairs = 0;
+        while !rest.is_empty() {
+            let place = self.place().await?;
+            let window = &rest[..rest.len().min(WINDOW)];
+            let (stored, refusal) = self.publish(window, place).await;
+            self.mark().await?;
+            rest = &rest[stored..];
+            repairs = if stored > 0 { 0 } else { repairs + 1 };
+            match refusal {
+                None => {}
+                Some(_) if repairs > MAX_REPAIRS => return Err(Trouble::Unstable),
+                Some(refusal) => match self.find_place(refusal, rest).await? {
+                    Some(not_stored) => rest = not_stored,
+                    None => return Ok(false),
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    /// Where the stream should end: after the row announced last.
+    async fn place(&mut self) -> Result<Place, Trouble> {
+        if let Some(place) = self.place {
+            return Ok(place);
+        }
+        let place = match self.store.last_announced().await? {
+            Some(last) => Place { fence: Fence::Event(last.event_id), sequence: last.stream_seq },
+            None => Place { fence: Fence::Sequence(0), sequence: 0 },
+        };
+        self.place = Some(place);
+        Ok(place)
+    }
+
+    /// Sends a window of rows and takes in the answers: how many are stored from the first on, and why not the next.
+    async fn publish(&mut self, rows: &[OutboxRow], place: Place) -> (usize, Option<PublishError>) {
+        let mut answers = Vec::with_capacity(rows.len());
+        let mut fence = place.fence;
+        for row in rows {
+            self.unanswered.insert(row.position);
+            answers.push(self.jetstream.send_publish(row.subject.clone(), message(row, fence)).await);
+            fence = Fence::Event(row.event_id);
+        }
+        let answers = join_all(answers.into_iter().map(async |sent| match sent {
+            Ok(answer) => answer.await.map(|ack| ack.sequence as i64),
+            Err(error) => Err(error),
+        }))
+        .await;
+        // A later row is stored only after all before it: its answer stands for theirs, should they be lost.
+        let stored = answers.iter().rposition(Result::is_ok).map_or(0, |last| last + 1);
+        let mut sequence = place.sequence;
+        for (row, answer) in rows.iter().zip(&answers).take(stored) {
+            sequence = answer.as_ref().map_or(sequence + 1, |sequence| *sequence);
+            self.unmarked.push((row.position, sequence));
+            self.unanswered.remove(&row.position);
+            self.place = Some(Place { fence: Fence::Event(row.event_id), sequence });
+        }
+        self.counters.announced.inc_by(stored as u64);
+        (stored, answers.into_iter().nth(stored).and_then(Result::err))
+    }
+
+    /// Marks what is stored; called again after the database was away.
+    pub(super) async fn mark(&mut self) -> Result<(), Trouble> {
+        self.store.mark_announced(&self.unmarked, OffsetDateTime::now_utc()).await?;
+        if !self.unmarked.is_empty() {
+            self.broker.obeyed();
+            self.unmarked.clear();
+        }
+        Ok(())
+    }
+
+    /// Finds the place again after a refusal. Returns the rows that still have to be announced; `None` if others
+    /// come before them.
+    async fn find_place<'r>(
+        &mut self,
+        refusal: PublishError,
+        rows: &'r [OutboxRow],
+    ) -> Result<Option<&'r [OutboxRow]>, Trouble> {
+        match refusal.kind() {
+            PublishErrorKind::WrongLastMessageId => match last_id(&refusal) {
+                Some(last) => self.go_on_after(last, rows).await,
+                None => {
+                    let sequence = self.place().await?.sequence;
+                    self.place = Some(Place { fence: Fence::Sequence(sequence), sequence });
+                    Ok(Some(rows))
+                }
+            },
+            PublishErrorKind::WrongLastSequence => {
+                let last = last_sequence(&refusal).ok_or(Trouble::Unstable)?;
+                self.go_on_at(last, rows).await
+            }
+            PublishErrorKind::StreamNotFound => Err(Trouble::NoStream),
+            PublishErrorKind::TimedOut if self.was_denied() => Err(Trouble::Denied),
+            PublishErrorKind::MaxPayloadExceeded => {
+                error!("an event is larger than the broker takes; raise max_payload in nats.conf");
+                Err(Trouble::Publish(refusal))
+            }
+            _ => Err(Trouble::Publish(refusal)),
+        }
+    }
+
+    /// The stream's last event is another one than we thought.
+    async fn go_on_after<'r>(
+        &mut self,
+        last: Uuid,
+        rows: &'r [OutboxRow],
+    ) -> Result<Option<&'r [OutboxRow]>, Trouble> {
+        if let Some(index) = rows.iter().position(|row| row.event_id == last) {
+            // Stored earlier, the answer was lost: so are all rows before it.
+            let (stored, rest) = rows.split_at(index + 1);
+            self.take_as_stored(stored).await?;
+            return Ok(Some(rest));
+        }
+        let sequence = match self.store.announced(last).await? {
+            Some(row) => {
+                let lost = self.store.unannounce_above(row.stream_seq).await?;
+                self.repaired(lost);
+                row.stream_seq
+            }
+            None => {
+                warn!(event.id = %last, "the stream ends with an event that is not in the outbox; going on after it");
+                self.place().await?.sequence
+            }
+        };
+        self.place = Some(Place { fence: Fence::Event(last), sequence });
+        Ok(None)
+    }
+
+    /// The stream ends at another sequence than we thought, and its server does not know the event there.
+    async fn go_on_at<'r>(
+        &mut self,
+        last: i64,
+        rows: &'r [OutboxRow],
+    ) -> Result<Option<&'r [OutboxRow]>, Trouble> {
+        let expected = self.place().await?.sequence;
+        let more = usize::try_from(last - expected).unwrap_or(0);
+        let stored = rows.iter().take_while(|row| self.may_be_stored(row)).count();
+        if (1..=stored).contains(&more) {
+            let (stored, rest) = rows.split_at(more);
+            self.take_as_stored(stored).await?;
+            self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
+            return Ok(Some(rest));
+        }
+        if last < expected {
+            let lost = self.store.unannounce_above(last).await?;
+            self.repaired(lost);
+        } else {
+            warn!(sequence = last, "the stream holds events that are not in the outbox; going on after them");
+        }
+        self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
+        Ok(None)
+    }
+
+    async fn take_as_stored(&mut self, rows: &[OutboxRow]) -> Result<(), Trouble> {
+        let mut place = self.place().await?;
+        for row in rows {
+            place = Place { fence: Fence::Event(row.event_id), sequence: place.sequence + 1 };
+            self.unmarked.push((row.position, place.sequence));
+            self.unanswered.remove(&row.position);
+        }
+        self.place = Some(place);
+        self.mark().await
+    }
+
+    fn repaired(&self, lost: u64) {
+        if lost > 0 {
+            warn!(events = lost, "the stream lost its newest events; they are announced again");
+            self.counters.repaired.inc_by(lost);
+        }
+    }
+
+    /// A denied publish is nothing but a time-out here; the connection heard of it.
+    fn was_denied(&mut self) -> bool {
+        let denials = self.broker.link().borrow().denials;
+        let denied = denials > self.denials_seen;
+        self.denials_seen = denials;
+        denied
+    }
+}
+
+fn message(row: &OutboxRow, fence: Fence) -> PublishMessage {
+    let message = PublishMessage::build()
+        .payload(row.payload.clone().into())
+        .message_id(row.event_id.to_string())
+        .expected_stream(STREAM);
+    match fence {
+        Fence::Event(id) => message.expected_last_message_id(id.to_string()),
+        Fence::Sequence(sequence) => message.expected_last_sequence(u64::try_from(sequence).unwrap_or(0)),
+    }
+}
+
+/// The stream's last id as the server says it: `wrong last msg ID: <id>`.
+fn last_id(refusal: &PublishError) -> Option<Uuid> {
+    last_word(refusal)?.parse().ok()
+}
+
+/// The stream's last sequence as the server says it: `wrong last sequence: <number>`.
+fn last_sequence(refusal: &PublishError) -> Option<i64> {
+    last_word(refusal)?.parse().ok()
+}
+
+fn last_word(refusal: &PublishError) -> Option<String> {
+    let answer = refusal.source()?.downcast_ref::<async_nats::jetstream::Error>()?;
+    let text = answer.to_string();
+    let (_, after) = text.split_once(": ")?;
+    after.split(|c: char| c.is_whitespace() || c == ',').find(|word| !word.is_empty()).map(str::to_owned)
+}
