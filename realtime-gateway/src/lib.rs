@@ -1,1 +1,122 @@
-//! realtime-gateway
+//! The realtime gateway: what the stream stores goes out to the browsers of its church, live, in order, and without
+//! a hole. It has no database and keeps nothing that it can't read again from the stream.
+//!
+//! [`run`] wires it: `live` follows the stream, `intake` and `packets` make an event into what browsers get, `memory`
+//! keeps the newest part, `hub` sends it to the sockets, `handshake` lets them in, `guard` and `transports` end their
+//! connections.
+
+mod cursor;
+mod gateway;
+mod guard;
+mod handshake;
+mod hub;
+mod intake;
+mod live;
+mod memory;
+mod metrics;
+mod packets;
+mod replay;
+mod server;
+mod settings;
+mod stream;
+mod transports;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use common::broker::Broker;
+use common::claims::TokenVerifier;
+use common::cors;
+use common::service::{Context, Weight, bind};
+use socketioxide::handler::ConnectHandler as _;
+use socketioxide::{ParserConfig, SocketIo};
+use tracing::info;
+
+pub use crate::settings::{LimitOptions, Settings};
+
+use crate::gateway::Gateway;
+use crate::guard::{Connection, GuardedListener};
+use crate::hub::Hub;
+use crate::live::Source;
+use crate::memory::Limits;
+use crate::metrics::Counters;
+use crate::transports::Transports;
+
+/// The gateway's name in the broker's permissions.
+const ROLE: &str = "gateway";
+/// How long a client may take from its connection to its token.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the sockets have to close when the gateway stops.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until the context's shutdown.
+///
+/// # Errors
+/// Wrong settings, or an address that can't be listened on.
+pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
+    let verifier = TokenVerifier::new(&settings.jwt)?;
+    let cors = cors::layer(&settings.cors)?;
+    let counters = Counters::new(&context);
+    let condition = context.health.condition("stream", Weight::Required);
+    let broker = Broker::connect(&settings.nats, ROLE, &context, Weight::Degrading).await?;
+    let replays = Broker::connect_aside(&settings.nats, ROLE).await?;
+    let listener = bind(settings.listen).await?;
+
+    let transports = Transports::default();
+    let hub = Arc::new(Hub::new(transports.clone(), counters.clone()));
+    let gateway = Arc::new(Gateway {
+        verifier,
+        hub: hub.clone(),
+        transports: transports.clone(),
+        counters: counters.clone(),
+        shutdown: context.shutdown.clone(),
+    });
+    let (sessions, io) = sessions(&settings.limits, gateway.clone());
+    transports.serve(sessions.clone());
+    let limits = Limits {
+        events: settings.limits.memory_events,
+        bytes: settings.limits.memory_bytes,
+        church_events: settings.limits.memory_church_events,
+    };
+    let source = Source { broker, hub: hub.clone(), condition, limits, counters: counters.clone() };
+    let following = tokio::spawn(live::follow(source, context.shutdown.clone()));
+    let replaying = tokio::spawn(replay::hear(replays, hub, counters, context.shutdown.clone()));
+
+    info!(address = %listener.local_addr()?, "listening");
+    let listener = GuardedListener::new(listener, Duration::from_secs(settings.limits.write_stall));
+    let router = server::router(gateway, sessions, cors);
+    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<Connection>())
+        .with_graceful_shutdown(context.shutdown.clone().cancelled_owned());
+    let serving = tokio::spawn(serving.into_future());
+
+    context.shutdown.cancelled().await;
+    // Nothing is accepted any more; what is open is closed. A transport that does not close is left to the end of
+    // the process.
+    let _ = tokio::time::timeout(CLOSE_GRACE, io.close()).await;
+    let _ = tokio::time::timeout(CLOSE_GRACE, serving).await;
+    following.await.context("following the stream ended badly")??;
+    replaying.await.context("hearing replays ended badly")??;
+    Ok(())
+}
+
+/// The Socket.IO service, and its handle.
+fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) {
+    // Nobody sends us binary data.
+    let parser = ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0);
+    let (service, io) = SocketIo::builder()
+        .with_state(gateway)
+        .with_parser(parser)
+        .ping_interval(Duration::from_secs(25))
+        .ping_timeout(Duration::from_secs(20))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .max_buffer_size(limits.socket_buffer)
+        .max_payload(limits.max_message as u64)
+        .ws_max_message_size(limits.max_message)
+        .ws_max_frame_size(limits.max_message)
+        .ws_read_buffer_size(1024)
+        .build_svc();
+    io.ns("/", handshake::attend.with(handshake::authenticate));
+    (Router::new().fallback_service(service), io)
+}

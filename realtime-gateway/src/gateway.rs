@@ -1,0 +1,40 @@
+//! What the parts of one gateway share.
+
+use std::sync::Arc;
+
+use common::claims::TokenVerifier;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Hub;
+use crate::metrics::Counters;
+use crate::transports::Transports;
+
+/// One running gateway.
+pub(crate) struct Gateway {
+    /// Checks tokens.
+    pub(crate) verifier: TokenVerifier,
+    /// The churches and their sockets.
+    pub(crate) hub: Arc<Hub>,
+    /// Which connections carry which session.
+    pub(crate) transports: Transports,
+    /// What is counted.
+    pub(crate) counters: Counters,
+    /// Cancelled when the gateway has to stop.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Gateway {
+    /// Whether a new session may be opened now.
+    ///
+    /// # Errors
+    /// Why not yet; it is always something temporary.
+    pub(crate) fn may_open(&self) -> Result<(), &'static str> {
+        if self.shutdown.is_cancelled() {
+            return Err("stopping");
+        }
+        if !self.hub.has_place() {
+            return Err("the gateway has no place in the stream yet");
+        }
+        Ok(())
+    }
+}

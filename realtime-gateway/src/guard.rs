@@ -1,0 +1,205 @@
+//! Connections that can be ended from inside.
+//!
+//! The Socket.IO library can neither end a connection whose peer has stopped reading (its writer waits for ever) nor
+//! close a transport on request (it only knows a packet after which browsers do not come back). So the listener's
+//! connections do both: a write that makes no progress for a while fails, and a handle cancels reads and writes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// The handle of one TCP connection.
+#[derive(Clone)]
+pub(crate) struct Connection(Arc<Shared>);
+
+struct Shared {
+    peer: SocketAddr,
+    cut: CancellationToken,
+    stalled: AtomicBool,
+    at_end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Connection {
+    fn new(peer: SocketAddr) -> Self {
+        Self(Arc::new(Shared {
+            peer,
+            cut: CancellationToken::new(),
+            stalled: AtomicBool::new(false),
+            at_end: Mutex::new(None),
+        }))
+    }
+
+    /// The other end: a browser, or the proxy before it.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// Ends the connection now; what was not written yet is lost.
+    pub(crate) fn cut(&self) {
+        self.0.cut.cancel();
+    }
+
+    /// Does this once the connection is closed, in place of what was to be done before.
+    pub(crate) fn at_end(&self, act: impl FnOnce() + Send + 'static) {
+        *self.0.at_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+    }
+
+    /// Whether it was ended because a write made no progress.
+    pub(crate) fn stalled(&self) -> bool {
+        self.0.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether two handles are of one connection.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Connected<IncomingStream<'_, GuardedListener>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, GuardedListener>) -> Self {
+        stream.io().connection.clone()
+    }
+}
+
+/// A listener whose connections are guarded and send small frames at once (TCP_NODELAY).
+pub(crate) struct GuardedListener {
+    inner: TcpListener,
+    stall: Duration,
+}
+
+impl GuardedListener {
+    /// Ends connections on which a write makes no progress for `stall`.
+    pub(crate) fn new(inner: TcpListener, stall: Duration) -> Self {
+        Self { inner, stall }
+    }
+}
+
+impl Listener for GuardedListener {
+    type Io = GuardedIo;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (GuardedIo, SocketAddr) {
+        // The trait's accept survives errors such as too many open files; the type's own does not.
+        let (stream, peer) = Listener::accept(&mut self.inner).await;
+        // A stream that is closed already refuses; it is found out at the first read.
+        let _ = stream.set_nodelay(true);
+        (GuardedIo::new(stream, Connection::new(peer), self.stall), peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+/// One guarded connection.
+pub(crate) struct GuardedIo {
+    inner: TcpStream,
+    connection: Connection,
+    // Reader and writer are different tasks once the connection is a websocket, and each has to be woken.
+    cut_reader: Pin<Box<WaitForCancellationFutureOwned>>,
+    cut_writer: Pin<Box<WaitForCancellationFutureOwned>>,
+    stall: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl GuardedIo {
+    fn new(inner: TcpStream, connection: Connection, stall: Duration) -> Self {
+        let cut = || Box::pin(connection.0.cut.clone().cancelled_owned());
+        let (cut_reader, cut_writer) = (cut(), cut());
+        Self { inner, connection, cut_reader, cut_writer, stall, deadline: None }
+    }
+
+    /// Watches over a write that did `outcome`: done resets the clock, pending starts it.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.deadline = None;
+            return outcome;
+        }
+        if self.cut_writer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(was_cut()));
+        }
+        let stall = self.stall;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        if deadline.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.connection.0.stalled.store(true, Ordering::Relaxed);
+        self.connection.cut();
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+    }
+
+    fn is_cut(&self) -> bool {
+        self.connection.0.cut.is_cancelled()
+    }
+}
+
+impl Drop for GuardedIo {
+    fn drop(&mut self) {
+        let act = self.connection.0.at_end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(act) = act {
+            act();
+        }
+    }
+}
+
+fn was_cut() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "closed by the gateway")
+}
+
+impl AsyncRead for GuardedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.cut_reader.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(was_cut()));
+        }
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for GuardedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_cut() {
+            return Poll::Ready(Err(was_cut()));
+        }
+        let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.watch(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_cut() {
+            return Poll::Ready(Err(was_cut()));
+        }
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.watch(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,119 @@
+//! Who may come in, and the first words to a socket.
+
+use std::sync::Arc;
+
+use common::claims::{Claims, TokenError};
+use serde::Deserialize;
+use serde_json::Value;
+use socketioxide::TransportType;
+use socketioxide::extract::{Extension, SocketRef, State, TryData};
+use socketioxide::socket::DisconnectReason;
+use tracing::debug;
+
+use crate::gateway::Gateway;
+use crate::hub::Member;
+use crate::metrics::{Reason, Transport};
+use crate::server::Opening;
+
+/// What a client sends when it connects. Anything may be missing or of another form than expected.
+#[derive(Deserialize, Default)]
+pub(crate) struct Auth {
+    token: Option<Value>,
+}
+
+/// A refused token, in the words that clients know.
+#[derive(Debug, thiserror::Error)]
+#[error("Authentication error: {0}")]
+pub(crate) struct Refused(TokenError);
+
+/// Lets a socket in if its token is good.
+///
+/// # Errors
+/// The token's trouble, as the text of the client's `connect_error`.
+pub(crate) async fn authenticate(
+    socket: SocketRef,
+    TryData(auth): TryData<Auth>,
+    State(gateway): State<Arc<Gateway>>,
+) -> Result<(), Refused> {
+    let auth = auth.unwrap_or_default();
+    match verify(&gateway, &socket, auth.token) {
+        Ok(claims) => {
+            socket.extensions.insert(claims);
+            Ok(())
+        }
+        Err(error) => {
+            gateway.counters.auth_failures.get_or_create(&Reason { reason: reason(error) }).inc();
+            Err(Refused(error))
+        }
+    }
+}
+
+fn verify(gateway: &Gateway, socket: &SocketRef, token: Option<Value>) -> Result<Claims, TokenError> {
+    let token = match token {
+        None | Some(Value::Null) => None,
+        Some(Value::String(token)) if token.is_empty() => None,
+        Some(Value::String(token)) => Some(token),
+        Some(_) => return Err(TokenError::Invalid),
+    };
+    let opening = || socket.req_parts().extensions.get::<Opening>().and_then(|opening| opening.token.clone());
+    gateway.verifier.verify(&token.or_else(opening).unwrap_or_default())
+}
+
+fn reason(error: TokenError) -> &'static str {
+    match error {
+        TokenError::Missing => "missing",
+        TokenError::Invalid => "invalid",
+        TokenError::Expired => "expired",
+        TokenError::ChurchMissing => "church_missing",
+    }
+}
+
+/// Takes a socket in that was let in.
+pub(crate) async fn attend(
+    socket: SocketRef,
+    Extension(claims): Extension<Claims>,
+    State(gateway): State<Arc<Gateway>>,
+) {
+    let transport = match socket.transport_type() {
+        TransportType::Websocket => "websocket",
+        TransportType::Polling => "polling",
+    };
+    gateway.counters.connections.get_or_create(&Transport { transport }).inc();
+    debug!(church = %claims.church_id, socket = %socket.id, transport, "connected");
+    let member = Member { socket, church: claims.church_id, user: claims.user_id };
+    member.socket.on_disconnect(departed);
+    gateway.hub.enter(&member);
+    // It may have gone while it came in, and then nobody hears of it any more.
+    if !member.socket.connected() {
+        gateway.hub.leave(&member.church, member.socket.id);
+    }
+}
+
+async fn departed(
+    socket: SocketRef,
+    why: DisconnectReason,
+    Extension(claims): Extension<Claims>,
+    State(gateway): State<Arc<Gateway>>,
+) {
+    let reason = if gateway.transports.stalled(&socket) { "stalled" } else { word(why) };
+    gateway.counters.disconnects.get_or_create(&Reason { reason }).inc();
+    debug!(church = %claims.church_id, socket = %socket.id, reason, "disconnected");
+    gateway.hub.leave(&claims.church_id, socket.id);
+    if why == DisconnectReason::ClientNSDisconnect {
+        // The client says goodbye and normally closes its connection, too. One that does not would stay for ever.
+        gateway.transports.close(&socket);
+    }
+}
+
+fn word(why: DisconnectReason) -> &'static str {
+    match why {
+        DisconnectReason::TransportClose => "transport_close",
+        DisconnectReason::MultipleHttpPollingError => "multiple_polls",
+        DisconnectReason::PacketParsingError => "bad_packet",
+        DisconnectReason::TransportError => "transport_error",
+        DisconnectReason::HeartbeatTimeout => "heartbeat",
+        DisconnectReason::ClientNSDisconnect => "client",
+        DisconnectReason::ServerNSDisconnect => "server",
+        DisconnectReason::ClosingServer => "stopping",
+    }
+}

@@ -1,0 +1,82 @@
+//! From a stored message to an event that is ready to be sent.
+
+use std::sync::Arc;
+
+use common::event::ChurchEvent;
+use common::subject;
+
+use crate::cursor::{Fingerprint, Place};
+use crate::memory::{Event, Memory};
+use crate::packets::{self, Delivery};
+use crate::stream::Stored;
+
+/// Why a message in the stream is no event of ours.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Foreign {
+    /// Its subject names no church, or nothing that we know.
+    #[error("subject {0:?}")]
+    Subject(String),
+    /// Its payload is no event.
+    #[error("payload: {0}")]
+    Payload(#[from] serde_json::Error),
+    /// Subject and payload do not agree: it may belong to another church.
+    #[error("the payload is not of its subject")]
+    Mismatch,
+}
+
+/// An event whose payload agrees with its subject.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub(crate) fn parse(subject: &str, payload: &[u8]) -> Result<ChurchEvent, Foreign> {
+    let (church, topic) = subject::parse(subject).ok_or_else(|| Foreign::Subject(subject.to_owned()))?;
+    let event: ChurchEvent = serde_json::from_slice(payload)?;
+    let agrees = event.church_id == church && event.kind.topic() == topic;
+    if agrees { Ok(event) } else { Err(Foreign::Mismatch) }
+}
+
+/// What tells this message from another one at its sequence.
+pub(crate) fn fingerprint(stored: &Stored) -> Fingerprint {
+    fingerprint_of(&parse(&stored.subject, &stored.payload), stored)
+}
+
+fn fingerprint_of(parsed: &Result<ChurchEvent, Foreign>, stored: &Stored) -> Fingerprint {
+    match parsed {
+        Ok(event) => Fingerprint::of_event(event.id),
+        Err(_) => Fingerprint::of_bytes(&stored.payload),
+    }
+}
+
+/// Encodes an event; `memory` knows what came before it.
+///
+/// # Errors
+/// The message is no event of ours.
+pub(crate) fn prepare(
+    memory: &Memory,
+    created: u64,
+    stored: &Stored,
+) -> (Fingerprint, Result<Arc<Event>, Foreign>) {
+    let parsed = parse(&stored.subject, &stored.payload);
+    let fingerprint = fingerprint_of(&parsed, stored);
+    let place = Place { created, sequence: stored.sequence, fingerprint };
+    (fingerprint, parsed.and_then(|event| encode(memory, place, &event, stored)))
+}
+
+fn encode(
+    memory: &Memory,
+    place: Place,
+    event: &ChurchEvent,
+    stored: &Stored,
+) -> Result<Arc<Event>, Foreign> {
+    let before = memory.status_of(&event.church_id, event.message_id);
+    let cursor = place.cursor(&event.church_id);
+    let delivery = Delivery::InTurn { cursor: &cursor, finishes: packets::finishes(event, before) };
+    Ok(Arc::new(Event {
+        sequence: stored.sequence,
+        church: event.church_id.clone(),
+        message: event.message_id,
+        status: event.status,
+        at: event.timestamp,
+        packets: packets::encode(event, &stored.payload, delivery)?,
+    }))
+}

@@ -1,0 +1,110 @@
+//! The HTTP side: what a request may open, and what the Socket.IO library gets to see of it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use common::claims;
+use serde::Deserialize;
+use tower_http::cors::CorsLayer;
+
+use crate::gateway::Gateway;
+use crate::guard::Connection;
+
+/// What is kept of the request that opened a session.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    /// The token of the query, else of the Authorization header.
+    pub(crate) token: Option<String>,
+    /// The connection, if the session is a websocket from the start.
+    pub(crate) websocket: Option<Connection>,
+}
+
+/// The router of browsers: CORS, then admission, then the Socket.IO service.
+pub(crate) fn router(gateway: Arc<Gateway>, sessions: Router, cors: CorsLayer) -> Router {
+    sessions.layer(from_fn_with_state(gateway, admit)).layer(cors)
+}
+
+#[derive(Deserialize, Default)]
+struct SessionQuery {
+    #[serde(rename = "EIO", default)]
+    protocol: String,
+    #[serde(default)]
+    transport: String,
+    sid: Option<String>,
+    token: Option<String>,
+}
+
+async fn admit(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Query(query) = Query::<SessionQuery>::try_from_uri(request.uri()).unwrap_or_default();
+    let upgrade = query.sid.clone().filter(|_| query.transport == "websocket");
+    if query.sid.is_none()
+        && let Err(refusal) = gateway.may_open()
+    {
+        return refuse(refusal);
+    }
+    let response = next.run(slim(request, query, &connection)).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(sid) = upgrade.and_then(|sid| sid.parse().ok())
+    {
+        gateway.transports.upgraded(sid, &connection);
+    }
+    response
+}
+
+/// Temporary trouble, which the stock client tries again by itself.
+fn refuse(reason: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], reason).into_response()
+}
+
+/// Headers that the Socket.IO library reads.
+const NEEDED: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE];
+
+/// A copy of what is needed. The library keeps the opening request as long as the socket lives, and the original
+/// parts would keep the whole read buffer of the connection alive with them.
+fn slim(request: Request, query: SessionQuery, connection: &Connection) -> Request {
+    let (parts, body) = request.into_parts();
+    let Parts { method, uri, headers, mut extensions, .. } = parts;
+    extensions.remove::<ConnectInfo<Connection>>();
+    let opens_websocket = query.sid.is_none() && query.transport == "websocket";
+    extensions.insert(Opening {
+        token: query.token.clone().or_else(|| authorization(&headers)),
+        websocket: opens_websocket.then(|| connection.clone()),
+    });
+    let mut slim = Request::new(body);
+    *slim.method_mut() = method;
+    *slim.uri_mut() = slim_uri(&uri, &query);
+    *slim.headers_mut() = needed(&headers);
+    *slim.extensions_mut() = extensions;
+    slim
+}
+
+fn authorization(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    claims::bearer(value).map(str::to_owned)
+}
+
+fn slim_uri(uri: &Uri, query: &SessionQuery) -> Uri {
+    let SessionQuery { protocol, transport, sid, .. } = query;
+    let sid = sid.as_ref().map(|sid| format!("&sid={sid}")).unwrap_or_default();
+    let slim = format!("{}?EIO={protocol}&transport={transport}{sid}", uri.path());
+    // Only a value that can't stand in an address fails here; without a query the library refuses the request.
+    slim.parse().unwrap_or_else(|_| Uri::from_static("/socket.io/"))
+}
+
+fn needed(headers: &HeaderMap) -> HeaderMap {
+    let copy = |name: HeaderName| {
+        let value = HeaderValue::from_bytes(headers.get(&name)?.as_bytes()).ok()?;
+        Some((name, value))
+    };
+    NEEDED.into_iter().filter_map(copy).collect()
+}

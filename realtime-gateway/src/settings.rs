@@ -1,0 +1,71 @@
+//! What can be configured.
+
+use std::net::SocketAddr;
+
+use common::broker::NatsOptions;
+use common::claims::JwtOptions;
+use common::cors::CorsOptions;
+use common::telemetry::LogOptions;
+
+/// Socket.IO gateway: every change of a church's messages, live, to its members' browsers.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "realtime-gateway", version)]
+pub struct Settings {
+    /// Where browsers connect
+    #[arg(long, env = "GATEWAY_LISTEN", default_value = "0.0.0.0:8082", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where operators ask: /livez, /readyz, /metrics
+    #[arg(long, env = "GATEWAY_OPS_LISTEN", default_value = "127.0.0.1:9082", value_name = "ADDRESS")]
+    pub ops_listen: SocketAddr,
+    /// The broker.
+    #[command(flatten)]
+    pub nats: NatsOptions,
+    /// The tokens.
+    #[command(flatten)]
+    pub jwt: JwtOptions,
+    /// The front ends.
+    #[command(flatten)]
+    pub cors: CorsOptions,
+    /// Sockets and memory.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+    /// The logs.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// The bounds of what sockets and memory may take.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitOptions {
+    /// Seconds after which a connection is ended that takes nothing of what is written to it
+    #[arg(long, env = "GATEWAY_WRITE_STALL", default_value_t = 15, value_name = "SECONDS")]
+    pub write_stall: u64,
+    /// Packets that may wait for one socket; beyond, it is closed and its client resumes
+    #[arg(long, env = "GATEWAY_SOCKET_BUFFER", default_value_t = 512, value_name = "PACKETS")]
+    pub socket_buffer: usize,
+    /// Largest message that a client may send, in bytes
+    #[arg(long, env = "GATEWAY_MAX_MESSAGE", default_value_t = 1_310_720, value_name = "BYTES")]
+    pub max_message: usize,
+    /// Newest events that are kept in memory for clients that resume, of all churches
+    #[arg(long, env = "GATEWAY_MEMORY_EVENTS", default_value_t = 20_000, value_name = "EVENTS")]
+    pub memory_events: usize,
+    /// Bytes that these events may take
+    #[arg(long, env = "GATEWAY_MEMORY_BYTES", default_value_t = 64 << 20, value_name = "BYTES")]
+    pub memory_bytes: usize,
+    /// Newest events of one church that are kept in memory
+    #[arg(long, env = "GATEWAY_MEMORY_CHURCH_EVENTS", default_value_t = 1_000, value_name = "EVENTS")]
+    pub memory_church_events: usize,
+}
+
+impl common::service::Settings for Settings {
+    const NAME: &'static str = "realtime-gateway";
+
+    fn ops_listen(&self) -> SocketAddr {
+        self.ops_listen
+    }
+
+    fn log(&self) -> &LogOptions {
+        &self.log
+    }
+}

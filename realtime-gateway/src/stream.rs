@@ -1,0 +1,222 @@
+//! Reading the stream: its extent, and stored messages by direct get. The gateway has no consumer.
+
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Message, RequestErrorKind};
+use bytes::Bytes;
+use common::event::timestamp;
+use common::subject::STREAM;
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::timeout;
+
+/// At most so many messages are asked for at once.
+pub(crate) const BATCH: usize = 256;
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+const SEQUENCE: &str = "Nats-Sequence";
+
+/// A message as the stream keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    /// Its sequence.
+    pub(crate) sequence: u64,
+    /// The subject that it was published to.
+    pub(crate) subject: String,
+    /// The payload.
+    pub(crate) payload: Bytes,
+}
+
+impl Stored {
+    /// A message that the stream republished; `None` if it did not come from a stream.
+    pub(crate) fn republished(message: Message) -> Option<Self> {
+        let sequence = header(message.headers.as_ref()?, SEQUENCE)?.parse().ok()?;
+        Some(Self { sequence, subject: message.subject.into_string(), payload: message.payload })
+    }
+
+    fn from_direct_get(message: Message) -> Option<Self> {
+        let headers = message.headers.as_ref()?;
+        let sequence = header(headers, SEQUENCE)?.parse().ok()?;
+        let subject = header(headers, "Nats-Subject")?.to_owned();
+        Some(Self { sequence, subject, payload: message.payload })
+    }
+}
+
+/// The leader's word on the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// When it was created, in nanoseconds since the epoch.
+    pub(crate) created: u64,
+    /// The first sequence that is still there.
+    pub(crate) first: u64,
+    /// The last sequence; below `first` while the stream is empty.
+    pub(crate) last: u64,
+}
+
+/// Why the stream can't be read now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// There is none.
+    #[error("the broker has no stream {STREAM}; run `ops provision`")]
+    NoStream,
+    /// No answer came; it may be different in a moment.
+    #[error("the stream can't be read: {0}")]
+    Unavailable(String),
+}
+
+/// Reads the stream on the connection that the live events come on.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    client: Client,
+}
+
+impl Reader {
+    /// Reads over this connection.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Where the stream begins and ends.
+    ///
+    /// # Errors
+    /// There is no stream, or its leader does not answer.
+    pub(crate) async fn extent(&self) -> Result<Extent, ReadError> {
+        let subject = format!("$JS.API.STREAM.INFO.{STREAM}");
+        let answer =
+            self.client.request(subject, Bytes::new()).await.map_err(|error| match error.kind() {
+                RequestErrorKind::NoResponders => {
+                    ReadError::Unavailable("nobody answers for JetStream; is it enabled?".into())
+                }
+                _ => ReadError::Unavailable(error.to_string()),
+            })?;
+        parse_extent(&answer.payload)
+    }
+
+    /// The message at a sequence, `None` if the server that answered has none there.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub(crate) async fn at(&self, sequence: u64) -> Result<Option<Stored>, ReadError> {
+        let stored = self.ask(json!({"seq": sequence}), 1).await?.into_iter().next();
+        Ok(stored.filter(|stored| stored.sequence == sequence))
+    }
+
+    /// The messages from a sequence on whose subject matches, oldest first, at most [`BATCH`] of them. A server
+    /// without batches (before 2.11) gives one at a time. That none came does not prove that there is none.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub(crate) async fn from(&self, sequence: u64, subject: &str) -> Result<Vec<Stored>, ReadError> {
+        let sequence = sequence.max(1);
+        self.ask(json!({"seq": sequence, "batch": BATCH, "next_by_subj": subject}), BATCH).await
+    }
+
+    async fn ask(&self, request: serde_json::Value, most: usize) -> Result<Vec<Stored>, ReadError> {
+        let unavailable = |what: &dyn std::fmt::Display| ReadError::Unavailable(what.to_string());
+        let inbox = self.client.new_inbox();
+        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| unavailable(&e))?;
+        let subject = format!("$JS.API.DIRECT.GET.{STREAM}");
+        let request = Bytes::from(request.to_string());
+        self.client.publish_with_reply(subject, inbox, request).await.map_err(|e| unavailable(&e))?;
+        let mut messages = Vec::new();
+        while messages.len() < most {
+            let answer = timeout(PATIENCE, answers.next()).await;
+            let message = answer.ok().flatten().ok_or_else(|| unavailable(&"no answer in time"))?;
+            match Answer::of(message) {
+                Answer::Message { stored, more } => {
+                    messages.push(stored);
+                    if !more {
+                        break;
+                    }
+                }
+                Answer::End => break,
+                Answer::Refused(why) => return Err(ReadError::Unavailable(why)),
+            }
+        }
+        Ok(messages)
+    }
+}
+
+enum Answer {
+    Message { stored: Stored, more: bool },
+    End,
+    Refused(String),
+}
+
+impl Answer {
+    fn of(message: Message) -> Self {
+        match message.status.map(|status| status.as_u16()) {
+            // 204 ends a batch, 404 says that nothing matches.
+            Some(204 | 404) => return Self::End,
+            Some(503) => return Self::Refused("nobody answers for the stream; has it direct get?".into()),
+            Some(code) => {
+                return Self::Refused(format!("{code} {}", message.description.unwrap_or_default()));
+            }
+            None => {}
+        }
+        // Only an answer in a batch says how many are pending; the end of a batch is a message of its own.
+        let more = message.headers.as_ref().is_some_and(|h| header(h, "Nats-Num-Pending").is_some());
+        match Stored::from_direct_get(message) {
+            Some(stored) => Self::Message { stored, more },
+            None => Self::Refused("an answer without a sequence".into()),
+        }
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.as_str())
+}
+
+fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        created: Option<String>,
+        state: Option<State>,
+        error: Option<ApiError>,
+    }
+    #[derive(Deserialize)]
+    struct State {
+        first_seq: u64,
+        last_seq: u64,
+    }
+    #[derive(Deserialize)]
+    struct ApiError {
+        code: u16,
+        description: String,
+    }
+    let odd = |what: String| ReadError::Unavailable(what);
+    let answer: Answer = serde_json::from_slice(answer).map_err(|error| odd(error.to_string()))?;
+    match answer {
+        Answer { error: Some(ApiError { code: 404, .. }), .. } => Err(ReadError::NoStream),
+        Answer { error: Some(error), .. } => Err(odd(error.description)),
+        Answer { created: Some(created), state: Some(state), .. } => {
+            let created = timestamp::parse(&created).ok_or_else(|| odd(format!("created {created:?}")))?;
+            let created = created.unix_timestamp_nanos() as u64;
+            Ok(Extent { created, first: state.first_seq, last: state.last_seq })
+        }
+        _ => Err(odd("an answer without a state".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extent_is_read_from_the_servers_answer() {
+        let answer = br#"{"type":"io.nats.jetstream.api.v1.stream_info_response","config":{},
+            "created":"2026-11-22T20:15:31.123456789Z","state":{"messages":3,"first_seq":5,"last_seq":7}}"#;
+        let extent = parse_extent(answer).unwrap();
+        assert_eq!((extent.first, extent.last), (5, 7));
+        assert_eq!(extent.created % 1_000_000_000, 123_456_789);
+    }
+
+    #[test]
+    fn a_missing_stream_says_what_to_do() {
+        let answer = br#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
+        let error = parse_extent(answer).unwrap_err();
+        assert!(error.to_string().contains("ops provision"), "{error}");
+        assert!(matches!(parse_extent(b"{}"), Err(ReadError::Unavailable(_))));
+    }
+}
