@@ -1,1 +1,118 @@
-//! message-api
+//! The front end's REST API, and sending through Telnyx.
+//!
+//! Start with [`router`]: the table of what front ends may call. A message is answered once it is recorded
+//! ([`messages`]); [`dispatch`] then posts it to [`telnyx`], once for each recipient, and records the answers. Receipts
+//! come by webhook-ingest and never here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use common::broker::Broker;
+use common::claims::TokenVerifier;
+use common::service::{self, Context, Health, Weight};
+use common::store::Store;
+use common::{cors, relay};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::dispatch::{Dispatcher, close_overdue};
+use crate::metrics::ApiMetrics;
+use crate::router::App;
+use crate::telnyx::Telnyx;
+
+mod auth;
+mod dispatch;
+mod error;
+mod idempotency;
+mod messages;
+mod metrics;
+mod phone;
+mod router;
+mod segments;
+mod settings;
+mod telnyx;
+
+pub use settings::{DefaultSender, SendOptions, Settings, TelnyxOptions};
+
+/// Runs the service until shutdown.
+///
+/// # Errors
+/// The configuration is wrong, or the listener can't be bound or broke.
+pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
+    let listener = service::bind(settings.api_listen).await?;
+    serve(settings, listener, context).await
+}
+
+/// [`run`] on a listener that is bound already.
+///
+/// # Errors
+/// The configuration is wrong, or the listener broke.
+pub async fn serve(settings: Settings, listener: TcpListener, context: Context) -> anyhow::Result<()> {
+    let metrics = ApiMetrics::new(&context.metrics);
+    let store = Store::new(&settings.store)?;
+    let telnyx = Telnyx::new(&settings.telnyx, settings.sending.send_timeout)?;
+    let app = App {
+        store: store.clone(),
+        verifier: TokenVerifier::new(&settings.jwt)?,
+        default_sender: settings.telnyx.default_sender()?,
+        wake: Arc::new(Notify::new()),
+        metrics: metrics.clone(),
+        schema_ready: CancellationToken::new(),
+        request_timeout: settings.api_request_timeout,
+    };
+    let router = router::router(app.clone(), cors::layer(&settings.cors)?);
+    let broker = Broker::connect(&settings.nats, "message_api", &context, Weight::Degrading).await?;
+
+    let tasks = TaskTracker::new();
+    let database = context.health.condition("database", Weight::Required);
+    tasks.spawn(store.clone().keep_ready(database, context.shutdown.clone()));
+    tasks.spawn(notice_schema(context.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
+    relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
+    tasks.spawn(send_when_ready(&settings.sending, telnyx, app, context.shutdown.clone()));
+
+    info!(listen = %listener.local_addr().context("the listener has no address")?, "listening");
+    let served = service::serve_http(listener, router, context.shutdown.clone()).await;
+    // Also when the listener broke: what is under way is finished.
+    context.shutdown.cancel();
+    tasks.close();
+    let grace = settings.sending.send_timeout + Duration::from_secs(15);
+    if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+        warn!("stopping although work is still under way");
+    }
+    broker.flush().await;
+    served
+}
+
+/// Dispatches and closes what is overdue, as soon as the schema is there.
+fn send_when_ready(
+    options: &SendOptions,
+    telnyx: Telnyx,
+    app: App,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let overdue =
+        close_overdue(app.store.clone(), options.clone(), app.metrics.closed.clone(), shutdown.clone());
+    let dispatcher = Dispatcher::new(app.store, telnyx, options, app.metrics, app.wake);
+    async move {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = app.schema_ready.cancelled() => {}
+        }
+        tokio::join!(dispatcher.run(shutdown), overdue);
+    }
+}
+
+/// The schema is up to date once the database was ready for the first time.
+async fn notice_schema(health: Health, ready: CancellationToken, shutdown: CancellationToken) {
+    while !health.report().0 {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    }
+    ready.cancel();
+}

@@ -1,0 +1,48 @@
+//! Ends the waiting for receipts that will not come.
+
+use std::time::Duration;
+
+use common::store::{Overdue, Store};
+use prometheus_client::metrics::counter::Counter;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::sleep_or_stop;
+use crate::settings::SendOptions;
+
+/// Closed in one transaction at most; a larger number waits for the next round, which follows at once.
+const GROUP: u32 = 500;
+
+/// Closes overdue recipients on a tick, until shutdown.
+pub(crate) async fn close_overdue(
+    store: Store,
+    options: SendOptions,
+    closed: Counter,
+    shutdown: CancellationToken,
+) {
+    let shortest = options.unresolved_after.min(options.unconfirmed_after);
+    let tick = (shortest / 10).clamp(Duration::from_millis(250), Duration::from_secs(30));
+    while !shutdown.is_cancelled() {
+        let now = OffsetDateTime::now_utc();
+        let overdue = Overdue {
+            accepted_before: now - options.unconfirmed_after,
+            unresolved_before: now - options.unresolved_after,
+            limit: GROUP,
+        };
+        match store.close_overdue(&overdue, now).await {
+            Ok(0) => sleep_or_stop(tick, &shutdown).await,
+            Ok(count) => {
+                info!(count, "closed recipients whose receipt is overdue");
+                closed.inc_by(count as u64);
+            }
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "overdue receipts can't be closed; trying again"
+                );
+                sleep_or_stop(tick, &shutdown).await;
+            }
+        }
+    }
+}

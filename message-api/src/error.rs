@@ -1,0 +1,170 @@
+//! Every failure that a front end sees: one envelope, one place that maps and logs.
+//!
+//! `{"success":false, "error":"<for a person>", "code":"<for a program>", "details"?:[{"field","message"}]}`. A cause
+//! is logged and never answered; what the caller sent is never logged.
+
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use common::claims::TokenError;
+use common::store::StoreError;
+use serde::Serialize;
+use tracing::{debug, error, warn};
+
+/// Clients are asked to come back after so many seconds.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// No token, or none that holds: 401.
+    #[error(transparent)]
+    Unauthorized(#[from] TokenError),
+    /// 404: there is none, or it belongs to another church.
+    #[error("message not found")]
+    MessageNotFound,
+    /// 404.
+    #[error("there is no such address here")]
+    UnknownRoute,
+    /// 405.
+    #[error("this address does not know the method")]
+    UnknownMethod,
+    /// 413.
+    #[error("the body is larger than 1 MiB")]
+    TooLarge,
+    /// 400: the body is no JSON, or was not sent to its end.
+    #[error("{0}")]
+    Malformed(String),
+    /// 422: fields are missing or wrong.
+    #[error("some fields are missing or wrong")]
+    Invalid(Vec<Problem>),
+    /// 422: well formed, and can't be done.
+    #[error("{message}")]
+    Impossible {
+        /// For a program.
+        code: &'static str,
+        /// For a person.
+        message: &'static str,
+    },
+    /// 503 with Retry-After while the database is away, else 500.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// 503 with Retry-After: the schema is not up to date yet.
+    #[error("the service is starting")]
+    Starting,
+    /// 503 with Retry-After.
+    #[error("the request took too long")]
+    TimedOut,
+    /// 500: a mistake of ours.
+    #[error("the request could not be handled")]
+    Broken,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    /// Where it stands, as in `recipients[3].phone`.
+    pub field: String,
+    /// What to do about it.
+    pub message: String,
+}
+
+impl Problem {
+    /// Names a field and what to do.
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(vec![problem])
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::TooLarge
+        } else {
+            Self::Malformed("the body did not arrive whole".into())
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope {
+    success: bool,
+    error: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<Problem>,
+}
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unauthorized(TokenError::Missing) => (StatusCode::UNAUTHORIZED, "token_missing"),
+            Self::Unauthorized(TokenError::Invalid) => (StatusCode::UNAUTHORIZED, "token_invalid"),
+            Self::Unauthorized(TokenError::Expired) => (StatusCode::UNAUTHORIZED, "token_expired"),
+            Self::Unauthorized(TokenError::ChurchMissing) => (StatusCode::UNAUTHORIZED, "church_missing"),
+            Self::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
+            Self::UnknownRoute => (StatusCode::NOT_FOUND, "route_not_found"),
+            Self::UnknownMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "body_malformed"),
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            Self::Impossible { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
+            Self::Store(cause) if cause.is_temporary() => unavailable(),
+            Self::Starting => unavailable(),
+            Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::Store(_) | Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    fn log(&self, status: StatusCode, code: &str) {
+        match self {
+            Self::Store(cause) if cause.is_temporary() => {
+                warn!(error = cause as &dyn std::error::Error, code, "a request was not done");
+            }
+            Self::Store(cause) => {
+                error!(error = cause as &dyn std::error::Error, code, "a request was not done");
+            }
+            Self::TimedOut | Self::Starting => warn!(code, "a request was not done"),
+            Self::Broken => error!(code, "a request was not done"),
+            _ => debug!(status = status.as_u16(), code, "a request was refused"),
+        }
+    }
+}
+
+fn unavailable() -> (StatusCode, &'static str) {
+    (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        self.log(status, code);
+        let error = match &self {
+            Self::Store(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                "the service is not available at the moment; try again".into()
+            }
+            Self::Store(_) => Self::Broken.to_string(),
+            other => other.to_string(),
+        };
+        let details = if let Self::Invalid(problems) = self { problems } else { Vec::new() };
+        let mut response = (status, Json(Envelope { success: false, error, code, details })).into_response();
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+            }
+            StatusCode::UNAUTHORIZED => {
+                let scheme = header::HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,50 @@
+//! The place in a history where the next page begins, opaque to clients: a format number, the creation time in
+//! microseconds and the id of the last message, in base64url.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+const FORMAT: u8 = 1;
+
+/// The cursor behind a message.
+pub(super) fn encode(created_at: OffsetDateTime, id: Uuid) -> String {
+    let micros = i64::try_from(created_at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
+    let mut bytes = [FORMAT; 25];
+    bytes[1..9].copy_from_slice(&micros.to_be_bytes());
+    bytes[9..].copy_from_slice(id.as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads a cursor back; `None` for what is none of ours.
+pub(super) fn decode(text: &str) -> Option<(OffsetDateTime, Uuid)> {
+    let bytes: [u8; 25] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+    let [FORMAT, rest @ ..] = bytes else { return None };
+    let (micros, id) = rest.split_first_chunk::<8>()?;
+    let nanos = i128::from(i64::from_be_bytes(*micros)) * 1_000;
+    Some((OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?, Uuid::from_slice(id).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place() {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1_790_000_000_123_456_000).unwrap();
+        let id = Uuid::now_v7();
+        assert_eq!(decode(&encode(at, id)), Some((at, id)));
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let cursor = encode(at, Uuid::nil());
+        for wrong in
+            ["", "x", &cursor[1..], &format!("{cursor}AA"), &format!("Ag{}", &cursor[2..]), "====", "ä"]
+        {
+            assert_eq!(decode(wrong), None, "{wrong}");
+        }
+    }
+}

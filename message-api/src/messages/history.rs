@@ -1,0 +1,196 @@
+//! `GET /api/messages/history`: the church's messages, newest first.
+//!
+//! Pages by `page` and `limit`, or without gaps by the `cursor` that each answer gives. With `updatedSince` it answers
+//! what changed: ask with an answer's `asOf` next, and nothing is missed.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use common::event::timestamp;
+use common::status::MessageStatus;
+use common::store::HistoryQuery;
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use super::cursor;
+use super::shape::MessageRow;
+use crate::auth::Caller;
+use crate::error::{ApiError, Problem};
+use crate::router::App;
+
+const DEFAULT_LIMIT: u32 = 20;
+const MAX_LIMIT: u32 = 100;
+/// Deeper pages are for the cursor.
+const MAX_PAGE: u32 = 100_000;
+/// A change may become visible so long after the moment that it carries.
+const LATE_COMMITS: Duration = Duration::seconds(5);
+
+/// The query string as it comes: everything in it is text. An empty value is as good as none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HistoryParameters {
+    page: Option<String>,
+    limit: Option<String>,
+    status: Option<String>,
+    cursor: Option<String>,
+    updated_since: Option<String>,
+}
+
+/// One page.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HistoryAnswer {
+    success: bool,
+    data: Vec<MessageRow>,
+    pagination: Pagination,
+    /// What to ask with as `updatedSince` next.
+    #[serde(with = "timestamp")]
+    as_of: OffsetDateTime,
+}
+
+/// Where the page stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    page: u32,
+    limit: u32,
+    total: u64,
+    pages: u64,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Answers one page.
+pub(crate) async fn history(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    parameters: Result<Query<HistoryParameters>, QueryRejection>,
+) -> Result<Json<HistoryAnswer>, ApiError> {
+    let as_of = OffsetDateTime::now_utc();
+    let Query(parameters) =
+        parameters.map_err(|_| Problem::new("query", "give each parameter once, in percent encoding"))?;
+    let (page, query) = parameters.read().map_err(ApiError::Invalid)?;
+    let found = app.store.history(&caller.church_id, &query).await?;
+    // A full page may be the last one; then the next is empty.
+    let last = found.messages.last().filter(|_| found.messages.len() == query.limit as usize);
+    let next_cursor = last.map(|message| cursor::encode(message.created_at, message.id));
+    let pagination = Pagination {
+        page,
+        limit: query.limit,
+        total: found.total,
+        pages: found.total.div_ceil(u64::from(query.limit)),
+        next_cursor,
+    };
+    let data = found.messages.into_iter().map(MessageRow::from).collect();
+    Ok(Json(HistoryAnswer { success: true, data, pagination, as_of }))
+}
+
+impl HistoryParameters {
+    /// The page's number and the query, or all that is wrong.
+    fn read(&self) -> Result<(u32, HistoryQuery), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let page = or_note(number("page", &self.page, 1, MAX_PAGE), &mut problems).unwrap_or(1);
+        let limit = or_note(number("limit", &self.limit, DEFAULT_LIMIT, MAX_LIMIT), &mut problems);
+        let limit = limit.unwrap_or(DEFAULT_LIMIT);
+        let statuses = or_note(statuses(&self.status), &mut problems).unwrap_or_default();
+        let before = or_note(before(&self.cursor, page), &mut problems).flatten();
+        let updated_since = or_note(updated_since(&self.updated_since), &mut problems).flatten();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let offset = u64::from(page - 1) * u64::from(limit);
+        Ok((page, HistoryQuery { limit, offset, before, statuses, updated_since }))
+    }
+}
+
+fn or_note<T>(read: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
+    read.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn number(field: &str, value: &Option<String>, default: u32, most: u32) -> Result<u32, Problem> {
+    let Some(text) = given(value) else { return Ok(default) };
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| Problem::new(field, format!("give a whole number from 1 to {most}")))
+}
+
+/// `sent` also finds `delivered`, because that is what the first front end calls it.
+fn statuses(value: &Option<String>) -> Result<Vec<MessageStatus>, Problem> {
+    let Some(word) = given(value) else { return Ok(Vec::new()) };
+    match MessageStatus::parse(word) {
+        Some(MessageStatus::Sent) => Ok(vec![MessageStatus::Sent, MessageStatus::Delivered]),
+        Some(status) => Ok(vec![status]),
+        None => Err(Problem::new("status", "give pending, sent, delivered, failed or read")),
+    }
+}
+
+fn before(value: &Option<String>, page: u32) -> Result<Option<(OffsetDateTime, uuid::Uuid)>, Problem> {
+    match given(value) {
+        None => Ok(None),
+        Some(_) if page > 1 => Err(Problem::new("cursor", "give either page or cursor")),
+        Some(text) => match cursor::decode(text) {
+            Some(place) => Ok(Some(place)),
+            None => Err(Problem::new("cursor", "give the nextCursor of an earlier answer")),
+        },
+    }
+}
+
+fn updated_since(value: &Option<String>) -> Result<Option<OffsetDateTime>, Problem> {
+    let Some(text) = given(value) else { return Ok(None) };
+    // A plus that was not escaped arrives as a space.
+    let since = timestamp::parse(text).or_else(|| timestamp::parse(&text.replace(' ', "+")));
+    let since = since.and_then(|since| since.checked_sub(LATE_COMMITS));
+    let help = "give a moment as 2026-11-22T20:15:31.123Z, best the asOf of an earlier answer";
+    since.map(Some).ok_or_else(|| Problem::new("updatedSince", help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(page: &str, limit: &str, status: &str) -> Result<(u32, HistoryQuery), Vec<Problem>> {
+        let text = |text: &str| Some(text.to_owned());
+        let (page, limit, status) = (text(page), text(limit), text(status));
+        HistoryParameters { page, limit, status, ..HistoryParameters::default() }.read()
+    }
+
+    #[test]
+    fn numbers_in_text_are_numbers() {
+        let (page, query) = read("3", "50", "").unwrap();
+        assert_eq!((page, query.limit, query.offset), (3, 50, 100));
+        let (page, query) = read("", "", "").unwrap();
+        assert_eq!((page, query.limit, query.offset), (1, 20, 0));
+    }
+
+    #[test]
+    fn each_wrong_parameter_is_named() {
+        let fields = |problems: Vec<Problem>| problems.into_iter().map(|p| p.field).collect::<Vec<_>>();
+        assert_eq!(fields(read("0", "101", "gone").unwrap_err()), ["page", "limit", "status"]);
+        assert_eq!(fields(read("-1", "x", "").unwrap_err()), ["page", "limit"]);
+        let parameters = HistoryParameters {
+            cursor: Some("nonsense".into()),
+            updated_since: Some("yesterday".into()),
+            ..HistoryParameters::default()
+        };
+        assert_eq!(fields(parameters.read().unwrap_err()), ["cursor", "updatedSince"]);
+    }
+
+    #[test]
+    fn sent_also_finds_delivered() {
+        use MessageStatus::{Delivered, Read, Sent};
+        assert_eq!(read("", "", "sent").unwrap().1.statuses, [Sent, Delivered]);
+        assert_eq!(read("", "", "delivered").unwrap().1.statuses, [Delivered]);
+        assert_eq!(read("", "", "read").unwrap().1.statuses, [Read]);
+    }
+
+    #[test]
+    fn updated_since_goes_five_seconds_further_back() {
+        let since = |text: &str| updated_since(&Some(text.into())).unwrap().map(timestamp::to_text);
+        assert_eq!(since("2026-11-22T20:15:31.123Z").as_deref(), Some("2026-11-22T20:15:26.123Z"));
+        assert_eq!(since("2026-11-22T20:15:31 01:00").as_deref(), Some("2026-11-22T19:15:26.000Z"));
+        assert_eq!(since(""), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! `POST /api/messages/send`: records a message and answers; the dispatcher sends it.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode};
+use common::store::{NewMessage, Recorded};
+use common::subject::ChurchId;
+use time::OffsetDateTime;
+use tracing::info;
+use uuid::Uuid;
+
+use super::request::SendRequest;
+use super::shape::AcceptedMessage;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::idempotency;
+use crate::router::{App, Success};
+use crate::settings::DefaultSender;
+
+/// Answers 201 once the message, its recipients and its event are committed.
+pub(crate) async fn send(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
+    let body = body?;
+    let key = idempotency::key(&headers, &body)?;
+    let now = now_in_millis();
+    let draft = SendRequest::from_body(&body)?.check(now)?;
+    let sender = sender_of(&app, &caller.church_id).await?;
+    let message = NewMessage {
+        id: Uuid::now_v7(),
+        church_id: caller.church_id,
+        author_id: caller.user_id,
+        conversation_id: draft.conversation_id,
+        content: draft.content,
+        target_type: draft.target_type,
+        media_urls: draft.media_urls,
+        from_number: sender.number,
+        messaging_profile_id: sender.messaging_profile_id,
+        send_at: draft.send_at,
+        recipients: draft.recipients,
+        created_at: now,
+    };
+    let message = match app.store.record_message(&message, key.as_ref()).await? {
+        Recorded::New(message) => {
+            app.wake.notify_one();
+            let recipients = message.tally.recipients;
+            info!(message.id = %message.id, church.id = %message.church_id, recipients, "recorded a message");
+            message
+        }
+        Recorded::Repeated(message) => message,
+        Recorded::KeyReused => {
+            return Err(ApiError::Impossible {
+                code: "idempotency_key_reused",
+                message: "this Idempotency-Key was used for another request; make a new one for each message",
+            });
+        }
+    };
+    Ok((StatusCode::CREATED, Json(Success::new(AcceptedMessage::from(message)))))
+}
+
+/// The church's own sender, else the installation's.
+async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSender, ApiError> {
+    if let Some(own) = app.store.sender(church).await? {
+        let (number, messaging_profile_id) = (Some(own.number), own.messaging_profile_id);
+        return Ok(DefaultSender { number, messaging_profile_id });
+    }
+    app.default_sender.clone().ok_or(ApiError::Impossible {
+        code: "no_sender",
+        message: "this church has no number to send from yet; an administrator has to set one up",
+    })
+}
+
+/// Both databases keep milliseconds at least, so what is answered now is what is read later.
+fn now_in_millis() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_millisecond(now.millisecond()).unwrap_or(now)
+}

@@ -1,0 +1,106 @@
+//! The table of routes, and what every request passes through.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use common::claims::TokenVerifier;
+use common::store::Store;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
+use tracing::debug;
+
+use crate::error::ApiError;
+use crate::messages;
+use crate::metrics::{ApiMetrics, RequestLabels};
+use crate::settings::DefaultSender;
+
+/// Largest body.
+const MAX_BODY_LEN: usize = 1024 * 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    /// The record.
+    pub store: Store,
+    /// Checks bearer tokens.
+    pub verifier: TokenVerifier,
+    /// Who a church without a sender of its own sends as.
+    pub default_sender: Option<DefaultSender>,
+    /// Wakes the dispatcher.
+    pub wake: Arc<Notify>,
+    /// What is counted.
+    pub metrics: ApiMetrics,
+    /// Cancelled once the database's schema is up to date.
+    pub schema_ready: CancellationToken,
+    /// Longest time that a request may take.
+    pub request_timeout: Duration,
+}
+
+/// The envelope of every success: `{"success":true, "data":…}`.
+#[derive(Serialize)]
+pub(crate) struct Success<T> {
+    success: bool,
+    data: T,
+}
+
+impl<T> Success<T> {
+    /// Wraps the data.
+    pub(crate) fn new(data: T) -> Self {
+        Self { success: true, data }
+    }
+}
+
+/// The routes, with their layers from the inside to the outside.
+pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
+    Router::new()
+        .route("/api/messages/send", post(messages::send))
+        .route("/api/messages/history", get(messages::history))
+        .route("/api/messages/{id}", get(messages::show))
+        .fallback(|| async { ApiError::UnknownRoute })
+        .method_not_allowed_fallback(|| async { ApiError::UnknownMethod })
+        .layer(DefaultBodyLimit::max(MAX_BODY_LEN))
+        .layer(from_fn_with_state(app.clone(), bounded))
+        .layer(CatchPanicLayer::custom(broken))
+        .layer(from_fn_with_state(app.clone(), observed))
+        .layer(cors)
+        .with_state(app)
+}
+
+/// No request waits longer than configured, and none for a schema that is not there yet.
+async fn bounded(State(app): State<App>, request: Request, next: Next) -> Response {
+    if !app.schema_ready.is_cancelled() {
+        return ApiError::Starting.into_response();
+    }
+    match tokio::time::timeout(app.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::TimedOut.into_response(),
+    }
+}
+
+/// Counts requests. Paths that no route matches share one label, so that nobody can make new ones.
+async fn observed(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    let route = route.unwrap_or_else(|| "unmatched".into());
+    let method = if method.as_str().len() <= 7 { method.to_string() } else { "other".into() };
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    debug!(method, route, status, duration_ms = took.as_millis() as u64, "answered");
+    app.metrics.request_seconds.observe(took.as_secs_f64());
+    app.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    response
+}
+
+fn broken(_: Box<dyn Any + Send>) -> Response {
+    ApiError::Broken.into_response()
+}
