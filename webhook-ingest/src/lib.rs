@@ -52,11 +52,11 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 pub async fn serve(listener: TcpListener, settings: Settings, context: Context) -> anyhow::Result<()> {
     let keys = PublicKeys::parse(&settings.telnyx_public_key)?;
     let store = Store::new(&settings.store)?;
+    let database = context.health.condition("database", Weight::Required);
     let broker = Broker::connect(&settings.nats, BROKER_ROLE, &context, Weight::Degrading).await?;
     let metrics = IngestMetrics::new(&context.metrics);
 
     let tasks = TaskTracker::new();
-    let database = context.health.condition("database", Weight::Required);
     tasks.spawn(store.clone().keep_ready(database, context.shutdown.clone()));
     tasks.spawn(sweep::run(store.clone(), metrics.clone(), context.shutdown.clone()));
     relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
