@@ -140,8 +140,12 @@ impl Broker {
         }
     }
 
-    /// Hands everything that was published to the network, within a second.
+    /// Hands everything that was published to the network, within a second; without a connection there is nothing to
+    /// hand it to.
     pub async fn flush(&self) {
+        if !self.link.borrow().up {
+            return;
+        }
         if tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await.is_err() {
             warn!("the broker did not take the last messages");
         }

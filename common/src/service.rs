@@ -273,6 +273,10 @@ impl Health {
         let missing: Vec<_> =
             unmet(Weight::Required).map(|(name, why)| format!("not ready: {name} ({why})\n")).collect();
         let degraded = unmet(Weight::Degrading).map(|(name, why)| format!("degraded: {name} ({why})\n"));
+        // Before a service has said what it needs, nobody knows that it has it.
+        if !state.conditions.values().any(|(weight, _)| *weight == Weight::Required) {
+            return (false, "not ready: starting\n".into());
+        }
         let ready = missing.is_empty();
         let lines: String = missing.into_iter().chain(degraded).collect();
         (ready, if lines.is_empty() { "ready\n".into() } else { lines })
@@ -317,6 +321,7 @@ mod tests {
     #[test]
     fn a_missing_requirement_makes_a_service_not_ready_and_a_degradation_does_not() {
         let health = Health::default();
+        assert!(!health.report().0, "before it said what it needs");
         let (database, nats) =
             (health.condition("database", Weight::Required), health.condition("nats", Weight::Degrading));
         assert_eq!(
