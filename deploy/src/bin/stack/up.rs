@@ -1,0 +1,131 @@
+//! `stack up`: in the foreground until Ctrl-C, or in the background until `stack down`.
+
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use common::service::next_signal;
+use deploy::stack::{Stack, StackOptions};
+use deploy::stack_file::StackFile;
+use deploy::{demo, tools, traffic};
+
+use super::{Up, or_signal};
+
+/// How long the traffic's token is valid: longer than anybody lets it run.
+const TRAFFIC_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+pub(super) async fn run(options: Up) -> anyhow::Result<()> {
+    if options.detach && !options.detached {
+        return detach(&options).await;
+    }
+    if options.detached {
+        // A session of its own: closing the terminal does not end it.
+        rustix::process::setsid().context("can't leave the terminal")?;
+    }
+    let mut stack = or_signal(Stack::start(StackOptions {
+        database: options.database,
+        gateways: usize::from(options.gateways),
+        ..StackOptions::new(&options.at.state)
+    }))
+    .await?;
+    if !options.detached {
+        introduce(stack.file(), &options.at.state)?;
+        writeln!(std::io::stdout(), "\nCtrl-C stops it; the data stays.")?;
+    }
+    let outcome = tend(&mut stack, options.traffic).await;
+    tokio::select! {
+        () = stack.stop() => outcome,
+        _ = next_signal() => bail!("interrupted again; what was still running is killed"),
+    }
+}
+
+/// Until a signal: starts again what ends by itself, and sends a little traffic if wished.
+async fn tend(stack: &mut Stack, with_traffic: bool) -> anyhow::Result<()> {
+    let token = stack.token(demo::CHURCH, demo::USER, TRAFFIC_TOKEN)?;
+    let flow = traffic::flow(stack.http().clone(), stack.file().api.clone(), token);
+    let signal = next_signal();
+    tokio::pin!(signal, flow);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            heard = &mut signal => return Ok(heard?),
+            () = &mut flow, if with_traffic => {}
+            _ = tick.tick() => {
+                for name in stack.tend()? {
+                    let log = stack.log(&name);
+                    tracing::warn!(name, log = %log.display(), "ended by itself; started again");
+                }
+            }
+        }
+    }
+}
+
+/// Starts the same command in the background and waits until it is ready.
+async fn detach(options: &Up) -> anyhow::Result<()> {
+    let logs = options.at.state.join("logs");
+    std::fs::create_dir_all(&logs)?;
+    let log = logs.join("stack.log");
+    let out = std::fs::File::create(&log)?;
+    let mut child = std::process::Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .arg("--detached")
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .spawn()?;
+    let started = or_signal(wait_until_ready(&mut child, &options.at.state)).await;
+    let file = match started {
+        Ok(file) => file,
+        Err(error) => {
+            let _ = child.kill();
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            bail!("{error:#}\n{}", said.trim());
+        }
+    };
+    introduce(&file, &options.at.state)?;
+    writeln!(std::io::stdout(), "\nIt runs in the background; `stack down` stops it, the data stays.")?;
+    Ok(())
+}
+
+async fn wait_until_ready(child: &mut Child, state: &Path) -> anyhow::Result<StackFile> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let signal = status.signal().map(|signal| format!(" (signal {signal})")).unwrap_or_default();
+            bail!("the stack did not start{signal}:");
+        }
+        if let Ok(file) = StackFile::read(state)
+            && file.processes.get("stack") == Some(&child.id())
+        {
+            return Ok(file);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Says where everything is and what to try.
+fn introduce(file: &StackFile, state: &Path) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    let gateways = file.gateways.join("  ");
+    let (stack, watch) = (std::env::current_exe()?, tools::project().join("deploy/client/watch.mjs"));
+    let (stack, watch, state) = (stack.display(), watch.display(), state.display());
+    writeln!(out, "message-api       {}   (operators: {})", file.api, file.ops.api)?;
+    writeln!(out, "webhook-ingest    {}   (operators: {})", file.ingest, file.ops.ingest)?;
+    writeln!(out, "realtime-gateway  {gateways}   (operators: {})", file.ops.gateways.join("  "))?;
+    writeln!(out, "Telnyx simulator  {}   (its book: {}/simulator/book)", file.telnyx, file.telnyx)?;
+    writeln!(out, "NATS              {}   (monitor: {})", file.nats.url, file.nats.monitor)?;
+    writeln!(out, "passwords, keys   {}", StackFile::path(Path::new(&state.to_string())).display())?;
+    writeln!(
+        out,
+        "\nSend a text (numbers ending 0101 are delivered, 0102 blocked, 0103 silent, 0104 read, 0105 unconfirmed):"
+    )?;
+    writeln!(out, "  export TOKEN=$({stack} token --state {state})")?;
+    writeln!(out, "  curl -sS {}/api/messages/send -H \"Authorization: Bearer $TOKEN\" \\", file.api)?;
+    writeln!(out, "    -H 'Content-Type: application/json' \\")?;
+    writeln!(out, "    -d '{{\"content\":\"Hello\",\"recipients\":[{{\"phone\":\"+12025550101\"}}]}}'")?;
+    writeln!(out, "Watch it live, with the same TOKEN:")?;
+    writeln!(out, "  node {watch} {}", file.gateways.first().map_or("", String::as_str))?;
+    Ok(())
+}

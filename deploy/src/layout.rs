@@ -1,0 +1,103 @@
+//! Where the parts of a stack are: its ports, its database, its addresses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::installation::{Database, Installation};
+use crate::ports::{Port, Ports};
+use crate::postgres::Postgres;
+use crate::simulator::Signer;
+use crate::stack::StackOptions;
+use crate::stack_file::{NatsAccess, OpsUrls, StackFile, TelnyxKey};
+
+/// A port for each name, the kept one where it is still free.
+pub(crate) fn take_ports(
+    options: &StackOptions,
+    installation: &mut Installation,
+) -> anyhow::Result<BTreeMap<String, Port>> {
+    let mut wishes = vec![
+        ("api".to_owned(), 8080),
+        ("ingest".into(), 8081),
+        ("api-ops".into(), 9080),
+        ("ingest-ops".into(), 9081),
+        ("nats".into(), 4222),
+        ("nats-monitor".into(), 8222),
+        ("telnyx".into(), 8090),
+    ];
+    if installation.database == Database::Postgres {
+        wishes.push(("postgres".into(), 15432));
+    }
+    for number in 1..=options.gateways {
+        let above = u16::try_from(number).context("too many gateways")?;
+        wishes.push((format!("gateway-{number}"), 8081 + above));
+        wishes.push((format!("gateway-{number}-ops"), 9081 + above));
+    }
+    let mut ports = BTreeMap::new();
+    for (name, documented) in wishes {
+        let port = match (installation.ports.get(&name), options.ports) {
+            (Some(kept), _) => Port::from(*kept)?,
+            (None, Ports::Default) => Port::from(documented)?,
+            (None, Ports::Free) => Port::free()?,
+        };
+        installation.ports.insert(name.clone(), port.number());
+        ports.insert(name, port);
+    }
+    Ok(ports)
+}
+
+pub(crate) fn port(ports: &BTreeMap<String, Port>, name: &str) -> anyhow::Result<u16> {
+    ports.get(name).map(Port::number).with_context(|| format!("there is no port of the name {name}"))
+}
+
+pub(crate) fn local(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+pub(crate) fn prepare_postgres(
+    state: &Path,
+    installation: &Installation,
+    ports: &BTreeMap<String, Port>,
+) -> anyhow::Result<Option<Postgres>> {
+    match installation.database {
+        Database::Sqlite => Ok(None),
+        Database::Postgres => {
+            let password = &installation.secrets.postgres;
+            Postgres::prepare(state, port(ports, "postgres")?, password).map(Some)
+        }
+    }
+}
+
+pub(crate) fn describe(
+    options: &StackOptions,
+    installation: &Installation,
+    ports: &BTreeMap<String, Port>,
+    postgres: Option<&Postgres>,
+) -> anyhow::Result<StackFile> {
+    let url = |name: &str| port(ports, name).map(local);
+    let gateways = |suffix: &str| -> anyhow::Result<Vec<String>> {
+        (1..=options.gateways).map(|number| url(&format!("gateway-{number}{suffix}"))).collect()
+    };
+    let secrets = &installation.secrets;
+    let sqlite = || format!("sqlite:{}", options.state.join("church.db").display());
+    Ok(StackFile {
+        api: url("api")?,
+        ingest: url("ingest")?,
+        gateways: gateways("")?,
+        telnyx: url("telnyx")?,
+        ops: OpsUrls { api: url("api-ops")?, ingest: url("ingest-ops")?, gateways: gateways("-ops")? },
+        nats: NatsAccess {
+            url: format!("nats://127.0.0.1:{}", port(ports, "nats")?),
+            monitor: url("nats-monitor")?,
+            users: secrets.nats.clone(),
+        },
+        database: postgres.map_or_else(sqlite, |postgres| postgres.url("church")),
+        jwt_secret: secrets.jwt_secret.clone(),
+        telnyx_key: TelnyxKey {
+            private: secrets.telnyx_seed.clone(),
+            public: Signer::from_seed(&secrets.telnyx_seed)?.public_key(),
+        },
+        processes: BTreeMap::new(),
+    })
+}

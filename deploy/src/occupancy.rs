@@ -1,0 +1,57 @@
+//! One stack at a time uses a state folder, and `stack down` finds it there.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+/// Held as long as a stack uses the folder; the file holds our process id for `stack down`.
+pub(crate) fn take(state: &Path) -> anyhow::Result<File> {
+    let mut file = open(state)?;
+    if file.try_lock().is_err() {
+        bail!("a stack runs in {} already; stop it with `stack down`", state.display());
+    }
+    file.set_len(0)?;
+    write!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+fn open(state: &Path) -> anyhow::Result<File> {
+    let file = state.join("lock");
+    File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&file)
+        .with_context(|| format!("can't open {}", file.display()))
+}
+
+/// Stops the stack that runs in a state folder and waits until it has. Whether there was one.
+///
+/// # Errors
+/// It does not stop within a minute.
+pub async fn stop_running(state: &Path) -> anyhow::Result<bool> {
+    if !state.join("lock").is_file() {
+        return Ok(false);
+    }
+    let mut file = open(state)?;
+    if file.try_lock().is_ok() {
+        return Ok(false);
+    }
+    let mut pid = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut pid)?;
+    let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.context("the stack is just starting; try again")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("can't stop the stack")?;
+    for _ in 0..600 {
+        if file.try_lock().is_ok() {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("the stack (process {}) does not stop", pid.as_raw_nonzero())
+}

@@ -1,0 +1,104 @@
+//! The stock Socket.IO client, run by Node, as a stream of what it sees.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use crate::tools;
+
+/// Events that may wait to be taken; beyond, the client's output waits.
+const WAITING: usize = 10_000;
+
+/// One event as the client saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// When, by the client's clock.
+    pub at: OffsetDateTime,
+    /// Its name; `connect`, `disconnect` and `connect_error` are the socket's own.
+    pub event: String,
+    /// Its payload.
+    pub data: Value,
+}
+
+/// A running client. It ends when this is dropped, or we end.
+pub struct Watcher {
+    events: mpsc::Receiver<Seen>,
+    _process: Child,
+}
+
+impl Watcher {
+    /// Connects to a gateway. `arguments` are further ones of `deploy/client/watch.mjs`.
+    ///
+    /// # Errors
+    /// Node or the client's packages are missing and can't be fetched.
+    pub async fn start(url: &str, token: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let folder = tokio::task::spawn_blocking(tools::client).await??;
+        let mut process = Command::new("node")
+            .arg(folder.join("watch.mjs"))
+            .args([url, "--json", "--until-eof"])
+            .args(arguments)
+            .env("TOKEN", token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("can't run node; Node 18 or newer is needed")?;
+        let out = process.stdout.take().context("the client has no output")?;
+        let (sender, events) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(out).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let Some(seen) = parse(&line) else { continue };
+                if sender.send(seen).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { events, _process: process })
+    }
+
+    /// The next event.
+    ///
+    /// # Errors
+    /// None came within the limit, or the client ended.
+    pub async fn next(&mut self, limit: Duration) -> anyhow::Result<Seen> {
+        let event = tokio::time::timeout(limit, self.events.recv()).await;
+        event.context("the client saw nothing more")?.context("the client ended")
+    }
+
+    /// Skips events until one of this name.
+    ///
+    /// # Errors
+    /// None came within the limit, or the client ended.
+    pub async fn until(&mut self, event: &str, limit: Duration) -> anyhow::Result<Seen> {
+        let wanted = async {
+            loop {
+                let seen = self.next(limit).await?;
+                if seen.event == event {
+                    return Ok(seen);
+                }
+            }
+        };
+        tokio::time::timeout(limit, wanted).await.with_context(|| format!("the client saw no {event}"))?
+    }
+}
+
+fn parse(line: &str) -> Option<Seen> {
+    #[derive(Deserialize)]
+    struct Line {
+        at: f64,
+        event: String,
+        #[serde(default)]
+        data: Value,
+    }
+    let line: Line = serde_json::from_str(line).ok()?;
+    let at = OffsetDateTime::from_unix_timestamp_nanos((line.at * 1e6) as i128).ok()?;
+    Some(Seen { at, event: line.event, data: line.data })
+}
