@@ -78,11 +78,22 @@ impl IngestMetrics {
         self.commit_seconds.observe(duration.as_secs_f64());
     }
 
-    pub(crate) fn queue_length(&self, length: usize) {
-        self.queue_length.set(length as i64);
+    /// Counts a request into the queue's length as long as the result lives.
+    pub(crate) fn in_queue(&self) -> InQueue {
+        self.queue_length.inc();
+        InQueue(self.queue_length.clone())
     }
 
     pub(crate) fn claimed_late(&self, webhooks: usize) {
         self.late_claims.inc_by(webhooks as u64);
+    }
+}
+
+/// A request that is counted in the queue's length.
+pub(crate) struct InQueue(Gauge);
+
+impl Drop for InQueue {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

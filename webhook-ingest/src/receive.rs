@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::commit::{Place, Queue};
+use crate::commit::{Place, Queue, Unrecorded};
 use crate::error::Refused;
 use crate::metrics::IngestMetrics;
 use crate::parse;
@@ -30,8 +30,8 @@ pub const MAX_BODY: usize = 1024 * 1024;
 const MAX_READ_ON: usize = 4 * MAX_BODY;
 /// All waiting together. Telnyx gives up after two seconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
-/// A refused signature is told at most this often, whatever a stranger sends.
-const SECONDS_BETWEEN_WARNINGS: i64 = 60;
+/// Each kind of trouble is told at most this often, whatever a stranger sends.
+const SECONDS_BETWEEN_WARNINGS: u64 = 60;
 
 /// What receiving needs.
 pub struct Reception {
@@ -40,30 +40,41 @@ pub struct Reception {
     metrics: IngestMetrics,
     api_v1: Throttle,
     unsigned: Throttle,
+    overload: Throttle,
 }
 
 impl Reception {
     /// Believes whoever holds one of these keys, and hands on to the queue.
     pub fn new(keys: PublicKeys, queue: Queue, metrics: IngestMetrics) -> Self {
-        Self { keys, queue, metrics, api_v1: Throttle::default(), unsigned: Throttle::default() }
+        Self {
+            keys,
+            queue,
+            metrics,
+            api_v1: Throttle::default(),
+            unsigned: Throttle::default(),
+            overload: Throttle::default(),
+        }
     }
 
-    /// Tells operators what may be their configuration, and not more often than they can read.
+    /// Tells operators what they can do something about, and not more often than they can read. The committer tells
+    /// of the database.
     fn tell(&self, refused: Refused) {
         let now = OffsetDateTime::now_utc().unix_timestamp();
+        let reason = refused.code();
         match refused {
             Refused::Unsigned(Refusal::ApiV1) if self.api_v1.opens(now) => {
+                warn!(reason, "refused a webhook: {refused}");
+            }
+            Refused::Unsigned(_) if self.unsigned.opens(now) => {
                 warn!(
-                    "a webhook is signed in the way of Telnyx's API v1; set the messaging profile's webhook version to 2"
+                    reason,
+                    "refused a webhook: {refused}; if Telnyx sent it, check TELNYX_PUBLIC_KEY and the clock"
                 );
             }
-            Refused::Unsigned(refusal) if self.unsigned.opens(now) => {
-                warn!(
-                    reason = refusal.as_str(),
-                    "refused a webhook: {refusal}; if Telnyx sent it, check TELNYX_PUBLIC_KEY and the clock"
-                );
+            Refused::Unrecorded(Unrecorded::QueueFull) | Refused::Late if self.overload.opens(now) => {
+                warn!(reason, "answering 503: {refused}; Telnyx sends again");
             }
-            _ => debug!(reason = refused.code(), "not recorded: {refused}"),
+            _ => debug!(reason, "not recorded: {refused}"),
         }
     }
 }
@@ -145,7 +156,7 @@ impl Throttle {
     /// Whether it opens at this second; it then stays closed for a minute.
     fn opens(&self, now: i64) -> bool {
         let last = self.0.load(Ordering::Relaxed);
-        let due = now.abs_diff(last) >= SECONDS_BETWEEN_WARNINGS.unsigned_abs();
+        let due = now.abs_diff(last) >= SECONDS_BETWEEN_WARNINGS;
         due && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }

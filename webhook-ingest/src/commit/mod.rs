@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::metrics::IngestMetrics;
+use crate::metrics::{InQueue, IngestMetrics};
 use crate::settings::QueueOptions;
 
 /// A commit that takes longer is given up. Longer than any requester waits, so that a slow database still gets on:
@@ -37,6 +37,7 @@ pub enum Unrecorded {
 struct Entry {
     webhook: Webhook,
     answer: oneshot::Sender<Result<Outcome, Unrecorded>>,
+    _counted: InQueue,
 }
 
 /// Where requests wait for the next commit.
@@ -47,7 +48,10 @@ pub struct Queue {
 }
 
 /// A place in the queue; free again when dropped.
-pub struct Place(mpsc::OwnedPermit<Entry>);
+pub struct Place {
+    permit: mpsc::OwnedPermit<Entry>,
+    counted: InQueue,
+}
 
 /// Takes webhooks out of the queue and commits them.
 pub struct Committer {
@@ -71,12 +75,11 @@ impl Queue {
     /// # Errors
     /// The queue is full, or the service is stopping.
     pub fn take_place(&self) -> Result<Place, Unrecorded> {
-        let place = self.places.clone().try_reserve_owned().map_err(|error| match error {
+        let permit = self.places.clone().try_reserve_owned().map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Unrecorded::QueueFull,
             mpsc::error::TrySendError::Closed(_) => Unrecorded::Stopping,
         })?;
-        self.metrics.queue_length(self.places.max_capacity() - self.places.capacity());
-        Ok(Place(place))
+        Ok(Place { permit, counted: self.metrics.in_queue() })
     }
 }
 
@@ -87,7 +90,7 @@ impl Place {
     /// It was not recorded.
     pub async fn commit(self, webhook: Webhook) -> Result<Outcome, Unrecorded> {
         let (answer, outcome) = oneshot::channel();
-        self.0.send(Entry { webhook, answer });
+        self.permit.send(Entry { webhook, answer, _counted: self.counted });
         outcome.await.unwrap_or(Err(Unrecorded::Stopping))
     }
 }
@@ -105,7 +108,6 @@ impl Committer {
                 }
                 () = closing.cancelled(), if !self.waiting.is_closed() => self.waiting.close(),
             }
-            self.metrics.queue_length(self.waiting.max_capacity() - self.waiting.capacity());
             self.commit(entries.drain(..)).await;
         }
     }
