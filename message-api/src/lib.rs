@@ -61,6 +61,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         default_sender: settings.telnyx.default_sender()?,
         wake: Arc::new(Notify::new()),
         metrics: metrics.clone(),
+        health: context.health.clone(),
         schema_ready: CancellationToken::new(),
         request_timeout: settings.api_request_timeout,
     };
@@ -70,7 +71,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     let tasks = TaskTracker::new();
     let database = context.health.condition("database", Weight::Required);
     tasks.spawn(store.clone().keep_ready(database, context.shutdown.clone()));
-    tasks.spawn(notice_schema(context.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
+    tasks.spawn(notice_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
     relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
     tasks.spawn(send_when_ready(&settings.sending, telnyx, app, context.shutdown.clone()));
 

@@ -10,6 +10,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use common::claims::TokenVerifier;
+use common::service::Health;
 use common::store::Store;
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -39,6 +40,8 @@ pub(crate) struct App {
     pub wake: Arc<Notify>,
     /// What is counted.
     pub metrics: ApiMetrics,
+    /// Whether the database is there.
+    pub(crate) health: Health,
     /// Cancelled once the database's schema is up to date.
     pub schema_ready: CancellationToken,
     /// Longest time that a request may take.
@@ -77,7 +80,7 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
 
 /// No request waits longer than configured, and none for a schema that is not there yet.
 async fn bounded(State(app): State<App>, request: Request, next: Next) -> Response {
-    if !app.schema_ready.is_cancelled() {
+    if !app.schema_ready.is_cancelled() && !app.health.report().0 {
         return ApiError::Starting.into_response();
     }
     match tokio::time::timeout(app.request_timeout, next.run(request)).await {
