@@ -97,6 +97,11 @@ pub fn church(id: &ChurchId, topic: Topic) -> String {
     format!("church.{id}.{}", topic.token())
 }
 
+/// `church.<id>.*`: every event of a church.
+pub fn every(id: &ChurchId) -> String {
+    format!("church.{id}.*")
+}
+
 /// `live.church.<id>.sent` or `live.church.<id>.status`: the same event once the stream has stored it.
 pub fn live(id: &ChurchId, topic: Topic) -> String {
     format!("live.{}", church(id, topic))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use common::claims::TokenVerifier;
 use tokio_util::sync::CancellationToken;
 
+use crate::history::History;
 use crate::hub::Hub;
 use crate::metrics::Counters;
 use crate::transports::Transports;
@@ -15,6 +16,8 @@ pub(crate) struct Gateway {
     pub(crate) verifier: TokenVerifier,
     /// The churches and their sockets.
     pub(crate) hub: Arc<Hub>,
+    /// What is older than the hub's memory.
+    pub(crate) history: History,
     /// Which connections carry which session.
     pub(crate) transports: Transports,
     /// What is counted.

@@ -11,14 +11,16 @@ use socketioxide::socket::DisconnectReason;
 use tracing::debug;
 
 use crate::gateway::Gateway;
-use crate::hub::Member;
+use crate::member::Member;
 use crate::metrics::{Reason, Transport};
+use crate::resume::resume;
 use crate::server::Opening;
 
 /// What a client sends when it connects. Anything may be missing or of another form than expected.
 #[derive(Deserialize, Default)]
 pub(crate) struct Auth {
     token: Option<Value>,
+    cursor: Option<Value>,
 }
 
 /// A refused token, in the words that clients know.
@@ -71,6 +73,7 @@ fn reason(error: TokenError) -> &'static str {
 /// Takes a socket in that was let in.
 pub(crate) async fn attend(
     socket: SocketRef,
+    TryData(auth): TryData<Auth>,
     Extension(claims): Extension<Claims>,
     State(gateway): State<Arc<Gateway>>,
 ) {
@@ -82,10 +85,20 @@ pub(crate) async fn attend(
     debug!(church = %claims.church_id, socket = %socket.id, transport, "connected");
     let member = Member { socket, church: claims.church_id, user: claims.user_id };
     member.socket.on_disconnect(departed);
-    gateway.hub.enter(&member);
-    // It may have gone while it came in, and then nobody hears of it any more.
+    gateway.hub.sit(&member);
+    // It may have gone before anybody listened to that, and then nobody hears of it any more.
     if !member.socket.connected() {
-        gateway.hub.leave(&member.church, member.socket.id);
+        return gateway.hub.leave(&member.church, member.socket.id);
+    }
+    resume(&gateway, &member, cursor(auth.unwrap_or_default())).await;
+}
+
+/// The client's cursor; what is no text can't be one, but says that there was something to resume.
+fn cursor(auth: Auth) -> Option<String> {
+    match auth.cursor? {
+        Value::Null => None,
+        Value::String(cursor) => Some(cursor),
+        _ => Some(String::new()),
     }
 }
 

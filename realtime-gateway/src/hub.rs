@@ -4,91 +4,30 @@
 //! middle of one. Nothing waits while the lock is held: handing a packet to a socket only puts it into a queue.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::event::timestamp;
 use common::subject::ChurchId;
-use serde::Serialize;
-use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
-use socketioxide::{SendError, SocketError};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::cursor::{Fingerprint, Place};
-use crate::intake;
-use crate::memory::Memory;
+use crate::intake::Foreign;
+use crate::member::{Member, Unsent};
+use crate::memory::{Event, Memory};
 use crate::metrics::{Counters, Reason};
-use crate::packets::{Packet, Packets};
+use crate::packets::Packets;
 use crate::stream::Stored;
 use crate::transports::Transports;
 
-/// A connected socket and whose it is.
-#[derive(Clone)]
-pub(crate) struct Member {
-    /// The socket.
-    pub(crate) socket: SocketRef,
-    /// The church of its token.
-    pub(crate) church: ChurchId,
-    /// The user of its token, unique inside the church only.
-    pub(crate) user: String,
-}
-
-/// What became of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
-    /// It is in the socket's queue.
-    Queued,
-    /// The socket's queue is full.
-    Full,
-    /// The socket is not there any more.
-    Gone,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Connected<'a> {
-    status: &'static str,
-    user_id: &'a str,
-    church_id: &'a ChurchId,
-    socket_id: Sid,
-    timestamp: String,
-    cursor: &'a str,
-    recovered: bool,
-}
-
-impl Member {
-    /// Tells the client where it is: `recovered` says whether it misses nothing.
-    pub(crate) fn welcome(&self, cursor: &str, recovered: bool) -> Sent {
-        let body = Connected {
-            status: "connected",
-            user_id: &self.user,
-            church_id: &self.church,
-            socket_id: self.socket.id,
-            timestamp: timestamp::to_text(OffsetDateTime::now_utc()),
-            cursor,
-            recovered,
-        };
-        self.emit("connected", &body)
-    }
-
-    /// Hands one packet to the socket.
-    pub(crate) fn send(&self, packet: &Packet) -> Sent {
-        self.emit(packet.name, &packet.body)
-    }
-
-    fn emit(&self, name: &str, body: &impl Serialize) -> Sent {
-        match self.socket.emit(name, body) {
-            Ok(()) => Sent::Queued,
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => Sent::Full,
-            Err(_) => Sent::Gone,
-        }
-    }
-}
+/// At most so many events are sent in one go to a socket that catches up, so that they fit into its queue.
+pub(crate) const STRIDE: usize = 32;
 
 /// All of it, shared by the tasks of a gateway.
 pub(crate) struct Hub {
     state: Mutex<State>,
+    last: watch::Sender<u64>,
     transports: Transports,
     counters: Counters,
 }
@@ -101,30 +40,81 @@ struct State {
 
 struct Stream {
     created: u64,
+    /// Rises whenever a place is taken: whoever is catching up has to begin anew then.
+    generation: u64,
     memory: Memory,
 }
 
 struct Seat {
     member: Member,
-    /// Whether it gets events as they come. After a packet was dropped for a socket, it gets nothing more.
+    /// Whether it gets events as they come. Not yet while it catches up; never again after a packet was dropped.
     live: bool,
 }
 
+/// How far a socket is that catches up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// The generation that it belongs to.
+    pub(crate) generation: u64,
+    /// Everything up to this sequence was sent.
+    pub(crate) sequence: u64,
+    /// Packets of the event after it that were sent already.
+    pub(crate) packets: usize,
+}
+
+/// Whether a cursor's place is in the stream that we follow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Proof {
+    /// It is, and what came after it is in memory.
+    Held(Progress),
+    /// It is older than the memory, which begins after this floor: the stream has to be asked.
+    Older(Progress, u64),
+    /// It lies ahead of us; maybe another gateway was quicker.
+    Ahead,
+    /// It is not.
+    Refuted,
+}
+
+/// What comes next for a socket that catches up.
+pub(crate) enum Next {
+    /// These events, and then ask again.
+    Events(Vec<Arc<Event>>),
+    /// It is below the church's floor: what comes next has to be read from the stream, up to this sequence.
+    Older(u64),
+    /// Nothing: it gets events as they come from now on.
+    Live,
+    /// The place it had counts no more.
+    Lost,
+}
+
 impl Stream {
-    fn place(&self, sequence: u64) -> Option<Place> {
+    fn head(&self) -> Option<Place> {
+        let sequence = self.memory.last();
         let fingerprint = self.memory.fingerprint(sequence)?;
         Some(Place { created: self.created, sequence, fingerprint })
     }
 
-    fn head(&self) -> Option<Place> {
-        self.place(self.memory.last())
+    fn prove(&self, church: &ChurchId, place: &Place) -> Proof {
+        let progress = Progress { generation: self.generation, sequence: place.sequence, packets: 0 };
+        if place.created != self.created {
+            return Proof::Refuted;
+        }
+        if place.sequence > self.memory.last() {
+            return Proof::Ahead;
+        }
+        let floor = self.memory.floor(church);
+        match self.memory.fingerprint(place.sequence) {
+            Some(held) if held != place.fingerprint => Proof::Refuted,
+            Some(_) if place.sequence >= floor => Proof::Held(progress),
+            _ => Proof::Older(progress, floor),
+        }
     }
 }
 
 impl Hub {
     /// A hub without sockets that has no place in the stream yet.
     pub(crate) fn new(transports: Transports, counters: Counters) -> Self {
-        Self { state: Mutex::new(State::default()), transports, counters }
+        Self { state: Mutex::default(), last: watch::Sender::new(0), transports, counters }
     }
 
     /// Whether the gateway knows where it is in the stream.
@@ -137,6 +127,11 @@ impl Hub {
         self.state().stream.as_ref().and_then(Stream::head)
     }
 
+    /// The sequence that was handed on last; changes wake whoever waits on the receiver.
+    pub(crate) fn last(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+
     /// What stands at a sequence, if that is remembered.
     pub(crate) fn fingerprint(&self, sequence: u64) -> Option<Fingerprint> {
         self.state().stream.as_ref()?.memory.fingerprint(sequence)
@@ -145,36 +140,41 @@ impl Hub {
     /// Begins with another stream, or at another place: whoever is connected is told that it may miss something.
     pub(crate) fn take_place(&self, created: u64, memory: Memory) {
         let mut state = self.state();
-        let stream = state.stream.insert(Stream { created, memory });
-        let head = stream.head();
-        for (church, room) in &mut state.rooms {
-            let Some(cursor) = head.map(|head| head.cursor(church)) else { continue };
+        let State { stream, rooms } = &mut *state;
+        let generation = stream.as_ref().map_or(0, |stream| stream.generation + 1);
+        let stream = stream.insert(Stream { created, generation, memory });
+        self.last.send_replace(stream.memory.last());
+        self.measure(stream);
+        let Some(head) = stream.head() else { return };
+        for (church, room) in rooms {
+            let cursor = head.cursor(church);
             for seat in room.values_mut().filter(|seat| seat.live) {
-                let sent = seat.member.welcome(&cursor, false);
-                self.settle(seat, sent);
+                let outcome = seat.member.welcome(&cursor, false);
+                self.settle(seat, outcome);
             }
         }
-        self.measure(&state);
     }
 
     /// Takes the next message of the stream and sends its event to the church.
     pub(crate) fn publish(&self, stored: &Stored) {
         let mut state = self.state();
         let State { stream: Some(stream), rooms } = &mut *state else { return };
-        let (fingerprint, event) = intake::prepare(&stream.memory, stream.created, stored);
-        let event = event.inspect_err(|error| self.foreign(stored, error)).ok();
-        stream.memory.push(fingerprint, event.clone());
-        if let Some(event) = event {
-            self.counters.events.inc();
-            self.counters.event_age.observe((OffsetDateTime::now_utc() - event.at).as_seconds_f64().max(0.0));
-            if let Some(room) = rooms.get_mut(&event.church) {
-                self.send_to_room(room, &event.packets);
+        match stream.memory.take(stream.created, stored) {
+            Ok(event) => {
+                self.counters.events.inc();
+                let age = OffsetDateTime::now_utc() - event.at;
+                self.counters.event_age.observe(age.as_seconds_f64().max(0.0));
+                if let Some(room) = rooms.get_mut(&event.church) {
+                    self.send_to_room(room, &event.packets);
+                }
             }
+            Err(error) => self.foreign(stored, &error),
         }
-        self.measure(&state);
+        self.measure(stream);
+        self.last.send_replace(stored.sequence);
     }
 
-    fn foreign(&self, stored: &Stored, error: &intake::Foreign) {
+    fn foreign(&self, stored: &Stored, error: &Foreign) {
         self.counters.foreign.inc();
         warn!(sequence = stored.sequence, subject = stored.subject, %error, "a message in the stream is no event");
     }
@@ -188,21 +188,15 @@ impl Hub {
 
     fn send_to_room(&self, room: &mut HashMap<Sid, Seat>, packets: &Packets) {
         for seat in room.values_mut().filter(|seat| seat.live) {
-            let mut sent = Sent::Queued;
-            for packet in packets.of_user(&seat.member.user) {
-                sent = seat.member.send(packet);
-                if sent != Sent::Queued {
-                    break;
-                }
-                self.counters.deliveries.inc();
-            }
-            self.settle(seat, sent);
+            let (sent, outcome) = seat.member.send(packets, 0);
+            self.counters.deliveries.inc_by(sent as u64);
+            self.settle(seat, outcome);
         }
     }
 
     /// A socket whose queue is full has lost a packet: it gets nothing more and has to come back.
-    fn settle(&self, seat: &mut Seat, sent: Sent) {
-        if sent == Sent::Full {
+    fn settle(&self, seat: &mut Seat, outcome: Result<(), Unsent>) {
+        if outcome == Err(Unsent::Full) {
             seat.live = false;
             self.close(&seat.member, "slow");
         }
@@ -214,18 +208,76 @@ impl Hub {
         self.transports.close(&member.socket);
     }
 
-    /// Lets a socket in at the head of the stream.
-    pub(crate) fn enter(&self, member: &Member) {
+    /// Gives a socket its seat. It gets nothing yet.
+    pub(crate) fn sit(&self, member: &Member) {
         let mut state = self.state();
-        let Some(head) = state.stream.as_ref().and_then(Stream::head) else { return };
-        let sent = member.welcome(&head.cursor(&member.church), false);
-        let mut seat = Seat { member: member.clone(), live: sent == Sent::Queued };
-        self.settle(&mut seat, sent);
         let room = state.rooms.entry(member.church.clone()).or_default();
+        let seat = Seat { member: member.clone(), live: false };
         if room.insert(member.socket.id, seat).is_none() {
             self.counters.sockets.inc();
         }
         self.counters.rooms.set(state.rooms.len() as i64);
+    }
+
+    /// Begins at the head of the stream: the client is told that it may have missed something.
+    pub(crate) fn begin_at_head(&self, member: &Member) {
+        let mut state = self.state();
+        let State { stream: Some(stream), rooms } = &mut *state else { return };
+        let (Some(head), Some(seat)) = (stream.head(), seat(rooms, member)) else { return };
+        let outcome = member.welcome(&head.cursor(&member.church), false);
+        seat.live = true;
+        self.settle(seat, outcome);
+    }
+
+    /// Whether what came after a place can be told to the church without a hole.
+    pub(crate) fn prove(&self, church: &ChurchId, place: &Place) -> Proof {
+        self.state().stream.as_ref().map_or(Proof::Refuted, |stream| stream.prove(church, place))
+    }
+
+    /// What comes next for a socket that catches up. The last few events are sent here, so that none gets between
+    /// them and the live ones.
+    pub(crate) fn next(&self, member: &Member, progress: &mut Progress) -> Result<Next, Unsent> {
+        let mut state = self.state();
+        let State { stream: Some(stream), rooms } = &mut *state else { return Ok(Next::Lost) };
+        if stream.generation != progress.generation {
+            return Ok(Next::Lost);
+        }
+        let floor = stream.memory.floor(&member.church);
+        if progress.sequence < floor {
+            return Ok(Next::Older(floor));
+        }
+        let mut events = stream.memory.after(&member.church, progress.sequence);
+        let next: Vec<_> = events.by_ref().take(STRIDE).cloned().collect();
+        if events.next().is_some() {
+            return Ok(Next::Events(next));
+        }
+        for event in &next {
+            self.send_one(member, event, progress)?;
+        }
+        let seat = seat(rooms, member).ok_or(Unsent::Gone)?;
+        seat.live = true;
+        Ok(Next::Live)
+    }
+
+    /// Sends what is missing of one event to a socket that catches up.
+    ///
+    /// # Errors
+    /// Why not all of it got into the queue; the progress says how far it came.
+    pub(crate) fn send_one(
+        &self,
+        member: &Member,
+        event: &Event,
+        progress: &mut Progress,
+    ) -> Result<(), Unsent> {
+        if event.sequence <= progress.sequence {
+            return Ok(());
+        }
+        let (sent, outcome) = member.send(&event.packets, progress.packets);
+        self.counters.deliveries.inc_by(sent as u64);
+        progress.packets += sent;
+        outcome?;
+        *progress = Progress { sequence: event.sequence, packets: 0, ..*progress };
+        Ok(())
     }
 
     /// Forgets a socket.
@@ -247,8 +299,8 @@ impl Hub {
         state.rooms.values().flat_map(HashMap::values).map(|seat| seat.member.clone()).collect()
     }
 
-    fn measure(&self, state: &State) {
-        let (events, bytes) = state.stream.as_ref().map_or((0, 0), |stream| stream.memory.size());
+    fn measure(&self, stream: &Stream) {
+        let (events, bytes) = stream.memory.size();
         self.counters.memory_events.set(events as i64);
         self.counters.memory_bytes.set(bytes as i64);
     }
@@ -256,4 +308,8 @@ impl Hub {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn seat<'a>(rooms: &'a mut HashMap<ChurchId, HashMap<Sid, Seat>>, member: &Member) -> Option<&'a mut Seat> {
+    rooms.get_mut(&member.church)?.get_mut(&member.socket.id)
 }

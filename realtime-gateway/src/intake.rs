@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use common::event::ChurchEvent;
+use common::status::MessageStatus;
 use common::subject;
 
 use crate::cursor::{Fingerprint, Place};
-use crate::memory::{Event, Memory};
+use crate::memory::Event;
 use crate::packets::{self, Delivery};
 use crate::stream::Stored;
 
@@ -47,30 +48,28 @@ fn fingerprint_of(parsed: &Result<ChurchEvent, Foreign>, stored: &Stored) -> Fin
     }
 }
 
-/// Encodes an event; `memory` knows what came before it.
+/// Encodes an event; `status_before` knows the status that its message had, if that is remembered.
 ///
 /// # Errors
-/// The message is no event of ours.
+/// The message is no event of ours; its place in the stream is taken all the same.
 pub(crate) fn prepare(
-    memory: &Memory,
     created: u64,
     stored: &Stored,
+    status_before: impl Fn(&ChurchEvent) -> Option<MessageStatus>,
 ) -> (Fingerprint, Result<Arc<Event>, Foreign>) {
     let parsed = parse(&stored.subject, &stored.payload);
     let fingerprint = fingerprint_of(&parsed, stored);
     let place = Place { created, sequence: stored.sequence, fingerprint };
-    (fingerprint, parsed.and_then(|event| encode(memory, place, &event, stored)))
+    let event = parsed.and_then(|event| {
+        let finishes = packets::finishes(&event, status_before(&event));
+        encode(place, &event, stored, finishes)
+    });
+    (fingerprint, event)
 }
 
-fn encode(
-    memory: &Memory,
-    place: Place,
-    event: &ChurchEvent,
-    stored: &Stored,
-) -> Result<Arc<Event>, Foreign> {
-    let before = memory.status_of(&event.church_id, event.message_id);
+fn encode(place: Place, event: &ChurchEvent, stored: &Stored, finishes: bool) -> Result<Arc<Event>, Foreign> {
     let cursor = place.cursor(&event.church_id);
-    let delivery = Delivery::InTurn { cursor: &cursor, finishes: packets::finishes(event, before) };
+    let delivery = Delivery::InTurn { cursor: &cursor, finishes };
     Ok(Arc::new(Event {
         sequence: stored.sequence,
         church: event.church_id.clone(),

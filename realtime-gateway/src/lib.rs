@@ -9,13 +9,16 @@ mod cursor;
 mod gateway;
 mod guard;
 mod handshake;
+mod history;
 mod hub;
 mod intake;
 mod live;
+mod member;
 mod memory;
 mod metrics;
 mod packets;
 mod replay;
+mod resume;
 mod server;
 mod settings;
 mod stream;
@@ -38,10 +41,12 @@ pub use crate::settings::{LimitOptions, Settings};
 
 use crate::gateway::Gateway;
 use crate::guard::{Connection, GuardedListener};
+use crate::history::History;
 use crate::hub::Hub;
 use crate::live::Source;
 use crate::memory::Limits;
 use crate::metrics::Counters;
+use crate::stream::Reader;
 use crate::transports::Transports;
 
 /// The gateway's name in the broker's permissions.
@@ -69,6 +74,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let gateway = Arc::new(Gateway {
         verifier,
         hub: hub.clone(),
+        history: History::new(Reader::new(broker.client().clone())),
         transports: transports.clone(),
         counters: counters.clone(),
         shutdown: context.shutdown.clone(),

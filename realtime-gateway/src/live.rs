@@ -285,8 +285,8 @@ impl Follower {
                     memory =
                         Memory::new(self.source.limits, stored.sequence - 1, Some(Fingerprint::default()));
                 }
-                let (fingerprint, event) = intake::prepare(&memory, extent.created, &stored);
-                memory.push(fingerprint, event.ok());
+                // What is no event was told of when it came.
+                let _ = memory.take(extent.created, &stored);
             }
         }
         Ok((extent, memory))
@@ -296,7 +296,7 @@ impl Follower {
 /// The messages after a sequence, where some are known to be.
 async fn read_after(reader: &Reader, sequence: u64) -> Result<Vec<Stored>, ReadError> {
     for _ in 0..EMPTY_ANSWERS {
-        let messages = reader.from(sequence + 1, STREAM_SUBJECTS).await?;
+        let messages = reader.from(sequence + 1, STREAM_SUBJECTS).await?.messages;
         if !messages.is_empty() {
             return Ok(messages);
         }

@@ -6,13 +6,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use common::event::ChurchEvent;
 use common::status::MessageStatus;
 use common::subject::ChurchId;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::cursor::Fingerprint;
+use crate::intake::{self, Foreign};
 use crate::packets::Packets;
+use crate::stream::Stored;
 
 /// One event, ready to be sent.
 pub(crate) struct Event {
@@ -68,8 +71,19 @@ impl Memory {
         Self { limits, floor, at_floor, entries: VecDeque::new(), rings: HashMap::new(), bytes: 0 }
     }
 
+    /// Takes the next message of the stream and gives its event back.
+    ///
+    /// # Errors
+    /// It is no event of ours; its sequence is taken all the same.
+    pub(crate) fn take(&mut self, created: u64, stored: &Stored) -> Result<Arc<Event>, Foreign> {
+        let status_before = |event: &ChurchEvent| self.status_of(&event.church_id, event.message_id);
+        let (fingerprint, event) = intake::prepare(created, stored, status_before);
+        self.push(fingerprint, event.as_ref().ok().cloned());
+        event
+    }
+
     /// Takes the next sequence: an event, or `None` for a message that is no event of ours.
-    pub(crate) fn push(&mut self, fingerprint: Fingerprint, event: Option<Arc<Event>>) {
+    fn push(&mut self, fingerprint: Fingerprint, event: Option<Arc<Event>>) {
         let church = event.as_ref().map(|event| event.church.clone());
         self.entries.push_back(Entry { fingerprint, church });
         if let Some(event) = event {
@@ -130,7 +144,7 @@ impl Memory {
     }
 
     /// A message's newest status that is remembered.
-    pub(crate) fn status_of(&self, church: &ChurchId, message: Uuid) -> Option<MessageStatus> {
+    fn status_of(&self, church: &ChurchId, message: Uuid) -> Option<MessageStatus> {
         let ring = self.rings.get(church)?;
         ring.events.iter().rev().find(|event| event.message == message).map(|event| event.status)
     }

@@ -46,6 +46,8 @@ pub(crate) struct Counters {
     pub(crate) gaps_healed: Counter,
     /// Times that the stream was found to be another one.
     pub(crate) discontinuities: Counter,
+    /// Sockets that began, by where what they had missed came from.
+    pub(crate) resumes: Family<Reason, Counter>,
     /// From an event's record to its way out.
     pub(crate) event_age: Histogram,
     /// Events in memory.
@@ -73,6 +75,7 @@ impl Counters {
             gaps_healed: m.counter("gateway_gaps_healed", "Events that were missed live and read back"),
             discontinuities: m
                 .counter("gateway_discontinuities", "Times the stream was found recreated or shortened"),
+            resumes: m.counters("gateway_resumes", "Sockets that began, by where what they missed came from"),
             event_age: m.seconds("gateway_event_age_seconds", "From an event's record to its way out"),
             memory_events: m.gauge("gateway_memory_events", "Events kept in memory"),
             memory_bytes: m.gauge("gateway_memory_bytes", "Bytes of packets kept in memory"),

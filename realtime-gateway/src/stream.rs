@@ -54,6 +54,15 @@ pub(crate) struct Extent {
     pub(crate) last: u64,
 }
 
+/// What one question for several messages brought.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Oldest first.
+    pub(crate) messages: Vec<Stored>,
+    /// Whether the server said that nothing more matches.
+    pub(crate) complete: bool,
+}
+
 /// Why the stream can't be read now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -98,7 +107,7 @@ impl Reader {
     /// # Errors
     /// No answer came.
     pub(crate) async fn at(&self, sequence: u64) -> Result<Option<Stored>, ReadError> {
-        let stored = self.ask(json!({"seq": sequence}), 1).await?.into_iter().next();
+        let stored = self.ask(json!({"seq": sequence}), 1).await?.messages.into_iter().next();
         Ok(stored.filter(|stored| stored.sequence == sequence))
     }
 
@@ -107,39 +116,47 @@ impl Reader {
     ///
     /// # Errors
     /// No answer came.
-    pub(crate) async fn from(&self, sequence: u64, subject: &str) -> Result<Vec<Stored>, ReadError> {
+    pub(crate) async fn from(&self, sequence: u64, subject: &str) -> Result<Batch, ReadError> {
         let sequence = sequence.max(1);
         self.ask(json!({"seq": sequence, "batch": BATCH, "next_by_subj": subject}), BATCH).await
     }
 
-    async fn ask(&self, request: serde_json::Value, most: usize) -> Result<Vec<Stored>, ReadError> {
+    async fn ask(&self, request: serde_json::Value, most: usize) -> Result<Batch, ReadError> {
         let unavailable = |what: &dyn std::fmt::Display| ReadError::Unavailable(what.to_string());
         let inbox = self.client.new_inbox();
         let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|e| unavailable(&e))?;
         let subject = format!("$JS.API.DIRECT.GET.{STREAM}");
         let request = Bytes::from(request.to_string());
         self.client.publish_with_reply(subject, inbox, request).await.map_err(|e| unavailable(&e))?;
-        let mut messages = Vec::new();
-        while messages.len() < most {
+        let mut batch = Batch::default();
+        while batch.messages.len() < most {
             let answer = timeout(PATIENCE, answers.next()).await;
             let message = answer.ok().flatten().ok_or_else(|| unavailable(&"no answer in time"))?;
             match Answer::of(message) {
-                Answer::Message { stored, more } => {
-                    messages.push(stored);
-                    if !more {
+                Answer::Message { stored, pending } => {
+                    batch.messages.push(stored);
+                    batch.complete = pending == Some(0);
+                    if pending.is_none_or(|pending| pending == 0) {
                         break;
                     }
                 }
-                Answer::End => break,
+                Answer::End => {
+                    batch.complete |= batch.messages.is_empty();
+                    break;
+                }
                 Answer::Refused(why) => return Err(ReadError::Unavailable(why)),
             }
         }
-        Ok(messages)
+        Ok(batch)
     }
 }
 
 enum Answer {
-    Message { stored: Stored, more: bool },
+    /// Only an answer in a batch says how many are pending.
+    Message {
+        stored: Stored,
+        pending: Option<u64>,
+    },
     End,
     Refused(String),
 }
@@ -155,10 +172,10 @@ impl Answer {
             }
             None => {}
         }
-        // Only an answer in a batch says how many are pending; the end of a batch is a message of its own.
-        let more = message.headers.as_ref().is_some_and(|h| header(h, "Nats-Num-Pending").is_some());
+        let headers = message.headers.as_ref();
+        let pending = headers.and_then(|headers| header(headers, "Nats-Num-Pending")?.parse().ok());
         match Stored::from_direct_get(message) {
-            Some(stored) => Self::Message { stored, more },
+            Some(stored) => Self::Message { stored, pending },
             None => Self::Refused("an answer without a sequence".into()),
         }
     }

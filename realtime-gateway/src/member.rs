@@ -1,0 +1,88 @@
+//! A connected socket, whose it is, and how packets get into its queue.
+
+use common::event::timestamp;
+use common::subject::ChurchId;
+use serde::Serialize;
+use socketioxide::extract::SocketRef;
+use socketioxide::socket::Sid;
+use socketioxide::{SendError, SocketError};
+use time::OffsetDateTime;
+
+use crate::packets::{Packet, Packets};
+
+/// A connected socket and whose it is.
+#[derive(Clone)]
+pub(crate) struct Member {
+    /// The socket.
+    pub(crate) socket: SocketRef,
+    /// The church of its token.
+    pub(crate) church: ChurchId,
+    /// The user of its token, unique inside the church only.
+    pub(crate) user: String,
+}
+
+/// Why a packet did not get into a socket's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// The queue is full: the client does not keep up.
+    Full,
+    /// The socket is not there any more.
+    Gone,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Connected<'a> {
+    status: &'static str,
+    user_id: &'a str,
+    church_id: &'a ChurchId,
+    socket_id: Sid,
+    timestamp: String,
+    cursor: &'a str,
+    recovered: bool,
+}
+
+impl Member {
+    /// Tells the client where it is: `recovered` says that it misses nothing.
+    ///
+    /// # Errors
+    /// Why the packet did not get into the queue.
+    pub(crate) fn welcome(&self, cursor: &str, recovered: bool) -> Result<(), Unsent> {
+        let body = Connected {
+            status: "connected",
+            user_id: &self.user,
+            church_id: &self.church,
+            socket_id: self.socket.id,
+            timestamp: timestamp::to_text(OffsetDateTime::now_utc()),
+            cursor,
+            recovered,
+        };
+        self.emit("connected", &body)
+    }
+
+    /// Sends the packets of an event from the given one on, and says how many of them got into the queue.
+    ///
+    /// # Errors
+    /// Why the next one did not.
+    pub(crate) fn send(&self, packets: &Packets, from: usize) -> (usize, Result<(), Unsent>) {
+        let mut sent = 0;
+        for Packet { name, body } in packets.of_user(&self.user).skip(from) {
+            if let Err(unsent) = self.emit(name, body) {
+                return (sent, Err(unsent));
+            }
+            sent += 1;
+        }
+        (sent, Ok(()))
+    }
+
+    /// Puts one packet into the socket's queue.
+    ///
+    /// # Errors
+    /// Why it did not get there.
+    pub(crate) fn emit(&self, name: &str, body: &impl Serialize) -> Result<(), Unsent> {
+        self.socket.emit(name, body).map_err(|error| match error {
+            SendError::Socket(SocketError::InternalChannelFull) => Unsent::Full,
+            _ => Unsent::Gone,
+        })
+    }
+}

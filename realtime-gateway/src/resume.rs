@@ -1,0 +1,181 @@
+//! Catching up: what a client missed while it was away, in order, and then the live events without a hole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use crate::cursor::Place;
+use crate::gateway::Gateway;
+use crate::history::{Key, Page};
+use crate::hub::{Next, Progress, Proof, STRIDE};
+use crate::member::{Member, Unsent};
+use crate::memory::Event;
+use crate::metrics::Reason;
+
+/// How long a cursor may be ahead of us: another gateway may have heard an event a moment earlier.
+const AHEAD: Duration = Duration::from_secs(2);
+/// How long a client waits for the stream to answer, before it has to come back.
+const UNAVAILABLE: Duration = Duration::from_secs(5);
+/// How long to wait before the stream is asked again.
+const RETRY: Duration = Duration::from_millis(250);
+/// Between two strides, so that the socket's writer gets its turn.
+const PACE: Duration = Duration::from_millis(2);
+/// Before a full queue is tried again.
+const FULL: Duration = Duration::from_millis(50);
+/// How long a queue may stay full.
+const STUCK: Duration = Duration::from_secs(20);
+
+/// Why a socket does not get to the live events.
+enum Stop {
+    /// The client has no cursor.
+    New,
+    /// It can't be proved that nothing is missing.
+    Unproved,
+    /// The stream does not answer.
+    Unavailable,
+    /// The client does not take what it is sent.
+    Stuck,
+    /// The socket is not there any more.
+    Gone,
+}
+
+impl Stop {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Unproved => "unproved",
+            Self::Unavailable => "unavailable",
+            Self::Stuck => "stuck",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// Brings a socket from its cursor to the live events; without a provable cursor it begins at the head.
+pub(crate) async fn resume(gateway: &Gateway, member: &Member, cursor: Option<String>) {
+    let outcome = match cursor {
+        None => Err(Stop::New),
+        Some(cursor) => catch_up(gateway, member, &cursor).await,
+    };
+    let reason = match &outcome {
+        Ok(from) => from,
+        Err(stop) => stop.word(),
+    };
+    gateway.counters.resumes.get_or_create(&Reason { reason }).inc();
+    debug!(church = %member.church, socket = %member.socket.id, reason, "resumed");
+    match outcome {
+        Err(Stop::New | Stop::Unproved) => gateway.hub.begin_at_head(member),
+        Err(Stop::Unavailable) => gateway.hub.close(member, "stream_unavailable"),
+        Err(Stop::Stuck) => gateway.hub.close(member, "slow"),
+        Ok(_) | Err(Stop::Gone) => {}
+    }
+}
+
+/// Says where what was missed came from.
+async fn catch_up(gateway: &Gateway, member: &Member, cursor: &str) -> Result<&'static str, Stop> {
+    let place = Place::parse(cursor, &member.church).ok_or(Stop::Unproved)?;
+    let proof = prove(gateway, member, &place).await;
+    let (Proof::Held(progress) | Proof::Older(progress, _)) = proof else { return Err(Stop::Unproved) };
+    let mut resume = Resume { gateway, member, created: place.created, progress, full_since: None };
+    let mut from = "memory";
+    if let Proof::Older(_, floor) = proof {
+        let page = resume.page(floor).await?;
+        if page.anchor != Some(place.fingerprint) {
+            return Err(Stop::Unproved);
+        }
+        from = "stream";
+    }
+    member.welcome(cursor, true).map_err(|_| Stop::Gone)?;
+    resume.run().await?;
+    Ok(from)
+}
+
+async fn prove(gateway: &Gateway, member: &Member, place: &Place) -> Proof {
+    let proof = gateway.hub.prove(&member.church, place);
+    if !matches!(proof, Proof::Ahead) {
+        return proof;
+    }
+    let mut last = gateway.hub.last();
+    // Whether it arrived or not is for the second look to say.
+    let _ = timeout(AHEAD, last.wait_for(|last| *last >= place.sequence)).await;
+    gateway.hub.prove(&member.church, place)
+}
+
+/// One socket on its way to the live events.
+struct Resume<'a> {
+    gateway: &'a Gateway,
+    member: &'a Member,
+    created: u64,
+    progress: Progress,
+    full_since: Option<Instant>,
+}
+
+impl Resume<'_> {
+    async fn run(&mut self) -> Result<(), Stop> {
+        loop {
+            match self.gateway.hub.next(self.member, &mut self.progress) {
+                Ok(Next::Live) => return Ok(()),
+                Ok(Next::Lost) => return Err(Stop::Unproved),
+                Ok(Next::Events(events)) => self.send(&events).await?,
+                Ok(Next::Older(floor)) => {
+                    let page = self.page(floor).await?;
+                    if page.anchor.is_none() {
+                        return Err(Stop::Unproved);
+                    }
+                    // Above the floor the memory goes on, which surely holds nothing that is still to come live.
+                    let below = page.events.partition_point(|event| event.sequence <= floor);
+                    self.send(page.events.get(..below).unwrap_or_default()).await?;
+                    self.progress.sequence = self.progress.sequence.max(page.reach.min(floor));
+                }
+                Err(Unsent::Full) => self.wait_for_room().await?,
+                Err(Unsent::Gone) => return Err(Stop::Gone),
+            }
+        }
+    }
+
+    /// Sends events in strides, each of which fits into the socket's queue, and never loses one.
+    async fn send(&mut self, events: &[Arc<Event>]) -> Result<(), Stop> {
+        for stride in events.chunks(STRIDE) {
+            for event in stride {
+                while let Err(unsent) = self.gateway.hub.send_one(self.member, event, &mut self.progress) {
+                    match unsent {
+                        Unsent::Full => self.wait_for_room().await?,
+                        Unsent::Gone => return Err(Stop::Gone),
+                    }
+                }
+                self.full_since = None;
+            }
+            sleep(PACE).await;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_room(&mut self) -> Result<(), Stop> {
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > STUCK {
+            return Err(Stop::Stuck);
+        }
+        sleep(FULL).await;
+        Ok(())
+    }
+
+    /// The part of the history that comes next, asked for until the stream answers.
+    async fn page(&self, floor: u64) -> Result<Arc<Page>, Stop> {
+        let key =
+            Key { church: self.member.church.clone(), created: self.created, after: self.progress.sequence };
+        let asking = async {
+            loop {
+                match self.gateway.history.page(key.clone(), floor).await {
+                    Ok(page) => return page,
+                    Err(error) => {
+                        debug!(%error, "a page of history is asked for again");
+                        sleep(RETRY).await;
+                    }
+                }
+            }
+        };
+        timeout(UNAVAILABLE, asking).await.map_err(|_| Stop::Unavailable)
+    }
+}
