@@ -8,6 +8,7 @@ pub mod broker;
 pub mod claims;
 pub mod cors;
 pub mod event;
+pub mod failure;
 pub mod relay;
 pub mod service;
 pub mod status;

@@ -5,6 +5,7 @@
 //! an answer runs beside it: the [`sweep`] of parked webhooks and the relay that carries the outbox into the stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use common::broker::Broker;
@@ -14,7 +15,7 @@ use common::store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 pub mod commit;
 pub mod error;
@@ -33,6 +34,8 @@ use crate::signature::PublicKeys;
 
 /// The service's user at the broker.
 const BROKER_ROLE: &str = "ingest";
+/// How long a stop waits for what runs beside the requests.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the service until `context.shutdown` is cancelled; then finishes what it has begun.
 ///
@@ -79,7 +82,9 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     closing.cancel();
     let committed = committer.await.context("the committer ended badly");
     tasks.close();
-    tasks.wait().await;
+    if tokio::time::timeout(STOP_LIMIT, tasks.wait()).await.is_err() {
+        warn!("stopping although the relay has not come to its end; the outbox keeps what waits");
+    }
     broker.flush().await;
     served.and(committed)
 }

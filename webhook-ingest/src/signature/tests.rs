@@ -169,6 +169,7 @@ fn a_missing_a_misnamed_and_a_repeated_header_are_refused() {
     ] {
         assert_eq!(verify(&given, BODY, &keys()), Err(refusal), "{given:?}");
     }
+    assert!(Refusal::ApiV1.to_string().contains("set the messaging profile's webhook version to 2"));
 }
 
 #[test]

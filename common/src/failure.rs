@@ -1,0 +1,22 @@
+//! Telnyx's error codes in words for whoever wrote the message: the same whether the send is refused or a receipt
+//! tells of it later.
+
+/// The sentence for a code, `None` for a code that we do not know.
+pub fn reason_of(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "40001" => "This number can't be reached by text message (it may be a landline).",
+        "40006" | "40008" => "The carrier could not take the text.",
+        "40010" => {
+            "The church's number is not registered for texting yet (10DLC); an administrator has to register it."
+        }
+        "40300" => "The recipient has opted out (STOP).",
+        "40302" => "The text is too long.",
+        "40305" => "The church's sending number is not valid; an administrator has to correct it.",
+        "40310" => "The recipient's phone number is not valid.",
+        "40312" | "40314" => "The church's texting account is disabled; an administrator has to look at it.",
+        "40318" => "Too many texts were waiting at the provider.",
+        "40322" => "The carrier's rules forbid this text.",
+        "40333" => "The account's spending limit for today is reached.",
+        _ => return None,
+    })
+}
