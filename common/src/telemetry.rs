@@ -1,5 +1,6 @@
 //! Logs and metrics. Neither ever holds a token, a phone number or a message's text.
 
+use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -43,7 +44,9 @@ pub fn init(options: &LogOptions) -> Result<(), crate::service::ConfigError> {
     let registry = tracing_subscriber::registry().with(filter);
     let installed = match options.log_format {
         LogFormat::Text => {
-            registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()
+            // Colours are for eyes; in a file they only get in the way.
+            let layer = tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal());
+            registry.with(layer.with_writer(std::io::stderr)).try_init()
         }
         LogFormat::Json => {
             registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
