@@ -10,8 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 /// Which request, and how it was answered. Routes are patterns, so their number is small.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
-    /// The method.
-    pub method: String,
+    /// The method, or `other`.
+    pub(crate) method: &'static str,
     /// The route's pattern, or `unmatched`.
     pub route: String,
     /// The answer's status.

@@ -162,6 +162,10 @@ impl TelnyxOptions {
     /// `PUBLIC_WEBHOOK_URL` is no address.
     pub fn webhook_prefix(&self) -> Result<String, ConfigError> {
         let base = base_url("PUBLIC_WEBHOOK_URL", &self.public_webhook_url)?;
+        if base.ends_with("/webhooks/telnyx") {
+            let help = "leave /webhooks/telnyx out; it is appended with each recipient's id";
+            return Err(ConfigError::new("PUBLIC_WEBHOOK_URL", help));
+        }
         Ok(format!("{base}/webhooks/telnyx/"))
     }
 }
@@ -211,12 +215,14 @@ mod tests {
         let needed = [
             "message-api",
             "--telnyx-api-key=KEY",
-            "--public-webhook-url=https://hooks.example.org/",
             "--database-url=sqlite:/nowhere",
             "--nats-user=u",
             "--nats-password=p",
         ];
-        Settings::try_parse_from(needed.iter().chain(more)).unwrap()
+        let webhooks = ["--public-webhook-url=https://hooks.example.org/"];
+        let is_given = more.iter().any(|argument| argument.starts_with("--public-webhook-url"));
+        let webhooks = webhooks.iter().filter(|_| !is_given);
+        Settings::try_parse_from(needed.iter().chain(webhooks).chain(more)).unwrap()
     }
 
     #[test]
@@ -246,6 +252,8 @@ mod tests {
         ] {
             assert!(wrong(url).endpoint().unwrap_err().to_string().starts_with("TELNYX_BASE_URL"), "{url}");
         }
+        let error = wrong("--public-webhook-url=https://x/webhooks/telnyx/").webhook_prefix().unwrap_err();
+        assert!(error.to_string().starts_with("PUBLIC_WEBHOOK_URL"), "{error}");
         let error = wrong("--telnyx-from=5551230000").default_sender().unwrap_err();
         assert!(error.to_string().starts_with("TELNYX_FROM"), "{error}");
     }

@@ -51,7 +51,7 @@ impl Telnyx {
     /// Names the variable that is wrong.
     pub(crate) fn new(options: &TelnyxOptions, timeout: Duration) -> Result<Self, ConfigError> {
         let endpoint = options.endpoint()?;
-        let http = reqwest::Client::builder()
+        let http = client_for(&endpoint)
             .default_headers(header::HeaderMap::from_iter([(header::AUTHORIZATION, bearer(options)?)]))
             .user_agent(concat!("message-api/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
@@ -89,6 +89,18 @@ impl Telnyx {
             None => Verdict::Unresolved("the answer could not be read"),
         }
     }
+}
+
+/// A proxy of the environment is respected, but not on the way to what stands in for Telnyx on this machine.
+fn client_for(endpoint: &Url) -> reqwest::ClientBuilder {
+    let host = endpoint.host_str().unwrap_or_default();
+    let is_here = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    let client = reqwest::Client::builder();
+    if is_here { client.no_proxy() } else { client }
 }
 
 fn bearer(options: &TelnyxOptions) -> Result<HeaderValue, ConfigError> {

@@ -2,6 +2,8 @@
 //!
 //! Stories with the Telnyx simulator, webhooks and the broker stand in the workspace's `tests/`.
 
+#![expect(clippy::unwrap_used, reason = "a story ends where something is not as it tells")]
+
 mod harness;
 mod rest;
 mod sending;

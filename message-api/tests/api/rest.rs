@@ -253,3 +253,21 @@ async fn asking_with_as_of_finds_what_changed_since() {
     let (_, none) = api.get(&token, "/api/messages/history?updatedSince=2100-01-01T00:00:00Z").await;
     assert_eq!(none["data"], json!([]));
 }
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_never_by_path() {
+    let telnyx = Telnyx::start().await;
+    let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
+    let id = api.sent(&token, &["+15551230101"]).await;
+    api.message(&token, &id).await;
+    api.request("BREW", "/coffee").send().await.unwrap();
+    let metrics = api.context.metrics.encode();
+    for line in [
+        r#"api_requests_total{method="POST",route="/api/messages/send",status="201"} 1"#,
+        r#"api_requests_total{method="GET",route="/api/messages/{id}",status="200"} 1"#,
+        r#"api_requests_total{method="other",route="unmatched",status="404"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
+    }
+    assert!(!metrics.contains(&id) && !metrics.contains("coffee"));
+}
