@@ -1,0 +1,126 @@
+//! A real nats-server with the project's nats.conf, for tests that need no more of a stack.
+
+use std::collections::BTreeMap;
+
+use async_nats::jetstream;
+use common::broker::NatsOptions;
+use common::subject::{STREAM, STREAM_SUBJECTS};
+use deploy::nats;
+use deploy::ports::Port;
+use deploy::processes::Processes;
+use deploy::provision::{Limits, provision};
+use secrecy::SecretString;
+use tempfile::TempDir;
+
+/// Every user's password.
+const PASSWORD: &str = "p0123456789abcdef";
+
+/// A running broker with its stream; gone when dropped.
+pub struct TestBroker {
+    processes: Processes,
+    port: Port,
+    monitor: Port,
+    http: reqwest::Client,
+    folder: TempDir,
+}
+
+impl TestBroker {
+    /// Starts one and makes the stream.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn start() -> Self {
+        let folder = crate::databases::folder();
+        let mut processes = Processes::new(&folder.path().join("logs")).expect("processes can be started");
+        let (port, monitor) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
+        let passwords: BTreeMap<_, _> =
+            nats::USERS.iter().map(|user| (user.to_string(), PASSWORD.into())).collect();
+        let data = folder.path().join("nats");
+        let program = nats::program(port.number(), monitor.number(), &data, &passwords)
+            .expect("there is a nats-server");
+        processes.start(program).expect("nats-server starts");
+        let mut broker = Self { processes, port, monitor, http: reqwest::Client::new(), folder };
+        broker.wait().await;
+        broker.provision().await;
+        broker
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port.number())
+    }
+
+    /// How a service connects to it as one of nats.conf's users.
+    pub fn options(&self, user: &str) -> NatsOptions {
+        NatsOptions {
+            nats_url: vec![self.url()],
+            nats_user: user.into(),
+            nats_password: SecretString::from(PASSWORD),
+            nats_ca_file: None,
+        }
+    }
+
+    /// A connection as one of nats.conf's users.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub async fn client(&self, user: &str) -> async_nats::Client {
+        nats::connect(&self.url(), user, PASSWORD).await.expect("the broker takes the user")
+    }
+
+    /// Makes the stream, or updates it.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub async fn provision(&self) {
+        let limits = Limits { max_age_days: 7, max_mib: 64, ..Limits::default() };
+        provision(self.client("provisioner").await, &limits).await.expect("the stream is made");
+    }
+
+    /// Ends it at once.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub async fn kill(&mut self) {
+        self.processes.kill(nats::NAME).await.expect("nats-server runs");
+    }
+
+    /// Starts it again on the same port with the same data.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn restart(&mut self) {
+        self.processes.restart(nats::NAME).expect("nats-server starts");
+        self.wait().await;
+    }
+
+    /// The folder with its data, to keep or to wipe while it does not run.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("nats")
+    }
+
+    /// Every event in the stream, oldest first: sequence, id, payload.
+    ///
+    /// # Panics
+    /// The stream can't be read.
+    pub async fn stored(&self) -> Vec<(u64, String, serde_json::Value)> {
+        let jetstream = jetstream::new(self.client("ops").await);
+        let stream = jetstream.get_stream(STREAM).await.expect("there is a stream");
+        let state = &stream.cached_info().state;
+        let mut events = Vec::new();
+        for sequence in state.first_sequence..=state.last_sequence {
+            let Ok(message) = stream.get_raw_message(sequence).await else { continue };
+            let id = message.headers.get("Nats-Msg-Id").map(|id| id.to_string()).unwrap_or_default();
+            assert!(message.subject.starts_with("church."), "{STREAM_SUBJECTS}");
+            events.push((sequence, id, serde_json::from_slice(&message.payload).expect("an event is JSON")));
+        }
+        events
+    }
+
+    async fn wait(&mut self) {
+        let monitor = format!("http://127.0.0.1:{}", self.monitor.number());
+        nats::wait_until_well(&mut self.processes, &self.http, &monitor)
+            .await
+            .expect("nats-server gets well");
+    }
+}

@@ -1,0 +1,110 @@
+//! A database of its own for each test: a SQLite file, or a database on the test run's private PostgreSQL.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::store::{Store, StoreOptions};
+use deploy::postgres::PrivateServer;
+use secrecy::SecretString;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    Sqlite,
+    /// A database on the private server.
+    Postgres,
+}
+
+/// A fresh database, gone when dropped.
+pub struct Database {
+    /// As in `DATABASE_URL`.
+    pub url: String,
+    _folder: TempDir,
+}
+
+/// One server for all tests of a process. Its guard ends it when the process ends.
+static SERVER: OnceCell<(PrivateServer, TempDir)> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Database {
+    /// An empty database.
+    ///
+    /// # Panics
+    /// It can't be made.
+    pub async fn fresh(kind: Kind) -> Self {
+        let folder = folder();
+        let url = match kind {
+            Kind::Sqlite => format!("sqlite:{}", folder.path().join("church.db").display()),
+            Kind::Postgres => {
+                let (server, _) = SERVER.get_or_init(start_server).await;
+                let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+                server.database(&name).expect("the private PostgreSQL makes a database")
+            }
+        };
+        Self { url, _folder: folder }
+    }
+
+    /// A store on it, without a schema.
+    ///
+    /// # Panics
+    /// The URL is wrong.
+    pub fn store(&self) -> Store {
+        Self::named(&self.url)
+    }
+
+    /// A store on the database of a URL.
+    ///
+    /// # Panics
+    /// The URL is wrong.
+    pub fn named(url: &str) -> Store {
+        let options = StoreOptions { database_url: SecretString::from(url), database_connections: 4 };
+        Store::new(&options).expect("the URL names a database")
+    }
+
+    /// A store on it, ready for use.
+    ///
+    /// # Panics
+    /// The schema can't be made.
+    pub async fn migrated(&self) -> Store {
+        let store = self.store();
+        store.migrate().await.expect("the schema is made");
+        store
+    }
+}
+
+async fn start_server() -> (PrivateServer, TempDir) {
+    let folder = folder();
+    let server = PrivateServer::start(folder.path()).await.expect("a private PostgreSQL starts");
+    (server, folder)
+}
+
+/// A folder inside the project's target folder, gone when dropped.
+///
+/// # Panics
+/// It can't be made.
+pub fn folder() -> TempDir {
+    let parent = deploy::tools::project().join("target/test-state");
+    std::fs::create_dir_all(&parent).expect("the target folder is writable");
+    tempfile::Builder::new().prefix("t").tempdir_in(parent).expect("a folder is made")
+}
+
+/// Runs the same tests on both databases: `async fn name(kind: Kind)` becomes `sqlite::name` and `postgres::name`.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name($crate::databases::Kind::Sqlite).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name($crate::databases::Kind::Postgres).await;
+            })+
+        }
+    };
+}

@@ -1,0 +1,249 @@
+//! The outbox's way into the stream, through everything that happens to brokers.
+
+use std::path::Path;
+
+use async_nats::jetstream;
+use common::broker::Broker;
+use common::relay::{self, RelayOptions};
+use common::service::{Context, Weight};
+use common::status::Rank;
+use common::store::Store;
+use common::subject::STREAM;
+use tests::broker::TestBroker;
+use tests::databases::{Database, Kind};
+use tests::{eventually, on_both_databases};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::church::{accept_all, message, phone, provider_id, record, state, webhook};
+
+on_both_databases!(
+    what_is_committed_is_in_the_stream_in_order_and_once,
+    what_is_committed_while_the_broker_is_away_follows_when_it_is_back,
+    the_second_relay_stands_by_and_takes_over,
+    a_stream_that_lost_its_tail_gets_it_again,
+    a_stream_that_was_made_anew_gets_everything_that_is_kept,
+);
+
+/// A relay in a process of its own, as far as the others can tell.
+struct Relaying {
+    context: Context,
+    tasks: TaskTracker,
+}
+
+impl Relaying {
+    async fn start(store: &Store, broker: &TestBroker, user: &str) -> Self {
+        let context = Context::new();
+        context.health.condition("database", Weight::Required).met();
+        let options = RelayOptions { outbox_retention_hours: 24, webhook_retention_days: 1 };
+        let connection =
+            Broker::connect(&broker.options(user), user, &context, Weight::Degrading).await.unwrap();
+        let tasks = TaskTracker::new();
+        relay::start(&options, store.clone(), connection, &context, &tasks);
+        Self { context, tasks }
+    }
+
+    async fn stop(self) {
+        self.context.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn says(&self, text: &str) {
+        eventually(text, async || self.context.health.report().1.contains(text).then_some(())).await;
+    }
+}
+
+async fn record_some(store: &Store, count: usize) -> Vec<Uuid> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        let new = message("grace", 1);
+        record(store, &new).await;
+        ids.push(new.id);
+    }
+    ids
+}
+
+async fn all_announced(store: &Store) {
+    eventually("the outbox is empty", async || {
+        store.waiting_events(1).await.unwrap().is_empty().then_some(())
+    })
+    .await;
+}
+
+/// The messages in the stream; no event may stand there twice.
+async fn stored_messages(broker: &TestBroker) -> Vec<Uuid> {
+    let stored = broker.stored().await;
+    let mut events: Vec<_> = stored.iter().map(|(_, id, _)| id.clone()).collect();
+    events.sort();
+    events.dedup();
+    assert_eq!(events.len(), stored.len(), "an event stands in the stream twice");
+    stored.iter().map(|(_, _, event)| event["messageId"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+async fn what_is_committed_is_in_the_stream_in_order_and_once(kind: Kind) {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
+    let store = database.migrated().await;
+    let relay = Relaying::start(&store, &broker, "ingest").await;
+    let ids = record_some(&store, 20).await;
+    all_announced(&store).await;
+    assert_eq!(stored_messages(&broker).await, ids);
+    let last = store.last_announced().await.unwrap().unwrap();
+    assert_eq!(last.stream_seq, 20);
+    relay.stop().await;
+}
+
+async fn what_is_committed_while_the_broker_is_away_follows_when_it_is_back(kind: Kind) {
+    let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
+    let store = database.migrated().await;
+    let relay = Relaying::start(&store, &broker, "message_api").await;
+    let mut ids = record_some(&store, 5).await;
+    all_announced(&store).await;
+    broker.kill().await;
+    relay.says("degraded: nats").await;
+    ids.extend(record_some(&store, 15).await);
+    assert!(relay.context.health.report().0, "a broker outage makes no service unready");
+    broker.restart().await;
+    all_announced(&store).await;
+    assert_eq!(stored_messages(&broker).await, ids);
+    relay.stop().await;
+}
+
+async fn the_second_relay_stands_by_and_takes_over(kind: Kind) {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
+    let store = database.migrated().await;
+    let first = Relaying::start(&store, &broker, "ingest").await;
+    let mut ids = record_some(&store, 3).await;
+    all_announced(&store).await;
+    let second = Relaying::start(&database.store(), &broker, "message_api").await;
+    ids.extend(record_some(&store, 3).await);
+    all_announced(&store).await;
+    assert!(store.try_relay_lock().await.unwrap().is_none());
+    first.stop().await;
+    ids.extend(record_some(&store, 3).await);
+    all_announced(&store).await;
+    assert_eq!(stored_messages(&broker).await, ids);
+    second.stop().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-R").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+async fn a_stream_that_lost_its_tail_gets_it_again(kind: Kind) {
+    let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
+    let store = database.migrated().await;
+    let relay = Relaying::start(&store, &broker, "ingest").await;
+    let mut ids = record_some(&store, 4).await;
+    all_announced(&store).await;
+    broker.kill().await;
+    let (data, older) = (broker.data(), broker.data().with_extension("older"));
+    copy(&data, &older);
+    broker.restart().await;
+    ids.extend(record_some(&store, 4).await);
+    all_announced(&store).await;
+    // The machine loses power, and the newest events were not flushed to its disk.
+    broker.kill().await;
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&older, &data).unwrap();
+    broker.restart().await;
+    ids.extend(record_some(&store, 1).await);
+    all_announced(&store).await;
+    assert_eq!(stored_messages(&broker).await, ids);
+    relay.stop().await;
+}
+
+async fn a_stream_that_was_made_anew_gets_everything_that_is_kept(kind: Kind) {
+    let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
+    let store = database.migrated().await;
+    let relay = Relaying::start(&store, &broker, "ingest").await;
+    let mut ids = record_some(&store, 4).await;
+    all_announced(&store).await;
+    broker.kill().await;
+    std::fs::remove_dir_all(broker.data()).unwrap();
+    broker.restart().await;
+    ids.extend(record_some(&store, 1).await);
+    relay.says("run `ops provision`").await;
+    broker.provision().await;
+    all_announced(&store).await;
+    assert_eq!(stored_messages(&broker).await, ids);
+    relay.stop().await;
+}
+
+/// Both work: they see the database under two names, and so take two locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_relays_that_both_believe_they_are_the_only_one_store_nothing_twice() {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    let file = database.url.trim_start_matches("sqlite:");
+    let other_name = format!("{file}.other");
+    std::os::unix::fs::symlink(file, &other_name).unwrap();
+    let other = Database::named(&format!("sqlite:{other_name}"));
+    let first = Relaying::start(&store, &broker, "ingest").await;
+    let second = Relaying::start(&other, &broker, "message_api").await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.extend(record_some(&store, 10).await);
+    }
+    all_announced(&store).await;
+    assert_eq!(stored_messages(&broker).await, ids);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_restarts_long_after_its_last_event_is_gone_on_with() {
+    let (mut broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    // Its window for duplicates is over at once: after a restart it knows no last id.
+    let jetstream = jetstream::new(broker.client("provisioner").await);
+    let mut config = jetstream.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    config.duplicate_window = std::time::Duration::from_millis(100);
+    jetstream.update_stream(config).await.unwrap();
+    let relay = Relaying::start(&store, &broker, "ingest").await;
+    let mut ids = record_some(&store, 3).await;
+    all_announced(&store).await;
+    broker.kill().await;
+    // What is tested is that time passes.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    broker.restart().await;
+    ids.extend(record_some(&store, 3).await);
+    all_announced(&store).await;
+    assert_eq!(stored_messages(&broker).await, ids);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_that_the_broker_denies_is_told_as_what_it_is() {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    let relay = Relaying::start(&store, &broker, "gateway").await;
+    record_some(&store, 1).await;
+    relay.says("does not let this service publish").await;
+    assert!(relay.context.health.report().0);
+    assert_eq!(store.waiting_events(10).await.unwrap().len(), 1);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_that_newer_news_overtakes_is_left_out_and_nothing_it_named_is_lost() {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    let new = message("grace", 4);
+    record(&store, &new).await;
+    accept_all(&store).await;
+    for (number, recipient) in new.recipients.iter().enumerate() {
+        let hook =
+            webhook(&number.to_string(), &provider_id(recipient.id), &phone(number), state(Rank::Delivered));
+        store.record_webhooks(&[hook]).await.unwrap();
+    }
+    let relay = Relaying::start(&store, &broker, "ingest").await;
+    all_announced(&store).await;
+    let stored = broker.stored().await;
+    let types: Vec<_> = stored.iter().map(|(_, _, event)| event["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["message:sent", "message:delivered"]);
+    let changed = stored[1].2["changed"].as_array().unwrap();
+    assert_eq!(changed.len(), 4);
+    relay.stop().await;
+}

@@ -1,0 +1,204 @@
+//! Recording and reading messages: the conformance of both databases.
+
+use common::status::MessageStatus;
+use common::store::{HistoryQuery, IdempotencyKey, Recorded, Sender, StoreError};
+use tests::databases::{Database, Kind};
+use tests::on_both_databases;
+use time::Duration;
+use uuid::Uuid;
+
+use super::church::{accept_all, church, message, now, record};
+
+on_both_databases!(
+    a_recorded_message_is_read_back_as_it_was,
+    another_church_sees_nothing_of_it,
+    the_history_is_newest_first_and_pages_without_gaps,
+    the_history_filters_by_status_and_by_change,
+    a_repeated_request_finds_the_first_message,
+    of_many_requests_with_one_key_at_once_one_is_recorded,
+    the_same_key_with_another_body_is_refused,
+    the_same_key_in_another_church_is_another_key,
+    a_senders_number_belongs_to_one_church,
+    services_that_start_together_bring_the_schema_up_to_date_once,
+    a_store_without_a_schema_is_unavailable,
+    what_is_old_is_deleted_and_what_waits_is_kept,
+);
+
+async fn a_recorded_message_is_read_back_as_it_was(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 3);
+    let Recorded::New(told) = store.record_message(&new, None).await.unwrap() else { panic!("it is new") };
+    let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
+    assert_eq!(read, told);
+    assert_eq!((read.version, read.status, read.tally.recipients), (1, MessageStatus::Pending, 3));
+    let recipients = store.recipients(&new.church_id, new.id).await.unwrap();
+    let phones: Vec<_> = recipients.iter().map(|r| r.phone.clone()).collect();
+    assert_eq!(phones, new.recipients.iter().map(|r| r.phone.clone()).collect::<Vec<_>>());
+}
+
+async fn another_church_sees_nothing_of_it(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 1);
+    record(&store, &new).await;
+    let other = church("hope");
+    assert!(store.message(&other, new.id).await.unwrap().is_none());
+    assert!(store.recipients(&other, new.id).await.unwrap().is_empty());
+    let query = HistoryQuery { limit: 20, ..HistoryQuery::default() };
+    assert_eq!(store.history(&other, &query).await.unwrap().total, 0);
+}
+
+async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let start = now();
+    let mut ids = Vec::new();
+    for n in 0..7 {
+        let mut new = message("grace", 1);
+        // Three share one millisecond: the id decides among them.
+        new.created_at = start + Duration::milliseconds(n / 3);
+        ids.push(new.id);
+        record(&store, &new).await;
+    }
+    ids.reverse();
+    let by_offset = HistoryQuery { limit: 3, offset: 3, ..HistoryQuery::default() };
+    let page = store.history(&church("grace"), &by_offset).await.unwrap();
+    assert_eq!(page.total, 7);
+    assert_eq!(page.messages.iter().map(|m| m.id).collect::<Vec<_>>(), ids[3..6]);
+
+    let mut seen = Vec::new();
+    let mut before = None;
+    loop {
+        let query = HistoryQuery { limit: 2, before, ..HistoryQuery::default() };
+        let page = store.history(&church("grace"), &query).await.unwrap();
+        let Some(last) = page.messages.last() else { break };
+        before = Some((last.created_at, last.id));
+        seen.extend(page.messages.iter().map(|m| m.id));
+    }
+    assert_eq!(seen, ids);
+}
+
+async fn the_history_filters_by_status_and_by_change(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 1);
+    record(&store, &new).await;
+    let query = |statuses: &[MessageStatus], updated_since| HistoryQuery {
+        limit: 20,
+        statuses: statuses.to_vec(),
+        updated_since,
+        ..HistoryQuery::default()
+    };
+    let count = async |query| store.history(&church("grace"), &query).await.unwrap().messages.len();
+    assert_eq!(count(query(&[MessageStatus::Pending, MessageStatus::Failed], None)).await, 1);
+    assert_eq!(count(query(&[MessageStatus::Delivered], None)).await, 0);
+    assert_eq!(count(query(&[], Some(new.created_at))).await, 1);
+    assert_eq!(count(query(&[], Some(new.created_at + Duration::milliseconds(1)))).await, 0);
+}
+
+fn key(body: &[u8]) -> IdempotencyKey {
+    IdempotencyKey { key: "k1".into(), body_digest: body.to_vec() }
+}
+
+async fn a_repeated_request_finds_the_first_message(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let first = message("grace", 1);
+    assert!(matches!(store.record_message(&first, Some(&key(b"x"))).await.unwrap(), Recorded::New(_)));
+    let again = store.record_message(&message("grace", 1), Some(&key(b"x"))).await.unwrap();
+    assert!(matches!(again, Recorded::Repeated(found) if found.id == first.id));
+}
+
+async fn of_many_requests_with_one_key_at_once_one_is_recorded(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let requests = (0..8).map(|_| {
+        let store = store.clone();
+        tokio::spawn(
+            async move { store.record_message(&message("grace", 1), Some(&key(b"x"))).await.unwrap() },
+        )
+    });
+    let mut new = 0;
+    let mut ids = Vec::new();
+    for request in requests.collect::<Vec<_>>() {
+        match request.await.unwrap() {
+            Recorded::New(message) => {
+                new += 1;
+                ids.push(message.id);
+            }
+            Recorded::Repeated(message) => ids.push(message.id),
+            Recorded::KeyReused => panic!("the body is the same"),
+        }
+    }
+    ids.dedup();
+    assert_eq!((new, ids.len()), (1, 1));
+}
+
+async fn the_same_key_with_another_body_is_refused(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    store.record_message(&message("grace", 1), Some(&key(b"x"))).await.unwrap();
+    let other = store.record_message(&message("grace", 1), Some(&key(b"y"))).await.unwrap();
+    assert!(matches!(other, Recorded::KeyReused));
+}
+
+async fn the_same_key_in_another_church_is_another_key(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    store.record_message(&message("grace", 1), Some(&key(b"x"))).await.unwrap();
+    let other = store.record_message(&message("hope", 1), Some(&key(b"y"))).await.unwrap();
+    assert!(matches!(other, Recorded::New(_)));
+}
+
+async fn a_senders_number_belongs_to_one_church(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let sender = |id: &str, number: &str| Sender {
+        church_id: church(id),
+        number: number.into(),
+        messaging_profile_id: Some("profile".into()),
+    };
+    store.set_sender(&sender("grace", "+15550000001")).await.unwrap();
+    store.set_sender(&sender("grace", "+15550000002")).await.unwrap();
+    assert_eq!(store.sender(&church("grace")).await.unwrap(), Some(sender("grace", "+15550000002")));
+    let taken = store.set_sender(&sender("hope", "+15550000002")).await;
+    assert!(matches!(taken, Err(StoreError::Refused(_))), "{taken:?}");
+    assert_eq!(store.sender(&church("hope")).await.unwrap(), None);
+}
+
+async fn services_that_start_together_bring_the_schema_up_to_date_once(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let starts = (0..6).map(|_| {
+        let store = database.store();
+        tokio::spawn(async move { store.migrate().await })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        start.await.unwrap().unwrap();
+    }
+    record(&database.store(), &message("grace", 1)).await;
+}
+
+async fn a_store_without_a_schema_is_unavailable(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let refused = database.store().record_message(&message("grace", 1), None).await;
+    assert!(matches!(&refused, Err(error) if error.is_temporary()), "{refused:?}");
+}
+
+async fn what_is_old_is_deleted_and_what_waits_is_kept(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    for _ in 0..3 {
+        record(&store, &message("grace", 1)).await;
+    }
+    accept_all(&store).await;
+    let rows = store.waiting_events(10).await.unwrap();
+    store.mark_announced(&[(rows[0].position, 1), (rows[1].position, 2)], now()).await.unwrap();
+    let later = now() + Duration::hours(1);
+    store.prune(later, later, 100).await.unwrap();
+    // The first went; the second is what the relay fences with, the third waits.
+    assert!(store.announced(rows[0].event_id).await.unwrap().is_none());
+    assert_eq!(store.last_announced().await.unwrap().unwrap().event_id, rows[1].event_id);
+    assert_eq!(store.waiting_events(10).await.unwrap().len(), 1);
+    assert_eq!(store.message(&church("grace"), Uuid::nil()).await.unwrap(), None);
+}
