@@ -15,6 +15,7 @@ use crate::member::Member;
 use crate::metrics::{Reason, Transport};
 use crate::resume::resume;
 use crate::server::Opening;
+use crate::session::{self, Session};
 
 /// What a client sends when it connects. Anything may be missing or of another form than expected.
 #[derive(Deserialize, Default)]
@@ -44,7 +45,7 @@ pub(crate) async fn authenticate(
             Ok(())
         }
         Err(error) => {
-            gateway.counters.auth_failures.get_or_create(&Reason { reason: reason(error) }).inc();
+            gateway.counters.auth_failures.get_or_create(&Reason { reason: word_of(error) }).inc();
             Err(Refused(error))
         }
     }
@@ -61,7 +62,8 @@ fn verify(gateway: &Gateway, socket: &SocketRef, token: Option<Value>) -> Result
     gateway.verifier.verify(&token.or_else(opening).unwrap_or_default())
 }
 
-fn reason(error: TokenError) -> &'static str {
+/// A refusal as the metrics call it.
+pub(crate) fn word_of(error: TokenError) -> &'static str {
     match error {
         TokenError::Missing => "missing",
         TokenError::Invalid => "invalid",
@@ -83,14 +85,25 @@ pub(crate) async fn attend(
     };
     gateway.counters.connections.get_or_create(&Transport { transport }).inc();
     debug!(church = %claims.church_id, socket = %socket.id, transport, "connected");
-    let member = Member { socket, church: claims.church_id, user: claims.user_id };
+    let member = Member { socket, church: claims.church_id.clone(), user: claims.user_id.clone() };
+    let session = Arc::new(Session::new(member.clone(), claims));
+    member.socket.extensions.insert(session.clone());
     member.socket.on_disconnect(departed);
+    member.socket.on("auth:refresh", session::refresh);
+    member.socket.on_fallback(unknown);
     gateway.hub.sit(&member);
     // It may have gone before anybody listened to that, and then nobody hears of it any more.
     if !member.socket.connected() {
         return gateway.hub.leave(&member.church, member.socket.id);
     }
-    resume(&gateway, &member, cursor(auth.unwrap_or_default())).await;
+    tokio::spawn(session::watch_token(gateway.clone(), session.clone()));
+    let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));
+    session.gone.run_until_cancelled(resuming).await;
+}
+
+/// The gateway only speaks. What a client says besides is not for us.
+async fn unknown(State(gateway): State<Arc<Gateway>>) {
+    gateway.counters.unknown_events.inc();
 }
 
 /// The client's cursor; what is no text can't be one, but says that there was something to resume.
@@ -105,13 +118,15 @@ fn cursor(auth: Auth) -> Option<String> {
 async fn departed(
     socket: SocketRef,
     why: DisconnectReason,
-    Extension(claims): Extension<Claims>,
+    Extension(session): Extension<Arc<Session>>,
     State(gateway): State<Arc<Gateway>>,
 ) {
     let reason = if gateway.transports.stalled(&socket) { "stalled" } else { word(why) };
     gateway.counters.disconnects.get_or_create(&Reason { reason }).inc();
-    debug!(church = %claims.church_id, socket = %socket.id, reason, "disconnected");
-    gateway.hub.leave(&claims.church_id, socket.id);
+    let church = &session.member.church;
+    debug!(%church, socket = %socket.id, reason, "disconnected");
+    session.gone.cancel();
+    gateway.hub.leave(church, socket.id);
     if why == DisconnectReason::ClientNSDisconnect {
         // The client says goodbye and normally closes its connection, too. One that does not would stay for ever.
         gateway.transports.close(&socket);

@@ -20,6 +20,7 @@ mod packets;
 mod replay;
 mod resume;
 mod server;
+mod session;
 mod settings;
 mod stream;
 mod transports;
@@ -109,8 +110,9 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 
 /// The Socket.IO service, and its handle.
 fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) {
-    // Nobody sends us binary data.
-    let parser = ParserConfig::common().max_incoming_binaries(0).max_incoming_binary_buf_size(0);
+    // Nobody has a reason to send binary data; a little of it is ignored like any other event.
+    let parser =
+        ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(limits.max_message);
     let (service, io) = SocketIo::builder()
         .with_state(gateway)
         .with_parser(parser)

@@ -185,9 +185,7 @@ impl Follower {
 
     fn consider(&mut self, observation: Observation) -> Option<&'static str> {
         match observation.extent {
-            Ok(_)
-                if observation.is_another && observation.place.is_some_and(|p| p.created == self.created) =>
-            {
+            Ok(_) if observation.is_another && self.still_at(observation.place) => {
                 Some("it was recreated or lost its end")
             }
             Ok(extent) => {
@@ -202,6 +200,14 @@ impl Follower {
                 None
             }
         }
+    }
+
+    /// Whether an observed place belongs to the stream that we follow now.
+    fn still_at(&self, place: Option<Place>) -> bool {
+        place.is_some_and(|place| {
+            place.created == self.created
+                && self.source.hub.fingerprint(place.sequence) == Some(place.fingerprint)
+        })
     }
 
     fn accept(&mut self, stored: &Stored) {

@@ -34,6 +34,8 @@ pub(crate) struct Counters {
     pub(crate) closes: Family<Reason, Counter>,
     /// Sockets now.
     pub(crate) sockets: Gauge,
+    /// Events of clients that mean nothing to us.
+    pub(crate) unknown_events: Counter,
     /// Churches with a socket here now.
     pub(crate) rooms: Gauge,
     /// Events heard in their turn.
@@ -68,6 +70,7 @@ impl Counters {
             disconnects: m.counters("gateway_disconnects", "Sockets that left"),
             closes: m.counters("gateway_closes", "Transports that the gateway closed"),
             sockets: m.gauge("gateway_sockets", "Sockets connected now"),
+            unknown_events: m.counter("gateway_unknown_events", "Events of clients that mean nothing here"),
             rooms: m.gauge("gateway_rooms", "Churches with a connected socket"),
             events: m.counter("gateway_events", "Events taken from the stream in their turn"),
             foreign: m.counter("gateway_foreign_messages", "Messages in the stream that are no events"),

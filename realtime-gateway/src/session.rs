@@ -1,0 +1,159 @@
+//! A session's token: it ends, and can be replaced before it does.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::claims::{Claims, LEEWAY, TokenError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use socketioxide::extract::{AckSender, Extension, State, TryData};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::gateway::Gateway;
+use crate::member::Member;
+use crate::metrics::Reason;
+
+/// So long before its token's end a client is told of it.
+const NOTICE: Duration = Duration::from_secs(60);
+/// The event that tells it.
+const EXPIRING: &str = "auth:expiring";
+/// Between two attempts of one client to replace its token.
+const BETWEEN_REFRESHES: Duration = Duration::from_secs(1);
+
+/// What is known of one connected socket besides its seat.
+pub(crate) struct Session {
+    /// The socket and whose it is.
+    pub(crate) member: Member,
+    /// Cancelled once the socket has left.
+    pub(crate) gone: CancellationToken,
+    claims: watch::Sender<Claims>,
+    refreshed: Mutex<Option<Instant>>,
+}
+
+/// What a client sends to replace its token.
+#[derive(Deserialize)]
+pub(crate) struct Refresh {
+    token: Option<Value>,
+}
+
+/// The acknowledgement: `{ok: true, exp}` or `{ok: false, error}`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Refreshed {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Why a token was not replaced.
+#[derive(Debug, thiserror::Error)]
+enum RefreshError {
+    #[error("Authentication error: {0}")]
+    Token(#[from] TokenError),
+    #[error("Authentication error: token of another user")]
+    Another,
+    #[error("too many attempts, try again in a second")]
+    TooSoon,
+}
+
+impl RefreshError {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Token(error) => crate::handshake::word_of(*error),
+            Self::Another => "another_user",
+            Self::TooSoon => "too_soon",
+        }
+    }
+}
+
+impl Session {
+    /// A session that lives as long as these claims, unless they are replaced.
+    pub(crate) fn new(member: Member, claims: Claims) -> Self {
+        Self {
+            member,
+            gone: CancellationToken::new(),
+            claims: watch::Sender::new(claims),
+            refreshed: Mutex::new(None),
+        }
+    }
+
+    fn refresh(&self, gateway: &Gateway, request: Option<Refresh>) -> Result<i64, RefreshError> {
+        let now = Instant::now();
+        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        if refreshed.is_some_and(|last| now.duration_since(last) < BETWEEN_REFRESHES) {
+            return Err(RefreshError::TooSoon);
+        }
+        *refreshed = Some(now);
+        let token = match request.and_then(|request| request.token) {
+            None | Some(Value::Null) => return Err(TokenError::Missing.into()),
+            Some(Value::String(token)) => token,
+            Some(_) => return Err(TokenError::Invalid.into()),
+        };
+        let fresh = gateway.verifier.verify(&token)?;
+        if fresh.user_id != self.member.user || fresh.church_id != self.member.church {
+            return Err(RefreshError::Another);
+        }
+        // An older token that comes late takes nothing away.
+        self.claims.send_if_modified(|claims| {
+            let longer = fresh.expires_at > claims.expires_at;
+            if longer {
+                *claims = fresh;
+            }
+            longer
+        });
+        Ok(self.claims.borrow().expires_at)
+    }
+}
+
+/// Answers `auth:refresh`.
+pub(crate) async fn refresh(
+    TryData(request): TryData<Refresh>,
+    ack: AckSender,
+    Extension(session): Extension<Arc<Session>>,
+    State(gateway): State<Arc<Gateway>>,
+) {
+    let answer = match session.refresh(&gateway, request.ok()) {
+        Ok(exp) => Refreshed { ok: true, exp: Some(exp), error: None },
+        Err(error) => {
+            gateway.counters.auth_failures.get_or_create(&Reason { reason: error.word() }).inc();
+            Refreshed { ok: false, exp: None, error: Some(error.to_string()) }
+        }
+    };
+    // A socket that can't take the answer is about to be closed.
+    let _ = ack.send(&answer);
+}
+
+/// Tells the client a minute before its token ends, and closes the transport when it has ended.
+pub(crate) async fn watch_token(gateway: Arc<Gateway>, session: Arc<Session>) {
+    let ending = end_of_token(&session);
+    if session.gone.run_until_cancelled(ending).await.is_some() {
+        debug!(church = %session.member.church, socket = %session.member.socket.id, "the token has expired");
+        gateway.hub.close(&session.member, "token_expired");
+    }
+}
+
+async fn end_of_token(session: &Session) {
+    let mut claims = session.claims.subscribe();
+    loop {
+        let (exp, remaining) = {
+            let claims = claims.borrow_and_update();
+            (claims.expires_at, claims.remaining(OffsetDateTime::now_utc()))
+        };
+        let end = Instant::now() + remaining;
+        tokio::select! {
+            _ = claims.changed() => continue,
+            () = sleep(remaining.saturating_sub(NOTICE + LEEWAY)) => {}
+        }
+        // A socket whose queue is full is closed by whoever sends it something that counts.
+        let _ = session.member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp}));
+        tokio::select! {
+            _ = claims.changed() => {}
+            () = sleep_until(end) => return,
+        }
+    }
+}
