@@ -80,7 +80,10 @@ where
     F: FnOnce(S, Context) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    let settings = S::parse();
+    let settings = match S::try_parse() {
+        Ok(settings) => settings,
+        Err(error) => return refuse::<S>(&error),
+    };
     if let Err(error) = telemetry::init(settings.log()) {
         return fail(S::NAME, &error.into());
     }
@@ -102,6 +105,34 @@ fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     let code = if error.is::<ConfigError>() { 2 } else { 1 };
     eprintln!("{name}: {error:#}");
     ExitCode::from(code)
+}
+
+/// Ends with clap's own message and exit code, and the environment variables of the settings it complains of.
+#[expect(clippy::print_stderr, reason = "the command line is wrong; there is no log yet")]
+fn refuse<S: Settings>(error: &clap::Error) -> ExitCode {
+    // Whoever closed our output does not want to read it.
+    let _ = error.print();
+    let variables = variables_of(error, &S::command());
+    if !variables.is_empty() {
+        eprintln!("\nin the environment: {}", variables.join(", "));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The environment variables of the arguments that clap complains of; it names the flags alone.
+fn variables_of(error: &clap::Error, command: &clap::Command) -> Vec<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let flags: Vec<&String> = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) => vec![flag],
+        Some(ContextValue::Strings(flags)) => flags.iter().collect(),
+        _ => Vec::new(),
+    };
+    let variable = |flag: &&String| {
+        let name = flag.split_whitespace().next()?.strip_prefix("--")?;
+        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(name))?;
+        Some(argument.get_env()?.to_string_lossy().into_owned())
+    };
+    flags.iter().filter_map(variable).collect()
 }
 
 async fn supervise<S, F, Fut>(settings: S, run: F) -> anyhow::Result<()>
@@ -317,6 +348,23 @@ async fn metrics(State(context): State<Context>) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Two {
+        #[arg(long, env = "SERVICE_TEST_ONE_VALUE")]
+        one_value: u16,
+        #[arg(long, env = "SERVICE_TEST_OTHER")]
+        other: String,
+    }
+
+    #[test]
+    fn a_wrong_or_missing_setting_is_named_by_its_variable() {
+        use clap::{CommandFactory as _, Parser as _};
+        let named =
+            |arguments: &[&str]| variables_of(&Two::try_parse_from(arguments).unwrap_err(), &Two::command());
+        assert_eq!(named(&["two"]), ["SERVICE_TEST_ONE_VALUE", "SERVICE_TEST_OTHER"]);
+        assert_eq!(named(&["two", "--one-value", "x", "--other", "y"]), ["SERVICE_TEST_ONE_VALUE"]);
+    }
 
     #[test]
     fn a_missing_requirement_makes_a_service_not_ready_and_a_degradation_does_not() {
