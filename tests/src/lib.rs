@@ -1,6 +1,8 @@
 //! What the stories stand on: real databases, a real broker, the real client. No test sleeps until something is
 //! probably so; [`eventually`] waits until it is.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails a test or a measurement")]
+
 pub mod broker;
 pub mod databases;
 mod waiting;
