@@ -45,6 +45,19 @@ pub fn program(
     Ok(program)
 }
 
+/// Lets nats-server check `nats.conf`.
+///
+/// # Errors
+/// It refuses; says where and why.
+pub fn check() -> anyhow::Result<()> {
+    let passwords = USERS.map(|user| (user.to_owned(), "p0".to_owned())).into();
+    let mut program = program(4222, 8222, Path::new("unused"), &passwords)?;
+    program.arguments.push("-t".into());
+    let output = program.command().output().context("can't run nats-server")?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
 /// Waits until the broker, JetStream included, says that it is well.
 ///
 /// # Errors

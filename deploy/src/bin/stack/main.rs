@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use common::service::next_signal;
-use common::telemetry::{self, LogOptions};
+use common::telemetry::{self, LogFormat, LogOptions};
 use deploy::installation::Database;
 use deploy::simulator::Outcome;
 use deploy::stack_file::StackFile;
-use deploy::{demo, guard, occupancy, token, tools};
+use deploy::{demo, guard, nats, occupancy, token, tools};
 use serde_json::Value;
 
 mod up;
@@ -21,8 +21,9 @@ mod up;
 #[derive(Parser)]
 #[command(name = "stack", version)]
 struct Command {
-    #[command(flatten)]
-    log: LogOptions,
+    /// What the stack itself logs; the services have LOG and files of their own
+    #[arg(long, env = "STACK_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
     #[command(subcommand)]
     what: What,
 }
@@ -39,8 +40,10 @@ enum What {
     Token(Token),
     /// Let the simulator end a message: delivered, failed, read, unconfirmed or silent
     Trigger(Trigger),
-    /// Fetch the programs that the machine has not
+    /// Fetch the programs that the machine lacks
     Tools,
+    /// Let nats-server check nats.conf
+    Check,
     #[command(hide = true)]
     Guard,
 }
@@ -107,7 +110,8 @@ fn main() -> ExitCode {
         guard::run();
         return ExitCode::SUCCESS;
     }
-    let outcome = telemetry::init(&command.log).map_err(anyhow::Error::from).and_then(|()| run(command));
+    let log = LogOptions { log: command.log.clone(), log_format: LogFormat::Text };
+    let outcome = telemetry::init(&log).map_err(anyhow::Error::from).and_then(|()| run(command));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -127,6 +131,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         What::Token(options) => print_token(&options),
         What::Trigger(options) => trigger(options).await,
         What::Tools => fetch_tools(),
+        What::Check => nats::check(),
         What::Guard => Ok(()),
     }
 }

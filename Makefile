@@ -1,0 +1,52 @@
+# Few verbs; `make help` explains them. Building is cargo's and running is the program `stack`'s
+# (deploy/): here stands only what must come before either.
+
+STACK = cargo run --quiet --package deploy --bin stack --
+CARGO_FLAGS ?=
+# Further arguments of `stack up`, for instance: make up ARGS='--traffic --gateways 2'
+ARGS ?=
+
+.PHONY: build help demo up down test bench lint tools machine
+
+## build: fetch what is missing and build everything (the default)
+build: tools
+	@echo "Ready. See one message on its way:  make demo"
+
+## demo: send one message through the whole suite and show every step of its way
+demo: tools
+	@$(STACK) demo
+
+## up: run the suite on this machine until Ctrl-C; ARGS='--traffic --gateways 2 --database postgres --detach'
+up: tools
+	@$(STACK) up $(ARGS)
+
+## down: stop what `make up ARGS=--detach` started
+down:
+	@$(STACK) down
+
+## test: all tests, with a real broker, real databases and the real Socket.IO client
+test: tools
+	cargo test --workspace $(CARGO_FLAGS)
+
+## bench: measure it, built for release
+bench: tools
+	cargo build --workspace --release $(CARGO_FLAGS)
+	cargo run --release --package tests --bin bench -- $(ARGS)
+
+## lint: formatting, clippy, documentation, the broker's configuration
+lint: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(CARGO_FLAGS)
+	@$(STACK) check
+
+## help: this list
+help:
+	@sed -n 's/^## /  make /p' $(MAKEFILE_LIST)
+
+tools: machine
+	cargo build --workspace $(CARGO_FLAGS)
+	@$(STACK) tools
+
+machine:
+	@sh deploy/machine.sh

@@ -1,0 +1,154 @@
+//! The stack starts, goes on where it was, and leaves nothing running.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use deploy::installation::Database;
+use deploy::ports::Ports;
+use deploy::provision::{Limits, Outcome, provision};
+use deploy::stack::{Stack, StackOptions};
+use deploy::stack_file::StackFile;
+use deploy::watch::Watcher;
+use deploy::{occupancy, traffic};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const PHONE: &str = "+12025550101";
+
+fn options(state: &Path) -> StackOptions {
+    StackOptions { ports: Ports::Free, ..StackOptions::new(state) }
+}
+
+/// The processes of `stack.json` that still run.
+fn running(file: &StackFile) -> Vec<&String> {
+    let runs = |pid: &u32| {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+        rustix::process::test_kill_process(pid).is_ok()
+    };
+    file.processes.iter().filter(|(_, pid)| runs(pid)).map(|(name, _)| name).collect()
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, met).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test]
+async fn it_starts_again_with_the_same_data_ports_and_secrets_and_leaves_nothing_running() {
+    let state = tempfile::tempdir().unwrap();
+    let first = Stack::start(options(state.path())).await.unwrap();
+    let token = first.token("grace", "pastor", LIMIT).unwrap();
+    let sent = traffic::send(first.http(), &first.file().api, &token, "Hello", &[PHONE]).await.unwrap();
+    let before = StackFile::read(state.path()).unwrap();
+    first.stop().await;
+    let mut left = running(&before);
+    left.retain(|name| *name != "stack");
+    assert!(left.is_empty(), "{left:?}");
+    assert!(!StackFile::path(state.path()).exists());
+
+    let second = Stack::start(options(state.path())).await.unwrap();
+    let after = second.file();
+    assert_eq!((&before.api, &before.gateways), (&after.api, &after.gateways));
+    assert_eq!(
+        (&before.jwt_secret, &before.telnyx_key.public),
+        (&after.jwt_secret, &after.telnyx_key.public)
+    );
+    let url = format!("{}/api/messages/{}", after.api, sent["id"].as_str().unwrap());
+    let found = second.http().get(url).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(found.status(), 200);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn with_postgres_and_two_gateways_a_message_reaches_the_clients_of_both() {
+    let state = tempfile::tempdir().unwrap();
+    let wished = StackOptions { database: Some(Database::Postgres), gateways: 2, ..options(state.path()) };
+    let stack = Stack::start(wished).await.unwrap();
+    let token = stack.token("grace", "pastor", Duration::from_secs(600)).unwrap();
+    let mut watchers = Vec::new();
+    for gateway in &stack.file().gateways {
+        let mut watcher = Watcher::start(gateway, &token, &[]).await.unwrap();
+        watcher.until("connected", LIMIT).await.unwrap();
+        watchers.push(watcher);
+    }
+    let sent = traffic::send(stack.http(), &stack.file().api, &token, "Hello", &[PHONE]).await.unwrap();
+    for mut watcher in watchers {
+        let delivered = watcher.until("message:delivered", LIMIT).await.unwrap();
+        assert_eq!(delivered.data["messageId"], sent["id"]);
+    }
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_process_is_started_again_on_its_port() {
+    let state = tempfile::tempdir().unwrap();
+    let mut stack = Stack::start(options(state.path())).await.unwrap();
+    stack.kill("message-api").await.unwrap();
+    assert!(stack.ready("message-api").await.unwrap_err().to_string().contains("signal 9"));
+    assert_eq!(stack.tend().unwrap(), ["message-api"]);
+    stack.ready("message-api").await.unwrap();
+    stack.stop_broker().await.unwrap();
+    stack.start_broker().await.unwrap();
+    stack.ready("realtime-gateway-1").await.unwrap();
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn the_stream_is_made_once_and_updated_in_place() {
+    let state = tempfile::tempdir().unwrap();
+    let stack = Stack::start(options(state.path())).await.unwrap();
+    let again = provision(stack.nats("provisioner").await.unwrap(), &Limits::default()).await.unwrap();
+    assert_eq!(again, Outcome::UpToDate);
+    let shorter = Limits { max_age_days: 3, ..Limits::default() };
+    let updated = provision(stack.nats("provisioner").await.unwrap(), &shorter).await.unwrap();
+    assert_eq!(updated, Outcome::Updated(vec!["max_age: 604800 s → 259200 s".into()]));
+    let forbidden = provision(stack.nats("ops").await.unwrap(), &Limits::default()).await;
+    assert!(forbidden.is_err());
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_stack_in_the_same_folder_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let stack = Stack::start(options(state.path())).await.unwrap();
+    let refused = Stack::start(options(state.path())).await.err().unwrap();
+    assert!(refused.to_string().contains("runs in"), "{refused}");
+    stack.stop().await;
+}
+
+/// `stack up --detach` in a folder whose ports are free ones.
+async fn up_in_background(state: &Path) -> StackFile {
+    // The first start chooses the ports, the second keeps them.
+    Stack::start(options(state)).await.unwrap().stop().await;
+    let up = Command::new(env!("CARGO_BIN_EXE_stack"))
+        .args(["up", "--detach", "--state"])
+        .arg(state)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    StackFile::read(state).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_started_in_the_background_is_stopped_by_down() {
+    let state = tempfile::tempdir().unwrap();
+    let file = up_in_background(state.path()).await;
+    assert_eq!(running(&file).len(), file.processes.len());
+    assert!(occupancy::stop_running(state.path()).await.unwrap());
+    eventually("something is still running", || running(&file).is_empty()).await;
+    assert!(!occupancy::stop_running(state.path()).await.unwrap());
+}
+
+#[tokio::test]
+async fn nothing_is_left_running_when_the_stack_itself_is_killed() {
+    let state = tempfile::tempdir().unwrap();
+    let file = up_in_background(state.path()).await;
+    let stack = rustix::process::Pid::from_raw(file.processes["stack"] as i32).unwrap();
+    rustix::process::kill_process(stack, rustix::process::Signal::KILL).unwrap();
+    eventually("something is still running", || running(&file).is_empty()).await;
+}
