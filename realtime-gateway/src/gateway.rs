@@ -1,10 +1,13 @@
 //! What the parts of one gateway share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use common::claims::TokenVerifier;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Admission, Refusal};
+use crate::guard::Connection;
 use crate::history::History;
 use crate::hub::Hub;
 use crate::metrics::Counters;
@@ -14,6 +17,8 @@ use crate::transports::Transports;
 pub(crate) struct Gateway {
     /// Checks tokens.
     pub(crate) verifier: TokenVerifier,
+    /// What is decided before a session exists.
+    pub(crate) admission: Admission,
     /// The churches and their sockets.
     pub(crate) hub: Arc<Hub>,
     /// What is older than the hub's memory.
@@ -31,13 +36,14 @@ impl Gateway {
     ///
     /// # Errors
     /// Why not yet; it is always something temporary.
-    pub(crate) fn may_open(&self) -> Result<(), &'static str> {
+    pub(crate) fn may_open(&self, connection: &Connection, address: IpAddr) -> Result<(), Refusal> {
         if self.shutdown.is_cancelled() {
-            return Err("stopping");
+            return Err(Refusal::Stopping);
         }
         if !self.hub.has_place() {
-            return Err("the gateway has no place in the stream yet");
+            return Err(Refusal::NoPlace);
         }
-        Ok(())
+        self.hub.has_seat_for(address)?;
+        self.admission.check(connection.open())
     }
 }

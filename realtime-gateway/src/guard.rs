@@ -7,7 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,8 +16,13 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// How long a connection may take to its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Connections beyond the limit that are still answered, with 503.
+const TO_SAY_NO: usize = 32;
 
 /// The handle of one TCP connection.
 #[derive(Clone)]
@@ -25,15 +30,20 @@ pub(crate) struct Connection(Arc<Shared>);
 
 struct Shared {
     peer: SocketAddr,
+    open: Arc<AtomicUsize>,
+    used: AtomicBool,
     cut: CancellationToken,
     stalled: AtomicBool,
     at_end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Connection {
-    fn new(peer: SocketAddr) -> Self {
+    fn new(peer: SocketAddr, open: Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::new(Shared {
             peer,
+            open,
+            used: AtomicBool::new(false),
             cut: CancellationToken::new(),
             stalled: AtomicBool::new(false),
             at_end: Mutex::new(None),
@@ -43,6 +53,23 @@ impl Connection {
     /// The other end: a browser, or the proxy before it.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.0.peer
+    }
+
+    /// How many connections the listener has open.
+    pub(crate) fn open(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a whole request came. A connection without one is ended after a while.
+    pub(crate) fn used(&self) {
+        self.0.used.store(true, Ordering::Relaxed);
+    }
+
+    async fn end_if_unused(self) {
+        sleep(FIRST_REQUEST).await;
+        if !self.0.used.load(Ordering::Relaxed) {
+            self.cut();
+        }
     }
 
     /// Ends the connection now; what was not written yet is lost.
@@ -76,12 +103,15 @@ impl Connected<IncomingStream<'_, GuardedListener>> for Connection {
 pub(crate) struct GuardedListener {
     inner: TcpListener,
     stall: Duration,
+    most: usize,
+    open: Arc<AtomicUsize>,
 }
 
 impl GuardedListener {
-    /// Ends connections on which a write makes no progress for `stall`.
-    pub(crate) fn new(inner: TcpListener, stall: Duration) -> Self {
-        Self { inner, stall }
+    /// Ends connections on which a write makes no progress for `stall`. A connection beyond `most` and the few that
+    /// are needed to say no is closed unheard.
+    pub(crate) fn new(inner: TcpListener, stall: Duration, most: usize) -> Self {
+        Self { inner, stall, most: most.saturating_add(TO_SAY_NO), open: Arc::default() }
     }
 }
 
@@ -90,11 +120,18 @@ impl Listener for GuardedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (GuardedIo, SocketAddr) {
-        // The trait's accept survives errors such as too many open files; the type's own does not.
-        let (stream, peer) = Listener::accept(&mut self.inner).await;
-        // A stream that is closed already refuses; it is found out at the first read.
-        let _ = stream.set_nodelay(true);
-        (GuardedIo::new(stream, Connection::new(peer), self.stall), peer)
+        loop {
+            // The trait's accept survives errors such as too many open files; the type's own does not.
+            let (stream, peer) = Listener::accept(&mut self.inner).await;
+            if self.open.load(Ordering::Relaxed) >= self.most {
+                continue;
+            }
+            // A stream that is closed already refuses; it is found out at the first read.
+            let _ = stream.set_nodelay(true);
+            let connection = Connection::new(peer, self.open.clone());
+            tokio::spawn(connection.clone().end_if_unused());
+            return (GuardedIo::new(stream, connection, self.stall), peer);
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -130,7 +167,7 @@ impl GuardedIo {
             return Poll::Ready(Err(was_cut()));
         }
         let stall = self.stall;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(stall)));
         if deadline.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
@@ -146,6 +183,7 @@ impl GuardedIo {
 
 impl Drop for GuardedIo {
     fn drop(&mut self) {
+        self.connection.0.open.fetch_sub(1, Ordering::Relaxed);
         let act = self.connection.0.at_end.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(act) = act {
             act();

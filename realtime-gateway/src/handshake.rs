@@ -1,5 +1,6 @@
 //! Who may come in, and the first words to a socket.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use common::claims::{Claims, TokenError};
@@ -85,13 +86,19 @@ pub(crate) async fn attend(
     };
     gateway.counters.connections.get_or_create(&Transport { transport }).inc();
     debug!(church = %claims.church_id, socket = %socket.id, transport, "connected");
-    let member = Member { socket, church: claims.church_id.clone(), user: claims.user_id.clone() };
+    let opening = socket.req_parts().extensions.get::<Opening>();
+    let address = opening.map_or(IpAddr::from([0, 0, 0, 0]), |opening| opening.address);
+    let (church, user) = (claims.church_id.clone(), claims.user_id.clone());
+    let member = Member { socket, church, user, address };
     let session = Arc::new(Session::new(member.clone(), claims));
     member.socket.extensions.insert(session.clone());
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);
     member.socket.on_fallback(unknown);
-    gateway.hub.sit(&member);
+    if let Err(refusal) = gateway.hub.sit(&member) {
+        gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
+        return gateway.hub.close(&member, refusal.word());
+    }
     // It may have gone before anybody listened to that, and then nobody hears of it any more.
     if !member.socket.connected() {
         return gateway.hub.leave(&member.church, member.socket.id);

@@ -4,6 +4,8 @@
 //! middle of one. Nothing waits while the lock is held: handing a packet to a socket only puts it into a queue.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::subject::ChurchId;
@@ -12,6 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::admission::{Refusal, SeatLimits};
 use crate::cursor::{Fingerprint, Place};
 use crate::intake::Foreign;
 use crate::member::{Member, Unsent};
@@ -28,6 +31,7 @@ pub(crate) const STRIDE: usize = 32;
 pub(crate) struct Hub {
     state: Mutex<State>,
     last: watch::Sender<u64>,
+    seats: SeatLimits,
     transports: Transports,
     counters: Counters,
 }
@@ -36,6 +40,7 @@ pub(crate) struct Hub {
 struct State {
     stream: Option<Stream>,
     rooms: HashMap<ChurchId, HashMap<Sid, Seat>>,
+    addresses: HashMap<IpAddr, usize>,
 }
 
 struct Stream {
@@ -113,8 +118,8 @@ impl Stream {
 
 impl Hub {
     /// A hub without sockets that has no place in the stream yet.
-    pub(crate) fn new(transports: Transports, counters: Counters) -> Self {
-        Self { state: Mutex::default(), last: watch::Sender::new(0), transports, counters }
+    pub(crate) fn new(seats: SeatLimits, transports: Transports, counters: Counters) -> Self {
+        Self { state: Mutex::default(), last: watch::Sender::new(0), seats, transports, counters }
     }
 
     /// Whether the gateway knows where it is in the stream.
@@ -140,7 +145,7 @@ impl Hub {
     /// Begins with another stream, or at another place: whoever is connected is told that it may miss something.
     pub(crate) fn take_place(&self, created: u64, memory: Memory) {
         let mut state = self.state();
-        let State { stream, rooms } = &mut *state;
+        let State { stream, rooms, .. } = &mut *state;
         let generation = stream.as_ref().map_or(0, |stream| stream.generation + 1);
         let stream = stream.insert(Stream { created, generation, memory });
         self.last.send_replace(stream.memory.last());
@@ -158,7 +163,7 @@ impl Hub {
     /// Takes the next message of the stream and sends its event to the church.
     pub(crate) fn publish(&self, stored: &Stored) {
         let mut state = self.state();
-        let State { stream: Some(stream), rooms } = &mut *state else { return };
+        let State { stream: Some(stream), rooms, .. } = &mut *state else { return };
         match stream.memory.take(stream.created, stored) {
             Ok(event) => {
                 self.counters.events.inc();
@@ -208,21 +213,44 @@ impl Hub {
         self.transports.close(&member.socket);
     }
 
+    /// Whether one more socket may come from an address.
+    ///
+    /// # Errors
+    /// It has all its sockets.
+    pub(crate) fn has_seat_for(&self, address: IpAddr) -> Result<(), Refusal> {
+        let sockets = self.state().addresses.get(&address).copied().unwrap_or(0);
+        if is_full(sockets, self.seats.address) { Err(Refusal::Address) } else { Ok(()) }
+    }
+
     /// Gives a socket its seat. It gets nothing yet.
-    pub(crate) fn sit(&self, member: &Member) {
+    ///
+    /// # Errors
+    /// Its church, user or address has all its sockets.
+    pub(crate) fn sit(&self, member: &Member) -> Result<(), Refusal> {
+        self.has_seat_for(member.address)?;
         let mut state = self.state();
-        let room = state.rooms.entry(member.church.clone()).or_default();
-        let seat = Seat { member: member.clone(), live: false };
-        if room.insert(member.socket.id, seat).is_none() {
-            self.counters.sockets.inc();
+        let State { rooms, addresses, .. } = &mut *state;
+        if let Some(room) = rooms.get(&member.church) {
+            if is_full(room.len(), self.seats.church) {
+                return Err(Refusal::Church);
+            }
+            let of_user = room.values().filter(|seat| seat.member.user == member.user).count();
+            if is_full(of_user, self.seats.user) {
+                return Err(Refusal::User);
+            }
         }
-        self.counters.rooms.set(state.rooms.len() as i64);
+        let seat = Seat { member: member.clone(), live: false };
+        rooms.entry(member.church.clone()).or_default().insert(member.socket.id, seat);
+        *addresses.entry(member.address).or_default() += 1;
+        self.counters.sockets.inc();
+        self.counters.rooms.set(rooms.len() as i64);
+        Ok(())
     }
 
     /// Begins at the head of the stream: the client is told that it may have missed something.
     pub(crate) fn begin_at_head(&self, member: &Member) {
         let mut state = self.state();
-        let State { stream: Some(stream), rooms } = &mut *state else { return };
+        let State { stream: Some(stream), rooms, .. } = &mut *state else { return };
         let (Some(head), Some(seat)) = (stream.head(), seat(rooms, member)) else { return };
         let outcome = member.welcome(&head.cursor(&member.church), false);
         seat.live = true;
@@ -238,7 +266,7 @@ impl Hub {
     /// them and the live ones.
     pub(crate) fn next(&self, member: &Member, progress: &mut Progress) -> Result<Next, Unsent> {
         let mut state = self.state();
-        let State { stream: Some(stream), rooms } = &mut *state else { return Ok(Next::Lost) };
+        let State { stream: Some(stream), rooms, .. } = &mut *state else { return Ok(Next::Lost) };
         if stream.generation != progress.generation {
             return Ok(Next::Lost);
         }
@@ -283,14 +311,20 @@ impl Hub {
     /// Forgets a socket.
     pub(crate) fn leave(&self, church: &ChurchId, sid: Sid) {
         let mut state = self.state();
-        let Some(room) = state.rooms.get_mut(church) else { return };
-        if room.remove(&sid).is_some() {
-            self.counters.sockets.dec();
-        }
+        let State { rooms, addresses, .. } = &mut *state;
+        let Some(room) = rooms.get_mut(church) else { return };
+        let Some(seat) = room.remove(&sid) else { return };
         if room.is_empty() {
-            state.rooms.remove(church);
+            rooms.remove(church);
         }
-        self.counters.rooms.set(state.rooms.len() as i64);
+        if let Entry::Occupied(mut sockets) = addresses.entry(seat.member.address) {
+            *sockets.get_mut() -= 1;
+            if *sockets.get() == 0 {
+                sockets.remove();
+            }
+        }
+        self.counters.sockets.dec();
+        self.counters.rooms.set(rooms.len() as i64);
     }
 
     /// Every socket that is here.
@@ -308,6 +342,10 @@ impl Hub {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_full(sockets: usize, limit: usize) -> bool {
+    limit > 0 && sockets >= limit
 }
 
 fn seat<'a>(rooms: &'a mut HashMap<ChurchId, HashMap<Sid, Seat>>, member: &Member) -> Option<&'a mut Seat> {

@@ -5,7 +5,9 @@
 //! keeps the newest part, `hub` sends it to the sockets, `handshake` lets them in, `guard` and `transports` end their
 //! connections.
 
+mod admission;
 mod cursor;
+mod drain;
 mod gateway;
 mod guard;
 mod handshake;
@@ -36,10 +38,12 @@ use common::cors;
 use common::service::{Context, Weight, bind};
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{ParserConfig, SocketIo};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use crate::settings::{LimitOptions, Settings};
 
+use crate::admission::{Admission, SeatLimits};
 use crate::gateway::Gateway;
 use crate::guard::{Connection, GuardedListener};
 use crate::history::History;
@@ -64,16 +68,21 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let verifier = TokenVerifier::new(&settings.jwt)?;
     let cors = cors::layer(&settings.cors)?;
+    let admission = Admission::new(&settings.limits)?;
     let counters = Counters::new(&context);
     let condition = context.health.condition("stream", Weight::Required);
     let broker = Broker::connect(&settings.nats, ROLE, &context, Weight::Degrading).await?;
     let replays = Broker::connect_aside(&settings.nats, ROLE).await?;
     let listener = bind(settings.listen).await?;
+    info!(address = %listener.local_addr()?, "listening");
+    let stall = Duration::from_secs(settings.limits.write_stall);
+    let listener = GuardedListener::new(listener, stall, admission.connections);
 
     let transports = Transports::default();
-    let hub = Arc::new(Hub::new(transports.clone(), counters.clone()));
+    let hub = Arc::new(Hub::new(seats(&settings.limits), transports.clone(), counters.clone()));
     let gateway = Arc::new(Gateway {
         verifier,
+        admission,
         hub: hub.clone(),
         history: History::new(Reader::new(broker.client().clone())),
         transports: transports.clone(),
@@ -82,30 +91,48 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     });
     let (sessions, io) = sessions(&settings.limits, gateway.clone());
     transports.serve(sessions.clone());
-    let limits = Limits {
-        events: settings.limits.memory_events,
-        bytes: settings.limits.memory_bytes,
-        church_events: settings.limits.memory_church_events,
-    };
-    let source = Source { broker, hub: hub.clone(), condition, limits, counters: counters.clone() };
-    let following = tokio::spawn(live::follow(source, context.shutdown.clone()));
-    let replaying = tokio::spawn(replay::hear(replays, hub, counters, context.shutdown.clone()));
-
-    info!(address = %listener.local_addr()?, "listening");
-    let listener = GuardedListener::new(listener, Duration::from_secs(settings.limits.write_stall));
     let router = server::router(gateway, sessions, cors);
     let serving = axum::serve(listener, router.into_make_service_with_connect_info::<Connection>())
         .with_graceful_shutdown(context.shutdown.clone().cancelled_owned());
     let serving = tokio::spawn(serving.into_future());
 
-    context.shutdown.cancelled().await;
-    // Nothing is accepted any more; what is open is closed. A transport that does not close is left to the end of
-    // the process.
+    // The sockets get events until the last of them is closed.
+    let finished = CancellationToken::new();
+    let limits = memory(&settings.limits);
+    let source = Source { broker, hub: hub.clone(), condition, limits, counters: counters.clone() };
+    let mut following = tokio::spawn(live::follow(source, finished.clone()));
+    let replaying = tokio::spawn(replay::hear(replays, hub.clone(), counters, finished.clone()));
+    tokio::select! {
+        () = context.shutdown.cancelled() => {}
+        ended = &mut following => {
+            ended.context("following the stream ended badly")??;
+            anyhow::bail!("following the stream ended by itself");
+        }
+    }
+    drain::drain(&hub, Duration::from_secs(settings.limits.drain)).await;
+    finished.cancel();
+    // What does not close even now is left to the end of the process.
     let _ = tokio::time::timeout(CLOSE_GRACE, io.close()).await;
     let _ = tokio::time::timeout(CLOSE_GRACE, serving).await;
     following.await.context("following the stream ended badly")??;
     replaying.await.context("hearing replays ended badly")??;
     Ok(())
+}
+
+fn seats(limits: &LimitOptions) -> SeatLimits {
+    SeatLimits {
+        church: limits.max_church_sockets,
+        user: limits.max_user_sockets,
+        address: limits.max_address_sockets,
+    }
+}
+
+fn memory(limits: &LimitOptions) -> Limits {
+    Limits {
+        events: limits.memory_events,
+        bytes: limits.memory_bytes,
+        church_events: limits.memory_church_events,
+    }
 }
 
 /// The Socket.IO service, and its handle.

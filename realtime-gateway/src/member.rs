@@ -1,5 +1,7 @@
 //! A connected socket, whose it is, and how packets get into its queue.
 
+use std::net::IpAddr;
+
 use common::event::timestamp;
 use common::subject::ChurchId;
 use serde::Serialize;
@@ -19,6 +21,8 @@ pub(crate) struct Member {
     pub(crate) church: ChurchId,
     /// The user of its token, unique inside the church only.
     pub(crate) user: String,
+    /// Where it comes from.
+    pub(crate) address: IpAddr,
 }
 
 /// Why a packet did not get into a socket's queue.

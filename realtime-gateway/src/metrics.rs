@@ -28,6 +28,8 @@ pub(crate) struct Counters {
     pub(crate) connections: Family<Transport, Counter>,
     /// Tokens refused.
     pub(crate) auth_failures: Family<Reason, Counter>,
+    /// Sessions that were not let in, although nothing is wrong with them.
+    pub(crate) refusals: Family<Reason, Counter>,
     /// Sockets that left, by the library's reason.
     pub(crate) disconnects: Family<Reason, Counter>,
     /// Transports that the gateway closed.
@@ -67,6 +69,7 @@ impl Counters {
         Self {
             connections: m.counters("gateway_connections", "Sockets that were let in, by first transport"),
             auth_failures: m.counters("gateway_auth_failures", "Refused tokens"),
+            refusals: m.counters("gateway_refusals", "Sessions that were not let in for lack of room"),
             disconnects: m.counters("gateway_disconnects", "Sockets that left"),
             closes: m.counters("gateway_closes", "Transports that the gateway closed"),
             sockets: m.gauge("gateway_sockets", "Sockets connected now"),

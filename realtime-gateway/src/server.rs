@@ -1,5 +1,6 @@
 //! The HTTP side: what a request may open, and what the Socket.IO library gets to see of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,14 +13,18 @@ use common::claims;
 use serde::Deserialize;
 use tower_http::cors::CorsLayer;
 
+use crate::admission::Refusal;
 use crate::gateway::Gateway;
 use crate::guard::Connection;
+use crate::metrics::Reason;
 
 /// What is kept of the request that opened a session.
 #[derive(Clone)]
 pub(crate) struct Opening {
     /// The token of the query, else of the Authorization header.
     pub(crate) token: Option<String>,
+    /// The browser's address.
+    pub(crate) address: IpAddr,
     /// The connection, if the session is a websocket from the start.
     pub(crate) websocket: Option<Connection>,
 }
@@ -47,12 +52,15 @@ async fn admit(
 ) -> Response {
     let Query(query) = Query::<SessionQuery>::try_from_uri(request.uri()).unwrap_or_default();
     let upgrade = query.sid.clone().filter(|_| query.transport == "websocket");
+    connection.used();
+    let address = gateway.admission.address(connection.peer(), request.headers());
     if query.sid.is_none()
-        && let Err(refusal) = gateway.may_open()
+        && let Err(refusal) = gateway.may_open(&connection, address)
     {
+        gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
         return refuse(refusal);
     }
-    let response = next.run(slim(request, query, &connection)).await;
+    let response = next.run(slim(request, query, &connection, address)).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(sid) = upgrade.and_then(|sid| sid.parse().ok())
     {
@@ -62,8 +70,8 @@ async fn admit(
 }
 
 /// Temporary trouble, which the stock client tries again by itself.
-fn refuse(reason: &'static str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], reason).into_response()
+fn refuse(refusal: Refusal) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], refusal.to_string()).into_response()
 }
 
 /// Headers that the Socket.IO library reads.
@@ -71,13 +79,14 @@ const NEEDED: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE
 
 /// A copy of what is needed. The library keeps the opening request as long as the socket lives, and the original
 /// parts would keep the whole read buffer of the connection alive with them.
-fn slim(request: Request, query: SessionQuery, connection: &Connection) -> Request {
+fn slim(request: Request, query: SessionQuery, connection: &Connection, address: IpAddr) -> Request {
     let (parts, body) = request.into_parts();
     let Parts { method, uri, headers, mut extensions, .. } = parts;
     extensions.remove::<ConnectInfo<Connection>>();
     let opens_websocket = query.sid.is_none() && query.transport == "websocket";
     extensions.insert(Opening {
         token: query.token.clone().or_else(|| authorization(&headers)),
+        address,
         websocket: opens_websocket.then(|| connection.clone()),
     });
     let mut slim = Request::new(body);

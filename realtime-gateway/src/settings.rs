@@ -47,6 +47,27 @@ pub struct LimitOptions {
     /// Largest message that a client may send, in bytes
     #[arg(long, env = "GATEWAY_MAX_MESSAGE", default_value_t = 1_310_720, value_name = "BYTES")]
     pub max_message: usize,
+    /// Connections that may be open at once; 0 is what the limit of open files allows
+    #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", default_value_t = 0, value_name = "CONNECTIONS")]
+    pub max_connections: usize,
+    /// Sockets that one church may have here; 0 is no limit
+    #[arg(long, env = "GATEWAY_MAX_CHURCH_SOCKETS", default_value_t = 10_000, value_name = "SOCKETS")]
+    pub max_church_sockets: usize,
+    /// Sockets that one user may have here; 0 is no limit
+    #[arg(long, env = "GATEWAY_MAX_USER_SOCKETS", default_value_t = 100, value_name = "SOCKETS")]
+    pub max_user_sockets: usize,
+    /// Sockets that may come from one address; 0 is no limit. Behind a proxy set TRUSTED_PROXIES, too
+    #[arg(long, env = "GATEWAY_MAX_ADDRESS_SOCKETS", default_value_t = 0, value_name = "SOCKETS")]
+    pub max_address_sockets: usize,
+    /// Proxies whose X-Forwarded-For is believed: addresses or blocks, comma separated (`10.0.0.0/8`)
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_name = "ADDRESS")]
+    pub trusted_proxies: Vec<String>,
+    /// New sessions a second; 0 is no limit
+    #[arg(long, env = "GATEWAY_CONNECTS_PER_SECOND", default_value_t = 1_000, value_name = "SESSIONS")]
+    pub connects_per_second: u32,
+    /// Seconds over which the sockets are closed when the gateway stops, so that not all come back at once
+    #[arg(long, env = "GATEWAY_DRAIN", default_value_t = 5, value_name = "SECONDS")]
+    pub drain: u64,
     /// Newest events that are kept in memory for clients that resume, of all churches
     #[arg(long, env = "GATEWAY_MEMORY_EVENTS", default_value_t = 20_000, value_name = "EVENTS")]
     pub memory_events: usize,
