@@ -147,6 +147,8 @@ impl Follower {
         self.take_place().await;
         loop {
             let lost = tokio::select! {
+                // What was heard already comes first, so that nothing is taken for missed that only waits here.
+                biased;
                 message = live.next() => match message {
                     Some(message) => self.hear(message),
                     None => return,
