@@ -1,9 +1,10 @@
 // Watches a church's events with the stock Socket.IO client.
 //
-//   TOKEN=… node watch.mjs http://127.0.0.1:8082 [--json] [--cursor CURSOR] [--transports websocket,polling] [--until-eof]
+//   TOKEN=… node watch.mjs http://127.0.0.1:8082 [--json] [--cursor CURSOR] [--transports websocket,polling]
+//                [--token-in auth|query|header|nothing] [--sockets N] [--until-eof]
 //
 // Prints each event; with --json one line each: {"at": milliseconds since 1970, "event": name, "data": payload}.
-// What the socket itself reports appears as the events connect, disconnect and connect_error.
+// What the socket itself reports appears as the events connect, upgrade, disconnect and connect_error.
 // It comes back by itself with the newest cursor, so that nothing is missed. Ends on Ctrl-C, and with --until-eof as
 // soon as its standard input ends.
 
@@ -16,34 +17,54 @@ const { values: options, positionals } = parseArgs({
     json: { type: "boolean", default: false },
     cursor: { type: "string" },
     transports: { type: "string", default: "websocket,polling" },
+    "token-in": { type: "string", default: "auth" },
+    sockets: { type: "string", default: "1" },
     "until-eof": { type: "boolean", default: false },
   },
 });
 const [url] = positionals;
 const token = process.env.TOKEN;
-if (!url || !token) {
-  console.error("usage: TOKEN=… node watch.mjs URL [--json] [--cursor CURSOR] [--transports LIST] [--until-eof]");
+const place = {
+  auth: { auth: { token } },
+  query: { query: { token } },
+  header: { extraHeaders: { Authorization: `Bearer ${token}` } },
+  nothing: {},
+}[options["token-in"]];
+if (!url || !token || !place) {
+  console.error("usage: TOKEN=… node watch.mjs URL [--json] [--cursor CURSOR] [--transports LIST]");
+  console.error("         [--token-in auth|query|header|nothing] [--sockets N] [--until-eof]");
   process.exit(2);
 }
 
-let cursor = options.cursor;
-const socket = io(url, {
-  transports: options.transports.split(","),
-  reconnectionAttempts: Infinity,
-  auth: (send) => send({ token, cursor }),
-});
+let stopping = false;
+const sockets = Array.from({ length: Number(options.sockets) }, watch);
 
-socket.on("connect", () => print("connect", { transport: socket.io.engine.transport.name }));
-socket.on("disconnect", (reason) => print("disconnect", { reason }));
-socket.on("connect_error", (error) => {
-  print("connect_error", { message: error.message });
-  // Refused by the server: the stock client does not try again by itself.
-  if (!socket.active) setTimeout(() => socket.connect(), 1000);
-});
-socket.onAny((event, data) => {
-  if (data?.cursor) cursor = data.cursor;
-  print(event, data);
-});
+function watch() {
+  let cursor = options.cursor;
+  const socket = io(url, {
+    ...place,
+    forceNew: true,
+    transports: options.transports.split(","),
+    reconnectionAttempts: Infinity,
+    auth: (send) => send({ ...place.auth, cursor }),
+  });
+  socket.on("connect", () => {
+    const { engine } = socket.io;
+    print("connect", { transport: engine.transport.name });
+    engine.once("upgrade", ({ name }) => print("upgrade", { transport: name }));
+  });
+  socket.on("disconnect", (reason) => print("disconnect", { reason }));
+  socket.on("connect_error", (error) => {
+    print("connect_error", { message: error.message });
+    // Refused by the server: the stock client does not try again by itself.
+    if (!socket.active && !stopping) setTimeout(() => socket.connect(), 1000);
+  });
+  socket.onAny((event, data) => {
+    if (data?.cursor) cursor = data.cursor;
+    print(event, data);
+  });
+  return socket;
+}
 
 function print(event, data) {
   const at = performance.timeOrigin + performance.now();
@@ -60,9 +81,11 @@ function describe(event, data) {
   return `${messageId} ${status}, version ${version}, ${deliveredCount} of ${recipientCount} delivered, ${failedCount} failed`;
 }
 
+// Says goodbye and ends once that has gone out, or a second later.
 function stop() {
-  socket.close();
-  process.exit(0);
+  stopping = true;
+  sockets.forEach((socket) => socket.close());
+  setTimeout(() => process.exit(0), 1000).unref();
 }
 process.on("SIGINT", stop);
 process.on("SIGTERM", stop);

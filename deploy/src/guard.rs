@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,16 @@ impl Guard {
         let _ = self.tell(&format!("-{pid}\n"));
     }
 
+    /// Once we are gone and nothing runs any more, the folder is removed.
+    ///
+    /// # Errors
+    /// The guard is gone, or the folder's name is not text.
+    pub fn remove_at_end(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let name =
+            folder.to_str().filter(|name| !name.contains('\n')).context("the folder's name is not text")?;
+        self.tell(&format!("x{name}\n"))
+    }
+
     fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         let pipe = self.pipe.as_mut().context("the guard is gone")?;
         pipe.write_all(line.as_bytes()).context("the guard is gone")
@@ -71,19 +82,32 @@ impl Drop for Guard {
 
 /// The guard's end: listens until standard input ends, then stops what still runs.
 pub fn run() {
-    let mut running = HashMap::new();
+    let (mut running, mut disposable) = (HashMap::new(), Vec::new());
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-        let Some((mark, pid)) = line.split_at_checked(1).and_then(|(mark, pid)| Some((mark, parse(pid)?)))
-        else {
-            continue;
-        };
-        match mark {
-            "+" => running.insert(pid, Signal::TERM),
-            "!" => running.insert(pid, Signal::INT),
-            _ => running.remove(&pid),
-        };
+        match line.split_at_checked(1) {
+            Some(("x", folder)) => disposable.push(PathBuf::from(folder)),
+            Some((mark, pid)) => note(&mut running, mark, pid),
+            None => {}
+        }
     }
-    for (pid, signal) in &running {
+    stop(&running);
+    for folder in disposable {
+        // It may have been removed already.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+fn note(running: &mut HashMap<Pid, Signal>, mark: &str, pid: &str) {
+    let Some(pid) = parse(pid) else { return };
+    match mark {
+        "+" => running.insert(pid, Signal::TERM),
+        "!" => running.insert(pid, Signal::INT),
+        _ => running.remove(&pid),
+    };
+}
+
+fn stop(running: &HashMap<Pid, Signal>) {
+    for (pid, signal) in running {
         // One that has ended meanwhile can't be stopped, and needs not be.
         let _ = kill_process(*pid, *signal);
     }

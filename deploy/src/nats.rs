@@ -85,12 +85,29 @@ pub async fn wait_until_well(
 /// # Errors
 /// The broker is away, or refuses the password.
 pub async fn connect(url: &str, user: &str, password: &str) -> anyhow::Result<async_nats::Client> {
+    connect_with(url, user, password, None).await
+}
+
+/// The same, over TLS where there is a file with the CA.
+///
+/// # Errors
+/// The broker is away, or refuses the password or us the certificate.
+pub async fn connect_with(
+    url: &str,
+    user: &str,
+    password: &str,
+    ca_file: Option<&Path>,
+) -> anyhow::Result<async_nats::Client> {
     let inbox = if user == "ops" { "_INBOX".to_owned() } else { format!("_INBOX_{user}") };
-    async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
-        .name(format!("stack as {user}"))
-        .custom_inbox_prefix(inbox)
-        .connection_timeout(Duration::from_secs(5))
-        .connect(url)
-        .await
-        .with_context(|| format!("can't connect to the broker at {url} as {user}"))
+    let mut options =
+        async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+            .name(format!("{user}'s tools"))
+            .custom_inbox_prefix(inbox)
+            .connection_timeout(Duration::from_secs(5));
+    if let Some(file) = ca_file {
+        options = options.require_tls(true).add_root_certificates(file.to_owned());
+    }
+    let servers: Vec<&str> = url.split(',').map(str::trim).collect();
+    let connected = options.connect(servers).await;
+    connected.with_context(|| format!("can't connect to the broker at {url} as {user}"))
 }

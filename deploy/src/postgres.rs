@@ -53,6 +53,18 @@ impl PrivateServer {
         Ok(Self { postgres, processes, _port: port })
     }
 
+    /// The same with a folder that is removed once this is dropped or we end: for tests that share a server in a
+    /// `static`, which is never dropped.
+    ///
+    /// # Errors
+    /// As [`PrivateServer::start`].
+    pub async fn start_disposable(folder: &Path) -> anyhow::Result<Self> {
+        let mut server = Self::start(folder).await?;
+        server.processes.remove_at_end(&server.postgres.data)?;
+        server.processes.remove_at_end(folder)?;
+        Ok(server)
+    }
+
     /// Makes a database of this name, if there is none, and gives its URL.
     ///
     /// # Errors
@@ -252,6 +264,15 @@ fn is_reachable(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_disposable_server_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let server = PrivateServer::start_disposable(&folder).await.unwrap();
+        server.database("one").unwrap();
+        drop(server);
+        assert!(!folder.exists());
+    }
 
     #[tokio::test]
     async fn a_private_server_keeps_its_databases_over_a_crash() {

@@ -136,6 +136,14 @@ impl Processes {
         bail!("{name} ended with {}\n{}", describe(status), self.log_tail(name))
     }
 
+    /// The folder is removed once we have ended, in whatever way, and nothing runs in it any more.
+    ///
+    /// # Errors
+    /// The guard is gone.
+    pub fn remove_at_end(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.guard.remove_at_end(folder)
+    }
+
     /// The log file of a process.
     pub fn log(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{name}.log"))

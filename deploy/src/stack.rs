@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -80,6 +81,8 @@ impl Stack {
     pub async fn start(mut options: StackOptions) -> anyhow::Result<Self> {
         fs::create_dir_all(&options.state)
             .with_context(|| format!("can't make the folder {}", options.state.display()))?;
+        // Members' numbers and texts are in there.
+        fs::set_permissions(&options.state, fs::Permissions::from_mode(0o700))?;
         options.state = options.state.canonicalize()?;
         let lock = occupancy::take(&options.state)?;
         let _ = fs::remove_file(StackFile::path(&options.state));

@@ -21,7 +21,7 @@ const WAITING: usize = 10_000;
 pub struct Seen {
     /// When, by the client's clock.
     pub at: OffsetDateTime,
-    /// Its name; `connect`, `disconnect` and `connect_error` are the socket's own.
+    /// Its name; `connect`, `upgrade`, `disconnect` and `connect_error` are the socket's own.
     pub event: String,
     /// Its payload.
     pub data: Value,
@@ -30,7 +30,7 @@ pub struct Seen {
 /// A running client. It ends when this is dropped, or we end.
 pub struct Watcher {
     events: mpsc::Receiver<Seen>,
-    _process: Child,
+    process: Child,
 }
 
 impl Watcher {
@@ -61,7 +61,7 @@ impl Watcher {
                 }
             }
         });
-        Ok(Self { events, _process: process })
+        Ok(Self { events, process })
     }
 
     /// The next event.
@@ -87,6 +87,16 @@ impl Watcher {
             }
         };
         tokio::time::timeout(limit, wanted).await.with_context(|| format!("the client saw no {event}"))?
+    }
+
+    /// Lets the client say goodbye and end. Dropping it instead ends it at once.
+    ///
+    /// # Errors
+    /// Its process can't be waited for.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.process.stdin.take());
+        self.process.wait().await?;
+        Ok(())
     }
 }
 

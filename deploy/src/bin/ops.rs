@@ -1,6 +1,7 @@
 //! The operators' commands.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -37,6 +38,9 @@ struct Provision {
     /// The user's password
     #[arg(long, env = "NATS_PASSWORD", hide_env_values = true)]
     nats_password: SecretString,
+    /// PEM file with the CA that signed the servers' certificates; turns TLS on
+    #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
+    nats_ca_file: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -56,7 +60,8 @@ async fn main() -> ExitCode {
 
 async fn provision_stream(options: Provision) -> anyhow::Result<ExitCode> {
     let password = options.nats_password.expose_secret();
-    let client = nats::connect(&options.nats_url, &options.nats_user, password).await?;
+    let ca_file = options.nats_ca_file.as_deref();
+    let client = nats::connect_with(&options.nats_url, &options.nats_user, password, ca_file).await?;
     let mut out = std::io::stdout();
     match provision(client, &options.limits).await? {
         Outcome::Made => writeln!(out, "made the stream CHURCH")?,
