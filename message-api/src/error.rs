@@ -131,7 +131,7 @@ impl ApiError {
             Self::Store(cause) => {
                 error!(error = cause as &dyn std::error::Error, code, "a request was not done");
             }
-            Self::TimedOut | Self::Starting => warn!(code, "a request was not done"),
+            Self::TimedOut => warn!(code, "a request was not done"),
             Self::Broken => error!(code, "a request was not done"),
             _ => debug!(status = status.as_u16(), code, "a request was refused"),
         }

@@ -1,8 +1,8 @@
 //! The front end's REST API, and sending through Telnyx.
 //!
-//! Start with [`router`]: the table of what front ends may call. A message is answered once it is recorded
-//! ([`messages`]); [`dispatch`] then posts it to [`telnyx`], once for each recipient, and records the answers. Receipts
-//! come by webhook-ingest and never here.
+//! Start with `router`: the table of what front ends may call. A message is answered once it is recorded (`messages`);
+//! `dispatch` then posts it to `telnyx`, once for each recipient, and records the answers. Receipts come by
+//! webhook-ingest and never here.
 
 use std::sync::Arc;
 use std::time::Duration;

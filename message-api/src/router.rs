@@ -42,7 +42,7 @@ pub(crate) struct App {
     /// What is counted.
     pub metrics: ApiMetrics,
     /// Whether the database is there.
-    pub(crate) health: Health,
+    pub health: Health,
     /// Cancelled once the database's schema is up to date.
     pub schema_ready: CancellationToken,
     /// Longest time that a request may take.

@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a story ends where something is not as it tells")]
 
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jsonwebtoken::{EncodingKey, Header};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The binary with a configuration that is complete, on free ports.
@@ -26,7 +29,7 @@ fn binary(folder: &std::path::Path) -> Command {
             ("NATS_URL", "nats://127.0.0.1:1"),
             ("NATS_USER", "message_api"),
             ("NATS_PASSWORD", "none"),
-            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+            ("JWT_SECRET", SECRET),
             ("LOG_FORMAT", "json"),
         ])
         .env("DATABASE_URL", format!("sqlite:{}", folder.join("api.db").display()))
@@ -37,6 +40,16 @@ fn binary(folder: &std::path::Path) -> Command {
 
 async fn ended(child: &mut Child) -> ExitStatus {
     tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap()
+}
+
+/// Waits until something holds.
+async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
 /// Reads the log up to the line with a message, and gives one of its fields.
@@ -62,22 +75,60 @@ async fn it_starts_without_a_broker_is_ready_and_stops_with_exit_code_0() {
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let ops = field(&mut log, "starting", "ops").await;
         field(&mut log, "listening", "listen").await;
-        let ready = async {
-            loop {
-                let response = reqwest::get(format!("http://{ops}/readyz")).await.unwrap();
-                let (status, text) = (response.status(), response.text().await.unwrap());
-                if status.is_success() && text.contains("degraded: nats") {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.unwrap();
+        eventually(async || {
+            let response = reqwest::get(format!("http://{ops}/readyz")).await.unwrap();
+            response.status().is_success() && response.text().await.unwrap().contains("degraded: nats")
+        })
+        .await;
         kill_process(Pid::from_raw(child.id().unwrap() as i32).unwrap(), signal).unwrap();
         // Whoever writes to a log that nobody reads would wait.
         let mut rest = String::new();
         tokio::time::timeout(PATIENCE, log.read_to_string(&mut rest)).await.unwrap().unwrap();
         assert_eq!(ended(&mut child).await.code(), Some(0), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn no_log_holds_a_token_a_number_or_a_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = binary(folder.path());
+    let mut child = command.env("LOG", "trace").env("TELNYX_FROM", "+15550000000").spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let api = field(&mut log, "listening", "listen").await;
+    // Read all the while: whoever writes to a log that nobody reads waits.
+    let said = Arc::new(Mutex::new(String::new()));
+    let reading = tokio::spawn({
+        let said = said.clone();
+        async move {
+            let mut lines = log.lines();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                said.lock().unwrap().push_str(&(line + "\n"));
+            }
+        }
+    });
+    let claims = json!({"userId": "u", "churchId": "grace", "exp": 4_000_000_000_u64});
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+    let right = json!({"content": "A-secret-text", "recipients": [{"phone": "+15551230101"}]});
+    let wrong = json!({"content": "A-secret-text", "recipients": [{"phone": "15551230101"}], "sendAt": 7});
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{api}/api/messages/send");
+    let post = async |body: &Value| {
+        http.post(&url).bearer_auth(&token).json(body).send().await.unwrap().status().as_u16()
+    };
+    eventually(async || post(&right).await == 201).await;
+    assert_eq!(post(&wrong).await, 422);
+    eventually(async || said.lock().unwrap().contains("Telnyx did not accept")).await;
+    kill_process(Pid::from_raw(child.id().unwrap() as i32).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(ended(&mut child).await.code(), Some(0));
+    reading.await.unwrap();
+    let text = said.lock().unwrap().clone();
+    // It was recorded, tried in vain and refused; none of it says what or to whom.
+    for said in ["recorded a message", "Telnyx did not accept", "a request was refused"] {
+        assert!(text.contains(said), "{said:?} is not in:\n{text}");
+    }
+    for secret in ["A-secret-text", "5551230101", token.as_str(), "KEY-of-the-test", SECRET] {
+        assert!(!text.contains(secret), "{secret:?} is in:\n{text}");
     }
 }
 
@@ -91,6 +142,8 @@ async fn a_wrong_configuration_ends_with_exit_code_2_and_names_the_variable() {
         ("DATABASE_URL", "mysql://x"),
         ("CORS_ORIGINS", "app.example.org"),
         ("JWT_PUBLIC_KEY_FILE", "key.pem"),
+        ("SEND_RATE", "0"),
+        ("UNRESOLVED_AFTER", "soon"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let output = binary(folder.path()).env(variable, value).output();
@@ -98,5 +151,6 @@ async fn a_wrong_configuration_ends_with_exit_code_2_and_names_the_variable() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{variable}: {said}");
         assert!(said.contains(variable), "{variable}: {said}");
+        assert!(!said.contains("KEY-of-the-test"), "{said}");
     }
 }

@@ -16,6 +16,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 const EPOCH: f64 = 1e9;
 /// Telnyx's own words are told to a person so far.
 const MAX_TITLE_CHARS: usize = 200;
+/// Codes have five digits; what is longer is none.
+const MAX_CODE_CHARS: usize = 32;
 
 /// What became of one POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +123,7 @@ pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now
 impl Code {
     fn into_text(self) -> String {
         match self {
-            Self::Text(text) => text,
+            Self::Text(text) => text.chars().filter(|c| !c.is_control()).take(MAX_CODE_CHARS).collect(),
             Self::Number(number) => number.to_string(),
         }
     }
@@ -135,9 +137,9 @@ fn unknown_refusal(title: Option<String>) -> String {
     let title: String =
         title.unwrap_or_default().chars().filter(|c| !c.is_control()).take(MAX_TITLE_CHARS).collect();
     if title.is_empty() {
-        "Telnyx refused the message".into()
+        "Telnyx refused the message.".into()
     } else {
-        format!("Telnyx refused the message: {title}")
+        format!("Telnyx refused the message: {}.", title.trim_end_matches('.'))
     }
 }
 
@@ -249,7 +251,7 @@ mod tests {
             }
         }
         let Verdict::Refused(unknown) = verdict(422, &[], &errors(&["77777"])) else { panic!() };
-        assert_eq!(unknown.reason, "Telnyx refused the message: Title");
+        assert_eq!(unknown.reason, "Telnyx refused the message: Title.");
     }
 
     #[test]
