@@ -1,5 +1,6 @@
 //! The binary: it starts, says that it is well, and stops when it is told to.
 
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a story ends where something is not as it tells")]
 
 use std::process::{ExitStatus, Stdio};
