@@ -7,6 +7,10 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, RetentionP
 use async_nats::jetstream::{self, context::GetStreamErrorKind};
 use common::subject;
 
+/// A refused request is never answered.
+const FORBIDDEN: &str =
+    "the broker does not make, show or update the stream; only the user provisioner may ask for it";
+
 /// What an installation may choose of the stream.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Limits {
@@ -76,15 +80,15 @@ pub fn config(limits: &Limits) -> Config {
 /// The broker is away or refuses; or what exists can't be changed into what is wished.
 pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::Result<Outcome> {
     let mut jetstream = jetstream::new(client);
-    jetstream.set_timeout(Duration::from_secs(10));
+    jetstream.set_timeout(Duration::from_secs(5));
     let wished = config(limits);
     let before = match jetstream.get_stream(subject::STREAM).await {
         Ok(stream) => stream.cached_info().config.clone(),
         Err(error) if is_missing(&error.kind()) => {
-            jetstream.create_stream(wished).await.context("can't make the stream")?;
+            jetstream.create_stream(wished).await.context(FORBIDDEN)?;
             return Ok(Outcome::Made);
         }
-        Err(error) => return Err(error).context("can't ask for the stream"),
+        Err(error) => return Err(error).context(FORBIDDEN),
     };
     let changes = differences(&before, &wished);
     if changes.is_empty() {
@@ -97,7 +101,7 @@ pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::R
             changes.join(", ")
         );
     }
-    jetstream.update_stream(wished).await.context("can't update the stream")?;
+    jetstream.update_stream(wished).await.context(FORBIDDEN)?;
     Ok(Outcome::Updated(changes))
 }
 

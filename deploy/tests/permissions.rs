@@ -1,0 +1,161 @@
+//! nats.conf: what each user may do, and that it may do nothing else.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use deploy::nats;
+use deploy::ports::Port;
+use deploy::processes::Processes;
+use tokio::sync::mpsc;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// A subject that nobody may use: its refusal comes after all earlier ones.
+const END: &str = "nobody.may";
+
+const PUBLISH: [&str; 23] = [
+    "church.grace.sent",
+    "church.grace.status",
+    "live.church.grace.sent",
+    "relay.wake",
+    "replay.church",
+    "_INBOX_gateway.x",
+    "_INBOX_ingest.x",
+    "$JS.API.DIRECT.GET.CHURCH",
+    "$JS.API.STREAM.INFO.CHURCH",
+    "$JS.API.STREAM.INFO.OTHER",
+    "$JS.API.STREAM.CREATE.CHURCH",
+    "$JS.API.STREAM.CREATE.OTHER",
+    "$JS.API.STREAM.UPDATE.CHURCH",
+    "$JS.API.STREAM.DELETE.CHURCH",
+    "$JS.API.STREAM.PURGE.CHURCH",
+    "$JS.API.STREAM.MSG.GET.CHURCH",
+    "$JS.API.STREAM.MSG.DELETE.CHURCH",
+    "$JS.API.STREAM.SNAPSHOT.CHURCH",
+    "$JS.API.CONSUMER.CREATE.CHURCH.one.church.grace.status",
+    "$JS.API.CONSUMER.DELETE.CHURCH.one",
+    "$JS.API.CONSUMER.MSG.NEXT.CHURCH.one",
+    "$JS.ACK.CHURCH.one.1.1.1.1.1",
+    "$SYS.REQ.SERVER.PING",
+];
+
+const SUBSCRIBE: [&str; 10] = [
+    ">",
+    "church.>",
+    "live.church.>",
+    "relay.wake",
+    "replay.church",
+    "_INBOX.x.>",
+    "_INBOX_ingest.x.>",
+    "_INBOX_message_api.x.>",
+    "_INBOX_gateway.x.>",
+    "$JS.API.>",
+];
+
+/// What a user may publish to, and what it may hear, of the above.
+type Allowed = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const USERS: [Allowed; 5] = [
+    (
+        "ingest",
+        &["church.grace.sent", "church.grace.status", "relay.wake"],
+        &["relay.wake", "_INBOX_ingest.x.>"],
+    ),
+    (
+        "message_api",
+        &["church.grace.sent", "church.grace.status", "relay.wake"],
+        &["relay.wake", "_INBOX_message_api.x.>"],
+    ),
+    (
+        "gateway",
+        &["$JS.API.DIRECT.GET.CHURCH", "$JS.API.STREAM.INFO.CHURCH"],
+        &["live.church.>", "replay.church", "_INBOX_gateway.x.>"],
+    ),
+    (
+        "ops",
+        &[
+            "$JS.API.DIRECT.GET.CHURCH",
+            "$JS.API.STREAM.INFO.CHURCH",
+            "$JS.API.STREAM.INFO.OTHER",
+            "$JS.API.STREAM.MSG.GET.CHURCH",
+            "$JS.API.CONSUMER.CREATE.CHURCH.one.church.grace.status",
+            "$JS.API.CONSUMER.DELETE.CHURCH.one",
+            "$JS.API.CONSUMER.MSG.NEXT.CHURCH.one",
+            "$JS.ACK.CHURCH.one.1.1.1.1.1",
+        ],
+        &["church.>", "live.church.>", "replay.church", "_INBOX.x.>"],
+    ),
+    (
+        "provisioner",
+        &["$JS.API.STREAM.INFO.CHURCH", "$JS.API.STREAM.CREATE.CHURCH", "$JS.API.STREAM.UPDATE.CHURCH"],
+        &[],
+    ),
+];
+
+/// A broker alone.
+async fn broker(folder: &std::path::Path) -> (Processes, String, [Port; 2]) {
+    let ports = [Port::free().unwrap(), Port::free().unwrap()];
+    let passwords = nats::USERS.map(|user| (user.to_owned(), format!("p{user}"))).into();
+    let mut processes = Processes::new(&folder.join("logs")).unwrap();
+    let program = nats::program(ports[0].number(), ports[1].number(), &folder.join("nats"), &passwords);
+    processes.start(program.unwrap()).unwrap();
+    let monitor = format!("http://127.0.0.1:{}", ports[1].number());
+    nats::wait_until_well(&mut processes, &reqwest::Client::new(), &monitor).await.unwrap();
+    (processes, format!("nats://127.0.0.1:{}", ports[0].number()), ports)
+}
+
+/// A connection, and the refusals on it.
+async fn connect(url: &str, user: &str) -> (Client, mpsc::UnboundedReceiver<String>) {
+    let (refused, refusals) = mpsc::unbounded_channel();
+    let client = ConnectOptions::with_user_and_password(user.into(), format!("p{user}"))
+        .event_callback(move |event| {
+            if let Event::ServerError(error) = event {
+                let _ = refused.send(error.to_string());
+            }
+            async {}
+        })
+        .connect(url)
+        .await
+        .unwrap();
+    (client, refusals)
+}
+
+/// The subjects that were refused, in order, up to [`END`].
+async fn until_end(refusals: &mut mpsc::UnboundedReceiver<String>) -> Vec<String> {
+    let mut refused = Vec::new();
+    loop {
+        let refusal = tokio::time::timeout(LIMIT, refusals.recv()).await.unwrap().unwrap();
+        let subject = refusal.split('"').nth(1).unwrap().to_owned();
+        if subject == END {
+            return refused;
+        }
+        refused.push(subject);
+    }
+}
+
+fn others(all: &[&str], allowed: &[&str]) -> Vec<String> {
+    // The server writes subjects as they came; the client's own text is lower case.
+    all.iter().filter(|subject| !allowed.contains(subject)).map(|subject| subject.to_lowercase()).collect()
+}
+
+#[tokio::test]
+async fn each_user_may_do_its_work_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_broker, url, _ports) = broker(folder.path()).await;
+    for (user, may_publish, may_hear) in USERS {
+        let (client, mut refusals) = connect(&url, user).await;
+        for subject in PUBLISH.into_iter().chain([END]) {
+            client.publish(subject, "".into()).await.unwrap();
+        }
+        let refused: Vec<_> = until_end(&mut refusals).await.iter().map(|s| s.to_lowercase()).collect();
+        assert_eq!(refused, others(&PUBLISH, may_publish), "{user} publishes");
+
+        let mut subscriptions = Vec::new();
+        for subject in SUBSCRIBE.into_iter().chain([END]) {
+            subscriptions.push(client.subscribe(subject).await.unwrap());
+        }
+        let refused: Vec<_> = until_end(&mut refusals).await.iter().map(|s| s.to_lowercase()).collect();
+        assert_eq!(refused, others(&SUBSCRIBE, may_hear), "{user} hears");
+    }
+}
