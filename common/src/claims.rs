@@ -75,6 +75,9 @@ pub enum TokenError {
     /// Its time is over.
     #[error("token expired")]
     Expired,
+    /// It was taken back before its time.
+    #[error("token revoked")]
+    Revoked,
     /// It names no church.
     #[error("church missing")]
     ChurchMissing,

@@ -74,13 +74,15 @@ impl fmt::Debug for ChurchId {
     }
 }
 
-/// Which of a church's two subjects an event travels on.
+/// Which of a church's subjects something travels on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// A message was accepted.
     Sent,
     /// The status or the counters of a message changed.
     Status,
+    /// Tokens were revoked.
+    Revoked,
 }
 
 impl Topic {
@@ -88,11 +90,12 @@ impl Topic {
         match self {
             Self::Sent => "sent",
             Self::Status => "status",
+            Self::Revoked => "revoked",
         }
     }
 }
 
-/// `church.<id>.sent` or `church.<id>.status`.
+/// `church.<id>.sent`, `church.<id>.status` or `church.<id>.revoked`.
 pub fn church(id: &ChurchId, topic: Topic) -> String {
     format!("church.{id}.{}", topic.token())
 }
@@ -102,7 +105,7 @@ pub fn every(id: &ChurchId) -> String {
     format!("church.{id}.*")
 }
 
-/// `live.church.<id>.sent` or `live.church.<id>.status`: the same event once the stream has stored it.
+/// The same under `live.`, as the stream republishes what it has stored.
 pub fn live(id: &ChurchId, topic: Topic) -> String {
     format!("live.{}", church(id, topic))
 }
@@ -116,6 +119,7 @@ pub fn parse(subject: &str) -> Option<(ChurchId, Topic)> {
     let topic = match topic {
         "sent" => Topic::Sent,
         "status" => Topic::Status,
+        "revoked" => Topic::Revoked,
         _ => return None,
     };
     Some((id.parse().ok()?, topic))
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn a_subject_that_was_made_is_parsed_back() {
         let id: ChurchId = "grace_church-7".parse().unwrap();
-        for topic in [Topic::Sent, Topic::Status] {
+        for topic in [Topic::Sent, Topic::Status, Topic::Revoked] {
             assert_eq!(parse(&church(&id, topic)), Some((id.clone(), topic)));
             assert_eq!(parse(&live(&id, topic)), Some((id.clone(), topic)));
         }

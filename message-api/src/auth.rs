@@ -3,6 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::{header, request::Parts};
 use common::claims::{Claims, TokenError, bearer};
+use common::revocation::is_revoked;
 
 use crate::error::ApiError;
 use crate::router::App;
@@ -19,6 +20,8 @@ impl FromRequestParts<App> for Caller {
         // "Bearer" and nothing behind it is how a signed-out front end asks.
         let is_bare = text.is_empty() || text.eq_ignore_ascii_case("bearer");
         let token = bearer(text).ok_or(if is_bare { TokenError::Missing } else { TokenError::Invalid })?;
-        Ok(Self(app.verifier.verify(token)?))
+        let claims = app.verifier.verify(token)?;
+        let revoked = app.store.revoked_until(&claims.church_id, &claims.user_id).await?;
+        if is_revoked(&claims, revoked) { Err(TokenError::Revoked.into()) } else { Ok(Self(claims)) }
     }
 }

@@ -108,6 +108,7 @@ impl ApiError {
             Self::Unauthorized(TokenError::Missing) => (StatusCode::UNAUTHORIZED, "token_missing"),
             Self::Unauthorized(TokenError::Invalid) => (StatusCode::UNAUTHORIZED, "token_invalid"),
             Self::Unauthorized(TokenError::Expired) => (StatusCode::UNAUTHORIZED, "token_expired"),
+            Self::Unauthorized(TokenError::Revoked) => (StatusCode::UNAUTHORIZED, "token_revoked"),
             Self::Unauthorized(TokenError::ChurchMissing) => (StatusCode::UNAUTHORIZED, "church_missing"),
             Self::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "route_not_found"),

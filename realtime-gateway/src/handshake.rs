@@ -69,6 +69,7 @@ pub(crate) fn word_of(error: TokenError) -> &'static str {
         TokenError::Missing => "missing",
         TokenError::Invalid => "invalid",
         TokenError::Expired => "expired",
+        TokenError::Revoked => "revoked",
         TokenError::ChurchMissing => "church_missing",
     }
 }

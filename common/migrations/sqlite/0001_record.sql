@@ -103,3 +103,11 @@ create table idempotency_keys (
     created_at  integer not null,
     primary key (church_id, key)
 );
+
+-- Tokens issued until a Unix second are no longer accepted; of everybody in the church where the user is empty.
+create table revocations (
+    church_id    text   not null,
+    user_id      text   not null,
+    issued_until integer not null,
+    primary key (church_id, user_id)
+);

@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant as Tick, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -120,7 +120,10 @@ impl Relay {
                 () = self.shutdown.cancelled() => return,
                 _ = turns.tick() => {}
             }
-            // A database that is away is reported by its own condition.
+            // A database that is away, or has no schema yet, is reported by its own condition.
+            if self.store.last_announced().await.is_err() {
+                continue;
+            }
             if let Ok(Some(lock)) = self.store.try_relay_lock().await {
                 info!("this process relays the outbox");
                 self.work(lock).await;
@@ -137,7 +140,7 @@ impl Relay {
             Err(error) => return warn!(%error, "can't listen for commits"),
         };
         let mut link = self.broker.link();
-        let (mut sweep, mut prune) = (interval(SWEEP), interval(PRUNE.0));
+        let (mut sweep, mut prune) = (interval(SWEEP), interval_at(Tick::now() + PRUNE.0, PRUNE.0));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -12,6 +12,7 @@ use super::{
     Answer, DeliveryReport, Failure, Outcome, Overdue, PhoneReport, StoreError, Webhook, WebhookContent,
 };
 use crate::event::{ChangedRecipient, ChurchEvent, EventType, FORMAT};
+use crate::revocation::Revocation;
 use crate::status::{MessageStatus, Rank, RecipientState, Tally};
 use crate::subject::ChurchId;
 
@@ -115,6 +116,22 @@ impl OutboxEntry {
             payload: serde_json::to_string(event)
                 .map_err(|error| StoreError::Unreadable(error.to_string()))?,
             created_at: event.timestamp,
+        })
+    }
+}
+
+impl OutboxEntry {
+    /// A revocation's row. It is of no message.
+    pub(super) fn of_revocation(revocation: &Revocation) -> Result<Self, StoreError> {
+        Ok(Self {
+            event_id: revocation.id,
+            message_id: revocation.id,
+            version: 0,
+            progress: false,
+            subject: revocation.subject(),
+            payload: serde_json::to_string(revocation)
+                .map_err(|error| StoreError::Unreadable(error.to_string()))?,
+            created_at: revocation.timestamp,
         })
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::revocation::Revocation;
 use crate::service::{Condition, ConfigError};
 use crate::subject::ChurchId;
 
@@ -340,6 +341,24 @@ impl Store {
             dispatch!(self, db => ledger::sweep_parked(&mut db.begin().await?, after, limit).await)?;
         self.announce(events);
         Ok((claimed, next))
+    }
+
+    /// Records that tokens are revoked, and the news of it. An earlier revocation of later tokens stays in force.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        dispatch!(self, db => db.revoke(revocation).await)?;
+        self.announce(1);
+        Ok(())
+    }
+
+    /// Tokens of a user of a church that were issued until this Unix second are revoked.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn revoked_until(&self, church: &ChurchId, user: &str) -> Result<Option<i64>, StoreError> {
+        dispatch!(self, db => db.revoked_until(church, user).await)
     }
 
     /// Waits for nobody: `None` while another relay works on this database.

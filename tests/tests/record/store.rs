@@ -1,5 +1,6 @@
 //! Recording and reading messages: the conformance of both databases.
 
+use common::revocation::Revocation;
 use common::status::MessageStatus;
 use common::store::{HistoryQuery, IdempotencyKey, Recorded, Sender, StoreError};
 use tests::databases::{Database, Kind};
@@ -22,6 +23,7 @@ on_both_databases!(
     services_that_start_together_bring_the_schema_up_to_date_once,
     a_store_without_a_schema_is_unavailable,
     what_is_old_is_deleted_and_what_waits_is_kept,
+    a_revocation_is_kept_and_announced_and_never_shortened,
 );
 
 async fn a_recorded_message_is_read_back_as_it_was(kind: Kind) {
@@ -183,6 +185,26 @@ async fn a_store_without_a_schema_is_unavailable(kind: Kind) {
     let database = Database::fresh(kind).await;
     let refused = database.store().record_message(&message("grace", 1), None).await;
     assert!(matches!(&refused, Err(error) if error.is_temporary()), "{refused:?}");
+}
+
+async fn a_revocation_is_kept_and_announced_and_never_shortened(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let grace = church("grace");
+    let until = async |user| store.revoked_until(&grace, user).await.unwrap();
+    assert_eq!(until("ann").await, None);
+    let of_ann = |at| Revocation::new(grace.clone(), Some("ann".into()), at);
+    let (earlier, later) = (now() - Duration::hours(1), now());
+    store.revoke(&of_ann(later)).await.unwrap();
+    store.revoke(&of_ann(earlier)).await.unwrap();
+    assert_eq!((until("ann").await, until("bob").await), (Some(later.unix_timestamp()), None));
+    store.revoke(&Revocation::new(grace.clone(), None, earlier)).await.unwrap();
+    assert_eq!(until("bob").await, Some(earlier.unix_timestamp()));
+    assert_eq!(store.revoked_until(&church("hope"), "ann").await.unwrap(), None);
+    let rows = store.waiting_events(10).await.unwrap();
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[0].subject, "church.grace.revoked");
+    assert!(store.audit().await.unwrap().is_sound());
 }
 
 async fn what_is_old_is_deleted_and_what_waits_is_kept(kind: Kind) {

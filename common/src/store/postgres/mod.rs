@@ -17,6 +17,7 @@ use crate::service::ConfigError;
 mod ledger;
 mod messages;
 mod outbox;
+mod revocations;
 mod sending;
 
 pub(super) use ledger::Tx;

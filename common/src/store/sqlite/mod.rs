@@ -22,6 +22,7 @@ use crate::service::ConfigError;
 mod ledger;
 mod messages;
 mod outbox;
+mod revocations;
 mod sending;
 
 pub(super) use ledger::Tx;
@@ -36,6 +37,8 @@ const READERS: u32 = 4;
 pub(super) struct Sqlite {
     file: PathBuf,
     writer: SqlitePool,
+    /// For what may be lost in a power cut, because the stream knows it, too: it waits for no disk.
+    marker: SqlitePool,
     readers: SqlitePool,
 }
 
@@ -59,6 +62,7 @@ impl Sqlite {
         Ok(Self {
             file: file.into(),
             writer: pool(1).connect_lazy_with(options.clone().create_if_missing(true)),
+            marker: pool(1).connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal)),
             readers: pool(READERS).connect_lazy_with(options.read_only(true)),
         })
     }

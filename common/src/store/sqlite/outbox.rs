@@ -4,9 +4,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Sqlite, json as json_rows, millis};
+use super::{Sqlite, Tx, json as json_rows, millis};
 use crate::store::columns::{Read as _, read_all};
-use crate::store::ledger::Database as _;
 use crate::store::ledger::Ledger as _;
 use crate::store::{Announced, Audit, OutboxRow, StoreError, Superseded};
 
@@ -39,7 +38,7 @@ impl Sqlite {
                                where outbox.position = new.value ->> 'position'";
         let positions = rows.iter().flat_map(|row| row.positions.iter().copied());
         let heirs = rows.iter().map(|row| json!({"position": row.heir, "payload": row.payload}));
-        let mut tx = self.begin().await?;
+        let mut tx = Tx::new(self.marker.begin_with("BEGIN IMMEDIATE").await?);
         sqlx::query(MARK)
             .bind(json_rows(positions.map(Into::into)))
             .bind(millis(OffsetDateTime::now_utc()))
@@ -58,13 +57,13 @@ impl Sqlite {
                            from json_each($1) as new
                            where outbox.position = new.value ->> 0";
         let rows = json_rows(rows.iter().map(|(position, stream_seq)| json!([position, stream_seq])));
-        sqlx::query(SQL).bind(rows).bind(millis(now)).execute(&self.writer).await?;
+        sqlx::query(SQL).bind(rows).bind(millis(now)).execute(&self.marker).await?;
         Ok(())
     }
 
     pub(in crate::store) async fn unannounce_above(&self, stream_seq: i64) -> Result<u64, StoreError> {
         const SQL: &str = "update outbox set stream_seq = null, announced_at = null where stream_seq > $1";
-        Ok(sqlx::query(SQL).bind(stream_seq).execute(&self.writer).await?.rows_affected())
+        Ok(sqlx::query(SQL).bind(stream_seq).execute(&self.marker).await?.rows_affected())
     }
 
     pub(in crate::store) async fn prune(
@@ -88,7 +87,7 @@ impl Sqlite {
             gone += sqlx::query(sql)
                 .bind(millis(before))
                 .bind(limit)
-                .execute(&self.writer)
+                .execute(&self.marker)
                 .await?
                 .rows_affected();
         }
