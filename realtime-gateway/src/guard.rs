@@ -241,3 +241,87 @@ impl AsyncWrite for GuardedIo {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn pair(stall: Duration, most: usize) -> (GuardedListener, GuardedIo, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = GuardedListener::new(listener, stall, most);
+        let peer = TcpStream::connect(address).await.unwrap();
+        let (io, _) = listener.accept().await;
+        (listener, io, peer)
+    }
+
+    async fn write_until_it_fails(io: &mut GuardedIo) -> io::Error {
+        let bytes = [0; 64 * 1024];
+        loop {
+            if let Err(error) = io.write_all(&bytes).await {
+                return error;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_ended() {
+        let (_listener, mut io, _peer) = pair(Duration::from_millis(50), 10).await;
+        let error = timeout(LONG, write_until_it_fails(&mut io)).await.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(io.connection.stalled());
+        assert!(io.read_u8().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_cut_wakes_the_reader_and_the_writer_in_whichever_task_they_are() {
+        let (_listener, io, _peer) = pair(LONG, 10).await;
+        let connection = io.connection.clone();
+        let (mut reader, mut writer) = tokio::io::split(io);
+        let reading = tokio::spawn(async move { reader.read_u8().await.map_err(|error| error.kind()) });
+        let writing = tokio::spawn(async move {
+            let bytes = [0; 64 * 1024];
+            while writer.write_all(&bytes).await.is_ok() {}
+        });
+        connection.cut();
+        let read = timeout(LONG, reading).await.unwrap().unwrap();
+        assert_eq!(read, Err(io::ErrorKind::ConnectionAborted));
+        timeout(LONG, writing).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_is_told_and_counted() {
+        let (_listener, io, _peer) = pair(LONG, 10).await;
+        let connection = io.connection.clone();
+        let (told, hears) = tokio::sync::oneshot::channel();
+        connection.at_end(move || told.send(()).unwrap_or_default());
+        assert_eq!(connection.open(), 1);
+        drop(io);
+        timeout(LONG, hears).await.unwrap().unwrap();
+        assert_eq!(connection.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_and_the_room_to_say_no_a_connection_is_closed_unheard() {
+        let (mut listener, first, _peer) = pair(LONG, 1).await;
+        let address = listener.local_addr().unwrap();
+        let mut kept = vec![first];
+        let mut peers = Vec::new();
+        for _ in 0..TO_SAY_NO {
+            peers.push(TcpStream::connect(address).await.unwrap());
+            kept.push(listener.accept().await.0);
+        }
+        let mut unheard = TcpStream::connect(address).await.unwrap();
+        let accepting = tokio::spawn(async move { listener.accept().await });
+        assert_eq!(timeout(LONG, unheard.read(&mut [0])).await.unwrap().unwrap_or(0), 0);
+        kept.pop();
+        let heard = TcpStream::connect(address).await.unwrap();
+        let (io, peer) = timeout(LONG, accepting).await.unwrap().unwrap();
+        assert_eq!((heard.local_addr().unwrap(), io.connection.peer()), (peer, peer));
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use common::subject::ChurchId;
 use socketioxide::socket::Sid;
@@ -24,8 +25,11 @@ use crate::packets::Packets;
 use crate::stream::Stored;
 use crate::transports::Transports;
 
-/// At most so many events are sent in one go to a socket that catches up, so that they fit into its queue.
+/// At most so many events are sent in one go where many are there at once, so that they fit into a socket's queue.
 pub(crate) const STRIDE: usize = 32;
+
+/// Between two strides the sockets' writers get their turn.
+pub(crate) const PACE: Duration = Duration::from_millis(2);
 
 /// All of it, shared by the tasks of a gateway.
 pub(crate) struct Hub {

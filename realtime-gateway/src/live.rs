@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cursor::{Fingerprint, Place};
-use crate::hub::Hub;
+use crate::hub::{Hub, PACE, STRIDE};
 use crate::intake;
 use crate::memory::{Limits, Memory};
 use crate::metrics::Counters;
@@ -239,11 +239,14 @@ impl Follower {
 
     async fn read_back(&mut self) -> Result<(), Trouble> {
         while self.last < self.seen {
-            for stored in read_after(&self.reader, self.last).await? {
-                if stored.sequence != self.last + 1 {
-                    return Err(Trouble::PlaceLost("what was missed is not kept any more"));
+            for stride in read_after(&self.reader, self.last).await?.chunks(STRIDE) {
+                for stored in stride {
+                    if stored.sequence != self.last + 1 {
+                        return Err(Trouble::PlaceLost("what was missed is not kept any more"));
+                    }
+                    self.accept(stored);
                 }
-                self.accept(&stored);
+                sleep(PACE).await;
             }
         }
         Ok(())

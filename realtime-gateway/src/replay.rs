@@ -8,10 +8,11 @@ use async_nats::Message;
 use common::broker::Broker;
 use common::subject::{REPLAY, STREAM};
 use futures_util::StreamExt as _;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::hub::Hub;
+use crate::hub::{Hub, PACE, STRIDE};
 use crate::intake;
 use crate::metrics::{Counters, Reason};
 use crate::packets::{self, Delivery};
@@ -27,7 +28,11 @@ pub(crate) async fn hear(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut replayed = broker.client().subscribe(REPLAY).await?;
+    let mut strides = (1..=STRIDE).cycle();
     while let Some(Some(message)) = shutdown.run_until_cancelled(replayed.next()).await {
+        if strides.next() == Some(STRIDE) {
+            sleep(PACE).await;
+        }
         let reason = match replay(&hub, &message) {
             Ok(()) => "accepted",
             Err(why) => {

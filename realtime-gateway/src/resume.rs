@@ -9,7 +9,7 @@ use tracing::debug;
 use crate::cursor::Place;
 use crate::gateway::Gateway;
 use crate::history::{Key, Page};
-use crate::hub::{Next, Progress, Proof, STRIDE};
+use crate::hub::{Next, PACE, Progress, Proof, STRIDE};
 use crate::member::{Member, Unsent};
 use crate::memory::Event;
 use crate::metrics::Reason;
@@ -20,8 +20,6 @@ const AHEAD: Duration = Duration::from_secs(2);
 const UNAVAILABLE: Duration = Duration::from_secs(5);
 /// How long to wait before the stream is asked again.
 const RETRY: Duration = Duration::from_millis(250);
-/// Between two strides, so that the socket's writer gets its turn.
-const PACE: Duration = Duration::from_millis(2);
 /// Before a full queue is tried again.
 const FULL: Duration = Duration::from_millis(50);
 /// How long a queue may stay full.

@@ -117,3 +117,34 @@ fn needed(headers: &HeaderMap) -> HeaderMap {
     };
     NEEDED.into_iter().filter_map(copy).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_address_has_no_token() {
+        let uri: Uri = "/socket.io/?EIO=4&transport=polling&t=1&sid=abc&token=secret".parse().unwrap();
+        let Query(query) = Query::<SessionQuery>::try_from_uri(&uri).unwrap();
+        assert_eq!(query.token.as_deref(), Some("secret"));
+        assert_eq!(slim_uri(&uri, &query).to_string(), "/socket.io/?EIO=4&transport=polling&sid=abc");
+    }
+
+    #[test]
+    fn an_address_that_can_not_be_copied_is_refused_by_the_library() {
+        let uri: Uri = "/socket.io/?EIO=4&transport=polling&sid=a%20b".parse().unwrap();
+        let Query(query) = Query::<SessionQuery>::try_from_uri(&uri).unwrap();
+        assert_eq!(slim_uri(&uri, &query).query(), None);
+    }
+
+    #[test]
+    fn of_the_headers_only_the_needed_ones_are_kept() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("authorization", "Bearer t"), ("sec-websocket-key", "k"), ("cookie", "c")] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(authorization(&headers).as_deref(), Some("t"));
+        let kept = needed(&headers);
+        assert_eq!((kept.len(), kept.get("sec-websocket-key").unwrap().as_bytes()), (1, b"k".as_slice()));
+    }
+}
