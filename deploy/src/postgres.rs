@@ -237,12 +237,20 @@ fn reachable_programs(programs: &Path) -> anyhow::Result<PathBuf> {
     if is_reachable(programs) {
         return Ok(programs.to_owned());
     }
-    let install = programs.parent().context("the programs have no folder")?;
-    let copy = elsewhere("church-stack-tools", install)?.join("pginstall");
-    if !copy.join("bin/postgres").is_file() {
-        complete(Command::new("cp").arg("-R").arg(install).arg(&copy))?;
+    // What was fetched keeps its libraries beside the programs' folder, so all of it is copied.
+    let is_fetched = |folder: &&Path| folder.parent().is_some_and(|parent| parent.ends_with(".tools"));
+    let whole = programs.ancestors().find(is_fetched).or(programs.parent());
+    let whole = whole.context("the programs have no folder")?;
+    let folder = elsewhere("church-stack-tools", whole)?;
+    let (copy, fresh) = (folder.join("copy"), folder.join(format!("fresh-{}", std::process::id())));
+    if !copy.is_dir() {
+        complete(Command::new("cp").arg("-R").arg(whole).arg(&fresh))?;
+        // Somebody else may have been quicker.
+        if fs::rename(&fresh, &copy).is_err() {
+            fs::remove_dir_all(&fresh)?;
+        }
     }
-    Ok(copy.join("bin"))
+    Ok(copy.join(programs.strip_prefix(whole)?))
 }
 
 /// A folder among the temporary files that survives a restart of the machine, one for each place it stands for.

@@ -12,10 +12,15 @@ use anyhow::{Context as _, bail};
 /// The oldest nats-server that will do.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
 
-/// The project's folder.
+/// The project's folder: the one that cargo works in, else the one that the program was built into, else the one it
+/// is run in, else the one it was built from.
 pub fn project() -> PathBuf {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR"));
-    deploy.parent().unwrap_or(deploy).to_owned()
+    let cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let places = [cargo, std::env::current_exe().ok(), std::env::current_dir().ok()];
+    let is_project =
+        |folder: &&Path| folder.join("nats.conf").is_file() && folder.join("deploy/tools").is_dir();
+    let found = places.iter().flatten().find_map(|place| place.ancestors().find(is_project));
+    found.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), Path::to_owned)
 }
 
 /// The nats-server to run: `$NATS_SERVER_BIN`, else the machine's own if it is new enough, else the fetched one.
