@@ -98,14 +98,17 @@ impl Processes {
         let log = self.log(&program.name);
         let out = File::options().create(true).append(true).open(&log)?;
         // A group of its own: Ctrl-C at the terminal reaches us alone, and we stop all in order.
-        let child = program
+        let mut child = program
             .command()
             .process_group(0)
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()
             .with_context(|| format!("can't run {}", program.file.display()))?;
-        self.guard.watch(child.id(), program.stops_on_interrupt)?;
+        if let Err(unguarded) = self.guard.watch(child.id(), program.stops_on_interrupt) {
+            child.kill()?;
+            return Err(unguarded);
+        }
         self.running.push(Running { program, child });
         Ok(())
     }
