@@ -1,7 +1,7 @@
 //! Who may come in, and the first words to a socket.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use common::claims::{Claims, TokenError};
 use serde::Deserialize;
@@ -59,8 +59,15 @@ fn verify(gateway: &Gateway, socket: &SocketRef, token: Option<Value>) -> Result
         Some(Value::String(token)) => Some(token),
         Some(_) => return Err(TokenError::Invalid),
     };
-    let opening = || socket.req_parts().extensions.get::<Opening>().and_then(|opening| opening.token.clone());
-    gateway.verifier.verify(&token.or_else(opening).unwrap_or_default())
+    let Some(opening) = socket.req_parts().extensions.get::<Opening>() else {
+        return Err(TokenError::Missing);
+    };
+    let mut of_request = opening.token.lock().unwrap_or_else(PoisonError::into_inner);
+    let claims =
+        gateway.verifier.verify(token.as_ref().or(of_request.as_ref()).map_or("", String::as_str))?;
+    // What is kept of the request lives as long as the session, and has no use for the token any more.
+    *of_request = None;
+    Ok(claims)
 }
 
 /// A refusal as the metrics call it.

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::admission::{Refusal, SeatLimits};
 use crate::cursor::{Fingerprint, Place};
+use crate::followed::{Followed, Progress, Proof};
 use crate::intake::Foreign;
 use crate::member::{Member, Unsent};
 use crate::memory::{Event, Memory};
@@ -42,46 +43,15 @@ pub(crate) struct Hub {
 
 #[derive(Default)]
 struct State {
-    stream: Option<Stream>,
+    stream: Option<Followed>,
     rooms: HashMap<ChurchId, HashMap<Sid, Seat>>,
     addresses: HashMap<IpAddr, usize>,
-}
-
-struct Stream {
-    created: u64,
-    /// Rises whenever a place is taken: whoever is catching up has to begin anew then.
-    generation: u64,
-    memory: Memory,
 }
 
 struct Seat {
     member: Member,
     /// Whether it gets events as they come. Not yet while it catches up; never again after a packet was dropped.
     live: bool,
-}
-
-/// How far a socket is that catches up.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Progress {
-    /// The generation that it belongs to.
-    pub(crate) generation: u64,
-    /// Everything up to this sequence was sent.
-    pub(crate) sequence: u64,
-    /// Packets of the event after it that were sent already.
-    pub(crate) packets: usize,
-}
-
-/// Whether a cursor's place is in the stream that we follow.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Proof {
-    /// It is, and what came after it is in memory.
-    Held(Progress),
-    /// It is older than the memory, which begins after this floor: the stream has to be asked.
-    Older(Progress, u64),
-    /// It lies ahead of us; maybe another gateway was quicker.
-    Ahead,
-    /// It is not.
-    Refuted,
 }
 
 /// What comes next for a socket that catches up.
@@ -94,30 +64,6 @@ pub(crate) enum Next {
     Live,
     /// The place it had counts no more.
     Lost,
-}
-
-impl Stream {
-    fn head(&self) -> Option<Place> {
-        let sequence = self.memory.last();
-        let fingerprint = self.memory.fingerprint(sequence)?;
-        Some(Place { created: self.created, sequence, fingerprint })
-    }
-
-    fn prove(&self, church: &ChurchId, place: &Place) -> Proof {
-        let progress = Progress { generation: self.generation, sequence: place.sequence, packets: 0 };
-        if place.created != self.created {
-            return Proof::Refuted;
-        }
-        if place.sequence > self.memory.last() {
-            return Proof::Ahead;
-        }
-        let floor = self.memory.floor(church);
-        match self.memory.fingerprint(place.sequence) {
-            Some(held) if held != place.fingerprint => Proof::Refuted,
-            Some(_) if place.sequence >= floor => Proof::Held(progress),
-            _ => Proof::Older(progress, floor),
-        }
-    }
 }
 
 impl Hub {
@@ -133,7 +79,7 @@ impl Hub {
 
     /// The newest place in the stream.
     pub(crate) fn head(&self) -> Option<Place> {
-        self.state().stream.as_ref().and_then(Stream::head)
+        self.state().stream.as_ref().and_then(Followed::head)
     }
 
     /// The sequence that was handed on last; changes wake whoever waits on the receiver.
@@ -151,7 +97,7 @@ impl Hub {
         let mut state = self.state();
         let State { stream, rooms, .. } = &mut *state;
         let generation = stream.as_ref().map_or(0, |stream| stream.generation + 1);
-        let stream = stream.insert(Stream { created, generation, memory });
+        let stream = stream.insert(Followed { created, generation, memory });
         self.last.send_replace(stream.memory.last());
         self.measure(stream);
         let Some(head) = stream.head() else { return };
@@ -177,6 +123,7 @@ impl Hub {
                     self.send_to_room(room, &event.packets);
                 }
             }
+            Err(Foreign::Internal) => {}
             Err(error) => self.foreign(stored, &error),
         }
         self.measure(stream);
@@ -337,7 +284,7 @@ impl Hub {
         state.rooms.values().flat_map(HashMap::values).map(|seat| seat.member.clone()).collect()
     }
 
-    fn measure(&self, stream: &Stream) {
+    fn measure(&self, stream: &Followed) {
         let (events, bytes) = stream.memory.size();
         self.counters.memory_events.set(events as i64);
         self.counters.memory_bytes.set(bytes as i64);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common::event::ChurchEvent;
 use common::status::MessageStatus;
-use common::subject;
+use common::subject::{self, Topic};
 
 use crate::cursor::{Fingerprint, Place};
 use crate::memory::Event;
@@ -17,6 +17,9 @@ pub(crate) enum Foreign {
     /// Its subject names no church, or nothing that we know.
     #[error("subject {0:?}")]
     Subject(String),
+    /// It is of the stream, but not for browsers.
+    #[error("not for browsers")]
+    Internal,
     /// Its payload is no event.
     #[error("payload: {0}")]
     Payload(#[from] serde_json::Error),
@@ -31,6 +34,9 @@ pub(crate) enum Foreign {
 /// Says what is wrong with it.
 pub(crate) fn parse(subject: &str, payload: &[u8]) -> Result<ChurchEvent, Foreign> {
     let (church, topic) = subject::parse(subject).ok_or_else(|| Foreign::Subject(subject.to_owned()))?;
+    if topic == Topic::Revoked {
+        return Err(Foreign::Internal);
+    }
     let event: ChurchEvent = serde_json::from_slice(payload)?;
     let agrees = event.church_id == church && event.kind.topic() == topic;
     if agrees { Ok(event) } else { Err(Foreign::Mismatch) }

@@ -8,6 +8,7 @@
 mod admission;
 mod cursor;
 mod drain;
+mod followed;
 mod gateway;
 mod guard;
 mod handshake;

@@ -26,6 +26,8 @@ pub(crate) struct Transport {
 pub(crate) struct Counters {
     /// Sockets that got in.
     pub(crate) connections: Family<Transport, Counter>,
+    /// Sessions that went on from polling to a websocket.
+    pub(crate) upgrades: Counter,
     /// Tokens refused.
     pub(crate) auth_failures: Family<Reason, Counter>,
     /// Sessions that were not let in, although nothing is wrong with them.
@@ -68,6 +70,7 @@ impl Counters {
         let m = &context.metrics;
         Self {
             connections: m.counters("gateway_connections", "Sockets that were let in, by first transport"),
+            upgrades: m.counter("gateway_upgrades", "Sessions that went on from polling to websocket"),
             auth_failures: m.counters("gateway_auth_failures", "Refused tokens"),
             refusals: m.counters("gateway_refusals", "Sessions that were not let in for lack of room"),
             disconnects: m.counters("gateway_disconnects", "Sockets that left"),

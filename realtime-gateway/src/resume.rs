@@ -7,9 +7,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use crate::cursor::Place;
+use crate::followed::{Progress, Proof};
 use crate::gateway::Gateway;
 use crate::history::{Key, Page};
-use crate::hub::{Next, PACE, Progress, Proof, STRIDE};
+use crate::hub::{Next, PACE, STRIDE};
 use crate::member::{Member, Unsent};
 use crate::memory::Event;
 use crate::metrics::Reason;

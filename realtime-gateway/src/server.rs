@@ -1,7 +1,7 @@
 //! The HTTP side: what a request may open, and what the Socket.IO library gets to see of it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Query, Request, State};
@@ -21,8 +21,8 @@ use crate::metrics::Reason;
 /// What is kept of the request that opened a session.
 #[derive(Clone)]
 pub(crate) struct Opening {
-    /// The token of the query, else of the Authorization header.
-    pub(crate) token: Option<String>,
+    /// The token of the query, else of the Authorization header, until it has let the socket in.
+    pub(crate) token: Arc<Mutex<Option<String>>>,
     /// The browser's address.
     pub(crate) address: IpAddr,
     /// The connection, if the session is a websocket from the start.
@@ -64,6 +64,7 @@ async fn admit(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(sid) = upgrade.and_then(|sid| sid.parse().ok())
     {
+        gateway.counters.upgrades.inc();
         gateway.transports.upgraded(sid, &connection);
     }
     response
@@ -85,7 +86,7 @@ fn slim(request: Request, query: SessionQuery, connection: &Connection, address:
     extensions.remove::<ConnectInfo<Connection>>();
     let opens_websocket = query.sid.is_none() && query.transport == "websocket";
     extensions.insert(Opening {
-        token: query.token.clone().or_else(|| authorization(&headers)),
+        token: Arc::new(Mutex::new(query.token.clone().or_else(|| authorization(&headers)))),
         address,
         websocket: opens_websocket.then(|| connection.clone()),
     });

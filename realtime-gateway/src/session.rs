@@ -9,7 +9,7 @@ use serde_json::Value;
 use socketioxide::extract::{AckSender, Extension, State, TryData};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -19,6 +19,8 @@ use crate::metrics::Reason;
 
 /// So long before its token's end a client is told of it.
 const NOTICE: Duration = Duration::from_secs(60);
+/// At least so often the clock is looked at: clocks are set, and some tokens end in a thousand years.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// The event that tells it.
 const EXPIRING: &str = "auth:expiring";
 /// Between two attempts of one client to replace its token.
@@ -144,16 +146,19 @@ async fn end_of_token(session: &Session) {
             let claims = claims.borrow_and_update();
             (claims.expires_at, claims.remaining(OffsetDateTime::now_utc()))
         };
-        let end = Instant::now() + remaining;
-        tokio::select! {
-            _ = claims.changed() => continue,
-            () = sleep(remaining.saturating_sub(NOTICE + LEEWAY)) => {}
+        let before_notice = remaining.saturating_sub(NOTICE + LEEWAY);
+        if !before_notice.is_zero() {
+            tokio::select! {
+                _ = claims.changed() => {}
+                () = sleep(before_notice.min(LOOK_AGAIN)) => {}
+            }
+            continue;
         }
         // A socket whose queue is full is closed by whoever sends it something that counts.
         let _ = session.member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp}));
         tokio::select! {
             _ = claims.changed() => {}
-            () = sleep_until(end) => return,
+            () = sleep(remaining) => return,
         }
     }
 }
