@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod databases;
+pub mod load;
 mod waiting;
 
 pub use waiting::eventually;

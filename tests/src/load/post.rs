@@ -1,0 +1,211 @@
+//! Posting prepared requests: as fast as so many connections go, all at once, or at a steady rate.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::http::Connection;
+use super::report::Latencies;
+
+/// Longest wait for one answer. Far above what is promised, so that a late answer is seen as such and not as none.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Telnyx gives up after so long.
+pub const PROMISE: Duration = Duration::from_secs(2);
+/// Connections opened at the same time, so that no listener's backlog overflows.
+const OPENING: usize = 64;
+
+/// What became of requests.
+#[derive(Debug, Default)]
+pub struct Posted {
+    /// How often each status was answered.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Requests without an answer.
+    pub unanswered: u64,
+    /// From sending to the answer, of those that were answered.
+    pub latencies: Latencies,
+    /// From the first to the last.
+    pub wall: Duration,
+    /// Bytes of all answers.
+    pub bytes: u64,
+    /// Answers that took longer than [`PROMISE`].
+    pub late: u64,
+    /// Numbers of the requests that were not answered 200.
+    pub refused: Vec<usize>,
+}
+
+/// What came of one request.
+struct Outcome {
+    number: usize,
+    answer: Option<(u16, usize)>,
+    took: Duration,
+}
+
+impl Posted {
+    /// How often this status was answered.
+    pub fn count(&self, status: u16) -> u64 {
+        self.statuses.get(&status).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        let Some((status, bytes)) = outcome.answer else {
+            self.unanswered += 1;
+            self.refused.push(outcome.number);
+            return;
+        };
+        *self.statuses.entry(status).or_default() += 1;
+        self.bytes += bytes as u64;
+        self.latencies.record(outcome.took);
+        self.late += u64::from(outcome.took > PROMISE);
+        if status != 200 {
+            self.refused.push(outcome.number);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (status, count) in other.statuses {
+            *self.statuses.entry(status).or_default() += count;
+        }
+        self.unanswered += other.unanswered;
+        self.latencies.add(&other.latencies);
+        self.bytes += other.bytes;
+        self.late += other.late;
+        self.refused.extend(other.refused);
+    }
+}
+
+/// Opens connections.
+///
+/// # Errors
+/// Nobody listens, or we may not open so many files.
+pub async fn open(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Connection>> {
+    let opening = stream::iter(0..count).map(|_| Connection::open(address));
+    opening.buffer_unordered(OPENING).try_collect().await.context("can't open the connections")
+}
+
+/// Posts all requests over so many kept connections, each sending its next as soon as it has an answer.
+///
+/// # Errors
+/// The connections can't be opened.
+pub async fn all(address: SocketAddr, requests: &Arc<[Bytes]>, connections: usize) -> anyhow::Result<Posted> {
+    let connections = open(address, connections).await?;
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut workers = JoinSet::new();
+    let begun = Instant::now();
+    for mut connection in connections {
+        let (requests, next) = (requests.clone(), next.clone());
+        workers.spawn(async move {
+            let mut posted = Posted::default();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(request) = requests.get(number) else { return posted };
+                let outcome = exchange(&mut connection, address, number, request, Instant::now()).await;
+                posted.add(&outcome);
+            }
+        });
+    }
+    Ok(gather(workers, begun).await)
+}
+
+/// Posts all requests at the same moment, each over a connection that is open already.
+///
+/// # Errors
+/// The connections can't be opened.
+pub async fn at_once(address: SocketAddr, requests: &Arc<[Bytes]>) -> anyhow::Result<Posted> {
+    let connections = open(address, requests.len()).await?;
+    let start = Arc::new(Barrier::new(requests.len() + 1));
+    let mut workers = JoinSet::new();
+    for (number, mut connection) in connections.into_iter().enumerate() {
+        let (requests, start) = (requests.clone(), start.clone());
+        workers.spawn(async move {
+            start.wait().await;
+            let mut posted = Posted::default();
+            let begun = Instant::now();
+            posted.add(&exchange(&mut connection, address, number, &requests[number], begun).await);
+            posted
+        });
+    }
+    start.wait().await;
+    Ok(gather(workers, Instant::now()).await)
+}
+
+/// Posts so many requests a second, whatever the answers take. `begins` hears when each request begins: what had to
+/// wait for a connection began when it was due.
+///
+/// # Errors
+/// The connections can't be opened.
+pub async fn at_rate<F>(
+    address: SocketAddr,
+    requests: &Arc<[Bytes]>,
+    rate: f64,
+    begins: F,
+) -> anyhow::Result<Posted>
+where
+    F: Fn(usize, Instant) + Send + Sync + 'static,
+{
+    let connections = open(address, OPENING).await?;
+    let (next, begins) = (Arc::new(AtomicUsize::new(0)), Arc::new(begins));
+    let mut workers = JoinSet::new();
+    let begun = Instant::now();
+    for mut connection in connections {
+        let (requests, next, begins) = (requests.clone(), next.clone(), begins.clone());
+        workers.spawn(async move {
+            let mut posted = Posted::default();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(request) = requests.get(number) else { return posted };
+                let begins_at = wait_until(begun + Duration::from_secs_f64(number as f64 / rate)).await;
+                begins(number, begins_at);
+                let outcome = exchange(&mut connection, address, number, request, begins_at).await;
+                posted.add(&outcome);
+            }
+        });
+    }
+    Ok(gather(workers, begun).await)
+}
+
+/// Waits for a moment. What comes back is now, or the moment itself if it has passed: being late counts.
+async fn wait_until(due: Instant) -> Instant {
+    if due < Instant::now() {
+        return due;
+    }
+    tokio::time::sleep_until(due.into()).await;
+    Instant::now()
+}
+
+async fn exchange(
+    connection: &mut Connection,
+    address: SocketAddr,
+    number: usize,
+    request: &Bytes,
+    begun: Instant,
+) -> Outcome {
+    let exchanged = tokio::time::timeout(LIMIT, connection.exchange(request)).await;
+    let answer = exchanged.ok().and_then(Result::ok).map(|answer| (answer.status, answer.bytes));
+    if answer.is_none()
+        && let Ok(fresh) = Connection::open(address).await
+    {
+        *connection = fresh;
+    }
+    Outcome { number, answer, took: begun.elapsed() }
+}
+
+async fn gather(mut workers: JoinSet<Posted>, begun: Instant) -> Posted {
+    let mut sum = Posted::default();
+    while let Some(posted) = workers.join_next().await {
+        match posted {
+            Ok(posted) => sum.merge(posted),
+            // A worker does not panic; if it ever does, what it had is missing and seen as missing.
+            Err(_) => sum.unanswered += 1,
+        }
+    }
+    sum.wall = begun.elapsed();
+    sum
+}
