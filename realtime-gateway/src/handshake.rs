@@ -98,7 +98,7 @@ pub(crate) async fn attend(
     let address = opening.map_or(IpAddr::from([0, 0, 0, 0]), |opening| opening.address);
     let (church, user) = (claims.church_id.clone(), claims.user_id.clone());
     let member = Member { socket, church, user, address };
-    let session = Arc::new(Session::new(member.clone(), claims));
+    let session = Arc::new(Session::new(claims));
     member.socket.extensions.insert(session.clone());
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);
@@ -111,7 +111,7 @@ pub(crate) async fn attend(
     if !member.socket.connected() {
         return gateway.hub.leave(&member.church, member.socket.id);
     }
-    tokio::spawn(session::watch_token(gateway.clone(), session.clone()));
+    tokio::spawn(session::watch_token(gateway.clone(), member.clone(), session.clone()));
     let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));
     session.gone.run_until_cancelled(resuming).await;
 }
@@ -138,7 +138,7 @@ async fn departed(
 ) {
     let reason = if gateway.transports.stalled(&socket) { "stalled" } else { word(why) };
     gateway.counters.disconnects.get_or_create(&Reason { reason }).inc();
-    let church = &session.member.church;
+    let church = &session.church;
     debug!(%church, socket = %socket.id, reason, "disconnected");
     session.gone.cancel();
     gateway.hub.leave(church, socket.id);

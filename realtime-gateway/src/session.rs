@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::claims::{Claims, LEEWAY, TokenError};
+use common::subject::ChurchId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use socketioxide::extract::{AckSender, Extension, State, TryData};
@@ -26,10 +27,10 @@ const EXPIRING: &str = "auth:expiring";
 /// Between two attempts of one client to replace its token.
 const BETWEEN_REFRESHES: Duration = Duration::from_secs(1);
 
-/// What is known of one connected socket besides its seat.
+/// What a socket keeps of its own session. It must not hold the socket, or neither would ever be freed.
 pub(crate) struct Session {
-    /// The socket and whose it is.
-    pub(crate) member: Member,
+    /// The church of its token.
+    pub(crate) church: ChurchId,
     /// Cancelled once the socket has left.
     pub(crate) gone: CancellationToken,
     claims: watch::Sender<Claims>,
@@ -75,9 +76,9 @@ impl RefreshError {
 
 impl Session {
     /// A session that lives as long as these claims, unless they are replaced.
-    pub(crate) fn new(member: Member, claims: Claims) -> Self {
+    pub(crate) fn new(claims: Claims) -> Self {
         Self {
-            member,
+            church: claims.church_id.clone(),
             gone: CancellationToken::new(),
             claims: watch::Sender::new(claims),
             refreshed: Mutex::new(None),
@@ -97,7 +98,11 @@ impl Session {
             Some(_) => return Err(TokenError::Invalid.into()),
         };
         let fresh = gateway.verifier.verify(&token)?;
-        if fresh.user_id != self.member.user || fresh.church_id != self.member.church {
+        let of_the_same = {
+            let claims = self.claims.borrow();
+            fresh.user_id == claims.user_id && fresh.church_id == claims.church_id
+        };
+        if !of_the_same {
             return Err(RefreshError::Another);
         }
         // An older token that comes late takes nothing away.
@@ -131,15 +136,15 @@ pub(crate) async fn refresh(
 }
 
 /// Tells the client a minute before its token ends, and closes the transport when it has ended.
-pub(crate) async fn watch_token(gateway: Arc<Gateway>, session: Arc<Session>) {
-    let ending = end_of_token(&session);
+pub(crate) async fn watch_token(gateway: Arc<Gateway>, member: Member, session: Arc<Session>) {
+    let ending = end_of_token(&member, &session);
     if session.gone.run_until_cancelled(ending).await.is_some() {
-        debug!(church = %session.member.church, socket = %session.member.socket.id, "the token has expired");
-        gateway.hub.close(&session.member, "token_expired");
+        debug!(church = %member.church, socket = %member.socket.id, "the token has expired");
+        gateway.hub.close(&member, "token_expired");
     }
 }
 
-async fn end_of_token(session: &Session) {
+async fn end_of_token(member: &Member, session: &Session) {
     let mut claims = session.claims.subscribe();
     loop {
         let (exp, remaining) = {
@@ -155,7 +160,7 @@ async fn end_of_token(session: &Session) {
             continue;
         }
         // A socket whose queue is full is closed by whoever sends it something that counts.
-        let _ = session.member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp}));
+        let _ = member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp}));
         tokio::select! {
             _ = claims.changed() => {}
             () = sleep(remaining) => return,
