@@ -27,5 +27,5 @@ fi
 [ "$missing" -eq 0 ] || exit 1
 
 if [ ! -d "${CARGO_TARGET_DIR:-target}/debug/deps" ]; then
-    echo "The first build takes about 3 minutes on two cores, and about 2 GB of disk in target/."
+    echo "The first build takes about 3 minutes on two cores, and 2.5 GB of disk in target/ (4 GB with the tests)."
 fi
