@@ -44,6 +44,8 @@ pub(crate) struct Key {
     pub(crate) church: ChurchId,
     /// The stream's creation.
     pub(crate) created: u64,
+    /// How often the gateway took a place: what was read before belongs to a stream that may have been another.
+    pub(crate) generation: u64,
     /// The page begins after this sequence.
     pub(crate) after: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::event::ChurchEvent;
+use common::event::{ChurchEvent, FORMAT};
 use common::status::MessageStatus;
 use common::subject::{self, Topic};
 
@@ -20,6 +20,9 @@ pub(crate) enum Foreign {
     /// It is of the stream, but not for browsers.
     #[error("not for browsers")]
     Internal,
+    /// Its fields may mean something else.
+    #[error("format {0}; is this gateway older than what announces events?")]
+    Format(u8),
     /// Its payload is no event.
     #[error("payload: {0}")]
     Payload(#[from] serde_json::Error),
@@ -38,6 +41,9 @@ pub(crate) fn parse(subject: &str, payload: &[u8]) -> Result<ChurchEvent, Foreig
         return Err(Foreign::Internal);
     }
     let event: ChurchEvent = serde_json::from_slice(payload)?;
+    if event.v != FORMAT {
+        return Err(Foreign::Format(event.v));
+    }
     let agrees = event.church_id == church && event.kind.topic() == topic;
     if agrees { Ok(event) } else { Err(Foreign::Mismatch) }
 }
@@ -84,4 +90,58 @@ fn encode(place: Place, event: &ChurchEvent, stored: &Stored, finishes: bool) ->
         at: event.timestamp,
         packets: packets::encode(event, &stored.payload, delivery)?,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(over: &Value) -> String {
+        let mut event = json!({
+            "v": 1, "id": "01890a5d-ac96-774b-bcce-b302099a8057", "type": "message:sent", "churchId": "grace",
+            "messageId": "01890a5d-ac96-774b-bcce-b302099a8058", "status": "pending", "version": 1,
+            "recipientCount": 1, "deliveredCount": 0, "failedCount": 0, "unconfirmedCount": 0, "readCount": 0,
+            "timestamp": "2026-11-22T20:15:31.123Z",
+        });
+        let fields = over.as_object().cloned().unwrap_or_default();
+        event.as_object_mut().unwrap().extend(fields);
+        event.to_string()
+    }
+
+    #[test]
+    fn an_event_belongs_to_the_church_of_its_subject() {
+        let good = event(&json!({}));
+        assert!(parse("church.grace.sent", good.as_bytes()).is_ok());
+        assert!(parse("live.church.grace.sent", good.as_bytes()).is_ok());
+        for subject in
+            ["church.hope.sent", "church.grace.status", "church.grace.revoked", "church.grace.else", "x"]
+        {
+            assert!(parse(subject, good.as_bytes()).is_err(), "{subject}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_understood_is_no_event() {
+        for over in
+            [json!({"v": 2}), json!({"type": "message:lost"}), json!({"churchId": "a.b"}), json!({"id": 7})]
+        {
+            assert!(parse("church.grace.sent", event(&over).as_bytes()).is_err(), "{over}");
+        }
+        assert!(parse("church.grace.sent", b"").is_err());
+        assert!(parse("church.grace.sent", event(&json!({"new": {"a": 1}})).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_message_that_is_no_event_still_has_a_fingerprint_of_its_own() {
+        let stored = |payload: &str| Stored {
+            sequence: 1,
+            subject: "church.grace.sent".into(),
+            payload: payload.to_owned().into(),
+        };
+        assert_ne!(fingerprint(&stored("a")), fingerprint(&stored("b")));
+        assert_ne!(fingerprint(&stored("a")), Fingerprint::default());
+        assert_eq!(fingerprint(&stored("a")), fingerprint(&stored("a")));
+    }
 }
