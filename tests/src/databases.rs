@@ -24,7 +24,7 @@ pub struct Database {
     _folder: TempDir,
 }
 
-/// One server for all tests of a process. Its guard ends it when the process ends.
+/// One server for all tests of a process. Its guard ends it, and removes its folder, when the process ends.
 static SERVER: OnceCell<(PrivateServer, TempDir)> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -76,7 +76,7 @@ impl Database {
 
 async fn start_server() -> (PrivateServer, TempDir) {
     let folder = folder();
-    let server = PrivateServer::start(folder.path()).await.expect("a private PostgreSQL starts");
+    let server = PrivateServer::start_disposable(folder.path()).await.expect("a private PostgreSQL starts");
     (server, folder)
 }
 
