@@ -29,6 +29,8 @@ pub struct Watched {
     /// Microseconds after the epoch, plus one; zero until it begins.
     begun: Vec<AtomicU64>,
     heard: AtomicU64,
+    /// Microseconds after the epoch.
+    last: AtomicU64,
 }
 
 /// Where a client connects, and as whom.
@@ -77,7 +79,13 @@ impl Watched {
         let numbers: HashMap<Uuid, usize> =
             messages.into_iter().enumerate().map(|(number, message)| (message, number)).collect();
         let begun = numbers.iter().map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self { numbers, epoch: Instant::now(), begun, heard: AtomicU64::new(0) })
+        Arc::new(Self {
+            numbers,
+            epoch: Instant::now(),
+            begun,
+            heard: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+        })
     }
 
     /// A change begins.
@@ -88,9 +96,20 @@ impl Watched {
         }
     }
 
+    /// Hears when each change begins.
+    pub fn starter(self: &Arc<Self>) -> impl Fn(usize, Instant) + Send + Sync + 'static {
+        let watched = self.clone();
+        move |number, at| watched.begins(number, at)
+    }
+
     /// How many changes all clients together have heard, repetitions included.
     pub fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// When the last one was heard.
+    pub fn last_heard(&self) -> Instant {
+        self.epoch + Duration::from_micros(self.last.load(Ordering::Relaxed))
     }
 
     /// Waits until so many were heard, or the limit is over.
@@ -109,6 +128,8 @@ impl Watched {
             heard.latencies.push(since);
         }
         heard.changes.push(*number);
+        let now = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last.fetch_max(now, Ordering::Relaxed);
         self.heard.fetch_add(1, Ordering::Relaxed);
     }
 }

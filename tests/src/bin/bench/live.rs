@@ -91,11 +91,7 @@ async fn measure(options: &Options, stage: &Stage) -> anyhow::Result<(Posted, Ve
 
     let requests: Arc<[Bytes]> = stage.requests(rest, Report::Delivered)?.into();
     let meter = stage.meter();
-    let begins = {
-        let watched = watched.clone();
-        move |number, at| watched.begins(number, at)
-    };
-    let posted = post::at_rate(address, &requests, f64::from(options.rate), begins).await?;
+    let posted = post::at_rate(address, &requests, f64::from(options.rate), watched.starter()).await?;
     watched.wait((count * options.clients) as u64, PATIENCE).await;
     let used = meter.stop();
     let all = fleet.leave().await;

@@ -7,11 +7,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::tests::load::machine;
+use ::tests::load::report::{IS_RELEASE, say};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use deploy::installation::Database;
-use ::tests::load::machine;
-use ::tests::load::report::{IS_RELEASE, say};
 
 mod bare;
 mod burst;
@@ -66,6 +66,13 @@ const ALL: [&str; 7] = ["webhooks", "burst", "live", "idle", "rooms", "storm", "
 struct Place {
     state: PathBuf,
     databases: Vec<Database>,
+}
+
+impl Place {
+    /// The database of a measurement in which it hardly matters.
+    fn any_database(&self) -> Database {
+        self.databases.first().copied().unwrap_or_default()
+    }
 }
 
 /// What a measurement found wrong, in words; empty if nothing.

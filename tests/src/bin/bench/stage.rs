@@ -25,6 +25,9 @@ const QUIET_LIMIT: Duration = Duration::from_secs(120);
 /// Clients keep their token for the whole measurement.
 const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 
+/// The gateway's name as a process.
+pub(crate) const GATEWAY: &str = "realtime-gateway-1";
+
 /// A running stack with a store on its database.
 pub(crate) struct Stage {
     pub(crate) stack: Stack,
@@ -39,6 +42,9 @@ impl Stage {
         let mut options = StackOptions::new(folder.path());
         options.database = Some(database);
         options.ports = Ports::Free;
+        // Clients come faster here than a gateway lets strangers in.
+        let unlimited = ("realtime-gateway".into(), "GATEWAY_CONNECTS_PER_SECOND".into(), "0".into());
+        options.environment.push(unlimited);
         let stack = Stack::start(options).await.context("the stack does not start")?;
         let url = SecretString::from(stack.file().database.clone());
         let store = Store::new(&StoreOptions { database_url: url, database_connections: 8 })?;
@@ -52,12 +58,20 @@ impl Stage {
         let _ = self.folder.close();
     }
 
+    /// webhook-ingest's address.
     pub(crate) fn ingest(&self) -> anyhow::Result<SocketAddr> {
         http::address_of(&self.stack.file().ingest)
     }
 
+    /// The gateway's address.
     pub(crate) fn gateway(&self) -> anyhow::Result<SocketAddr> {
         http::address_of(self.stack.file().gateways.first().context("there is no gateway")?)
+    }
+
+    /// The gateway's process id.
+    pub(crate) fn gateway_id(&self) -> anyhow::Result<u32> {
+        let id = self.stack.file().processes.get(GATEWAY);
+        id.copied().context("the gateway has no process")
     }
 
     /// Starts to measure the CPU of all processes.
@@ -131,6 +145,11 @@ pub(crate) fn check(what: &str, all: &[Heard], tally: Tally, complaints: &mut Co
         complaints
             .push(format!("{what}: {} connections ended by themselves, the first: {first}", broken.len()));
     }
+}
+
+/// A share in per cent.
+pub(crate) fn share(part: u64, whole: u64) -> String {
+    format!("{:.3} %", part as f64 * 100.0 / whole.max(1) as f64)
 }
 
 /// The name of a database in a table.
