@@ -162,8 +162,12 @@ impl Resume<'_> {
 
     /// The part of the history that comes next, asked for until the stream answers.
     async fn page(&self, floor: u64) -> Result<Arc<Page>, Stop> {
-        let key =
-            Key { church: self.member.church.clone(), created: self.created, after: self.progress.sequence };
+        let key = Key {
+            church: self.member.church.clone(),
+            created: self.created,
+            generation: self.progress.generation,
+            after: self.progress.sequence,
+        };
         let asking = async {
             loop {
                 match self.gateway.history.page(key.clone(), floor).await {
