@@ -4,9 +4,9 @@
 //                [--token-in auth|query|header|nothing] [--sockets N] [--until-eof]
 //
 // Prints each event; with --json one line each: {"at": milliseconds since 1970, "event": name, "data": payload}.
-// What the socket itself reports appears as the events connect, upgrade, disconnect and connect_error.
-// It comes back by itself with the newest cursor, so that nothing is missed. Ends on Ctrl-C, and with --until-eof as
-// soon as its standard input ends.
+// What the client itself reports appears as the events open, upgrade, connect, disconnect and connect_error. It comes
+// back by itself with the newest cursor, so that nothing is missed. Ends on Ctrl-C, and with --until-eof as soon as
+// its standard input ends.
 
 import { parseArgs } from "node:util";
 import { io } from "socket.io-client";
@@ -48,11 +48,13 @@ function watch() {
     reconnectionAttempts: Infinity,
     auth: (send) => send({ ...place.auth, cursor }),
   });
-  socket.on("connect", () => {
-    const { engine } = socket.io;
-    print("connect", { transport: engine.transport.name });
-    engine.once("upgrade", ({ name }) => print("upgrade", { transport: name }));
+  const manager = socket.io;
+  manager.on("open", () => {
+    const { engine } = manager;
+    print("open", { transport: engine.transport.name });
+    engine.on("upgrade", ({ name }) => print("upgrade", { transport: name }));
   });
+  socket.on("connect", () => print("connect", { id: socket.id }));
   socket.on("disconnect", (reason) => print("disconnect", { reason }));
   socket.on("connect_error", (error) => {
     print("connect_error", { message: error.message });

@@ -21,7 +21,7 @@ const WAITING: usize = 10_000;
 pub struct Seen {
     /// When, by the client's clock.
     pub at: OffsetDateTime,
-    /// Its name; `connect`, `upgrade`, `disconnect` and `connect_error` are the socket's own.
+    /// Its name; `open`, `upgrade`, `connect`, `disconnect` and `connect_error` are the client's own.
     pub event: String,
     /// Its payload.
     pub data: Value,
