@@ -4,8 +4,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails a test or a measurement")]
 
 pub mod broker;
+pub mod client;
 pub mod databases;
 pub mod load;
+pub mod proxy;
+pub mod stack;
 mod waiting;
 
 pub use waiting::eventually;

@@ -1,0 +1,64 @@
+//! Processes die under load.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tests::databases::Kind;
+use tests::stack::TestStack;
+use tests::{eventually, on_both_databases};
+
+use super::{AUTHOR, CHURCH, borrowed, phones};
+
+on_both_databases!(when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up);
+
+async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up(kind: Kind) {
+    let mut stack = TestStack::start_with(kind, |options| {
+        options.pace.back_off = Duration::from_secs(2);
+        options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
+    })
+    .await;
+    let mut client = stack.client(CHURCH, AUTHOR).await;
+    stack.telnyx().hold(true);
+    let phones = phones(30);
+    let phones = borrowed(&phones);
+    let messages = join_all((0..10).map(|_| stack.send(CHURCH, AUTHOR, &phones))).await;
+    stack.until_accepted(300).await;
+    stack.telnyx().hold(false);
+    let attempts = async || {
+        let entries = stack.telnyx().entries();
+        entries.into_iter().flat_map(|entry| entry.webhooks).collect::<Vec<_>>()
+    };
+    eventually("some webhooks are answered", async || (attempts().await.len() >= 50).then_some(())).await;
+    stack.stack.kill("webhook-ingest").await.unwrap();
+    eventually("Telnyx finds nobody", async || {
+        let entries = stack.telnyx().entries();
+        entries.iter().any(|it| it.webhooks.iter().any(|it| it.answer.is_none())).then_some(())
+    })
+    .await;
+    stack.stack.start_process("webhook-ingest").unwrap();
+    stack.stack.ready("webhook-ingest").await.unwrap();
+
+    for message in messages {
+        let shown = stack.until_status(CHURCH, message, "delivered").await;
+        assert_eq!(shown["deliveredCount"], 30, "{shown}");
+    }
+    eventually("Telnyx has nothing left to tell", async || {
+        let entries = stack.telnyx().entries();
+        let told = |entry: &deploy::simulator::Entry| {
+            entry.webhooks.iter().filter(|it| it.answer == Some(200)).count() == 2
+        };
+        entries.iter().all(told).then_some(())
+    })
+    .await;
+    let audit = stack.audit().await;
+    assert!(audit.is_sound(), "{audit:?}");
+    // Every webhook was recorded; one whose answer was lost with the process is recorded twice.
+    assert_eq!(audit.accepted - audit.duplicate, 600, "{audit:?}");
+    assert_eq!((audit.parked, audit.ignored), (0, 0), "{audit:?}");
+
+    stack.until_announced().await;
+    let events = stack.stored(CHURCH).await;
+    client.until_event(events[events.len() - 1].id).await;
+    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+    assert_eq!(client.whole_events(), ids);
+}

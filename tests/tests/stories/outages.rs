@@ -1,0 +1,163 @@
+//! The broker or the database is away for a while: webhooks are answered rightly, and nothing is lost.
+
+use std::time::Duration;
+
+use common::event::ChurchEvent;
+use futures_util::future::join_all;
+use sqlx::{ConnectOptions as _, Executor as _};
+use tests::databases::Kind;
+use tests::stack::{Report, TestStack};
+use tests::{eventually, on_both_databases};
+use uuid::Uuid;
+
+use super::{AUTHOR, CHURCH, DELIVERED, SILENT};
+
+on_both_databases!(while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced_when_it_is_back,);
+
+const SERVICES: [&str; 3] = ["message-api", "webhook-ingest", "realtime-gateway-1"];
+/// Recorded, but not told to anybody yet.
+const DEGRADED: &str = "degraded: nats";
+
+/// Messages that Telnyx took, and whose webhooks it holds back.
+async fn sent_and_held(stack: &TestStack, count: usize) -> Vec<Uuid> {
+    stack.telnyx().hold(true);
+    let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
+    stack.until_accepted(count).await;
+    messages
+}
+
+fn ids(events: &[ChurchEvent]) -> Vec<Uuid> {
+    events.iter().map(|event| event.id).collect()
+}
+
+async fn while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced_when_it_is_back(kind: Kind) {
+    let mut stack = TestStack::start(kind).await;
+    let mut client = stack.client(CHURCH, AUTHOR).await;
+    let messages = sent_and_held(&stack, 10).await;
+    stack.until_announced().await;
+
+    stack.stack.stop_broker().await.unwrap();
+    let ops = stack.stack.file().ops.clone();
+    for ops in [&ops.api, &ops.ingest] {
+        eventually("the services notice it", async || {
+            let (status, said) = stack.readiness(ops).await;
+            assert_eq!(status, 200, "{said}");
+            said.contains(DEGRADED).then_some(())
+        })
+        .await;
+    }
+    stack.telnyx().hold(false);
+    for message in &messages {
+        stack.until_status(CHURCH, *message, "delivered").await;
+    }
+    // The front end is served, too.
+    let late = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    stack.until_status(CHURCH, late, "delivered").await;
+    let answers: Vec<_> = stack.telnyx().entries().iter().flat_map(|it| it.webhooks.clone()).collect();
+    assert!(answers.iter().all(|it| it.answer == Some(200) && it.attempt == 1), "{answers:#?}");
+    for ops in [&ops.api, &ops.ingest] {
+        let (status, said) = stack.readiness(ops).await;
+        assert!(status == 200 && said.contains(DEGRADED), "{status} {said}");
+    }
+    assert!(stack.audit().await.waiting_events > 0);
+
+    stack.stack.start_broker().await.unwrap();
+    stack.until_announced().await;
+    let events = stack.stored(CHURCH).await;
+    let delivered = events.iter().filter(|event| event.delivered_count == 1).map(|event| event.message_id);
+    assert_eq!(delivered.count(), messages.len() + 1);
+    client.until_event(events[events.len() - 1].id).await;
+    assert_eq!(client.whole_events(), ids(&events), "in order, and none twice");
+    for ops in [&ops.api, &ops.ingest] {
+        eventually("the services notice it", async || {
+            (!stack.readiness(ops).await.1.contains(DEGRADED)).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A webhook that can't be recorded now: Telnyx is told to come again.
+async fn assert_put_off(stack: &TestStack) {
+    let entry = stack.telnyx().entries().into_iter().find(|entry| entry.to == SILENT).unwrap();
+    let answer = stack.report(&Report::of(&entry, "delivered")).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+}
+
+/// Waits until Telnyx heard 503 as well.
+async fn until_telnyx_is_put_off(stack: &TestStack) {
+    eventually("Telnyx is answered 503", async || {
+        let entries = stack.telnyx().entries();
+        entries.iter().any(|it| it.webhooks.iter().any(|it| it.answer == Some(503))).then_some(())
+    })
+    .await;
+}
+
+/// All that was put off has come, and nobody was started anew for it.
+async fn assert_nothing_lost(stack: &mut TestStack, messages: &[Uuid]) {
+    for message in messages {
+        stack.until_status(CHURCH, *message, "delivered").await;
+    }
+    let audit = stack.audit().await;
+    assert!(audit.is_sound(), "{audit:?}");
+    for service in SERVICES {
+        assert!(stack.stack.is_running(service), "{service}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_killed_telnyx_is_put_off_and_nothing_is_lost() {
+    let mut stack = TestStack::start_with(Kind::Postgres, |options| {
+        options.pace.back_off = Duration::from_secs(3);
+    })
+    .await;
+    let mut client = stack.client(CHURCH, AUTHOR).await;
+    stack.send(CHURCH, AUTHOR, &[SILENT]).await;
+    let messages = sent_and_held(&stack, 10).await;
+    let before = stack.stack.file().processes.clone();
+
+    stack.stack.kill(deploy::postgres::NAME).await.unwrap();
+    stack.telnyx().hold(false);
+    until_telnyx_is_put_off(&stack).await;
+    assert_put_off(&stack).await;
+    let ingest = stack.stack.file().ops.ingest.clone();
+    eventually("webhook-ingest is not ready", async || {
+        (stack.readiness(&ingest).await.0 == 503).then_some(())
+    })
+    .await;
+
+    stack.stack.start_process(deploy::postgres::NAME).unwrap();
+    for service in SERVICES {
+        stack.stack.ready(service).await.unwrap();
+        assert_eq!(stack.stack.file().processes[service], before[service], "the same process as before");
+    }
+    assert_nothing_lost(&mut stack, &messages).await;
+    stack.until_announced().await;
+    let events = stack.stored(CHURCH).await;
+    client.until_event(events[events.len() - 1].id).await;
+    assert_eq!(client.whole_events(), ids(&events));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_another_process_holds_sqlites_lock_telnyx_is_put_off_and_nothing_is_lost() {
+    let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
+        options.pace.back_off = Duration::from_secs(3);
+    })
+    .await;
+    stack.send(CHURCH, AUTHOR, &[SILENT]).await;
+    let messages = sent_and_held(&stack, 10).await;
+    let url = stack.stack.file().database.parse::<sqlx::sqlite::SqliteConnectOptions>().unwrap();
+    let mut other = url.connect().await.unwrap();
+    // In SQL, so that nothing gives it back before we do; it waits until the services let it in.
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+
+    stack.telnyx().hold(false);
+    until_telnyx_is_put_off(&stack).await;
+    assert_put_off(&stack).await;
+    // Reading goes on beside it.
+    let (status, _) = stack.get(CHURCH, AUTHOR, "/api/messages/history").await;
+    assert_eq!(status, 200);
+
+    other.execute("ROLLBACK").await.unwrap();
+    assert_nothing_lost(&mut stack, &messages).await;
+}

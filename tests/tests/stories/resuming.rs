@@ -1,0 +1,134 @@
+//! A client that was cut off comes back with its cursor and misses nothing, or is told that it may have.
+
+use deploy::stack::StackOptions;
+use futures_util::future::join_all;
+use tests::client::Client;
+use tests::databases::Kind;
+use tests::proxy::Proxy;
+use tests::stack::TestStack;
+use uuid::Uuid;
+
+use super::{AUTHOR, CHURCH, DELIVERED};
+
+fn quick(options: &mut StackOptions) {
+    options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
+}
+
+/// Sends so many messages at once and waits until they are delivered and announced. Gives the church's events.
+async fn burst(stack: &TestStack, count: usize) -> Vec<Uuid> {
+    let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
+    for message in messages {
+        stack.until_status(CHURCH, message, "delivered").await;
+    }
+    announced(stack).await
+}
+
+async fn announced(stack: &TestStack) -> Vec<Uuid> {
+    stack.until_announced().await;
+    stack.stored(CHURCH).await.iter().map(|event| event.id).collect()
+}
+
+/// The client has every event once, in order.
+async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
+    client.until_event(events[events.len() - 1]).await;
+    assert_eq!(client.whole_events(), events);
+}
+
+/// How often the client was told whether it has all, after its first time.
+fn recovered(client: &Client) -> Vec<bool> {
+    let connected = client.seen().iter().filter(|seen| seen.event == "connected").skip(1);
+    connected.filter_map(|seen| seen.data["recovered"].as_bool()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_cut_in_the_middle_of_a_burst_gets_every_event_once_and_in_order() {
+    let stack = TestStack::start_with(Kind::Sqlite, quick).await;
+    let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
+    let mut client = stack.client_at(&proxy.url(), CHURCH, AUTHOR).await;
+    let cutting = async {
+        for events in [5, 20, 60] {
+            while client.whole_events().len() < events {
+                client.next().await;
+            }
+            proxy.cut();
+            client.until("connected").await;
+        }
+        client
+    };
+    let (events, mut client) = tokio::join!(burst(&stack, 60), cutting);
+    assert_has_all(&mut client, &events).await;
+    assert_eq!(recovered(&client), [true, true, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_gateway_is_killed_resumes_on_another_one() {
+    let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
+        options.gateways = 2;
+        quick(options);
+    })
+    .await;
+    let gateways = stack.stack.file().gateways.clone();
+    let proxy = Proxy::to(&gateways[0]).await;
+    let mut client = stack.client_at(&proxy.url(), CHURCH, AUTHOR).await;
+    burst(&stack, 10).await;
+    stack.stack.kill("realtime-gateway-1").await.unwrap();
+    proxy.lead_to(&gateways[1]);
+    let events = burst(&stack, 10).await;
+    assert_has_all(&mut client, &events).await;
+    assert_eq!(recovered(&client), [true]);
+
+    // And back, on one that was started anew and remembers nothing.
+    stack.stack.start_process("realtime-gateway-1").unwrap();
+    stack.stack.ready("realtime-gateway-1").await.unwrap();
+    proxy.lead_to(&gateways[0]);
+    let events = burst(&stack, 10).await;
+    assert_has_all(&mut client, &events).await;
+    assert_eq!(recovered(&client), [true, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_broker_is_killed_in_the_middle_of_a_burst_no_event_is_missing() {
+    let mut stack = TestStack::start_with(Kind::Sqlite, quick).await;
+    let mut client = stack.client(CHURCH, AUTHOR).await;
+    let messages = join_all((0..40).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
+    while client.whole_events().len() < 10 {
+        client.next().await;
+    }
+    stack.stack.kill(deploy::nats::NAME).await.unwrap();
+    for message in messages {
+        stack.until_status(CHURCH, message, "delivered").await;
+    }
+    stack.stack.start_broker().await.unwrap();
+    let events = announced(&stack).await;
+    assert_has_all(&mut client, &events).await;
+    assert!(recovered(&client).is_empty(), "the gateway kept its sockets");
+    let late = stack.client(CHURCH, "deacon").await;
+    assert_eq!(late.seen().iter().filter(|seen| seen.event == "connected").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_brokers_storage_is_lost_clients_are_told_and_all_goes_on() {
+    let mut stack = TestStack::start_with(Kind::Sqlite, quick).await;
+    let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
+    let mut connected = stack.client(CHURCH, AUTHOR).await;
+    let mut away = stack.client_at(&proxy.url(), CHURCH, "deacon").await;
+    let events = burst(&stack, 5).await;
+    for client in [&mut connected, &mut away] {
+        client.until_event(events[events.len() - 1]).await;
+    }
+    proxy.lead_to("http://127.0.0.1:1");
+    away.until("disconnect").await;
+    stack.wipe_broker().await;
+    assert_eq!(connected.until("connected").await.data["recovered"], false);
+    proxy.lead_to(&stack.stack.file().gateways[0]);
+    assert_eq!(away.until("connected").await.data["recovered"], false);
+
+    let before = (connected.whole_events().len(), away.whole_events().len());
+    let events = burst(&stack, 5).await;
+    for (client, seen) in [(&mut connected, before.0), (&mut away, before.1)] {
+        client.until_event(events[events.len() - 1]).await;
+        // What came since then is the end of the new stream, without a hole.
+        assert!(events.ends_with(&client.whole_events()[seen..]));
+        assert!(client.whole_events().len() > seen);
+    }
+}
