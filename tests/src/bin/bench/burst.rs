@@ -33,7 +33,7 @@ const HEADS: [&str; 10] = [
     "no answer or other",
     "over 2 s",
     "p50 ms",
-    "last ms",
+    "max ms",
     "recorded after a retry of the 503s",
     "generator cores",
 ];
