@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub const STREAM: &str = "CHURCH";
 /// The subjects of [`STREAM`].
 pub const STREAM_SUBJECTS: &str = "church.*.*";
+/// The revocations among them.
+pub const REVOKED_SUBJECTS: &str = "church.*.revoked";
 /// What the stream republishes: the source and the destination it appears under once it is stored.
 pub const REPUBLISH: (&str, &str) = ("church.>", "live.church.>");
 /// The one subscription of a gateway.

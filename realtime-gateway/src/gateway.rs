@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use common::claims::TokenVerifier;
+use common::claims::{Claims, TokenError, TokenVerifier};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Refusal};
@@ -11,12 +11,15 @@ use crate::guard::Connection;
 use crate::history::History;
 use crate::hub::Hub;
 use crate::metrics::Counters;
+use crate::revocations::Revocations;
 use crate::transports::Transports;
 
 /// One running gateway.
 pub(crate) struct Gateway {
     /// Checks tokens.
     pub(crate) verifier: TokenVerifier,
+    /// Tokens that were taken back.
+    pub(crate) revocations: Arc<Revocations>,
     /// What is decided before a session exists.
     pub(crate) admission: Admission,
     /// The churches and their sockets.
@@ -32,6 +35,14 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// The claims of a token that holds and was not taken back.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(crate) fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        self.revocations.verify(&self.verifier, token)
+    }
+
     /// Whether a new session may be opened now.
     ///
     /// # Errors

@@ -63,8 +63,7 @@ fn verify(gateway: &Gateway, socket: &SocketRef, token: Option<Value>) -> Result
         return Err(TokenError::Missing);
     };
     let mut of_request = opening.token.lock().unwrap_or_else(PoisonError::into_inner);
-    let claims =
-        gateway.verifier.verify(token.as_ref().or(of_request.as_ref()).map_or("", String::as_str))?;
+    let claims = gateway.verify(token.as_ref().or(of_request.as_ref()).map_or("", String::as_str))?;
     // What is kept of the request lives as long as the session, and has no use for the token any more.
     *of_request = None;
     Ok(claims)

@@ -73,7 +73,7 @@ pub(crate) fn prepare(
     let fingerprint = fingerprint_of(&parsed, stored);
     let place = Place { created, sequence: stored.sequence, fingerprint };
     let event = parsed.and_then(|event| {
-        let finishes = packets::finishes(&event, status_before(&event));
+        let finishes = packets::finishes(&event, || status_before(&event));
         encode(place, &event, stored, finishes)
     });
     (fingerprint, event)

@@ -22,6 +22,7 @@ mod metrics;
 mod packets;
 mod replay;
 mod resume;
+mod revocations;
 mod server;
 mod session;
 mod settings;
@@ -52,6 +53,7 @@ use crate::hub::Hub;
 use crate::live::Source;
 use crate::memory::Limits;
 use crate::metrics::Counters;
+use crate::revocations::Revocations;
 use crate::stream::Reader;
 use crate::transports::Transports;
 
@@ -81,8 +83,10 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 
     let transports = Transports::default();
     let hub = Arc::new(Hub::new(seats(&settings.limits), transports.clone(), counters.clone()));
+    let revocations = Arc::new(Revocations::new());
     let gateway = Arc::new(Gateway {
         verifier,
+        revocations: revocations.clone(),
         admission,
         hub: hub.clone(),
         history: History::new(Reader::new(broker.client().clone())),
@@ -100,7 +104,8 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     // The sockets get events until the last of them is closed.
     let finished = CancellationToken::new();
     let limits = memory(&settings.limits);
-    let source = Source { broker, hub: hub.clone(), condition, limits, counters: counters.clone() };
+    let source =
+        Source { broker, hub: hub.clone(), revocations, condition, limits, counters: counters.clone() };
     let mut following = tokio::spawn(live::follow(source, finished.clone()));
     let replaying = tokio::spawn(replay::hear(replays, hub.clone(), counters, finished.clone()));
     tokio::select! {
@@ -147,7 +152,7 @@ fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) 
         .ping_interval(Duration::from_secs(25))
         .ping_timeout(Duration::from_secs(20))
         .connect_timeout(CONNECT_TIMEOUT)
-        .max_buffer_size(limits.socket_buffer)
+        .max_buffer_size(limits.socket_buffer as usize)
         .max_payload(limits.max_message as u64)
         .ws_max_message_size(limits.max_message)
         .ws_max_frame_size(limits.max_message)

@@ -23,6 +23,7 @@ use crate::hub::{Hub, PACE, STRIDE};
 use crate::intake;
 use crate::memory::{Limits, Memory};
 use crate::metrics::Counters;
+use crate::revocations::Revocations;
 use crate::stream::{Extent, ReadError, Reader, Stored};
 
 /// How often the leader is asked.
@@ -40,6 +41,8 @@ pub(crate) struct Source {
     pub(crate) broker: Broker,
     /// Where events go.
     pub(crate) hub: Arc<Hub>,
+    /// Where revocations go.
+    pub(crate) revocations: Arc<Revocations>,
     /// Whether the gateway has its place in the stream.
     pub(crate) condition: Condition,
     /// How much of the stream's newest part is kept.
@@ -213,6 +216,7 @@ impl Follower {
     }
 
     fn accept(&mut self, stored: &Stored) {
+        self.source.revocations.hear(stored);
         self.source.hub.publish(stored);
         self.last = stored.sequence;
         self.seen = self.seen.max(self.last);
@@ -300,6 +304,7 @@ impl Follower {
                 let _ = memory.take(extent.created, &stored);
             }
         }
+        self.source.revocations.read_back(&self.reader).await?;
         Ok((extent, memory))
     }
 }

@@ -17,6 +17,7 @@ use tracing::debug;
 use crate::gateway::Gateway;
 use crate::member::Member;
 use crate::metrics::Reason;
+use crate::revocations::Revocations;
 
 /// So long before its token's end a client is told of it.
 const NOTICE: Duration = Duration::from_secs(60);
@@ -97,7 +98,7 @@ impl Session {
             Some(Value::String(token)) => token,
             Some(_) => return Err(TokenError::Invalid.into()),
         };
-        let fresh = gateway.verifier.verify(&token)?;
+        let fresh = gateway.verify(&token)?;
         let of_the_same = {
             let claims = self.claims.borrow();
             fresh.user_id == claims.user_id && fresh.church_id == claims.church_id
@@ -135,12 +136,28 @@ pub(crate) async fn refresh(
     let _ = ack.send(&answer);
 }
 
-/// Tells the client a minute before its token ends, and closes the transport when it has ended.
+/// Tells the client a minute before its token ends, and closes the transport when it has ended or was taken back.
 pub(crate) async fn watch_token(gateway: Arc<Gateway>, member: Member, session: Arc<Session>) {
-    let ending = end_of_token(&member, &session);
-    if session.gone.run_until_cancelled(ending).await.is_some() {
-        debug!(church = %member.church, socket = %member.socket.id, "the token has expired");
-        gateway.hub.close(&member, "token_expired");
+    let ending = async {
+        tokio::select! {
+            () = end_of_token(&member, &session) => "token_expired",
+            () = revocation(&gateway.revocations, &session) => "token_revoked",
+        }
+    };
+    if let Some(reason) = session.gone.run_until_cancelled(ending).await {
+        debug!(church = %member.church, socket = %member.socket.id, reason, "the token is good no more");
+        gateway.hub.close(&member, reason);
+    }
+}
+
+/// Returns when the token was taken back. It may have been since it was checked.
+async fn revocation(revocations: &Revocations, session: &Session) {
+    let mut changes = revocations.changes();
+    loop {
+        if revocations.cover(&session.claims.borrow()) {
+            return;
+        }
+        changes.next().await;
     }
 }
 

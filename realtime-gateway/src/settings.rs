@@ -39,11 +39,13 @@ pub struct Settings {
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
     /// Seconds after which a connection is ended that takes nothing of what is written to it
-    #[arg(long, env = "GATEWAY_WRITE_STALL", default_value_t = 15, value_name = "SECONDS")]
+    #[arg(long, env = "GATEWAY_WRITE_STALL", default_value_t = 15, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..))]
     pub write_stall: u64,
     /// Packets that may wait for one socket; beyond, it is closed and its client resumes
-    #[arg(long, env = "GATEWAY_SOCKET_BUFFER", default_value_t = 512, value_name = "PACKETS")]
-    pub socket_buffer: usize,
+    #[arg(long, env = "GATEWAY_SOCKET_BUFFER", default_value_t = 512, value_name = "PACKETS",
+        value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    pub socket_buffer: u32,
     /// Largest message that a client may send, in bytes
     #[arg(long, env = "GATEWAY_MAX_MESSAGE", default_value_t = 1_310_720, value_name = "BYTES")]
     pub max_message: usize,

@@ -31,8 +31,8 @@ use announce::{Announcer, Trouble};
 
 /// Rows read at once.
 const BATCH: u32 = 500;
-/// Longest time without looking into the outbox, and between two looks at the lock.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Longest time without looking into the outbox, and between two looks at the lock. What `ops` commits wakes nobody.
+const SWEEP: Duration = Duration::from_millis(500);
 /// Progress of one message is announced at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// First and longest wait after trouble.
@@ -96,7 +96,7 @@ async fn wake_on_commit(commits: std::sync::Arc<Notify>, broker: Broker, shutdow
         }
         let up = link.borrow().up;
         if up && let Err(error) = broker.client().publish(RELAY_WAKE, bytes::Bytes::new()).await {
-            warn!(%error, "the relay could not be woken; its sweep comes within a second");
+            warn!(%error, "the relay could not be woken; its sweep comes soon");
         }
     }
 }

@@ -6,10 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use common::store::{Store, StoreOptions};
+use common::event::timestamp;
+use common::revocation::Revocation;
+use common::store::{Sender, Store, StoreError, StoreOptions};
+use common::subject::ChurchId;
 use deploy::nats;
 use deploy::provision::{Limits, Outcome, provision};
 use secrecy::{ExposeSecret as _, SecretString};
+use time::OffsetDateTime;
 
 /// What operators do with a running installation.
 #[derive(Parser)]
@@ -25,6 +29,10 @@ enum What {
     Provision(Provision),
     /// Sum the books of the database; exit code 1 where they do not add up
     Audit(StoreOptions),
+    /// Take tokens back: of one user of a church, or of everybody in it. In force everywhere within a second
+    Revoke(Revoke),
+    /// Set the number that a church sends from, and its messaging profile
+    Sender(SenderOptions),
 }
 
 #[derive(clap::Args)]
@@ -45,11 +53,47 @@ struct Provision {
     limits: Limits,
 }
 
+#[derive(clap::Args)]
+struct Revoke {
+    #[command(flatten)]
+    store: StoreOptions,
+    /// The church
+    #[arg(long)]
+    church: ChurchId,
+    /// The user; everybody in the church if not given
+    #[arg(long)]
+    user: Option<String>,
+    /// Take back what was issued until then: 2026-11-22T20:15:00Z; now if not given
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    issued_before: Option<OffsetDateTime>,
+}
+
+#[derive(clap::Args)]
+struct SenderOptions {
+    #[command(flatten)]
+    store: StoreOptions,
+    /// The church
+    #[arg(long)]
+    church: ChurchId,
+    /// The number in E.164, which no other church has
+    #[arg(long)]
+    number: String,
+    /// The church's own messaging profile: an opt-out blocks a whole profile
+    #[arg(long, value_name = "ID")]
+    messaging_profile_id: Option<String>,
+}
+
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    timestamp::parse(text).ok_or_else(|| "write a time as 2026-11-22T20:15:00Z".into())
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Command::parse().what {
         What::Provision(options) => provision_stream(options).await,
         What::Audit(options) => audit(&options).await,
+        What::Revoke(options) => revoke(options).await,
+        What::Sender(options) => set_sender(options).await,
     };
     outcome.unwrap_or_else(|error| {
         // Standard error may be closed; there is nobody else to tell.
@@ -82,4 +126,36 @@ async fn audit(options: &StoreOptions) -> anyhow::Result<ExitCode> {
     }
     writeln!(out, "the books do not add up")?;
     Ok(ExitCode::FAILURE)
+}
+
+async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
+    let until = options.issued_before.unwrap_or_else(OffsetDateTime::now_utc);
+    let revocation = Revocation::new(options.church, options.user, until);
+    Store::new(&options.store)?.revoke(&revocation).await.context("can't record the revocation")?;
+    let whose = revocation.user_id.as_deref().unwrap_or("everybody");
+    let until = timestamp::to_text(until);
+    writeln!(
+        std::io::stdout(),
+        "tokens of {whose} in {} issued until {until} are revoked",
+        revocation.church_id
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set_sender(options: SenderOptions) -> anyhow::Result<ExitCode> {
+    let number = options.number;
+    let is_e164 = number.strip_prefix('+').is_some_and(|digits| {
+        (8..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && !digits.starts_with('0')
+    });
+    anyhow::ensure!(is_e164, "--number: write it as +15551234567");
+    let sender =
+        Sender { church_id: options.church, number, messaging_profile_id: options.messaging_profile_id };
+    match Store::new(&options.store)?.set_sender(&sender).await {
+        Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church sends from it"),
+        outcome => outcome.context("can't record the sender")?,
+    }
+    writeln!(std::io::stdout(), "{} sends from its own number now", sender.church_id)?;
+    Ok(ExitCode::SUCCESS)
 }
