@@ -1,5 +1,6 @@
 //! Processes die under load.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -9,7 +10,10 @@ use tests::{eventually, on_both_databases};
 
 use super::{AUTHOR, CHURCH, borrowed, phones};
 
-on_both_databases!(when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up);
+on_both_databases!(
+    when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up,
+    when_everything_is_killed_at_once_under_load_all_ends_well_after_the_restart,
+);
 
 async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
@@ -55,6 +59,61 @@ async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_a
     // Every webhook was recorded; one whose answer was lost with the process is recorded twice.
     assert_eq!(audit.accepted - audit.duplicate, 600, "{audit:?}");
     assert_eq!((audit.parked, audit.ignored), (0, 0), "{audit:?}");
+
+    stack.until_announced().await;
+    let events = stack.stored(CHURCH).await;
+    client.until_event(events[events.len() - 1].id).await;
+    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+    assert_eq!(client.whole_events(), ids);
+}
+
+async fn when_everything_is_killed_at_once_under_load_all_ends_well_after_the_restart(kind: Kind) {
+    let mut stack = TestStack::start_with(kind, |options| {
+        options.pace.back_off = Duration::from_secs(3);
+        options.environment.push(("message-api".into(), "UNRESOLVED_AFTER".into(), "8s".into()));
+    })
+    .await;
+    let mut client = stack.client(CHURCH, AUTHOR).await;
+    let phones = phones(20);
+    let phones = borrowed(&phones);
+    let messages = join_all((0..5).map(|_| stack.send(CHURCH, AUTHOR, &phones))).await;
+    // Some are delivered, some are on their way, some still wait to be sent.
+    while client.whole_events().len() < messages.len() + 2 {
+        client.next().await;
+    }
+    let mut parts = vec!["realtime-gateway-1", "message-api", "webhook-ingest", deploy::nats::NAME];
+    if kind == Kind::Postgres {
+        parts.push(deploy::postgres::NAME);
+    }
+    for part in &parts {
+        stack.stack.kill(part).await.unwrap();
+    }
+    for part in parts.iter().rev() {
+        stack.stack.start_process(part).unwrap();
+    }
+    for service in &parts[..3] {
+        stack.stack.ready(service).await.unwrap();
+    }
+
+    let asked =
+        eventually("every message is finished, and all that Telnyx took has its receipt", async || {
+            let mut delivered = 0;
+            for message in &messages {
+                let shown = stack.message(CHURCH, *message).await;
+                if shown["status"] == "pending" {
+                    return None;
+                }
+                delivered += shown["deliveredCount"].as_u64().unwrap();
+            }
+            let mut entries = stack.telnyx().entries();
+            entries.retain(|entry| entry.accepted);
+            (delivered == entries.len() as u64).then_some(entries)
+        })
+        .await;
+    let recipients: BTreeSet<_> = asked.iter().map(|entry| entry.recipient_id()).collect();
+    assert_eq!(recipients.len(), asked.len(), "nobody is sent a text twice");
+    let audit = stack.audit().await;
+    assert!(audit.is_sound(), "{audit:?}");
 
     stack.until_announced().await;
     let events = stack.stored(CHURCH).await;

@@ -126,6 +126,12 @@ async fn while_postgres_is_killed_telnyx_is_put_off_and_nothing_is_lost() {
     })
     .await;
 
+    let history = format!("{}/api/messages/history", stack.stack.file().api);
+    let asked = stack.stack.http().get(history).bearer_auth(stack.token(CHURCH, AUTHOR));
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+
     stack.stack.start_process(deploy::postgres::NAME).unwrap();
     for service in SERVICES {
         stack.stack.ready(service).await.unwrap();
