@@ -1,12 +1,12 @@
 //! Publishing rows so that the stream itself keeps the order and refuses repetitions.
 //!
 //! Each row names itself (`Nats-Msg-Id`) and the row before it (`Nats-Expected-Last-Msg-Id`), so rows can be sent
-//! without waiting for each other's answer: if one is not stored, none after it is. What the stream answers instead,
+//! without waiting for each other's answer: one is stored only right after the one before it. What the stream answers instead,
 //! its own last id or sequence, says what happened: an answer was lost, another relay was faster, or the stream lost
 //! its tail. A server that was restarted knows the last id only within its window for duplicates and answers with an
 //! empty one; then the sequence (`Nats-Expected-Last-Sequence`) takes the id's place.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -70,8 +70,10 @@ pub(super) struct Announcer {
     store: Store,
     counters: Counters,
     place: Option<Place>,
-    /// Rows that were sent and whose answer did not come.
-    unanswered: HashSet<i64>,
+    /// Rows that were sent and whose answer did not come, and when each was first sent, counted.
+    unanswered: HashMap<i64, u64>,
+    /// How many rows were sent so far.
+    sent: u64,
     /// Rows that are stored and not marked yet: position and sequence.
     unmarked: Vec<(i64, i64)>,
     denials_seen: u64,
@@ -91,7 +93,8 @@ impl Announcer {
             store,
             counters,
             place: None,
-            unanswered: HashSet::new(),
+            unanswered: HashMap::new(),
+            sent: 0,
             unmarked: Vec::new(),
             denials_seen,
         }
@@ -99,31 +102,35 @@ impl Announcer {
 
     /// Whether a row was sent without an answer.
     pub(super) fn may_be_stored(&self, row: &OutboxRow) -> bool {
-        self.unanswered.contains(&row.position)
+        self.unanswered.contains_key(&row.position)
     }
 
     /// Publishes rows in order and marks those that are stored. `false` if the outbox has to be read again, because
     /// the stream lost what comes before these rows.
     pub(super) async fn announce(&mut self, rows: &[OutboxRow]) -> Result<bool, Trouble> {
-        let mut rest = rows;
+        let mut rest: Vec<&OutboxRow> = rows.iter().collect();
         let mut repairs = 0;
         while !rest.is_empty() {
             let place = self.place().await?;
-            let window = &rest[..rest.len().min(WINDOW)];
-            let (stored, refusal) = self.publish(window, place).await;
+            let window = rest.len().min(WINDOW);
+            let waited = rest.len();
+            let refusal = self.publish(&rest[..window], place).await;
+            rest.retain(|row| !self.is_stored(row));
             self.mark().await?;
-            rest = &rest[stored..];
-            repairs = if stored > 0 { 0 } else { repairs + 1 };
-            match refusal {
-                None => {}
-                Some(_) if repairs > MAX_REPAIRS => return Err(Trouble::Unstable),
-                Some(refusal) => match self.find_place(refusal, rest).await? {
-                    Some(not_stored) => rest = not_stored,
-                    None => return Ok(false),
-                },
+            repairs = if rest.len() < waited { 0 } else { repairs + 1 };
+            let Some(refusal) = refusal else { continue };
+            if repairs > MAX_REPAIRS {
+                return Err(Trouble::Unstable);
+            }
+            if !self.find_place(refusal, &mut rest).await? {
+                return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn is_stored(&self, row: &OutboxRow) -> bool {
+        self.unmarked.iter().any(|(position, _)| *position == row.position)
     }
 
     /// Where the stream should end: after the row announced last.
@@ -139,31 +146,41 @@ impl Announcer {
         Ok(place)
     }
 
-    /// Sends a window of rows and takes in the answers: how many are stored from the first on, and why not the next.
-    async fn publish(&mut self, rows: &[OutboxRow], place: Place) -> (usize, Option<PublishError>) {
+    /// Sends a window of rows and takes in the answers. Returns the first refusal.
+    ///
+    /// An answer vouches for its own row alone: of a row that was stored earlier the stream says so whatever became of
+    /// the rows before it, and a row may become visible in the outbox after one with a higher position.
+    async fn publish(&mut self, rows: &[&OutboxRow], place: Place) -> Option<PublishError> {
         let mut answers = Vec::with_capacity(rows.len());
         let mut fence = place.fence;
         for row in rows {
-            self.unanswered.insert(row.position);
+            self.sent += 1;
+            self.unanswered.entry(row.position).or_insert(self.sent);
             answers.push(self.jetstream.send_publish(row.subject.clone(), message(row, fence)).await);
             fence = Fence::Event(row.event_id);
         }
         let answers = join_all(answers.into_iter().map(async |sent| match sent {
-            Ok(answer) => answer.await.map(|ack| ack.sequence as i64),
+            Ok(answer) => answer.await,
             Err(error) => Err(error),
         }))
         .await;
-        // A later row is stored only after all before it: its answer stands for theirs, should they be lost.
-        let stored = answers.iter().rposition(Result::is_ok).map_or(0, |last| last + 1);
-        let mut sequence = place.sequence;
-        for (row, answer) in rows.iter().zip(&answers).take(stored) {
-            sequence = answer.as_ref().map_or(sequence + 1, |sequence| *sequence);
-            self.unmarked.push((row.position, sequence));
-            self.unanswered.remove(&row.position);
+        let mut refusal = None;
+        for (row, answer) in rows.iter().zip(answers) {
+            match answer {
+                Ok(ack) => self.stored(row, ack.sequence as i64),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        refusal
+    }
+
+    fn stored(&mut self, row: &OutboxRow, sequence: i64) {
+        self.unanswered.remove(&row.position);
+        self.unmarked.push((row.position, sequence));
+        self.counters.announced.inc();
+        if self.place.is_none_or(|place| sequence >= place.sequence) {
             self.place = Some(Place { fence: Fence::Event(row.event_id), sequence });
         }
-        self.counters.announced.inc_by(stored as u64);
-        (stored, answers.into_iter().nth(stored).and_then(Result::err))
     }
 
     /// Marks what is stored; called again after the database was away.
@@ -176,25 +193,25 @@ impl Announcer {
         Ok(())
     }
 
-    /// Finds the place again after a refusal. Returns the rows that still have to be announced; `None` if others
-    /// come before them.
-    async fn find_place<'r>(
+    /// Finds the place again after a refusal, and takes rows out that turn out to be stored. `false` if others come
+    /// before the rest.
+    async fn find_place(
         &mut self,
         refusal: PublishError,
-        rows: &'r [OutboxRow],
-    ) -> Result<Option<&'r [OutboxRow]>, Trouble> {
+        rest: &mut Vec<&OutboxRow>,
+    ) -> Result<bool, Trouble> {
         match refusal.kind() {
             PublishErrorKind::WrongLastMessageId => match last_id(&refusal) {
-                Some(last) => self.go_on_after(last, rows).await,
+                Some(last) => self.go_on_after(last, rest).await,
                 None => {
                     let sequence = self.place().await?.sequence;
                     self.place = Some(Place { fence: Fence::Sequence(sequence), sequence });
-                    Ok(Some(rows))
+                    Ok(true)
                 }
             },
             PublishErrorKind::WrongLastSequence => {
                 let last = last_sequence(&refusal).ok_or(Trouble::Unstable)?;
-                self.go_on_at(last, rows).await
+                self.go_on_at(last, rest).await
             }
             PublishErrorKind::StreamNotFound => Err(Trouble::NoStream),
             PublishErrorKind::TimedOut if self.was_denied() => Err(Trouble::Denied),
@@ -207,16 +224,17 @@ impl Announcer {
     }
 
     /// The stream's last event is another one than we thought.
-    async fn go_on_after<'r>(
-        &mut self,
-        last: Uuid,
-        rows: &'r [OutboxRow],
-    ) -> Result<Option<&'r [OutboxRow]>, Trouble> {
-        if let Some(index) = rows.iter().position(|row| row.event_id == last) {
-            // Stored earlier, the answer was lost: so are all rows before it.
-            let (stored, rest) = rows.split_at(index + 1);
-            self.take_as_stored(stored).await?;
-            return Ok(Some(rest));
+    async fn go_on_after(&mut self, last: Uuid, rest: &mut Vec<&OutboxRow>) -> Result<bool, Trouble> {
+        if let Some(index) = rest.iter().position(|row| row.event_id == last) {
+            // Stored earlier, the answer was lost; so are the rows that were sent before it.
+            let last_sent = self.unanswered.get(&rest[index].position);
+            let is_stored = |row: &&OutboxRow| {
+                row.event_id == last
+                    || self.unanswered.get(&row.position).is_some_and(|sent| Some(sent) <= last_sent)
+            };
+            let stored: Vec<&OutboxRow> = rest[..=index].iter().copied().filter(is_stored).collect();
+            self.take_as_stored(&stored, rest).await?;
+            return Ok(true);
         }
         let sequence = match self.store.announced(last).await? {
             Some(row) => {
@@ -225,47 +243,53 @@ impl Announcer {
                 row.stream_seq
             }
             None => {
-                warn!(event.id = %last, "the stream ends with an event that is not in the outbox; going on after it");
+                warn!(event.id = %last, "the stream ends with an event that does not wait in the outbox; going on after it");
                 self.place().await?.sequence
             }
         };
         self.place = Some(Place { fence: Fence::Event(last), sequence });
-        Ok(None)
+        // What was lost comes before these rows.
+        Ok(false)
     }
 
     /// The stream ends at another sequence than we thought, and its server does not know the event there.
-    async fn go_on_at<'r>(
-        &mut self,
-        last: i64,
-        rows: &'r [OutboxRow],
-    ) -> Result<Option<&'r [OutboxRow]>, Trouble> {
+    async fn go_on_at(&mut self, last: i64, rest: &mut Vec<&OutboxRow>) -> Result<bool, Trouble> {
         let expected = self.place().await?.sequence;
         let more = usize::try_from(last - expected).unwrap_or(0);
-        let stored = rows.iter().take_while(|row| self.may_be_stored(row)).count();
-        if (1..=stored).contains(&more) {
-            let (stored, rest) = rows.split_at(more);
-            self.take_as_stored(stored).await?;
+        let mut stored: Vec<&OutboxRow> =
+            rest.iter().copied().filter(|row| self.may_be_stored(row)).collect();
+        stored.sort_by_key(|row| self.unanswered.get(&row.position).copied());
+        if (1..=stored.len()).contains(&more) {
+            stored.truncate(more);
+            self.take_as_stored(&stored, rest).await?;
             self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
-            return Ok(Some(rest));
+            return Ok(true);
         }
         if last < expected {
             let lost = self.store.unannounce_above(last).await?;
             self.repaired(lost);
         } else {
-            warn!(sequence = last, "the stream holds events that are not in the outbox; going on after them");
+            warn!(
+                sequence = last,
+                "the stream holds events that do not wait in the outbox; going on after them"
+            );
         }
         self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
-        Ok(None)
+        Ok(false)
     }
 
-    async fn take_as_stored(&mut self, rows: &[OutboxRow]) -> Result<(), Trouble> {
-        let mut place = self.place().await?;
-        for row in rows {
-            place = Place { fence: Fence::Event(row.event_id), sequence: place.sequence + 1 };
-            self.unmarked.push((row.position, place.sequence));
-            self.unanswered.remove(&row.position);
+    /// Marks rows whose answers were lost, in the order in which they were sent: the last is the stream's last.
+    async fn take_as_stored(
+        &mut self,
+        stored: &[&OutboxRow],
+        rest: &mut Vec<&OutboxRow>,
+    ) -> Result<(), Trouble> {
+        let mut sequence = self.place().await?.sequence;
+        for row in stored {
+            sequence += 1;
+            self.stored(row, sequence);
         }
-        self.place = Some(place);
+        rest.retain(|row| !self.is_stored(row));
         self.mark().await
     }
 
