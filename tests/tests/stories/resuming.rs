@@ -132,3 +132,45 @@ async fn when_the_brokers_storage_is_lost_clients_are_told_and_all_goes_on() {
         assert!(client.whole_events().len() > seen);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_the_stream() {
+    let stack = TestStack::start_with(Kind::Sqlite, |options| {
+        quick(options);
+        options.environment.push(("realtime-gateway".into(), "GATEWAY_MEMORY_EVENTS".into(), "10".into()));
+    })
+    .await;
+    let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
+    let mut client = stack.client_at(&proxy.url(), CHURCH, AUTHOR).await;
+    burst(&stack, 2).await;
+    proxy.lead_to("http://127.0.0.1:1");
+    client.until("disconnect").await;
+    burst(&stack, 60).await;
+    proxy.lead_to(&stack.stack.file().gateways[0]);
+    client.until("connected").await;
+    let events = burst(&stack, 5).await;
+    assert_has_all(&mut client, &events).await;
+    assert_eq!(recovered(&client), [true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_is_none_or_another_churchs_shows_nothing_and_says_so() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let mut client = stack.client(CHURCH, AUTHOR).await;
+    let events = burst(&stack, 3).await;
+    client.until_event(events[0]).await;
+    let cursor = client.cursor().unwrap();
+    let gateway = &stack.stack.file().gateways[0];
+    for (church, cursor) in [("hope", cursor.as_str()), (CHURCH, "undefined"), (CHURCH, "AAAA")] {
+        let token = stack.token(church, AUTHOR);
+        let mut client = Client::start(gateway, &token, &["--cursor", cursor]).await;
+        let connected = client.until("connected").await.data;
+        assert_eq!(connected["recovered"], false, "{church} {cursor}");
+        assert!(client.packets().next().is_none(), "{church} {cursor}");
+    }
+    let token = stack.token(CHURCH, AUTHOR);
+    let mut client = Client::start(gateway, &token, &["--cursor", &cursor]).await;
+    assert_eq!(client.until("connected").await.data["recovered"], true);
+    client.until_event(events[events.len() - 1]).await;
+    assert_eq!(client.whole_events(), events[1..]);
+}

@@ -25,6 +25,13 @@ fn unsigned(claims: &Value) -> String {
     format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(claims))
 }
 
+/// Where the client may put its token, and how it may connect; the last is the stock client's default.
+fn ways() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ["auth", "query", "header"]
+        .into_iter()
+        .flat_map(|place| ["websocket", "polling", "polling,websocket"].map(|transports| (place, transports)))
+}
+
 /// Bad tokens: what the gateway says of them after "Authentication error: ", and message-api's code.
 fn bad_tokens(secret: &str) -> Vec<(&'static str, String, &'static str, &'static str)> {
     let good = json!({"userId": AUTHOR, "churchId": CHURCH, "exp": in_seconds(600)});
@@ -74,13 +81,25 @@ async fn a_bad_token_is_refused_by_both_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_called_so_in_every_place_over_every_transport() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let file = stack.stack.file();
+    let claims = json!({"userId": AUTHOR, "churchId": CHURCH, "exp": in_seconds(-31)});
+    let token = signed(Algorithm::HS256, &file.jwt_secret, &claims);
+    join_all(ways().map(async |(place, transports)| {
+        let arguments = ["--token-in", place, "--transports", transports];
+        let mut client = Client::start(&file.gateways[0], &token, &arguments).await;
+        let error = client.until("connect_error").await;
+        assert_eq!(error.data["message"], "Authentication error: token expired", "{place} {transports}");
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_good_token_is_taken_from_every_place_over_every_transport() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let (stack, gateway) = (&stack, &stack.stack.file().gateways[0]);
-    let ways = ["auth", "query", "header"].into_iter().flat_map(|place| {
-        ["websocket", "polling", "polling,websocket"].map(|transports| (place, transports))
-    });
-    let clients = ways.map(async |(place, transports)| {
+    let clients = ways().map(async |(place, transports)| {
         let token = stack.token(CHURCH, place);
         let arguments = ["--token-in", place, "--transports", transports];
         let mut client = Client::start(gateway, &token, &arguments).await;
