@@ -18,6 +18,8 @@ pub(crate) struct Followed {
 /// How far a socket is that catches up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
+    /// The stream's creation.
+    pub(crate) created: u64,
     /// The generation that it belongs to.
     pub(crate) generation: u64,
     /// Everything up to this sequence was sent.
@@ -47,9 +49,14 @@ impl Followed {
         Some(Place { created: self.created, sequence, fingerprint })
     }
 
+    /// How far a socket is that got everything up to a sequence, and so many packets of the event after it.
+    pub(crate) fn progress(&self, sequence: u64, packets: usize) -> Progress {
+        Progress { created: self.created, generation: self.generation, sequence, packets }
+    }
+
     /// Whether what came after a place can be told to the church without a hole.
     pub(crate) fn prove(&self, church: &ChurchId, place: &Place) -> Proof {
-        let progress = Progress { generation: self.generation, sequence: place.sequence, packets: 0 };
+        let progress = self.progress(place.sequence, 0);
         if place.created != self.created {
             return Proof::Refuted;
         }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::subject::ChurchId;
 use socketioxide::socket::Sid;
 use time::OffsetDateTime;
-use tokio::sync::watch;
-use tracing::warn;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, warn};
 
 use crate::admission::{Refusal, SeatLimits};
 use crate::cursor::{Fingerprint, Place};
@@ -37,8 +37,17 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     last: watch::Sender<u64>,
     seats: SeatLimits,
+    laggards: mpsc::UnboundedSender<Laggard>,
     transports: Transports,
     counters: Counters,
+}
+
+/// A socket whose queue was full: nothing is lost yet, and it goes on at its own pace.
+pub(crate) struct Laggard {
+    /// The socket.
+    pub(crate) member: Member,
+    /// How far it is.
+    pub(crate) progress: Progress,
 }
 
 #[derive(Default)]
@@ -50,7 +59,7 @@ struct State {
 
 struct Seat {
     member: Member,
-    /// Whether it gets events as they come. Not yet while it catches up; never again after a packet was dropped.
+    /// Whether it gets events as they come. Not while it catches up; never again after a packet was dropped.
     live: bool,
 }
 
@@ -67,9 +76,16 @@ pub(crate) enum Next {
 }
 
 impl Hub {
-    /// A hub without sockets that has no place in the stream yet.
-    pub(crate) fn new(seats: SeatLimits, transports: Transports, counters: Counters) -> Self {
-        Self { state: Mutex::default(), last: watch::Sender::new(0), seats, transports, counters }
+    /// A hub without sockets that has no place in the stream yet, and where it reports those who lag behind.
+    pub(crate) fn new(
+        seats: SeatLimits,
+        transports: Transports,
+        counters: Counters,
+    ) -> (Self, mpsc::UnboundedReceiver<Laggard>) {
+        // Not more than one for each socket: who lags behind gets nothing here until it has caught up.
+        let (laggards, lagging) = mpsc::unbounded_channel();
+        let (state, last) = (Mutex::default(), watch::Sender::new(0));
+        (Self { state, last, seats, laggards, transports, counters }, lagging)
     }
 
     /// Whether the gateway knows where it is in the stream.
@@ -119,8 +135,8 @@ impl Hub {
                 self.counters.events.inc();
                 let age = OffsetDateTime::now_utc() - event.at;
                 self.counters.event_age.observe(age.as_seconds_f64().max(0.0));
-                if let Some(room) = rooms.get_mut(&event.church) {
-                    self.send_to_room(room, &event.packets);
+                for seat in rooms.get_mut(&event.church).into_iter().flat_map(HashMap::values_mut) {
+                    self.send_to_seat(seat, &event, stream);
                 }
             }
             Err(Foreign::Internal) => {}
@@ -135,22 +151,35 @@ impl Hub {
         warn!(sequence = stored.sequence, subject = stored.subject, %error, "a message in the stream is no event");
     }
 
-    /// Sends an event that is not in its turn to the church's live sockets.
-    pub(crate) fn replay(&self, church: &ChurchId, packets: &Packets) {
-        if let Some(room) = self.state().rooms.get_mut(church) {
-            self.send_to_room(room, packets);
+    /// Sends an event in its turn. A full queue loses nothing: the rest is sent when there is room.
+    fn send_to_seat(&self, seat: &mut Seat, event: &Event, stream: &Followed) {
+        if !seat.live {
+            return;
+        }
+        let (sent, outcome) = seat.member.send(&event.packets, 0);
+        self.counters.deliveries.inc_by(sent as u64);
+        if outcome == Err(Unsent::Full) {
+            seat.live = false;
+            self.counters.laggards.inc();
+            debug!(church = %seat.member.church, socket = %seat.member.socket.id, "lags behind");
+            let progress = stream.progress(event.sequence - 1, sent);
+            // Nobody listens any more when the gateway ends.
+            let _ = self.laggards.send(Laggard { member: seat.member.clone(), progress });
         }
     }
 
-    fn send_to_room(&self, room: &mut HashMap<Sid, Seat>, packets: &Packets) {
-        for seat in room.values_mut().filter(|seat| seat.live) {
+    /// Sends an event that is not in its turn to the church's live sockets.
+    pub(crate) fn replay(&self, church: &ChurchId, packets: &Packets) {
+        let mut state = self.state();
+        let room = state.rooms.get_mut(church).into_iter().flat_map(HashMap::values_mut);
+        for seat in room.filter(|seat| seat.live) {
             let (sent, outcome) = seat.member.send(packets, 0);
             self.counters.deliveries.inc_by(sent as u64);
             self.settle(seat, outcome);
         }
     }
 
-    /// A socket whose queue is full has lost a packet: it gets nothing more and has to come back.
+    /// A socket that has lost a packet gets nothing more and has to come back.
     fn settle(&self, seat: &mut Seat, outcome: Result<(), Unsent>) {
         if outcome == Err(Unsent::Full) {
             seat.live = false;

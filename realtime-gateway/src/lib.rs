@@ -82,7 +82,8 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let listener = GuardedListener::new(listener, stall, admission.connections);
 
     let transports = Transports::default();
-    let hub = Arc::new(Hub::new(seats(&settings.limits), transports.clone(), counters.clone()));
+    let (hub, laggards) = Hub::new(seats(&settings.limits), transports.clone(), counters.clone());
+    let hub = Arc::new(hub);
     let revocations = Arc::new(Revocations::new());
     let gateway = Arc::new(Gateway {
         verifier,
@@ -96,13 +97,15 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     });
     let (sessions, io) = sessions(&settings.limits, gateway.clone());
     transports.serve(sessions.clone());
+    // The sockets get events until the last of them is closed.
+    let finished = CancellationToken::new();
+    let catching_up = resume::resume_laggards(gateway.clone(), laggards);
+    tokio::spawn(finished.clone().run_until_cancelled_owned(catching_up));
     let router = server::router(gateway, sessions, cors);
     let serving = axum::serve(listener, router.into_make_service_with_connect_info::<Connection>())
         .with_graceful_shutdown(context.shutdown.clone().cancelled_owned());
     let serving = tokio::spawn(serving.into_future());
 
-    // The sockets get events until the last of them is closed.
-    let finished = CancellationToken::new();
     let limits = memory(&settings.limits);
     let source =
         Source { broker, hub: hub.clone(), revocations, condition, limits, counters: counters.clone() };

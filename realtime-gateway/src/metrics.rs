@@ -46,6 +46,8 @@ pub(crate) struct Counters {
     pub(crate) events: Counter,
     /// Messages in the stream that are no events of ours.
     pub(crate) foreign: Counter,
+    /// Times that a socket's queue was full, and it went on at its own pace.
+    pub(crate) laggards: Counter,
     /// Packets handed to sockets.
     pub(crate) deliveries: Counter,
     /// Events that were not heard and were read back instead.
@@ -80,6 +82,10 @@ impl Counters {
             rooms: m.gauge("gateway_rooms", "Churches with a connected socket"),
             events: m.counter("gateway_events", "Events taken from the stream in their turn"),
             foreign: m.counter("gateway_foreign_messages", "Messages in the stream that are no events"),
+            laggards: m.counter(
+                "gateway_laggards",
+                "Times a socket's queue was full and it went on at its own pace",
+            ),
             deliveries: m.counter("gateway_deliveries", "Packets handed to sockets"),
             gaps_healed: m.counter("gateway_gaps_healed", "Events that were missed live and read back"),
             discontinuities: m

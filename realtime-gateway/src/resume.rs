@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
@@ -10,7 +11,7 @@ use crate::cursor::Place;
 use crate::followed::{Progress, Proof};
 use crate::gateway::Gateway;
 use crate::history::{Key, Page};
-use crate::hub::{Next, PACE, STRIDE};
+use crate::hub::{Laggard, Next, PACE, STRIDE};
 use crate::member::{Member, Unsent};
 use crate::memory::Event;
 use crate::metrics::Reason;
@@ -50,6 +51,16 @@ impl Stop {
             Self::Gone => "gone",
         }
     }
+
+    /// What becomes of the socket.
+    fn consequence(&self, gateway: &Gateway, member: &Member) {
+        match self {
+            Self::New | Self::Unproved => gateway.hub.begin_at_head(member),
+            Self::Unavailable => gateway.hub.close(member, "stream_unavailable"),
+            Self::Stuck => gateway.hub.close(member, "slow"),
+            Self::Gone => {}
+        }
+    }
 }
 
 /// Brings a socket from its cursor to the live events; without a provable cursor it begins at the head.
@@ -64,11 +75,22 @@ pub(crate) async fn resume(gateway: &Gateway, member: &Member, cursor: Option<St
     };
     gateway.counters.resumes.get_or_create(&Reason { reason }).inc();
     debug!(church = %member.church, socket = %member.socket.id, reason, "resumed");
-    match outcome {
-        Err(Stop::New | Stop::Unproved) => gateway.hub.begin_at_head(member),
-        Err(Stop::Unavailable) => gateway.hub.close(member, "stream_unavailable"),
-        Err(Stop::Stuck) => gateway.hub.close(member, "slow"),
-        Ok(_) | Err(Stop::Gone) => {}
+    if let Err(stop) = outcome {
+        stop.consequence(gateway, member);
+    }
+}
+
+/// Brings sockets whose queues were full back to the live events, each at its own pace.
+pub(crate) async fn resume_laggards(gateway: Arc<Gateway>, mut laggards: mpsc::UnboundedReceiver<Laggard>) {
+    while let Some(Laggard { member, progress }) = laggards.recv().await {
+        let gateway = gateway.clone();
+        tokio::spawn(async move {
+            let mut resume = Resume { gateway: &gateway, member: &member, progress, full_since: None };
+            if let Err(stop) = resume.run().await {
+                debug!(church = %member.church, socket = %member.socket.id, reason = stop.word(), "did not catch up");
+                stop.consequence(&gateway, &member);
+            }
+        });
     }
 }
 
@@ -77,7 +99,7 @@ async fn catch_up(gateway: &Gateway, member: &Member, cursor: &str) -> Result<&'
     let place = Place::parse(cursor, &member.church).ok_or(Stop::Unproved)?;
     let proof = prove(gateway, member, &place).await;
     let (Proof::Held(progress) | Proof::Older(progress, _)) = proof else { return Err(Stop::Unproved) };
-    let mut resume = Resume { gateway, member, created: place.created, progress, full_since: None };
+    let mut resume = Resume { gateway, member, progress, full_since: None };
     let mut from = "memory";
     if let Proof::Older(_, floor) = proof {
         let page = resume.page(floor).await?;
@@ -106,7 +128,6 @@ async fn prove(gateway: &Gateway, member: &Member, place: &Place) -> Proof {
 struct Resume<'a> {
     gateway: &'a Gateway,
     member: &'a Member,
-    created: u64,
     progress: Progress,
     full_since: Option<Instant>,
 }
@@ -119,6 +140,8 @@ impl Resume<'_> {
                 Ok(Next::Lost) => return Err(Stop::Unproved),
                 Ok(Next::Events(events)) => self.send(&events).await?,
                 Ok(Next::Older(floor)) => {
+                    // The stream may tell an event in other packets than the memory did: it is sent again whole.
+                    self.progress.packets = 0;
                     let page = self.page(floor).await?;
                     if page.anchor.is_none() {
                         return Err(Stop::Unproved);
@@ -164,7 +187,7 @@ impl Resume<'_> {
     async fn page(&self, floor: u64) -> Result<Arc<Page>, Stop> {
         let key = Key {
             church: self.member.church.clone(),
-            created: self.created,
+            created: self.progress.created,
             generation: self.progress.generation,
             after: self.progress.sequence,
         };
