@@ -16,6 +16,20 @@ const FLUSHES: usize = 200;
 /// What it is asked to keep: about a page, as a commit writes.
 const BLOCK: usize = 4096;
 
+/// A machine that does more than this besides is not one to measure on.
+const RESTING_LOAD: f64 = 0.5;
+
+/// What is wrong with measuring now, if something is.
+pub fn warning() -> Option<String> {
+    let load = first_words("/proc/loadavg", 1);
+    let is_busy = load.parse::<f64>().is_ok_and(|load| load > RESTING_LOAD);
+    is_busy.then(|| {
+        format!(
+            "WARNING: the machine does something else (load {load}); wait until it is below {RESTING_LOAD}"
+        )
+    })
+}
+
 /// The machine in a few lines. `folder` is where the databases stand.
 ///
 /// # Errors

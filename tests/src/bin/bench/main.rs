@@ -113,6 +113,7 @@ async fn measure(bench: Bench) -> anyhow::Result<Complaints> {
     std::fs::create_dir_all(&place.state).with_context(|| format!("can't make {}", place.state.display()))?;
     warn_of_debug();
     say(machine::describe(&place.state)?);
+    machine::warning().iter().for_each(say);
     let mut complaints = Complaints::new();
     match bench.what {
         Some(what) => complaints.extend(one(what, &place).await?),

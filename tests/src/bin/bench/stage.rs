@@ -91,6 +91,15 @@ impl Stage {
         Meter::start(&self.stack.file().processes)
     }
 
+    /// How many commits webhook-ingest has made.
+    pub(crate) async fn commits(&self) -> anyhow::Result<u64> {
+        const COUNT: &str = "ingest_commit_seconds_count ";
+        let url = format!("{}/metrics", self.stack.file().ops.ingest);
+        let metrics = self.stack.http().get(url).send().await?.text().await?;
+        let count = metrics.lines().find_map(|line| line.strip_prefix(COUNT)?.trim().parse().ok());
+        count.context("webhook-ingest does not count its commits")
+    }
+
     /// Records messages and waits until they are announced.
     pub(crate) async fn record(&self, plan: Plan) -> anyhow::Result<Vec<Target>> {
         let targets = record::messages(&self.store, plan).await.context("the messages are not recorded")?;

@@ -38,11 +38,12 @@ pub(crate) struct Options {
 const WARM_UP: usize = 10;
 /// The bare handler's name as a process.
 const BARE: &str = "bare";
-const HEADS: [&str; 10] = [
+const HEADS: [&str; 11] = [
     "database",
     "handler",
     "webhooks",
     "a second",
+    "webhooks a commit",
     "p50 ms",
     "p99 ms",
     "max ms",
@@ -67,9 +68,12 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
         let targets = stage.record(plan).await?;
         let requests = stage.mixed(&targets)?;
         let (bare, bare_used) = bare(options, &stage, &requests).await?;
+        let commits = stage.commits().await?;
         let (whole, used) = whole(options, &stage, &requests).await?;
-        table.row(row(*database, BARE, &bare, &bare_used));
-        table.row(row(*database, "webhook-ingest", &whole, &used));
+        let commits = stage.commits().await? - commits;
+        let a_commit = format!("{:.0}", requests.len() as f64 / commits.max(1) as f64);
+        table.row(row(*database, (BARE, "".into()), &bare, &bare_used));
+        table.row(row(*database, ("webhook-ingest", a_commit), &whole, &used));
         for (handler, posted) in [(BARE, &bare), ("webhook-ingest", &whole)] {
             if !posted.refused.is_empty() {
                 let what = format!("webhooks, {handler} on {}", stage::name(*database));
@@ -84,7 +88,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(complaints)
 }
 
-fn row(database: Database, handler: &str, posted: &Posted, used: &Used) -> Vec<String> {
+fn row(database: Database, (handler, a_commit): (&str, String), posted: &Posted, used: &Used) -> Vec<String> {
     let count = posted.latencies.count();
     let database_cpu = match database {
         Database::Sqlite => "(within)".into(),
@@ -95,6 +99,7 @@ fn row(database: Database, handler: &str, posted: &Posted, used: &Used) -> Vec<S
         handler.into(),
         count.to_string(),
         rate(count, posted.wall),
+        a_commit,
         posted.latencies.at(0.5),
         posted.latencies.at(0.99),
         posted.latencies.max(),
