@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use common::broker::Link;
 use common::claims::{Claims, TokenError, TokenVerifier};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Refusal};
@@ -26,6 +28,8 @@ pub(crate) struct Gateway {
     pub(crate) hub: Arc<Hub>,
     /// What is older than the hub's memory.
     pub(crate) history: History,
+    /// The connection to the broker, as it is now.
+    pub(crate) link: watch::Receiver<Link>,
     /// Which connections carry which session.
     pub(crate) transports: Transports,
     /// What is counted.

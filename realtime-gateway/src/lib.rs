@@ -90,6 +90,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
         revocations: revocations.clone(),
         admission,
         hub: hub.clone(),
+        link: broker.link(),
         history: History::new(Reader::new(broker.client().clone())),
         transports: transports.clone(),
         counters: counters.clone(),

@@ -98,7 +98,11 @@ pub(crate) async fn resume_laggards(gateway: Arc<Gateway>, mut laggards: mpsc::U
 async fn catch_up(gateway: &Gateway, member: &Member, cursor: &str) -> Result<&'static str, Stop> {
     let place = Place::parse(cursor, &member.church).ok_or(Stop::Unproved)?;
     let proof = prove(gateway, member, &place).await;
-    let (Proof::Held(progress) | Proof::Older(progress, _)) = proof else { return Err(Stop::Unproved) };
+    let (Proof::Held(progress) | Proof::Older(progress, _)) = proof else {
+        // Cut off from the broker it is us who are behind, and another gateway may know.
+        let behind = matches!(proof, Proof::Ahead) && !gateway.link.borrow().up;
+        return Err(if behind { Stop::Unavailable } else { Stop::Unproved });
+    };
     let mut resume = Resume { gateway, member, progress, full_since: None };
     let mut from = "memory";
     if let Proof::Older(_, floor) = proof {
