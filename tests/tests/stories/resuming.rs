@@ -151,6 +151,8 @@ async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_
     let events = burst(&stack, 5).await;
     assert_has_all(&mut client, &events).await;
     assert_eq!(recovered(&client), [true]);
+    let ops = &stack.stack.file().ops.gateways[0];
+    assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="stream"}"#).await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
