@@ -22,6 +22,7 @@ pub struct NatsOptions {
     #[arg(
         long,
         env = "NATS_URL",
+        hide_env_values = true,
         value_delimiter = ',',
         default_value = "nats://127.0.0.1:4222",
         value_name = "URL"
@@ -165,9 +166,9 @@ async fn count(
 }
 
 fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, ConfigError> {
-    let wrong =
-        |url: &String| ConfigError::new("NATS_URL", format!("{url:?} is no address; write nats://host:port"));
-    urls.iter().map(|url| url.trim().parse().map_err(|_| wrong(url))).collect()
+    // The address is not repeated: it may hold a password.
+    let wrong = |_| ConfigError::new("NATS_URL", "write nats://host:port, several comma separated");
+    urls.iter().map(|url| url.trim().parse().map_err(wrong)).collect()
 }
 
 /// Quick at first, then about every two seconds, spread so that services don't come back in step.

@@ -89,6 +89,7 @@ pub struct TokenVerifier {
     keys: std::sync::Arc<[(DecodingKey, Validation)]>,
 }
 
+/// Times are numbers and may have a fraction (RFC 7519, NumericDate).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawClaims {
@@ -96,8 +97,8 @@ struct RawClaims {
     admin_id: Option<Id>,
     sub: Option<Id>,
     church_id: Option<Id>,
-    exp: i64,
-    iat: Option<i64>,
+    exp: f64,
+    iat: Option<f64>,
 }
 
 /// An id as sign-in code really writes it: text, or a number.
@@ -176,8 +177,9 @@ fn claims(raw: RawClaims) -> Result<Claims, TokenError> {
     let church = raw.church_id.and_then(Id::into_text).ok_or(TokenError::ChurchMissing)?;
     let church_id = church.parse().map_err(|_| TokenError::Invalid)?;
     let user = [raw.user_id, raw.admin_id, raw.sub].into_iter().flatten().find_map(Id::into_text);
-    let user_id = user.filter(|id| id.len() <= MAX_USER_LEN).ok_or(TokenError::Invalid)?;
-    Ok(Claims { user_id, church_id, expires_at: raw.exp, issued_at: raw.iat })
+    let fits = |id: &String| id.len() <= MAX_USER_LEN && !id.chars().any(char::is_control);
+    let user_id = user.filter(fits).ok_or(TokenError::Invalid)?;
+    Ok(Claims { user_id, church_id, expires_at: raw.exp as i64, issued_at: raw.iat.map(|at| at as i64) })
 }
 
 fn validation(algorithm: Algorithm, options: &JwtOptions) -> Validation {
@@ -257,7 +259,7 @@ mod tests {
             (json!({"userId":"u1","churchId":"c1","email":"a@b","exp":exp}), "u1"),
             (json!({"adminId":"a1","churchId":"c1","role":"admin","iat":exp - 960,"exp":exp}), "a1"),
             (json!({"sub":"s1","churchId":"c1","exp":exp}), "s1"),
-            (json!({"userId":7,"churchId":9,"exp":exp}), "7"),
+            (json!({"userId":7,"churchId":9,"iat":exp as f64 - 60.5,"exp":exp as f64 + 0.5}), "7"),
         ] {
             assert_eq!(verify(&shape).unwrap().user_id, user);
         }
@@ -272,6 +274,7 @@ mod tests {
             (json!({"userId":"u","churchId":"","exp":exp}), TokenError::ChurchMissing),
             (json!({"userId":"u","churchId":"a.b","exp":exp}), TokenError::Invalid),
             (json!({"churchId":"c","exp":exp}), TokenError::Invalid),
+            (json!({"userId":"a\u{0}b","churchId":"c","exp":exp}), TokenError::Invalid),
             (json!({"userId":"u","churchId":"c"}), TokenError::Invalid),
             (json!({"userId":"u","churchId":"c","exp":exp,"nbf":now() + 120}), TokenError::Invalid),
         ];

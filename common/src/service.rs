@@ -18,6 +18,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::telemetry::{self, LogOptions, Metrics};
@@ -62,6 +63,26 @@ impl Context {
     /// A context of its own, as a test or an embedding program uses it.
     pub fn new() -> Self {
         Self { shutdown: CancellationToken::new(), health: Health::default(), metrics: Metrics::default() }
+    }
+}
+
+impl Context {
+    /// Runs a part without which the service is of no use. If it panics, the service stops with exit code 1, and
+    /// whoever watches over it starts it again.
+    pub fn spawn_vital(
+        &self,
+        tasks: &TaskTracker,
+        name: &'static str,
+        part: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (health, shutdown, part) = (self.health.clone(), self.shutdown.clone(), tokio::spawn(part));
+        tasks.spawn(async move {
+            if part.await.is_err() {
+                error!(part = name, "a vital part panicked; stopping");
+                health.fail(name);
+                shutdown.cancel();
+            }
+        });
     }
 }
 
@@ -147,10 +168,14 @@ where
     let ops_done = CancellationToken::new();
     let ops = tokio::spawn(serve_ops(ops, context.clone(), ops_done.clone()));
     tokio::spawn(stop_on_signals(context.clone()));
+    let health = context.health.clone();
     let outcome = run(settings, context).await;
     ops_done.cancel();
     ops.await.context("the operators' listener ended badly")??;
     outcome?;
+    if let Some(part) = health.failed() {
+        anyhow::bail!("{part} panicked; the log says where");
+    }
     info!(service = S::NAME, "stopped");
     Ok(())
 }
@@ -246,6 +271,7 @@ pub struct Health(Arc<Mutex<HealthState>>);
 #[derive(Default)]
 struct HealthState {
     stopping: bool,
+    failed: Option<&'static str>,
     conditions: BTreeMap<&'static str, (Weight, Option<String>)>,
 }
 
@@ -316,6 +342,17 @@ impl Health {
     /// From now on not ready, for good.
     pub fn stop(&self) {
         self.lock().stopping = true;
+    }
+
+    /// A vital part is gone.
+    fn fail(&self, part: &'static str) {
+        let mut state = self.lock();
+        state.stopping = true;
+        state.failed = Some(part);
+    }
+
+    fn failed(&self) -> Option<&'static str> {
+        self.lock().failed
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HealthState> {

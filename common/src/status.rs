@@ -45,17 +45,18 @@ impl Rank {
         self as i16
     }
 
-    /// The rank that the store kept; a number out of range reads as [`Rank::Queued`].
-    pub fn from_i16(number: i16) -> Self {
-        match number {
+    /// The rank that the store kept; `None` for a number that this version does not know.
+    pub fn from_i16(number: i16) -> Option<Self> {
+        Some(match number {
+            0 => Self::Queued,
             1 => Self::Sending,
             2 => Self::Sent,
             3 => Self::Unconfirmed,
             4 => Self::Failed,
             5 => Self::Delivered,
             6 => Self::Read,
-            _ => Self::Queued,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -196,7 +197,7 @@ mod tests {
 
     fn state() -> impl Strategy<Value = RecipientState> {
         (0..=6i16, any::<bool>())
-            .prop_map(|(rank, closed)| RecipientState { rank: Rank::from_i16(rank), closed })
+            .prop_map(|(rank, closed)| RecipientState { rank: Rank::from_i16(rank).unwrap(), closed })
     }
 
     fn recount(states: &[RecipientState]) -> Tally {
@@ -254,7 +255,7 @@ mod tests {
         assert_eq!(Rank::from_telnyx("expired"), Some(Rank::Failed));
         assert_eq!(Rank::from_telnyx("Delivered"), None);
         for number in 0..=6 {
-            assert_eq!(Rank::from_i16(number).as_i16(), number);
+            assert_eq!(Rank::from_i16(number).map(Rank::as_i16), Some(number));
         }
     }
 }

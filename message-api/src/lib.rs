@@ -73,7 +73,11 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     tasks.spawn(store.clone().keep_ready(database, context.shutdown.clone()));
     tasks.spawn(notice_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
     relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
-    tasks.spawn(send_when_ready(&settings.sending, telnyx, app, context.shutdown.clone()));
+    context.spawn_vital(
+        &tasks,
+        "dispatcher",
+        send_when_ready(&settings.sending, telnyx, app, context.shutdown.clone()),
+    );
 
     info!(listen = %listener.local_addr().context("the listener has no address")?, "listening");
     let served = service::serve_http(listener, router, context.shutdown.clone()).await;

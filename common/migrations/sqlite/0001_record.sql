@@ -51,6 +51,10 @@ create table recipients (
 create index recipients_message on recipients (message_id, ordinal);
 create index recipients_due on recipients (church_id, due_at, id)
     where attempted_at is null and rank < 4 and closed = 0;
+create index recipients_next on recipients (due_at)
+    where attempted_at is null and rank < 4 and closed = 0;
+create index recipients_unresolved on recipients (attempted_at)
+    where attempted_at is not null and provider_id is null and rank < 4 and closed = 0;
 create index recipients_overdue on recipients (attempted_at)
     where attempted_at is not null and rank < 4 and closed = 0;
 
@@ -103,6 +107,7 @@ create table idempotency_keys (
     created_at  integer not null,
     primary key (church_id, key)
 );
+create index idempotency_keys_age on idempotency_keys (created_at);
 
 -- Tokens issued until a Unix second are no longer accepted; of everybody in the church where the user is empty.
 create table revocations (

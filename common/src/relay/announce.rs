@@ -10,8 +10,11 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context as JetStream, ContextBuilder, PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{
+    Context as JetStream, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind,
+};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 use tracing::{error, warn};
@@ -159,11 +162,7 @@ impl Announcer {
             answers.push(self.jetstream.send_publish(row.subject.clone(), message(row, fence)).await);
             fence = Fence::Event(row.event_id);
         }
-        let answers = join_all(answers.into_iter().map(async |sent| match sent {
-            Ok(answer) => answer.await,
-            Err(error) => Err(error),
-        }))
-        .await;
+        let answers = join_all(answers.into_iter().map(answer)).await;
         let mut refusal = None;
         for (row, answer) in rows.iter().zip(answers) {
             match answer {
@@ -307,6 +306,10 @@ impl Announcer {
         self.denials_seen = denials;
         denied
     }
+}
+
+async fn answer(sent: Result<PublishAckFuture, PublishError>) -> Result<PublishAck, PublishError> {
+    sent?.await
 }
 
 fn message(row: &OutboxRow, fence: Fence) -> PublishMessage {

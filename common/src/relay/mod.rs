@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, Link};
 use crate::service::{Condition, Context, Weight};
-use crate::store::{RelayLock, Store, StoreError};
+use crate::store::{Prunable, RelayLock, Store, StoreError};
 use crate::subject::RELAY_WAKE;
 
 mod announce;
@@ -37,18 +37,22 @@ const SWEEP: Duration = Duration::from_millis(500);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// First and longest wait after trouble.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// How often old rows are deleted, and how many at once.
-const PRUNE: (Duration, u32) = (Duration::from_secs(60), 1_000);
+/// How often old rows are deleted.
+const PRUNE: Duration = Duration::from_secs(60);
+/// So long a repeated request finds its first one.
+const KEY_RETENTION: time::Duration = time::Duration::days(7);
 
 /// How long the relay keeps what it has announced.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Retention")]
 pub struct RelayOptions {
     /// Keep announced events so many hours, to announce them again if the stream loses its tail
-    #[arg(long, env = "OUTBOX_RETENTION_HOURS", default_value_t = 24, value_name = "HOURS")]
+    #[arg(long, env = "OUTBOX_RETENTION_HOURS", default_value_t = 24, value_name = "HOURS",
+        value_parser = clap::value_parser!(u32).range(1..=87_600))]
     pub outbox_retention_hours: u32,
     /// Keep webhooks so many days
-    #[arg(long, env = "WEBHOOK_RETENTION_DAYS", default_value_t = 90, value_name = "DAYS")]
+    #[arg(long, env = "WEBHOOK_RETENTION_DAYS", default_value_t = 90, value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub webhook_retention_days: u32,
 }
 
@@ -82,7 +86,7 @@ pub fn start(options: &RelayOptions, store: Store, broker: Broker, context: &Con
         counters,
     };
     relay.condition.met();
-    tasks.spawn(relay.stand_by());
+    context.spawn_vital(tasks, "relay", relay.stand_by());
 }
 
 /// Tells the working relay, in whichever process it is, that something was committed. What is lost on the way is
@@ -140,7 +144,7 @@ impl Relay {
             Err(error) => return warn!(%error, "can't listen for commits"),
         };
         let mut link = self.broker.link();
-        let (mut sweep, mut prune) = (interval(SWEEP), interval_at(Tick::now() + PRUNE.0, PRUNE.0));
+        let (mut sweep, mut prune) = (interval(SWEEP), interval_at(Tick::now() + PRUNE, PRUNE));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -165,10 +169,17 @@ impl Relay {
         let now = OffsetDateTime::now_utc();
         let events = now - time::Duration::hours(self.options.outbox_retention_hours.into());
         let webhooks = now - time::Duration::days(self.options.webhook_retention_days.into());
-        match self.store.prune(events, webhooks, PRUNE.1).await {
-            Ok(0) => {}
-            Ok(rows) => info!(rows, "deleted what is older than the retention"),
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "old rows could not be deleted"),
+        let keys = now - KEY_RETENTION;
+        let olds =
+            [(Prunable::Events, events), (Prunable::Webhooks, webhooks), (Prunable::IdempotencyKeys, keys)];
+        for (what, before) in olds {
+            match self.store.prune(what, before).await {
+                Ok(0) => {}
+                Ok(rows) => info!(?what, rows, "deleted what is older than the retention"),
+                Err(error) => {
+                    warn!(?what, error = &error as &dyn std::error::Error, "old rows could not be deleted")
+                }
+            }
         }
     }
 }

@@ -71,7 +71,8 @@ fn status(row: &impl Columns) -> Result<MessageStatus, StoreError> {
 
 fn state(row: &impl Columns) -> Result<RecipientState, StoreError> {
     let rank = i16::try_from(row.number("rank")?).map_err(|_| unreadable("rank"))?;
-    Ok(RecipientState { rank: Rank::from_i16(rank), closed: row.flag("closed")? })
+    let rank = Rank::from_i16(rank).ok_or_else(|| unreadable("rank"))?;
+    Ok(RecipientState { rank, closed: row.flag("closed")? })
 }
 
 fn failure(row: &impl Columns) -> Result<Option<Failure>, StoreError> {
@@ -217,6 +218,7 @@ impl Read for super::Audit {
             stale: row.number("stale")?,
             parked: row.number("parked")?,
             ignored: row.number("ignored")?,
+            unmatched_webhooks: row.number("unmatched")?,
             miscounted_messages: row.number("miscounted")?,
             unannounced_messages: row.number("unannounced")?,
             waiting_events: row.number("waiting")?,

@@ -16,6 +16,9 @@ use crate::revocation::Revocation;
 use crate::status::{MessageStatus, Rank, RecipientState, Tally};
 use crate::subject::ChurchId;
 
+/// The failure code of a recipient of whom nobody ever heard again.
+const UNRESOLVED: &str = "unresolved";
+
 /// Where write transactions come from.
 pub(super) trait Database {
     /// A transaction that may write.
@@ -39,7 +42,7 @@ pub(super) trait Ledger: Send {
     async fn lock_messages(&mut self, ids: &[Uuid]) -> Result<Vec<MessageRow>, StoreError>;
     /// Locks recipients, in the order of their ids, and reads them.
     async fn lock_recipients(&mut self, ids: &[Uuid]) -> Result<Vec<RecipientRow>, StoreError>;
-    /// Recipients that wait too long for a receipt, unlocked: those accepted, then those unresolved.
+    /// Recipients that wait too long for a receipt, unlocked.
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError>;
     /// Writes recipients back.
     async fn save_recipients(&mut self, rows: &[RecipientRow]) -> Result<(), StoreError>;
@@ -49,11 +52,11 @@ pub(super) trait Ledger: Send {
     async fn append_outbox(&mut self, entries: &[OutboxEntry]) -> Result<(), StoreError>;
     /// Records webhooks; one that another transaction recorded meanwhile only counts its deliveries up.
     async fn save_webhooks(&mut self, rows: &[WebhookRow<'_>]) -> Result<(), StoreError>;
-    /// Parked webhooks that wait for one of these provider ids.
+    /// Parked webhooks that wait for one of these provider ids, unlocked.
     async fn parked_for(&mut self, provider_ids: &[&str]) -> Result<Vec<ParkedRow>, StoreError>;
-    /// Those of these webhooks that are parked.
+    /// Those of these webhooks that are parked, locked. Webhooks are locked after messages and recipients.
     async fn parked_among(&mut self, event_ids: &[&str]) -> Result<Vec<ParkedRow>, StoreError>;
-    /// Parked webhooks in the order of their event ids, after the one given.
+    /// Parked webhooks in the order of their event ids, after the one given, unlocked.
     async fn parked_after(&mut self, after: &str, limit: u32) -> Result<Vec<ParkedRow>, StoreError>;
     /// Ends the waiting of parked webhooks.
     async fn settle_parked(&mut self, settled: &[Settled]) -> Result<(), StoreError>;
@@ -190,9 +193,8 @@ pub(super) async fn record_answers<L: Ledger>(
     for (id, answer) in answers {
         book.answer(*id, answer, now);
     }
-    let settled = settle(&mut book, parked);
-    ledger.settle_parked(&settled).await?;
-    let events = book.close(ledger, now).await?;
+    settle(ledger, &mut book, parked).await?;
+    let events = book.close(ledger).await?;
     ledger.commit().await?;
     Ok(events)
 }
@@ -212,8 +214,8 @@ pub(super) async fn close_overdue<L: Ledger>(
 ) -> Result<(usize, usize), StoreError> {
     let ids: Vec<Uuid> = ledger.find_overdue(overdue).await?.iter().map(|row| row.id).collect();
     let mut book = Book::open(ledger, &[], &ids).await?;
-    let closed = ids.iter().filter(|id| book.end_waiting(**id, now)).count();
-    let events = book.close(ledger, now).await?;
+    let closed = ids.iter().filter(|id| book.end_waiting(**id, overdue, now)).count();
+    let events = book.close(ledger).await?;
     ledger.commit().await?;
     Ok((closed, events))
 }
@@ -295,8 +297,7 @@ async fn record_part<L: Ledger>(
     }
     let rows: Vec<WebhookRow<'_>> = rows.into_values().collect();
     ledger.save_webhooks(&rows).await?;
-    let now = batch.iter().map(|webhook| webhook.received_at).max().unwrap_or_else(OffsetDateTime::now_utc);
-    let events = book.close(ledger, now).await?;
+    let events = book.close(ledger).await?;
     ledger.commit().await?;
     Ok((outcomes, events))
 }
@@ -348,22 +349,36 @@ async fn claim<L: Ledger>(ledger: &mut L, parked: Vec<ParkedRow>) -> Result<(usi
     let provider_ids: Vec<&str> = parked.iter().map(|row| row.report.provider_id.as_str()).collect();
     let hints: Vec<Uuid> = parked.iter().filter_map(|row| row.report.recipient_hint).collect();
     let mut book = Book::open(ledger, &provider_ids, &hints).await?;
-    let settled = settle(&mut book, parked);
-    if settled.is_empty() {
+    let settled = settle(ledger, &mut book, parked).await?;
+    if settled == 0 {
         return Ok((0, 0));
     }
-    ledger.settle_parked(&settled).await?;
-    let events = book.close(ledger, OffsetDateTime::now_utc()).await?;
+    let events = book.close(ledger).await?;
     ledger.commit().await?;
-    Ok((settled.len(), events))
+    Ok((settled, events))
 }
 
-fn settle(book: &mut Book, parked: Vec<ParkedRow>) -> Vec<Settled> {
+/// Applies those webhooks that are still parked, now that their recipients are locked. Returns how many found theirs.
+async fn settle<L: Ledger>(
+    ledger: &mut L,
+    book: &mut Book,
+    parked: Vec<ParkedRow>,
+) -> Result<usize, StoreError> {
+    let found: Vec<&str> = parked
+        .iter()
+        .filter(|row| book.find(&row.report).is_some())
+        .map(|row| row.event_id.as_str())
+        .collect();
+    if found.is_empty() {
+        return Ok(0);
+    }
     let apply = |row: ParkedRow| {
         let (recipient_id, outcome) = book.apply(&row.report, row.occurred_at)?;
         Some(Settled { event_id: row.event_id, outcome, recipient_id })
     };
-    parked.into_iter().filter_map(apply).collect()
+    let settled: Vec<Settled> = ledger.parked_among(&found).await?.into_iter().filter_map(apply).collect();
+    ledger.settle_parked(&settled).await?;
+    Ok(settled.len())
 }
 
 /// The locked rows of one transaction, and what changes in them.
@@ -428,7 +443,7 @@ impl Book {
     ) -> Option<(Uuid, Outcome)> {
         let (id, phone) = self.find(report)?;
         self.learn_provider_id(id, &report.provider_id);
-        let state = RecipientState { rank: Rank::from_i16(phone.rank), closed: phone.closed };
+        let state = RecipientState { rank: Rank::from_i16(phone.rank)?, closed: phone.closed };
         let raised = self.raise(id, state, phone.failure.as_ref(), occurred_at);
         Some((id, if raised { Outcome::Applied } else { Outcome::Stale }))
     }
@@ -473,7 +488,7 @@ impl Book {
         let Some(row) = self.recipients.get(&id) else { return false };
         let state = row.state.join(report);
         if state == row.state {
-            return false;
+            return self.explain(id, report.rank, failure);
         }
         let raised_rank = state.rank > row.state.rank;
         if let Some(at) = occurred_at {
@@ -491,6 +506,23 @@ impl Book {
                 row.delivered_at = row.delivered_at.or(Some(at));
             }
         });
+        true
+    }
+
+    /// Telnyx's reason for a failure takes the place of our not knowing; whether it does.
+    fn explain(&mut self, id: Uuid, rank: Rank, failure: Option<&Failure>) -> bool {
+        let Some(row) = self.recipients.get(&id) else { return false };
+        let (Some(known), Some(failure)) = (&row.failure, failure) else { return false };
+        if rank != Rank::Failed || known.code != UNRESOLVED || failure.code == UNRESOLVED {
+            return false;
+        }
+        if let Some(message) = self.messages.get_mut(&row.message_id)
+            && message.failure_reason.as_ref() == Some(&known.reason)
+        {
+            message.failure_reason = Some(failure.reason.clone());
+            self.touched.insert(message.id);
+        }
+        self.change(id, |row| row.failure = Some(failure.clone()));
         true
     }
 
@@ -529,20 +561,28 @@ impl Book {
     }
 
     /// Ends a recipient's waiting for a receipt; whether that changed it.
-    fn end_waiting(&mut self, id: Uuid, now: OffsetDateTime) -> bool {
+    fn end_waiting(&mut self, id: Uuid, overdue: &Overdue, now: OffsetDateTime) -> bool {
         let Some(row) = self.recipients.get(&id) else { return false };
+        // It was found before it was locked; an answer or a webhook may have come in between.
+        let limit =
+            if row.provider_id.is_some() { overdue.accepted_before } else { overdue.unresolved_before };
+        if row.attempted_at.is_none_or(|at| at >= limit) || row.state.is_finished() {
+            return false;
+        }
         if row.provider_id.is_some() {
             return self.raise(id, RecipientState { closed: true, ..row.state }, None, Some(now));
         }
         let unresolved = Failure {
-            code: "unresolved".into(),
+            code: UNRESOLVED.into(),
             reason: "Telnyx never said whether it took this message. It may have arrived.".into(),
         };
         self.raise(id, RecipientState { rank: Rank::Failed, closed: false }, Some(&unresolved), Some(now))
     }
 
     /// Writes what changed: recipients, then messages with their new versions, then one event for each.
-    async fn close<L: Ledger>(mut self, ledger: &mut L, now: OffsetDateTime) -> Result<usize, StoreError> {
+    async fn close<L: Ledger>(mut self, ledger: &mut L) -> Result<usize, StoreError> {
+        // Taken after the locks: what is committed later does not look as if it had been earlier.
+        let now = OffsetDateTime::now_utc();
         let changed: BTreeMap<Uuid, RecipientRow> = self
             .before
             .keys()
@@ -595,7 +635,7 @@ fn advance(
     }
     message.status = message.tally.status();
     message.version += 1;
-    message.updated_at = now;
+    message.updated_at = now.max(message.updated_at);
     if let Some((_, failure)) = failures.into_iter().max_by_key(|(at, _)| *at) {
         message.failure_reason = Some(failure.reason.clone());
     }

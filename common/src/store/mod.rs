@@ -28,6 +28,13 @@ mod sqlite;
 use ledger::Database as _;
 pub use records::*;
 
+/// Rows that are changed or deleted at once where it may be many, so that nobody waits long for them.
+const PORTION: u32 = 1_000;
+/// Portions deleted in one go at most.
+const PORTIONS: usize = 100;
+/// Longest time that any step may take, even if the database's server is gone without a word.
+const LONGEST_STEP: Duration = Duration::from_secs(10);
+
 /// `DATABASE_URL`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
@@ -102,14 +109,25 @@ enum Backend {
     Sqlite(sqlite::Sqlite),
 }
 
-/// Calls the same method on whichever database it is.
+/// Calls the same method on whichever database it is, and waits for it [`LONGEST_STEP`] at most.
 macro_rules! dispatch {
     ($store:expr, $db:ident => $call:expr) => {
-        match &$store.backend {
-            Backend::Postgres($db) => $call,
-            Backend::Sqlite($db) => $call,
-        }
+        within(LONGEST_STEP, async {
+            match &$store.backend {
+                Backend::Postgres($db) => $call,
+                Backend::Sqlite($db) => $call,
+            }
+        })
+        .await
     };
+}
+
+async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let timed_out = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+    tokio::time::timeout(limit, step).await.unwrap_or_else(timed_out)
 }
 
 /// The relay's right to be the only one at work on a database. Given up when dropped.
@@ -155,7 +173,10 @@ impl Store {
     /// # Errors
     /// The database is away, or a migration failed.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        dispatch!(self, db => db.migrate().await)
+        match &self.backend {
+            Backend::Postgres(db) => db.migrate().await,
+            Backend::Sqlite(db) => db.migrate().await,
+        }
     }
 
     /// Asks the database for a sign of life.
@@ -416,26 +437,35 @@ impl Store {
     }
 
     /// Forgets that rows above a sequence of the stream were announced, because the stream lost them; they are
-    /// announced again. Returns how many.
+    /// announced again. Returns how many. Broken off in its middle, it has done the newest part and can be repeated.
     ///
     /// # Errors
     /// The database is away.
     pub async fn unannounce_above(&self, stream_seq: i64) -> Result<u64, StoreError> {
-        dispatch!(self, db => db.unannounce_above(stream_seq).await)
+        let mut all = 0;
+        loop {
+            let rows = dispatch!(self, db => db.unannounce_above(stream_seq, PORTION).await)?;
+            all += rows;
+            if rows < u64::from(PORTION) {
+                return Ok(all);
+            }
+        }
     }
 
-    /// Deletes at most `limit` rows each of announced events and of webhooks older than given. Rows that wait are
-    /// never deleted. Returns how many went.
+    /// Deletes what is older than given, in portions. What waits is never deleted. Returns how many rows went.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn prune(
-        &self,
-        events: OffsetDateTime,
-        webhooks: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        dispatch!(self, db => db.prune(events, webhooks, limit).await)
+    pub async fn prune(&self, what: Prunable, before: OffsetDateTime) -> Result<u64, StoreError> {
+        let mut all = 0;
+        for _ in 0..PORTIONS {
+            let rows = dispatch!(self, db => db.prune(what, before, PORTION).await)?;
+            all += rows;
+            if rows < u64::from(PORTION) {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     /// Sums the books and recounts.
@@ -443,6 +473,9 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn audit(&self) -> Result<Audit, StoreError> {
-        dispatch!(self, db => db.audit().await)
+        match &self.backend {
+            Backend::Postgres(db) => db.audit().await,
+            Backend::Sqlite(db) => db.audit().await,
+        }
     }
 }

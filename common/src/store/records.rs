@@ -342,6 +342,17 @@ pub struct Announced {
     pub stream_seq: i64,
 }
 
+/// What is deleted once it is old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prunable {
+    /// Announced and superseded rows of the outbox, the one announced last excepted.
+    Events,
+    /// Webhooks, whatever became of them.
+    Webhooks,
+    /// Keys of repeatable requests.
+    IdempotencyKeys,
+}
+
 /// The books, summed, and whatever does not add up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -358,6 +369,8 @@ pub struct Audit {
     pub parked: i64,
     /// Of these, ignored.
     pub ignored: i64,
+    /// Webhooks whose outcome and recipient contradict each other.
+    pub unmatched_webhooks: i64,
     /// Messages whose status or counters differ from a recount of their recipients.
     pub miscounted_messages: i64,
     /// Messages whose newest version was never put into the outbox, as far back as the outbox is kept.
@@ -370,6 +383,7 @@ impl Audit {
     /// Whether everything adds up.
     pub fn is_sound(&self) -> bool {
         self.accepted == self.applied + self.duplicate + self.stale + self.parked + self.ignored
+            && self.unmatched_webhooks == 0
             && self.miscounted_messages == 0
             && self.unannounced_messages == 0
     }

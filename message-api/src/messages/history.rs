@@ -23,7 +23,7 @@ const MAX_LIMIT: u32 = 100;
 /// Deeper pages are for the cursor.
 const MAX_PAGE: u32 = 100_000;
 /// A change may become visible so long after the moment that it carries.
-const LATE_COMMITS: Duration = Duration::seconds(5);
+const LATE_COMMITS: Duration = Duration::seconds(20);
 
 /// The query string as it comes: everything in it is text. An empty value is as good as none.
 #[derive(Debug, Default, Deserialize)]

@@ -192,6 +192,32 @@ async fn two_relays_that_both_believe_they_are_the_only_one_store_nothing_twice(
     second.stop().await;
 }
 
+/// Positions are taken before the commit: a row may become visible after one with a higher position.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_becomes_visible_after_a_later_one_is_announced_although_that_ones_answer_was_lost() {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    let relay = Relaying::start(&store, &broker, "ingest").await;
+    let mut ids = record_some(&store, 3).await;
+    all_announced(&store).await;
+    relay.stop().await;
+    let third = store.last_announced().await.unwrap().unwrap();
+    ids.extend(record_some(&store, 2).await);
+    let rows = store.waiting_events(10).await.unwrap();
+    // The fourth is not committed yet; the relay stores the fifth and dies before it has marked it.
+    let publish = jetstream::message::PublishMessage::build()
+        .payload(rows[1].payload.clone().into())
+        .message_id(rows[1].event_id.to_string())
+        .expected_last_message_id(third.event_id.to_string());
+    let jetstream = jetstream::new(broker.client("ingest").await);
+    jetstream.send_publish(rows[1].subject.clone(), publish).await.unwrap().await.unwrap();
+    let relay = Relaying::start(&store, &broker, "message_api").await;
+    all_announced(&store).await;
+    relay.stop().await;
+    ids.swap(3, 4);
+    assert_eq!(stored_messages(&broker).await, ids);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_long_after_its_last_event_is_gone_on_with() {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);

@@ -2,7 +2,7 @@
 
 use common::event::{ChurchEvent, EventType};
 use common::status::{MessageStatus, Rank, RecipientState};
-use common::store::{Answer, Outcome, Store, Webhook};
+use common::store::{Answer, Outcome, Overdue, Store, Webhook};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tests::databases::{Database, Kind};
@@ -23,6 +23,8 @@ on_both_databases!(
     a_body_that_the_database_refuses_harms_no_other,
     many_batches_at_once_lose_nothing,
     progress_without_a_change_of_counters_makes_no_version,
+    answers_and_repeated_webhooks_of_parked_messages_do_not_lock_each_other_out,
+    the_reason_that_telnyx_gives_late_takes_the_place_of_not_knowing,
 );
 
 async fn one_accepted(store: &Store) -> (Uuid, Uuid) {
@@ -177,7 +179,7 @@ async fn tell(store: &Store, batches: Vec<Vec<(usize, i16, bool)>>) {
         let hooks: Vec<Webhook> = batch
             .iter()
             .map(|(who, rank, closed)| {
-                let report = RecipientState { rank: Rank::from_i16(*rank), closed: *closed };
+                let report = RecipientState { rank: Rank::from_i16(*rank).unwrap(), closed: *closed };
                 expected[*who] = expected[*who].join(report);
                 let provider = provider_id(new.recipients[*who].id);
                 // The same report comes under the same event id: a repetition.
@@ -267,6 +269,47 @@ async fn many_batches_at_once_lose_nothing(kind: Kind) {
     let audit = store.audit().await.unwrap();
     assert_eq!(audit.accepted - audit.duplicate, 320);
     assert!(audit.is_sound(), "{audit:?}");
+}
+
+async fn answers_and_repeated_webhooks_of_parked_messages_do_not_lock_each_other_out(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let (store, other) = (database.migrated().await, database.store());
+    for round in 0..20 {
+        let new = message("grace", 40);
+        record(&store, &new).await;
+        let provider = |n: usize| format!("p{round}-{n}");
+        let hook = |n: usize| webhook(&format!("e{round}-{n}"), &provider(n), &phone(n), state(Rank::Sent));
+        let parked: Vec<Webhook> = (0..20).map(hook).collect();
+        store.record_webhooks(&parked).await.unwrap();
+        let answer = |n: usize| (new.recipients[n].id, Answer::Accepted { provider_id: provider(n) });
+        let answers: Vec<_> = (0..20).map(answer).collect();
+        let mut batch = parked;
+        batch.extend((20..40).map(|n| hinted(hook(n), new.recipients[n].id)));
+        let (answering, receiving) = (store.clone(), other.clone());
+        let answering = tokio::spawn(async move { answering.record_answers(&answers, now()).await });
+        let receiving = tokio::spawn(async move { receiving.record_webhooks(&batch).await });
+        answering.await.unwrap().unwrap();
+        receiving.await.unwrap().unwrap();
+    }
+    let audit = store.audit().await.unwrap();
+    assert_eq!((audit.applied, audit.parked), (800, 0));
+    assert!(audit.is_sound());
+}
+
+async fn the_reason_that_telnyx_gives_late_takes_the_place_of_not_knowing(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 1);
+    record(&store, &new).await;
+    let recipient = store.begin_attempts(1, now()).await.unwrap()[0].recipient_id;
+    let later = now() + time::Duration::hours(1);
+    let overdue = Overdue { accepted_before: later, unresolved_before: later, limit: 10 };
+    store.close_overdue(&overdue, later).await.unwrap();
+    let late = hinted(webhook("e1", "p1", &phone(0), state(Rank::Failed)), recipient);
+    assert_eq!(store.record_webhooks(std::slice::from_ref(&late)).await.unwrap(), [Outcome::Applied]);
+    let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
+    assert_eq!(read.failure_reason.as_deref(), Some("blocked (e1)"));
+    assert_eq!((read.status, read.version), (MessageStatus::Failed, 2));
 }
 
 async fn progress_without_a_change_of_counters_makes_no_version(kind: Kind) {

@@ -2,7 +2,7 @@
 
 use common::revocation::Revocation;
 use common::status::MessageStatus;
-use common::store::{HistoryQuery, IdempotencyKey, Recorded, Sender, StoreError};
+use common::store::{HistoryQuery, IdempotencyKey, Prunable, Recorded, Sender, StoreError};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::Duration;
@@ -217,7 +217,9 @@ async fn what_is_old_is_deleted_and_what_waits_is_kept(kind: Kind) {
     let rows = store.waiting_events(10).await.unwrap();
     store.mark_announced(&[(rows[0].position, 1), (rows[1].position, 2)], now()).await.unwrap();
     let later = now() + Duration::hours(1);
-    store.prune(later, later, 100).await.unwrap();
+    for what in [Prunable::Events, Prunable::Webhooks, Prunable::IdempotencyKeys] {
+        store.prune(what, later).await.unwrap();
+    }
     // The first went; the second is what the relay fences with, the third waits.
     assert!(store.announced(rows[0].event_id).await.unwrap().is_none());
     assert_eq!(store.last_announced().await.unwrap().unwrap().event_id, rows[1].event_id);

@@ -62,11 +62,13 @@ impl Ledger for Tx {
     }
 
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError> {
-        const SQL: &str = "select * from recipients
-                           where attempted_at is not null and rank < 4 and not closed
-                             and attempted_at < case when provider_id is null then $2 else $1 end
-                           order by attempted_at
-                           limit $3";
+        const SQL: &str = "(select * from recipients
+              where attempted_at < $1 and rank < 4 and not closed and provider_id is not null
+              order by attempted_at limit $3)
+             union all
+             (select * from recipients
+              where attempted_at < $2 and rank < 4 and not closed and provider_id is null
+              order by attempted_at limit $3)";
         let query = sqlx::query(SQL)
             .bind(millis(overdue.accepted_before))
             .bind(millis(overdue.unresolved_before))
@@ -184,7 +186,7 @@ impl Ledger for Tx {
             return Ok(Vec::new());
         }
         const SQL: &str = "select event_id, occurred_at, report from webhooks
-                           where outcome = 'parked' and provider_id = any($1) order by event_id for update";
+                           where outcome = 'parked' and provider_id = any($1) order by event_id";
         read_all(sqlx::query(SQL).bind(provider_ids).fetch_all(self.connection()?).await?)
     }
 
@@ -196,7 +198,7 @@ impl Ledger for Tx {
 
     async fn parked_after(&mut self, after: &str, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
         const SQL: &str = "select event_id, occurred_at, report from webhooks
-                           where outcome = 'parked' and event_id > $1 order by event_id limit $2 for update";
+                           where outcome = 'parked' and event_id > $1 order by event_id limit $2";
         read_all(sqlx::query(SQL).bind(after).bind(i64::from(limit)).fetch_all(self.connection()?).await?)
     }
 

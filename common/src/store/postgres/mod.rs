@@ -1,7 +1,7 @@
 //! The store in PostgreSQL: arrays in, sets out, one round trip for each step.
 
 use std::str::FromStr as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -32,6 +32,8 @@ const RELAY_LOCK: i64 = 0x4348_5552_4348;
 pub(super) struct Postgres {
     pool: PgPool,
     options: Arc<PgConnectOptions>,
+    /// The connection that asks for the relay's lock while another process has it.
+    standby: Arc<Mutex<Option<PgConnection>>>,
 }
 
 impl Postgres {
@@ -49,7 +51,7 @@ impl Postgres {
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options: Arc::new(options) })
+        Ok(Self { pool, options: Arc::new(options), standby: Arc::default() })
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
@@ -65,15 +67,24 @@ impl Postgres {
     }
 
     pub(super) async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
-        let connect = PgConnection::connect_with(&self.options);
-        let mut connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connect)
-            .await
-            .map_err(|_| StoreError::Unavailable(sqlx::Error::PoolTimedOut))??;
+        let standing_by = self.standby().take();
+        let mut connection = match standing_by {
+            Some(connection) => connection,
+            None => PgConnection::connect_with(&self.options).await?,
+        };
         let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
             .bind(RELAY_LOCK)
             .fetch_one(&mut connection)
             .await?;
-        Ok(locked.then_some(RelayLock::Postgres(AdvisoryLock { connection })))
+        if locked {
+            return Ok(Some(RelayLock::Postgres(AdvisoryLock { connection })));
+        }
+        *self.standby() = Some(connection);
+        Ok(None)
+    }
+
+    fn standby(&self) -> std::sync::MutexGuard<'_, Option<PgConnection>> {
+        self.standby.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Postgres, millis};
 use crate::store::columns::{Read as _, read_all};
-use crate::store::{Announced, Audit, OutboxRow, StoreError, Superseded};
+use crate::store::{Announced, Audit, OutboxRow, Prunable, StoreError, Superseded};
 
 impl Postgres {
     pub(in crate::store) async fn waiting_events(&self, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
@@ -69,33 +69,43 @@ impl Postgres {
         Ok(())
     }
 
-    pub(in crate::store) async fn unannounce_above(&self, stream_seq: i64) -> Result<u64, StoreError> {
-        const SQL: &str = "update outbox set stream_seq = null, announced_at = null where stream_seq > $1";
-        Ok(sqlx::query(SQL).bind(stream_seq).execute(&self.pool).await?.rows_affected())
+    pub(in crate::store) async fn unannounce_above(
+        &self,
+        stream_seq: i64,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        const SQL: &str = "update outbox set stream_seq = null, announced_at = null where position in (
+             select position from outbox where stream_seq > $1 order by stream_seq desc limit $2)";
+        Ok(sqlx::query(SQL)
+            .bind(stream_seq)
+            .bind(i64::from(limit))
+            .execute(&self.pool)
+            .await?
+            .rows_affected())
     }
 
     pub(in crate::store) async fn prune(
         &self,
-        events: OffsetDateTime,
-        webhooks: OffsetDateTime,
+        what: Prunable,
+        before: OffsetDateTime,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        // The row announced last stays: the relay fences with it.
-        const EVENTS: &str = "delete from outbox where position in (
-             select position from outbox
-             where coalesce(announced_at, superseded_at) < $1
-               and stream_seq is distinct from (select max(stream_seq) from outbox)
-             order by position limit $2)";
+        // Only the outbox's oldest rows are looked at. The row announced last stays: the relay fences with it.
+        const EVENTS: &str = "delete from outbox
+             where position in (select position from outbox order by position limit $2)
+               and coalesce(announced_at, superseded_at) < $1
+               and stream_seq is distinct from (select max(stream_seq) from outbox)";
         const WEBHOOKS: &str = "delete from webhooks where event_id in (
              select event_id from webhooks where received_at < $1 order by received_at limit $2)";
         const KEYS: &str = "delete from idempotency_keys where (church_id, key) in (
-             select church_id, key from idempotency_keys where created_at < $1 limit $2)";
-        let mut gone = 0;
-        for (sql, before) in [(EVENTS, events), (WEBHOOKS, webhooks), (KEYS, events)] {
-            let query = sqlx::query(sql).bind(millis(before)).bind(i64::from(limit));
-            gone += query.execute(&self.pool).await?.rows_affected();
-        }
-        Ok(gone)
+             select church_id, key from idempotency_keys where created_at < $1 order by created_at limit $2)";
+        let sql = match what {
+            Prunable::Events => EVENTS,
+            Prunable::Webhooks => WEBHOOKS,
+            Prunable::IdempotencyKeys => KEYS,
+        };
+        let query = sqlx::query(sql).bind(millis(before)).bind(i64::from(limit));
+        Ok(query.execute(&self.pool).await?.rows_affected())
     }
 
     pub(in crate::store) async fn audit(&self) -> Result<Audit, StoreError> {
@@ -106,6 +116,8 @@ impl Postgres {
              (select count(*) from webhooks where outcome = 'stale') as stale,
              (select count(*) from webhooks where outcome = 'parked') as parked,
              (select count(*) from webhooks where outcome = 'ignored') as ignored,
+             (select count(*) from webhooks
+              where (outcome in ('applied', 'stale')) <> (recipient_id is not null)) as unmatched,
              (select count(*) from outbox where stream_seq is null and superseded_at is null) as waiting,
              (select count(*) from messages m where exists (select 1 from outbox o where o.message_id = m.id)
                 and m.version <> (select max(o.version) from outbox o where o.message_id = m.id)) as unannounced,
@@ -118,7 +130,9 @@ impl Postgres {
                  from recipients group by message_id) r on r.message_id = m.id
               where (m.recipient_count, m.delivered_count, m.failed_count, m.unconfirmed_count, m.read_count)
                  <> (r.recipients, r.delivered, r.failed, r.unconfirmed, r.read)) as miscounted";
-        let row = sqlx::query(SQL).fetch_one(&self.pool).await?;
-        Audit::read(&row)
+        // It reads everything, and takes the time it needs.
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("set local statement_timeout = 0").execute(&mut *tx).await?;
+        Audit::read(&sqlx::query(SQL).fetch_one(&mut *tx).await?)
     }
 }

@@ -64,11 +64,13 @@ impl Ledger for Tx {
     }
 
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError> {
-        const SQL: &str = "select * from recipients
-                           where attempted_at is not null and rank < 4 and closed = 0
-                             and attempted_at < case when provider_id is null then $2 else $1 end
-                           order by attempted_at
-                           limit $3";
+        const SQL: &str = "select * from (select * from recipients
+              where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null
+              order by attempted_at limit $3)
+             union all
+             select * from (select * from recipients
+              where attempted_at < $2 and rank < 4 and closed = 0 and provider_id is null
+              order by attempted_at limit $3)";
         let query = sqlx::query(SQL)
             .bind(millis(overdue.accepted_before))
             .bind(millis(overdue.unresolved_before))
