@@ -187,10 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn updated_since_goes_five_seconds_further_back() {
+    fn updated_since_goes_twenty_seconds_further_back() {
         let since = |text: &str| updated_since(&Some(text.into())).unwrap().map(timestamp::to_text);
-        assert_eq!(since("2026-11-22T20:15:31.123Z").as_deref(), Some("2026-11-22T20:15:26.123Z"));
-        assert_eq!(since("2026-11-22T20:15:31 01:00").as_deref(), Some("2026-11-22T19:15:26.000Z"));
+        assert_eq!(since("2026-11-22T20:15:31.123Z").as_deref(), Some("2026-11-22T20:15:11.123Z"));
+        assert_eq!(since("2026-11-22T20:15:31 01:00").as_deref(), Some("2026-11-22T19:15:11.000Z"));
         assert_eq!(since(""), None);
     }
 }
