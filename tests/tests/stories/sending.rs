@@ -19,16 +19,33 @@ on_both_databases!(
 );
 
 async fn a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves_it(kind: Kind) {
-    let stack = TestStack::start(kind).await;
+    let mut stack = TestStack::start(kind).await;
+    stack.telnyx().hold(true);
     stack.telnyx().add_rule(Rule { answer: Answer::Lose, times: Some(2), ..Rule::default() });
     let phones = phones(3);
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&phones)).await;
+    let ops = stack.stack.file().ops.api.clone();
+    eventually("two answers are lost", async || {
+        (stack.metric(&ops, r#"api_sends_total{outcome="unresolved"}"#).await == 2.0).then_some(())
+    })
+    .await;
+    // Whatever waited to be sent again would go before what is sent now, by this process or by the next one.
+    stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    stack.until_accepted(4).await;
+    stack.stack.terminate("message-api").await.unwrap();
+    stack.stack.start_process("message-api").unwrap();
+    stack.stack.ready("message-api").await.unwrap();
+    stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    let entries = stack.until_accepted(5).await;
+    let asked: BTreeSet<_> = entries.iter().map(|entry| entry.recipient_id()).collect();
+    assert_eq!((asked.len(), entries.len()), (5, 5), "one request for each recipient");
+    assert_eq!(entries.iter().filter(|entry| entry.answer.is_none()).count(), 2);
+    assert_eq!(stack.message(CHURCH, message).await["status"], "pending");
+
+    stack.telnyx().hold(false);
     let shown = stack.until_status(CHURCH, message, "delivered").await;
     assert_eq!(shown["deliveredCount"], 3, "{shown}");
-    let entries = stack.telnyx().entries();
-    let asked: BTreeSet<_> = entries.iter().map(|entry| &entry.to).collect();
-    assert_eq!((asked.len(), entries.len()), (3, 3), "one request for each phone");
-    assert_eq!(entries.iter().filter(|entry| entry.answer.is_none()).count(), 2);
+    assert_eq!(stack.telnyx().totals(), (5, 5));
 }
 
 async fn a_text_that_was_throttled_is_sent_again(kind: Kind) {
@@ -76,8 +93,9 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
     proxy.lead_to(&stack.stack.file().telnyx);
     let phones = phones(100);
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&phones)).await;
-    // Some are answered; then Telnyx takes more, and nobody hears its answers.
+    // Some are answered; then Telnyx takes more, and nobody hears its answers or webhooks.
     stack.until_accepted(10).await;
+    stack.telnyx().hold(true);
     proxy.hold_answers(true);
     let silent_from = stack.telnyx().entries().len();
     stack.until_accepted((silent_from + 5).min(phones.len())).await;
@@ -87,14 +105,25 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();
 
-    let shown = eventually("the broadcast is finished", async || {
-        Some(stack.message(CHURCH, message).await).filter(|shown| shown["status"] != "pending")
+    // Whatever waited to be sent again would go before what is sent now.
+    let last = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    eventually("the last message is sent", async || {
+        stack.telnyx().entries().iter().any(|entry| entry.to == DELIVERED).then_some(())
     })
     .await;
-    let entries = stack.telnyx().entries();
+    stack.telnyx().hold(false);
+    stack.until_status(CHURCH, last, "delivered").await;
+
+    let (shown, entries) = eventually("all that Telnyx took has its receipt", async || {
+        let shown = stack.message(CHURCH, message).await;
+        let mut entries = stack.telnyx().entries();
+        entries.retain(|entry| entry.to != DELIVERED);
+        let is_finished = shown["status"] != "pending" && shown["deliveredCount"] == entries.len();
+        is_finished.then_some((shown, entries))
+    })
+    .await;
     let asked: BTreeSet<_> = entries.iter().map(|entry| &entry.to).collect();
     assert_eq!(asked.len(), entries.len(), "no phone is asked twice");
-    assert_eq!(shown["deliveredCount"], json!(entries.len()), "all that Telnyx took have their receipt");
     assert_eq!(shown["failedCount"], json!(phones.len() - entries.len()));
     for recipient in shown["recipients"].as_array().unwrap() {
         if recipient["status"] == "failed" {
