@@ -16,7 +16,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -171,7 +175,7 @@ where
     let health = context.health.clone();
     let outcome = run(settings, context).await;
     ops_done.cancel();
-    ops.await.context("the operators' listener ended badly")??;
+    ops.await.context("the operators' listener ended badly")?;
     outcome?;
     if let Some(part) = health.failed() {
         anyhow::bail!("{part} panicked; the log says where");
@@ -192,34 +196,50 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// How long a stopping service waits for requests that are under way.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long a connection may wait for a request, or for the rest of its headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections to one listener at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 8_192;
+/// After an error of the listener, out of file descriptors for one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves a router until the shutdown token is cancelled and its requests are finished, or the grace of ten seconds
-/// is over. Sets TCP_NODELAY.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve_http(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    use axum::serve::ListenerExt as _;
-    let listener = listener.tap_io(|stream| {
+/// is over. Sets TCP_NODELAY; a connection that sends no request for a minute is closed.
+pub async fn serve_http(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let (open, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    while let Some((stream, place)) = shutdown.run_until_cancelled(next_connection(&listener, &places)).await
+    {
         // A stream that is closed already refuses; it is found out at the first read.
         let _ = stream.set_nodelay(true);
-    });
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
-        .into_future();
-    let grace_is_over = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(STOP_GRACE).await;
-    };
-    tokio::select! {
-        served = serving => served.context("the listener broke"),
-        () = grace_is_over => {
-            warn!("stopping although requests are still under way");
-            Ok(())
+        let connection =
+            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection = open.watch(connection);
+        tokio::spawn(async move {
+            // How a connection ends is its client's business.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(STOP_GRACE, open.shutdown()).await.is_err() {
+        warn!("stopping although requests are still under way");
+    }
+}
+
+async fn next_connection(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return std::future::pending().await };
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => {
+                warn!(%error, "no connection could be accepted; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
@@ -361,7 +381,7 @@ impl Health {
 }
 
 /// The operators' listener: `/livez`, `/readyz`, `/metrics`.
-async fn serve_ops(listener: TcpListener, context: Context, done: CancellationToken) -> anyhow::Result<()> {
+async fn serve_ops(listener: TcpListener, context: Context, done: CancellationToken) {
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))

@@ -80,16 +80,14 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     );
 
     info!(listen = %listener.local_addr().context("the listener has no address")?, "listening");
-    let served = service::serve_http(listener, router, context.shutdown.clone()).await;
-    // Also when the listener broke: what is under way is finished.
-    context.shutdown.cancel();
+    service::serve_http(listener, router, context.shutdown.clone()).await;
     tasks.close();
     let grace = settings.sending.send_timeout + Duration::from_secs(15);
     if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
         warn!("stopping although work is still under way");
     }
     broker.flush().await;
-    served
+    Ok(())
 }
 
 /// Dispatches and closes what is overdue, as soon as the schema is there.

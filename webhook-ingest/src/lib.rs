@@ -77,8 +77,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
 
     info!(address = %listener.local_addr()?, "taking webhooks");
     let router = receive::router(Arc::new(Reception::new(keys, queue, metrics)));
-    let served = service::serve_http(listener, router, context.shutdown.clone()).await;
-    context.shutdown.cancel();
+    service::serve_http(listener, router, context.shutdown.clone()).await;
     closing.cancel();
     let committed = committer.await.context("the committer ended badly");
     tasks.close();
@@ -86,5 +85,5 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
         warn!("stopping although the relay has not come to its end; the outbox keeps what waits");
     }
     broker.flush().await;
-    served.and(committed)
+    committed
 }
