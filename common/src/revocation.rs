@@ -1,8 +1,8 @@
 //! Taking tokens back before they expire: of one user of a church, or of everybody in it.
 //!
-//! A revocation is recorded in the database and travels like an event, by the outbox on `church.<id>.revoked`, so
-//! every gateway hears of it at once and reads it back after a restart, for as long as the stream keeps it. Tokens
-//! must not live longer than that.
+//! A revocation is recorded in the database, where message-api looks, and travels like an event, by the outbox on
+//! `church.<id>.revoked`: every gateway hears of it at once and reads it back after a restart, for as long as the stream
+//! keeps it. Tokens must not live longer than that. A stream that was made anew gets what the outbox still keeps.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
