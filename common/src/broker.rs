@@ -189,7 +189,8 @@ impl Watcher {
     fn hear(&self, event: Event) {
         match event {
             Event::Connected => self.connected(),
-            Event::Disconnected | Event::Closed => self.disconnected(&event),
+            Event::Disconnected => self.disconnected(&event),
+            Event::Closed | Event::Draining => self.states.send_modify(|link| link.up = false),
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 self.complain("the broker refuses NATS_USER or NATS_PASSWORD".into());
             }

@@ -43,7 +43,9 @@ impl Step {
 /// Something did not start, or a step was not seen.
 pub async fn run(state: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    let _ = crate::occupancy::stop_running(state).await?;
+    // Another demo at the same time keeps its folder.
+    let own = state.with_extension(std::process::id().to_string());
+    let state = if crate::occupancy::is_taken(state) { own.as_path() } else { state };
     if state.exists() {
         std::fs::remove_dir_all(state).context("can't clear the demo's folder")?;
     }
@@ -70,7 +72,7 @@ pub async fn run(state: &Path) -> anyhow::Result<()> {
     )?;
     writeln!(out, "                                   lines to send and to watch with; stop it with Ctrl-C")?;
     writeln!(out, "  make up ARGS='--traffic'         the same with a little traffic")?;
-    writeln!(out, "  make up ARGS='--database postgres --gateways 2'")?;
+    writeln!(out, "  make up ARGS='--state .state/pg --database postgres --gateways 2'")?;
     writeln!(out, "  make test                        the tests, with a real broker, databases and clients")?;
     Ok(())
 }

@@ -18,6 +18,11 @@ pub(crate) fn take(state: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// Whether a stack runs in a state folder.
+pub(crate) fn is_taken(state: &Path) -> bool {
+    state.join("lock").is_file() && open(state).is_ok_and(|file| file.try_lock().is_err())
+}
+
 fn open(state: &Path) -> anyhow::Result<File> {
     let file = state.join("lock");
     File::options()

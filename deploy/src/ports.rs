@@ -71,10 +71,9 @@ fn take(folder: &std::path::Path, number: u16) -> Option<Port> {
     Some(Port { number, _held: held })
 }
 
-/// Shared by all checkouts of one user on this machine.
+/// In the project's folder, shared by all its stacks and tests. Between two checkouts the bind check has to do.
 fn folder() -> anyhow::Result<PathBuf> {
-    let user = rustix::process::geteuid().as_raw();
-    let folder = std::env::temp_dir().join(format!("church-stack-ports-{user}"));
+    let folder = crate::tools::project().join("target/ports");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     Ok(folder)
 }

@@ -42,7 +42,7 @@ pub struct LimitOptions {
     #[arg(long, env = "GATEWAY_WRITE_STALL", default_value_t = 15, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub write_stall: u64,
-    /// Packets that may wait for one socket; beyond, it is closed and its client resumes
+    /// Packets that may wait for one socket; beyond, it goes on at its own pace
     #[arg(long, env = "GATEWAY_SOCKET_BUFFER", default_value_t = 512, value_name = "PACKETS",
         value_parser = clap::value_parser!(u32).range(64..=65_536))]
     pub socket_buffer: u32,

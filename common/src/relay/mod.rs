@@ -33,6 +33,8 @@ use announce::{Announcer, Trouble};
 const BATCH: u32 = 500;
 /// Longest time without looking into the outbox, and between two looks at the lock. What `ops` commits wakes nobody.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How soon a database is asked again that does not answer, or has no schema yet.
+const SCHEMA_RETRY: Duration = Duration::from_millis(50);
 /// Progress of one message is announced at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// First and longest wait after trouble.
@@ -126,6 +128,7 @@ impl Relay {
             }
             // A database that is away, or has no schema yet, is reported by its own condition.
             if self.store.last_announced().await.is_err() {
+                turns.reset_after(SCHEMA_RETRY);
                 continue;
             }
             if let Ok(Some(lock)) = self.store.try_relay_lock().await {
