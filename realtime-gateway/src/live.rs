@@ -300,6 +300,7 @@ impl Follower {
                     memory =
                         Memory::new(self.source.limits, stored.sequence - 1, Some(Fingerprint::default()));
                 }
+                self.source.revocations.hear(&stored);
                 // What is no event was told of when it came.
                 let _ = memory.take(extent.created, &stored);
             }

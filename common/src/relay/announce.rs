@@ -73,8 +73,12 @@ pub(super) struct Announcer {
     store: Store,
     counters: Counters,
     place: Option<Place>,
+    /// Whether the stream took the last rows at that place.
+    confirmed: bool,
     /// Rows that were sent and whose answer did not come, and when each was first sent, counted.
     unanswered: HashMap<i64, u64>,
+    /// The stream's last event, where its sequence is still to be learned.
+    last_stored: Option<Uuid>,
     /// How many rows were sent so far.
     sent: u64,
     /// Rows that are stored and not marked yet: position and sequence.
@@ -96,7 +100,9 @@ impl Announcer {
             store,
             counters,
             place: None,
+            confirmed: false,
             unanswered: HashMap::new(),
+            last_stored: None,
             sent: 0,
             unmarked: Vec::new(),
             denials_seen,
@@ -115,9 +121,12 @@ impl Announcer {
         let mut repairs = 0;
         while !rest.is_empty() {
             let place = self.place().await?;
-            let window = rest.len().min(WINDOW);
+            // As long as the place is only believed, one row alone asks for it: a later one in the same window could fit
+            // where the first does not.
+            let window = if self.confirmed { rest.len().min(WINDOW) } else { 1 };
             let waited = rest.len();
             let refusal = self.publish(&rest[..window], place).await;
+            self.confirmed = refusal.is_none();
             rest.retain(|row| !self.is_stored(row));
             self.mark().await?;
             repairs = if rest.len() < waited { 0 } else { repairs + 1 };
@@ -156,18 +165,26 @@ impl Announcer {
     async fn publish(&mut self, rows: &[&OutboxRow], place: Place) -> Option<PublishError> {
         let mut answers = Vec::with_capacity(rows.len());
         let mut fence = place.fence;
+        let mut first_time = Vec::with_capacity(rows.len());
         for row in rows {
             self.sent += 1;
+            first_time.push(!self.unanswered.contains_key(&row.position));
             self.unanswered.entry(row.position).or_insert(self.sent);
             answers.push(self.jetstream.send_publish(row.subject.clone(), message(row, fence)).await);
             fence = Fence::Event(row.event_id);
         }
         let answers = join_all(answers.into_iter().map(answer)).await;
         let mut refusal = None;
-        for (row, answer) in rows.iter().zip(answers) {
+        for ((row, answer), first_time) in rows.iter().zip(answers).zip(first_time) {
             match answer {
                 Ok(ack) => self.stored(row, ack.sequence as i64),
-                Err(error) => refusal = refusal.or(Some(error)),
+                Err(error) => {
+                    // A refusal is an answer, too: this attempt did not store it.
+                    if first_time && is_refusal(&error) {
+                        self.unanswered.remove(&row.position);
+                    }
+                    refusal = refusal.or(Some(error));
+                }
             }
         }
         refusal
@@ -224,15 +241,11 @@ impl Announcer {
 
     /// The stream's last event is another one than we thought.
     async fn go_on_after(&mut self, last: Uuid, rest: &mut Vec<&OutboxRow>) -> Result<bool, Trouble> {
-        if let Some(index) = rest.iter().position(|row| row.event_id == last) {
-            // Stored earlier, the answer was lost; so are the rows that were sent before it.
-            let last_sent = self.unanswered.get(&rest[index].position);
-            let is_stored = |row: &&OutboxRow| {
-                row.event_id == last
-                    || self.unanswered.get(&row.position).is_some_and(|sent| Some(sent) <= last_sent)
-            };
-            let stored: Vec<&OutboxRow> = rest[..=index].iter().copied().filter(is_stored).collect();
-            self.take_as_stored(&stored, rest).await?;
+        if rest.iter().any(|row| row.event_id == last) {
+            // Stored earlier, and its answer was lost. Which others are stored, too, the stream's sequence tells.
+            let sequence = self.place().await?.sequence;
+            self.place = Some(Place { fence: Fence::Sequence(sequence), sequence });
+            self.last_stored = Some(last);
             return Ok(true);
         }
         let sequence = match self.store.announced(last).await? {
@@ -258,10 +271,19 @@ impl Announcer {
         let mut stored: Vec<&OutboxRow> =
             rest.iter().copied().filter(|row| self.may_be_stored(row)).collect();
         stored.sort_by_key(|row| self.unanswered.get(&row.position).copied());
-        if (1..=stored.len()).contains(&more) {
-            stored.truncate(more);
+        let newest = self.last_stored.take();
+        // Believed only if it adds up: as many as the stream has more, and the last of them is the stream's last.
+        let adds_up = newest.is_none() || stored.last().map(|row| row.event_id) == newest;
+        if more > 0 && stored.len() == more && adds_up {
             self.take_as_stored(&stored, rest).await?;
             self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
+            return Ok(true);
+        }
+        if let Some(row) = rest.iter().copied().find(|row| Some(row.event_id) == newest).filter(|_| more > 0)
+        {
+            self.stored(row, last);
+            rest.retain(|row| !self.is_stored(row));
+            self.mark().await?;
             return Ok(true);
         }
         if last < expected {
@@ -306,6 +328,10 @@ impl Announcer {
         self.denials_seen = denials;
         denied
     }
+}
+
+fn is_refusal(error: &PublishError) -> bool {
+    matches!(error.kind(), PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence)
 }
 
 async fn answer(sent: Result<PublishAckFuture, PublishError>) -> Result<PublishAck, PublishError> {

@@ -192,47 +192,92 @@ async fn two_relays_that_both_believe_they_are_the_only_one_store_nothing_twice(
     second.stop().await;
 }
 
-/// Positions are taken before the commit: a row may become visible after one with a higher position.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_becomes_visible_after_a_later_one_is_announced_although_that_ones_answer_was_lost() {
-    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
-    let store = database.migrated().await;
-    let relay = Relaying::start(&store, &broker, "ingest").await;
-    let mut ids = record_some(&store, 3).await;
-    all_announced(&store).await;
+/// Positions are taken before the commit: a row may become visible after one with a higher position. The relay stored
+/// that one and died before it had marked it. Returns the messages in the order that the stream should have.
+async fn a_later_row_is_stored_and_not_marked(store: &Store, broker: &TestBroker) -> Vec<Uuid> {
+    let relay = Relaying::start(store, broker, "ingest").await;
+    let mut ids = record_some(store, 3).await;
+    all_announced(store).await;
     relay.stop().await;
     let third = store.last_announced().await.unwrap().unwrap();
-    ids.extend(record_some(&store, 2).await);
+    ids.extend(record_some(store, 3).await);
     let rows = store.waiting_events(10).await.unwrap();
-    // The fourth is not committed yet; the relay stores the fifth and dies before it has marked it.
     let publish = jetstream::message::PublishMessage::build()
         .payload(rows[1].payload.clone().into())
         .message_id(rows[1].event_id.to_string())
         .expected_last_message_id(third.event_id.to_string());
     let jetstream = jetstream::new(broker.client("ingest").await);
     jetstream.send_publish(rows[1].subject.clone(), publish).await.unwrap().await.unwrap();
+    ids.swap(3, 4);
+    ids
+}
+
+/// The stream's window for duplicates is over at once.
+async fn forget_duplicates_soon(broker: &TestBroker) {
+    let jetstream = jetstream::new(broker.client("provisioner").await);
+    let mut config = jetstream.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    config.duplicate_window = std::time::Duration::from_millis(100);
+    jetstream.update_stream(config).await.unwrap();
+}
+
+/// What is tested is that time passes.
+async fn until_the_window_is_over() {
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_becomes_visible_after_a_later_one_is_announced_although_that_ones_answer_was_lost() {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    let ids = a_later_row_is_stored_and_not_marked(&store, &broker).await;
     let relay = Relaying::start(&store, &broker, "message_api").await;
     all_announced(&store).await;
     relay.stop().await;
-    ids.swap(3, 4);
     assert_eq!(stored_messages(&broker).await, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_is_when_the_stream_knows_no_duplicates_any_more() {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    forget_duplicates_soon(&broker).await;
+    let ids = a_later_row_is_stored_and_not_marked(&store, &broker).await;
+    until_the_window_is_over().await;
+    let relay = Relaying::start(&store, &broker, "message_api").await;
+    all_announced(&store).await;
+    relay.stop().await;
+    assert_eq!(stored_messages(&broker).await, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_broker_knows_its_last_event_no_more() {
+    let (mut broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+    let store = database.migrated().await;
+    forget_duplicates_soon(&broker).await;
+    let ids = a_later_row_is_stored_and_not_marked(&store, &broker).await;
+    broker.kill().await;
+    until_the_window_is_over().await;
+    broker.restart().await;
+    let relay = Relaying::start(&store, &broker, "message_api").await;
+    all_announced(&store).await;
+    relay.stop().await;
+    // One may stand there twice, which its version makes harmless; none may be missing.
+    let stored = broker.stored().await;
+    let stands = |id: &Uuid| stored.iter().any(|(_, _, event)| event["messageId"] == id.to_string());
+    assert!(ids.iter().all(stands));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_long_after_its_last_event_is_gone_on_with() {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
-    // Its window for duplicates is over at once: after a restart it knows no last id.
-    let jetstream = jetstream::new(broker.client("provisioner").await);
-    let mut config = jetstream.get_stream(STREAM).await.unwrap().cached_info().config.clone();
-    config.duplicate_window = std::time::Duration::from_millis(100);
-    jetstream.update_stream(config).await.unwrap();
+    // After a restart it knows no last id.
+    forget_duplicates_soon(&broker).await;
     let relay = Relaying::start(&store, &broker, "ingest").await;
     let mut ids = record_some(&store, 3).await;
     all_announced(&store).await;
     broker.kill().await;
-    // What is tested is that time passes.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    until_the_window_is_over().await;
     broker.restart().await;
     ids.extend(record_some(&store, 3).await);
     all_announced(&store).await;
