@@ -177,6 +177,11 @@ pub mod timestamp {
             .unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".into())
     }
 
+    /// The moment cut to the millisecond, as it is kept and told: what a client was told finds the same row again.
+    pub fn millis(at: OffsetDateTime) -> OffsetDateTime {
+        at.replace_millisecond(at.millisecond()).unwrap_or(at)
+    }
+
     /// Reads any RFC 3339 text.
     pub fn parse(text: &str) -> Option<OffsetDateTime> {
         OffsetDateTime::parse(text, &Rfc3339).ok()

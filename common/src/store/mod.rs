@@ -1,7 +1,8 @@
 //! The record: messages, recipients, webhooks and the outbox, in SQLite or PostgreSQL.
 //!
 //! [`Store`] is an enum over two modules, each the best SQL of its database; what is the same for both stands once:
-//! [`ledger`] decides how reports change the record, the databases only read and write rows for it. Whatever changes
+//! [`book`] decides how reports change the record, [`ledger`] leads through a transaction, and the databases only read
+//! and write rows for them. Whatever changes
 //! a message puts the event into the outbox in the same transaction, and [`Store::announcements`] tells the relay.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use crate::revocation::Revocation;
 use crate::service::{Condition, ConfigError};
 use crate::subject::ChurchId;
 
+mod book;
 mod columns;
 mod ledger;
 mod postgres;

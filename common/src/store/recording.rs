@@ -1,6 +1,6 @@
 //! What a new message looks like in the record; the same for both databases.
 
-use super::ledger::{MessageRow, OutboxEntry};
+use super::ledger::{MessageRow, OutboxEntry, json};
 use super::{Message, NewMessage, StoreError};
 use crate::event::EventType;
 use crate::status::{MessageStatus, Tally};
@@ -50,5 +50,5 @@ pub(super) fn sent_event(new: &NewMessage) -> Result<OutboxEntry, StoreError> {
 
 /// The pictures as JSON.
 pub(super) fn media_urls(new: &NewMessage) -> Result<String, StoreError> {
-    serde_json::to_string(&new.media_urls).map_err(|error| StoreError::Unreadable(error.to_string()))
+    json(&new.media_urls)
 }

@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
+use common::event::timestamp;
 use common::store::{NewMessage, Recorded};
 use common::subject::ChurchId;
 use time::OffsetDateTime;
@@ -28,7 +29,7 @@ pub(crate) async fn send(
 ) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
     let body = body?;
     let key = idempotency::key(&headers, &body)?;
-    let now = now_in_millis();
+    let now = timestamp::millis(OffsetDateTime::now_utc());
     let draft = SendRequest::from_body(&body)?.check(now)?;
     let sender = sender_of(&app, &caller.church_id).await?;
     let message = NewMessage {
@@ -73,10 +74,4 @@ async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSender, ApiErr
         code: "no_sender",
         message: "this church has no number to send from yet; an administrator has to set one up",
     })
-}
-
-/// Both databases keep milliseconds at least, so what is answered now is what is read later.
-fn now_in_millis() -> OffsetDateTime {
-    let now = OffsetDateTime::now_utc();
-    now.replace_millisecond(now.millisecond()).unwrap_or(now)
 }

@@ -1,6 +1,7 @@
 //! Rows for the tests of the record.
 
 use bytes::Bytes;
+use common::event::timestamp;
 use common::status::{Rank, RecipientState};
 use common::store::{
     Answer, Attempt, DeliveryReport, Failure, NewMessage, NewRecipient, PhoneReport, Recorded, Store,
@@ -17,8 +18,7 @@ pub(crate) fn church(id: &str) -> ChurchId {
 
 /// Now, to the millisecond, as the store keeps it.
 pub(crate) fn now() -> OffsetDateTime {
-    let now = OffsetDateTime::now_utc();
-    now.replace_millisecond(now.millisecond()).unwrap()
+    timestamp::millis(OffsetDateTime::now_utc())
 }
 
 /// The phone of a recipient by number.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::millis;
+use crate::event::timestamp::millis;
 use crate::store::columns::read_all;
 use crate::store::ledger::{Ledger, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
 use crate::store::{Overdue, StoreError};

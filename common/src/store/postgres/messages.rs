@@ -3,7 +3,8 @@
 use sqlx::{PgConnection, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Postgres, Tx, millis};
+use super::{Postgres, Tx};
+use crate::event::timestamp::millis;
 use crate::store::columns::{Columns as _, Read as _, read_all};
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{

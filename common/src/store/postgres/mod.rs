@@ -107,11 +107,6 @@ impl AdvisoryLock {
     }
 }
 
-/// Times are kept to the millisecond, so that what a client was told finds the same row again.
-fn millis(at: OffsetDateTime) -> OffsetDateTime {
-    at.replace_millisecond(at.millisecond()).unwrap_or(at)
-}
-
 impl Columns for PgRow {
     fn opt_id(&self, name: &str) -> Result<Option<Uuid>, StoreError> {
         Ok(self.try_get(name)?)

@@ -3,7 +3,8 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Postgres, millis};
+use super::Postgres;
+use crate::event::timestamp::millis;
 use crate::store::columns::read_all;
 use crate::store::{Attempt, StoreError};
 
