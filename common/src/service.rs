@@ -232,10 +232,15 @@ async fn next_connection(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> (TcpStream, OwnedSemaphorePermit) {
+    let Ok(place) = places.clone().acquire_owned().await else { return std::future::pending().await };
+    (accept(listener).await.0, place)
+}
+
+/// The next connection and its peer. Errors such as too many open files are outlived.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return std::future::pending().await };
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 warn!(%error, "no connection could be accepted; trying again");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

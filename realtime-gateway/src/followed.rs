@@ -64,7 +64,7 @@ impl Followed {
             return Proof::Ahead;
         }
         let floor = self.memory.floor(church);
-        match self.memory.fingerprint(place.sequence) {
+        match self.memory.fingerprint_for(church, place.sequence) {
             Some(held) if held != place.fingerprint => Proof::Refuted,
             Some(_) if place.sequence >= floor => Proof::Held(progress),
             _ => Proof::Older(progress, floor),

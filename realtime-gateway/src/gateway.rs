@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::broker::Link;
 use common::claims::{Claims, TokenError, TokenVerifier};
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Refusal};
-use crate::guard::Connection;
+use crate::connection::Connection;
 use crate::history::History;
 use crate::hub::Hub;
 use crate::metrics::Counters;
@@ -32,6 +33,8 @@ pub(crate) struct Gateway {
     pub(crate) link: watch::Receiver<Link>,
     /// Which connections carry which session.
     pub(crate) transports: Transports,
+    /// How long a client may take nothing of what it is sent.
+    pub(crate) stall: Duration,
     /// What is counted.
     pub(crate) counters: Counters,
     /// Cancelled when the gateway has to stop.
@@ -51,14 +54,21 @@ impl Gateway {
     ///
     /// # Errors
     /// Why not yet; it is always something temporary.
-    pub(crate) fn may_open(&self, connection: &Connection, address: IpAddr) -> Result<(), Refusal> {
+    pub(crate) fn may_open(
+        &self,
+        connection: &Connection,
+        address: IpAddr,
+        token: Option<&str>,
+    ) -> Result<(), Refusal> {
         if self.shutdown.is_cancelled() {
             return Err(Refusal::Stopping);
         }
         if !self.hub.has_place() {
             return Err(Refusal::NoPlace);
         }
-        self.hub.has_seat_for(address)?;
+        // A bad token is told of later, in the words that clients know.
+        let claims = token.and_then(|token| self.verify(token).ok());
+        self.hub.has_seat(address, claims.as_ref())?;
         self.admission.check(connection.open())
     }
 }

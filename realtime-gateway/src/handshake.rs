@@ -95,19 +95,21 @@ pub(crate) async fn attend(
     debug!(church = %claims.church_id, socket = %socket.id, transport, "connected");
     let opening = socket.req_parts().extensions.get::<Opening>();
     let address = opening.map_or(IpAddr::from([0, 0, 0, 0]), |opening| opening.address);
-    let (church, user) = (claims.church_id.clone(), claims.user_id.clone());
+    let (church, user) = (claims.church_id.clone(), claims.user_id.as_str().into());
     let member = Member { socket, church, user, address };
     let session = Arc::new(Session::new(claims));
     member.socket.extensions.insert(session.clone());
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);
     member.socket.on_fallback(unknown);
+    gateway.transports.attended(&member.socket);
     if let Err(refusal) = gateway.hub.sit(&member) {
         gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
         return gateway.hub.close(&member, refusal.word());
     }
     // It may have gone before anybody listened to that, and then nobody hears of it any more.
     if !member.socket.connected() {
+        gateway.transports.departed(member.socket.id);
         return gateway.hub.leave(&member.church, member.socket.id);
     }
     tokio::spawn(session::watch_token(gateway.clone(), member.clone(), session.clone()));
@@ -145,6 +147,7 @@ async fn departed(
         // The client says goodbye and normally closes its connection, too. One that does not would stay for ever.
         gateway.transports.close(&socket);
     }
+    gateway.transports.departed(socket.id);
 }
 
 fn word(why: DisconnectReason) -> &'static str {

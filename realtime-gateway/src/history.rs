@@ -21,8 +21,8 @@ use crate::stream::{ReadError, Reader, Stored};
 
 /// Reads that are under way at once.
 const READS: usize = 8;
-/// Pages that are kept for whoever asks next.
-const KEPT: usize = 32;
+/// Pages are kept for whoever asks next, as long as all together they weigh no more than this: each its events and one.
+const KEPT: usize = 4_096;
 /// A page ends once it has so many events.
 const ENOUGH: usize = 128;
 
@@ -35,6 +35,14 @@ pub(crate) struct Page {
     pub(crate) events: Vec<Arc<Event>>,
     /// Up to this sequence the church has no other events.
     pub(crate) reach: u64,
+    /// The last message of the church up to there, or the anchor where there is none: its sequence, and what it is.
+    pub(crate) last: (u64, Option<Fingerprint>),
+}
+
+impl Page {
+    fn weight(&self) -> usize {
+        1 + self.events.len()
+    }
 }
 
 /// Which page.
@@ -61,8 +69,49 @@ pub(crate) struct History {
 
 #[derive(Default)]
 struct Pages {
-    readings: HashMap<Key, Reading>,
+    kept: HashMap<Key, Kept>,
+    /// Oldest first.
     order: VecDeque<Key>,
+    weight: usize,
+}
+
+struct Kept {
+    reading: Reading,
+    /// As much as one event until it is read.
+    weight: usize,
+}
+
+impl Pages {
+    fn begin(&mut self, key: &Key, reading: Reading) {
+        self.kept.insert(key.clone(), Kept { reading, weight: 1 });
+        self.order.push_back(key.clone());
+        self.weight += 1;
+    }
+
+    /// What a reading brought: a page is weighed, and what did not work is forgotten.
+    fn end(&mut self, key: &Key, reading: &Reading, page: Option<&Page>) {
+        // It may be another reading's turn by now.
+        let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.reading.ptr_eq(reading)) else { return };
+        match page {
+            Some(page) => {
+                self.weight = self.weight - kept.weight + page.weight();
+                kept.weight = page.weight();
+            }
+            None => {
+                self.forget(key);
+                self.order.retain(|kept| kept != key);
+            }
+        }
+        while self.weight > KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.forget(&oldest);
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.weight -= self.kept.remove(key).map_or(0, |kept| kept.weight);
+    }
 }
 
 impl History {
@@ -78,20 +127,14 @@ impl History {
     pub(crate) async fn page(&self, key: Key, floor: u64) -> Result<Arc<Page>, ReadError> {
         let reading = self.reading(&key, floor);
         let page = reading.clone().await;
-        if page.is_err() {
-            let mut pages = self.pages();
-            if pages.readings.get(&key).is_some_and(|kept| kept.ptr_eq(&reading)) {
-                pages.readings.remove(&key);
-                pages.order.retain(|kept| *kept != key);
-            }
-        }
+        self.pages().end(&key, &reading, page.as_deref().ok());
         page
     }
 
     fn reading(&self, key: &Key, floor: u64) -> Reading {
         let mut pages = self.pages();
-        if let Some(reading) = pages.readings.get(key) {
-            return reading.clone();
+        if let Some(kept) = pages.kept.get(key) {
+            return kept.reading.clone();
         }
         let (reader, reads, wanted) = (self.reader.clone(), self.reads.clone(), key.clone());
         let reading = async move {
@@ -100,13 +143,7 @@ impl History {
             read(&reader, &wanted, floor).await.map(Arc::new)
         };
         let reading = reading.boxed().shared();
-        pages.readings.insert(key.clone(), reading.clone());
-        pages.order.push_back(key.clone());
-        if pages.order.len() > KEPT
-            && let Some(oldest) = pages.order.pop_front()
-        {
-            pages.readings.remove(&oldest);
-        }
+        pages.begin(key, reading.clone());
         reading
     }
 
@@ -138,9 +175,15 @@ async fn read(reader: &Reader, key: &Key, floor: u64) -> Result<Page, ReadError>
         // Asked after the reading: messages go from the head alone, so if it is still there, nothing after it went.
         anchor = at(reader, key.after).await?;
     }
-    let last = stored.last().map_or(key.after, |last| last.sequence);
-    let reach = if complete || next > floor { last.max(floor) } else { last };
-    Ok(Page { anchor, events: events(key.created, &stored), reach })
+    let last = match stored.last() {
+        Some(last) => (last.sequence, Some(intake::fingerprint(last))),
+        None => (key.after, anchor),
+    };
+    if complete {
+        reader.surely_has(floor).await?;
+    }
+    let reach = if complete || next > floor { last.0.max(floor) } else { last.0 };
+    Ok(Page { anchor, events: events(key.created, &stored), reach, last })
 }
 
 /// What is at a sequence; before the first stand zeros, as long as the first is there.

@@ -4,11 +4,11 @@
 //! middle of one. Nothing waits while the lock is held: handing a packet to a socket only puts it into a queue.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::claims::Claims;
 use common::subject::ChurchId;
 use socketioxide::socket::Sid;
 use time::OffsetDateTime;
@@ -18,11 +18,13 @@ use tracing::{debug, warn};
 use crate::admission::{Refusal, SeatLimits};
 use crate::cursor::{Fingerprint, Place};
 use crate::followed::{Followed, Progress, Proof};
+use crate::history::Page;
 use crate::intake::Foreign;
 use crate::member::{Member, Unsent};
 use crate::memory::{Event, Memory};
 use crate::metrics::{Counters, Reason};
 use crate::packets::Packets;
+use crate::room::{Headcount, Room, Seat, is_full};
 use crate::stream::Stored;
 use crate::transports::Transports;
 
@@ -53,14 +55,14 @@ pub(crate) struct Laggard {
 #[derive(Default)]
 struct State {
     stream: Option<Followed>,
-    rooms: HashMap<ChurchId, HashMap<Sid, Seat>>,
-    addresses: HashMap<IpAddr, usize>,
+    rooms: HashMap<ChurchId, Room>,
+    of_address: Headcount<IpAddr>,
 }
 
-struct Seat {
-    member: Member,
-    /// Whether it gets events as they come. Not while it catches up; never again after a packet was dropped.
-    live: bool,
+impl State {
+    fn has_seat_from(&self, address: IpAddr, limits: &SeatLimits) -> Result<(), Refusal> {
+        if is_full(self.of_address.of(&address), limits.address) { Err(Refusal::Address) } else { Ok(()) }
+    }
 }
 
 /// What comes next for a socket that catches up.
@@ -119,7 +121,7 @@ impl Hub {
         let Some(head) = stream.head() else { return };
         for (church, room) in rooms {
             let cursor = head.cursor(church);
-            for seat in room.values_mut().filter(|seat| seat.live) {
+            for seat in room.seats().filter(|seat| seat.live) {
                 let outcome = seat.member.welcome(&cursor, false);
                 self.settle(seat, outcome);
             }
@@ -135,7 +137,7 @@ impl Hub {
                 self.counters.events.inc();
                 let age = OffsetDateTime::now_utc() - event.at;
                 self.counters.event_age.observe(age.as_seconds_f64().max(0.0));
-                for seat in rooms.get_mut(&event.church).into_iter().flat_map(HashMap::values_mut) {
+                for seat in rooms.get_mut(&event.church).into_iter().flat_map(Room::seats) {
                     self.send_to_seat(seat, &event, stream);
                 }
             }
@@ -171,8 +173,8 @@ impl Hub {
     /// Sends an event that is not in its turn to the church's live sockets.
     pub(crate) fn replay(&self, church: &ChurchId, packets: &Packets) {
         let mut state = self.state();
-        let room = state.rooms.get_mut(church).into_iter().flat_map(HashMap::values_mut);
-        for seat in room.filter(|seat| seat.live) {
+        let seats = state.rooms.get_mut(church).into_iter().flat_map(Room::seats);
+        for seat in seats.filter(|seat| seat.live) {
             let (sent, outcome) = seat.member.send(packets, 0);
             self.counters.deliveries.inc_by(sent as u64);
             self.settle(seat, outcome);
@@ -193,13 +195,15 @@ impl Hub {
         self.transports.close(&member.socket);
     }
 
-    /// Whether one more socket may come from an address.
+    /// Whether one more socket may come from an address, and, where its token is known already, of a user.
     ///
     /// # Errors
-    /// It has all its sockets.
-    pub(crate) fn has_seat_for(&self, address: IpAddr) -> Result<(), Refusal> {
-        let sockets = self.state().addresses.get(&address).copied().unwrap_or(0);
-        if is_full(sockets, self.seats.address) { Err(Refusal::Address) } else { Ok(()) }
+    /// Who has all its sockets.
+    pub(crate) fn has_seat(&self, address: IpAddr, claims: Option<&Claims>) -> Result<(), Refusal> {
+        let state = self.state();
+        state.has_seat_from(address, &self.seats)?;
+        let room = claims.and_then(|claims| Some((state.rooms.get(&claims.church_id)?, &claims.user_id)));
+        room.map_or(Ok(()), |(room, user)| room.has_seat(user, &self.seats))
     }
 
     /// Gives a socket its seat. It gets nothing yet.
@@ -207,21 +211,18 @@ impl Hub {
     /// # Errors
     /// Its church, user or address has all its sockets.
     pub(crate) fn sit(&self, member: &Member) -> Result<(), Refusal> {
-        self.has_seat_for(member.address)?;
         let mut state = self.state();
-        let State { rooms, addresses, .. } = &mut *state;
-        if let Some(room) = rooms.get(&member.church) {
-            if is_full(room.len(), self.seats.church) {
-                return Err(Refusal::Church);
-            }
-            let of_user = room.values().filter(|seat| seat.member.user == member.user).count();
-            if is_full(of_user, self.seats.user) {
-                return Err(Refusal::User);
+        state.has_seat_from(member.address, &self.seats)?;
+        let State { rooms, of_address, .. } = &mut *state;
+        match rooms.get_mut(&member.church) {
+            Some(room) => room.sit(member, &self.seats)?,
+            None => {
+                let mut room = Room::default();
+                room.sit(member, &self.seats)?;
+                rooms.insert(member.church.clone(), room);
             }
         }
-        let seat = Seat { member: member.clone(), live: false };
-        rooms.entry(member.church.clone()).or_default().insert(member.socket.id, seat);
-        *addresses.entry(member.address).or_default() += 1;
+        of_address.add(member.address);
         self.counters.sockets.inc();
         self.counters.rooms.set(rooms.len() as i64);
         Ok(())
@@ -240,6 +241,15 @@ impl Hub {
     /// Whether what came after a place can be told to the church without a hole.
     pub(crate) fn prove(&self, church: &ChurchId, place: &Place) -> Proof {
         self.state().stream.as_ref().map_or(Proof::Refuted, |stream| stream.prove(church, place))
+    }
+
+    /// Keeps what a page of history told of a church, so that the stream need not be asked again.
+    pub(crate) fn learn(&self, church: &ChurchId, progress: &Progress, page: &Page) {
+        let mut state = self.state();
+        let stream = state.stream.as_mut().filter(|stream| stream.generation == progress.generation);
+        if let (Some(stream), (after, Some(fingerprint))) = (stream, page.last) {
+            stream.memory.learn_quiet(church, after, fingerprint, page.reach);
+        }
     }
 
     /// What comes next for a socket that catches up. The last few events are sent here, so that none gets between
@@ -291,18 +301,13 @@ impl Hub {
     /// Forgets a socket.
     pub(crate) fn leave(&self, church: &ChurchId, sid: Sid) {
         let mut state = self.state();
-        let State { rooms, addresses, .. } = &mut *state;
+        let State { rooms, of_address, .. } = &mut *state;
         let Some(room) = rooms.get_mut(church) else { return };
-        let Some(seat) = room.remove(&sid) else { return };
+        let Some(seat) = room.leave(sid) else { return };
         if room.is_empty() {
             rooms.remove(church);
         }
-        if let Entry::Occupied(mut sockets) = addresses.entry(seat.member.address) {
-            *sockets.get_mut() -= 1;
-            if *sockets.get() == 0 {
-                sockets.remove();
-            }
-        }
+        of_address.remove(&seat.member.address);
         self.counters.sockets.dec();
         self.counters.rooms.set(rooms.len() as i64);
     }
@@ -310,7 +315,7 @@ impl Hub {
     /// Every socket that is here.
     pub(crate) fn members(&self) -> Vec<Member> {
         let state = self.state();
-        state.rooms.values().flat_map(HashMap::values).map(|seat| seat.member.clone()).collect()
+        state.rooms.values().flat_map(Room::members).cloned().collect()
     }
 
     fn measure(&self, stream: &Followed) {
@@ -324,10 +329,6 @@ impl Hub {
     }
 }
 
-fn is_full(sockets: usize, limit: usize) -> bool {
-    limit > 0 && sockets >= limit
-}
-
-fn seat<'a>(rooms: &'a mut HashMap<ChurchId, HashMap<Sid, Seat>>, member: &Member) -> Option<&'a mut Seat> {
-    rooms.get_mut(&member.church)?.get_mut(&member.socket.id)
+fn seat<'a>(rooms: &'a mut HashMap<ChurchId, Room>, member: &Member) -> Option<&'a mut Seat> {
+    rooms.get_mut(&member.church)?.seat(member.socket.id)
 }

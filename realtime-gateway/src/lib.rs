@@ -6,6 +6,7 @@
 //! connections.
 
 mod admission;
+mod connection;
 mod cursor;
 mod drain;
 mod followed;
@@ -20,9 +21,11 @@ mod member;
 mod memory;
 mod metrics;
 mod packets;
+mod places;
 mod replay;
 mod resume;
 mod revocations;
+mod room;
 mod server;
 mod session;
 mod settings;
@@ -47,7 +50,7 @@ pub use crate::settings::{LimitOptions, Settings};
 
 use crate::admission::{Admission, SeatLimits};
 use crate::gateway::Gateway;
-use crate::guard::{Connection, GuardedListener};
+use crate::guard::GuardedListener;
 use crate::history::History;
 use crate::hub::Hub;
 use crate::live::Source;
@@ -93,6 +96,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
         link: broker.link(),
         history: History::new(Reader::new(broker.client().clone())),
         transports: transports.clone(),
+        stall,
         counters: counters.clone(),
         shutdown: context.shutdown.clone(),
     });
@@ -103,9 +107,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let catching_up = resume::resume_laggards(gateway.clone(), laggards);
     tokio::spawn(finished.clone().run_until_cancelled_owned(catching_up));
     let router = server::router(gateway, sessions, cors);
-    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<Connection>())
-        .with_graceful_shutdown(context.shutdown.clone().cancelled_owned());
-    let serving = tokio::spawn(serving.into_future());
+    let serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
 
     let limits = memory(&settings.limits);
     let source =
@@ -139,9 +141,9 @@ fn seats(limits: &LimitOptions) -> SeatLimits {
 
 fn memory(limits: &LimitOptions) -> Limits {
     Limits {
-        events: limits.memory_events,
+        events: limits.memory_events as usize,
         bytes: limits.memory_bytes,
-        church_events: limits.memory_church_events,
+        church_events: limits.memory_church_events as usize,
     }
 }
 

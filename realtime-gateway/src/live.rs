@@ -305,7 +305,8 @@ impl Follower {
                 let _ = memory.take(extent.created, &stored);
             }
         }
-        self.source.revocations.read_back(&self.reader).await?;
+        // What came after the floor was heard above.
+        self.source.revocations.read_back(&self.reader, floor).await?;
         Ok((extent, memory))
     }
 }

@@ -1,6 +1,7 @@
 //! A connected socket, whose it is, and how packets get into its queue.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use common::event::timestamp;
 use common::subject::ChurchId;
@@ -20,7 +21,7 @@ pub(crate) struct Member {
     /// The church of its token.
     pub(crate) church: ChurchId,
     /// The user of its token, unique inside the church only.
-    pub(crate) user: String,
+    pub(crate) user: Arc<str>,
     /// Where it comes from.
     pub(crate) address: IpAddr,
 }

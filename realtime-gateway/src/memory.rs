@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::cursor::Fingerprint;
 use crate::intake::{self, Foreign};
 use crate::packets::Packets;
+use crate::places::Places;
 use crate::stream::Stored;
 
 /// One event, ready to be sent.
@@ -48,27 +49,46 @@ pub(crate) struct Limits {
 pub(crate) struct Memory {
     limits: Limits,
     floor: u64,
-    at_floor: Option<Fingerprint>,
-    entries: VecDeque<Entry>,
+    /// From here on every church's events were heard: one that is not among the rings has had none since.
+    begin: u64,
+    places: Places,
+    /// Whose event is at each sequence above the floor; `None` for what is no event of ours.
+    owners: VecDeque<Option<ChurchId>>,
     rings: HashMap<ChurchId, Ring>,
     bytes: usize,
 }
 
-struct Entry {
-    fingerprint: Fingerprint,
-    church: Option<ChurchId>,
+/// A church's newest events. It stays when the last of them is forgotten, because that nothing happened since is worth
+/// knowing: then a client that comes back costs no question.
+struct Ring {
+    /// Where the church's last event is that was forgotten.
+    floor: u64,
+    /// What stands there, if that is known.
+    at_floor: Option<Fingerprint>,
+    events: VecDeque<Arc<Event>>,
 }
 
-#[derive(Default)]
-struct Ring {
-    floor: u64,
-    events: VecDeque<Arc<Event>>,
+impl Ring {
+    /// Forgets the oldest event, which has this fingerprint, and gives it back.
+    fn forget_oldest(&mut self, at_floor: Option<Fingerprint>) -> Option<Arc<Event>> {
+        let oldest = self.events.pop_front()?;
+        (self.floor, self.at_floor) = (oldest.sequence, at_floor);
+        Some(oldest)
+    }
 }
 
 impl Memory {
     /// An empty memory that begins after `floor`; `at_floor` is what stands there, if it is known.
     pub(crate) fn new(limits: Limits, floor: u64, at_floor: Option<Fingerprint>) -> Self {
-        Self { limits, floor, at_floor, entries: VecDeque::new(), rings: HashMap::new(), bytes: 0 }
+        Self {
+            limits,
+            floor,
+            begin: floor,
+            places: Places::after(floor, at_floor),
+            owners: VecDeque::new(),
+            rings: HashMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes the next message of the stream and gives its event back.
@@ -84,55 +104,89 @@ impl Memory {
 
     /// Takes the next sequence: an event, or `None` for a message that is no event of ours.
     fn push(&mut self, fingerprint: Fingerprint, event: Option<Arc<Event>>) {
-        let church = event.as_ref().map(|event| event.church.clone());
-        self.entries.push_back(Entry { fingerprint, church });
+        self.places.push(fingerprint);
+        self.owners.push_back(event.as_ref().map(|event| event.church.clone()));
         if let Some(event) = event {
-            self.bytes += event.packets.size();
-            let ring = self.rings.entry(event.church.clone()).or_default();
-            ring.events.push_back(event);
-            if ring.events.len() > self.limits.church_events
-                && let Some(oldest) = ring.events.pop_front()
-            {
-                ring.floor = oldest.sequence;
-                self.bytes -= oldest.packets.size();
-            }
+            self.remember(event);
         }
-        while self.entries.len() > self.limits.events || self.bytes > self.limits.bytes {
+        while self.owners.len() > self.limits.events || self.bytes > self.limits.bytes {
             self.forget_oldest();
+        }
+        if self.rings.len() > self.limits.events {
+            self.forget_quiet_churches();
+        }
+    }
+
+    fn remember(&mut self, event: Arc<Event>) {
+        self.bytes += event.packets.size();
+        let begin = self.begin;
+        let fresh = || Ring { floor: begin, at_floor: None, events: VecDeque::new() };
+        let ring = self.rings.entry(event.church.clone()).or_insert_with(fresh);
+        ring.events.push_back(event);
+        if ring.events.len() > self.limits.church_events {
+            let at_floor = ring.events.front().and_then(|oldest| self.places.at(oldest.sequence));
+            self.bytes -= ring.forget_oldest(at_floor).map_or(0, |oldest| oldest.packets.size());
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some(entry) = self.entries.pop_front() else { return };
+        let Some(owner) = self.owners.pop_front() else { return };
         self.floor += 1;
-        self.at_floor = Some(entry.fingerprint);
-        let Some(church) = entry.church else { return };
-        let Some(ring) = self.rings.get_mut(&church) else { return };
-        if let Some(oldest) = ring.events.pop_front_if(|event| event.sequence == self.floor) {
-            self.bytes -= oldest.packets.size();
+        let Some(ring) = owner.and_then(|church| self.rings.get_mut(&church)) else { return };
+        if ring.events.front().is_some_and(|event| event.sequence == self.floor) {
+            let at_floor = self.places.at(self.floor);
+            self.bytes -= ring.forget_oldest(at_floor).map_or(0, |oldest| oldest.packets.size());
         }
-        if ring.events.is_empty() {
-            self.rings.remove(&church);
+    }
+
+    fn forget_quiet_churches(&mut self) {
+        self.rings.retain(|_, ring| !ring.events.is_empty());
+        self.begin = self.floor;
+    }
+
+    /// Learns from the stream that between `after` and a sequence that is not below the memory's begin nothing
+    /// happened in a church; `fingerprint` is what stands at `after`.
+    pub(crate) fn learn_quiet(
+        &mut self,
+        church: &ChurchId,
+        after: u64,
+        fingerprint: Fingerprint,
+        until: u64,
+    ) {
+        if until < self.begin || after >= self.begin || self.rings.len() >= self.limits.events {
+            return;
+        }
+        let (begin, at_floor) = (self.begin, Some(fingerprint));
+        match self.rings.get_mut(church) {
+            Some(ring) if ring.floor == begin => (ring.floor, ring.at_floor) = (after, at_floor),
+            // It was forgotten what came after the begin, or something older is known already.
+            Some(_) => {}
+            None => {
+                let ring = Ring { floor: after, at_floor, events: VecDeque::new() };
+                self.rings.insert(church.clone(), ring);
+            }
         }
     }
 
     /// The last sequence that is known; the floor while nothing came after it.
     pub(crate) fn last(&self) -> u64 {
-        self.floor + self.entries.len() as u64
+        self.floor + self.owners.len() as u64
     }
 
-    /// What stands at a sequence, if that is remembered. Before the first sequence stand zeros.
+    /// What stands at a sequence, if that is remembered.
     pub(crate) fn fingerprint(&self, sequence: u64) -> Option<Fingerprint> {
-        match sequence.checked_sub(self.floor)? {
-            0 if sequence == 0 => Some(Fingerprint::default()),
-            0 => self.at_floor,
-            n => self.entries.get(usize::try_from(n - 1).ok()?).map(|entry| entry.fingerprint),
-        }
+        self.places.at(sequence)
+    }
+
+    /// What stands at a sequence, if that is remembered, or known to be the church's last event.
+    pub(crate) fn fingerprint_for(&self, church: &ChurchId, sequence: u64) -> Option<Fingerprint> {
+        let at_floor = || self.rings.get(church).filter(|ring| ring.floor == sequence)?.at_floor;
+        self.places.at(sequence).or_else(at_floor)
     }
 
     /// The sequence above which every event of a church is here.
     pub(crate) fn floor(&self, church: &ChurchId) -> u64 {
-        self.rings.get(church).map_or(self.floor, |ring| ring.floor.max(self.floor))
+        self.rings.get(church).map_or(self.begin, |ring| ring.floor)
     }
 
     /// A church's events above a sequence, oldest first; all of them where that is not below the church's floor.
@@ -151,7 +205,7 @@ impl Memory {
 
     /// Events and bytes that are kept.
     pub(crate) fn size(&self) -> (usize, usize) {
-        (self.entries.len(), self.bytes)
+        (self.owners.len(), self.bytes)
     }
 }
 
@@ -207,11 +261,49 @@ mod tests {
     fn the_oldest_of_all_goes_first() {
         let memory = filled(LIMITS, &["a", "b", "a", "b", "a", "b", "a", "c"]);
         assert_eq!(memory.last(), 18);
-        assert_eq!(memory.floor(&church("unheard-of")), 12);
+        assert_eq!(memory.floor(&church("unheard-of")), 10, "it would have been heard of");
         assert_eq!(sequences(&memory, "b", 0), [14, 16]);
         assert_eq!(sequences(&memory, "a", 15), [17]);
-        assert_eq!((memory.fingerprint(11), memory.fingerprint(12)), (None, Some(mark(12))));
+        assert_eq!((memory.floor(&church("a")), memory.floor(&church("b"))), (11, 12));
+        // What stood there outlives the event.
+        assert_eq!((memory.fingerprint(9), memory.fingerprint(11)), (None, Some(mark(11))));
         assert_eq!((memory.fingerprint(18), memory.fingerprint(19)), (Some(mark(18)), None));
+    }
+
+    #[test]
+    fn that_nothing_happened_in_a_church_is_known_long_after_its_last_event_was_forgotten() {
+        let mut churches = vec!["quiet"];
+        churches.extend(["loud"; 20]);
+        let memory = filled(LIMITS, &churches);
+        assert_eq!((memory.floor(&church("quiet")), memory.size().0), (11, 6));
+        assert_eq!(memory.fingerprint_for(&church("quiet"), 11), Some(mark(11)));
+        assert_eq!(memory.floor(&church("loud")), 28);
+    }
+
+    #[test]
+    fn what_the_stream_told_of_a_church_is_known_until_something_is_forgotten() {
+        let (quiet, loud) = (church("quiet"), church("loud"));
+        let mut memory = filled(LIMITS, &["loud", "loud", "loud", "loud"]);
+        memory.learn_quiet(&quiet, 3, mark(3), 9);
+        assert_eq!(memory.floor(&quiet), 10, "the answer does not reach to the begin");
+        memory.learn_quiet(&quiet, 3, mark(3), 10);
+        assert_eq!((memory.floor(&quiet), memory.fingerprint_for(&quiet, 3)), (3, Some(mark(3))));
+        assert_eq!(memory.fingerprint_for(&loud, 3), None);
+        memory.learn_quiet(&loud, 3, mark(3), 10);
+        assert_eq!(memory.floor(&loud), 11, "its event at 11 is forgotten");
+        memory.push(mark(15), Some(event(15, "quiet")));
+        assert_eq!((memory.floor(&quiet), sequences(&memory, "quiet", 3)), (3, vec![15]));
+    }
+
+    #[test]
+    fn churches_are_not_kept_without_bound() {
+        let names: Vec<String> = (0..20).map(|number| format!("church-{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let memory = filled(LIMITS, &names);
+        assert!(memory.rings.len() <= LIMITS.events);
+        assert_eq!(memory.floor(&church("church-0")), memory.begin);
+        assert!(memory.begin >= 11 && memory.begin <= memory.floor);
+        assert_eq!(sequences(&memory, "church-19", memory.floor), [30]);
     }
 
     #[test]
@@ -230,12 +322,5 @@ mod tests {
         memory.push(mark(13), Some(event(13, "a")));
         assert_eq!(sequences(&memory, "a", 10), [11, 13]);
         assert_eq!(memory.fingerprint(12), Some(mark(12)));
-    }
-
-    #[test]
-    fn before_the_first_sequence_of_a_stream_stand_zeros() {
-        let memory = Memory::new(LIMITS, 0, None);
-        assert_eq!(memory.fingerprint(0), Some(Fingerprint::default()));
-        assert_eq!(Memory::new(LIMITS, 5, None).fingerprint(5), None);
     }
 }

@@ -24,8 +24,6 @@ const UNAVAILABLE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(250);
 /// Before a full queue is tried again.
 const FULL: Duration = Duration::from_millis(50);
-/// How long a queue may stay full.
-const STUCK: Duration = Duration::from_secs(20);
 
 /// Why a socket does not get to the live events.
 enum Stop {
@@ -110,6 +108,7 @@ async fn catch_up(gateway: &Gateway, member: &Member, cursor: &str) -> Result<&'
         if page.anchor != Some(place.fingerprint) {
             return Err(Stop::Unproved);
         }
+        gateway.hub.learn(&member.church, &progress, &page);
         from = "stream";
     }
     member.welcome(cursor, true).map_err(|_| Stop::Gone)?;
@@ -152,6 +151,7 @@ impl Resume<'_> {
                     }
                     // Above the floor the memory goes on, which surely holds nothing that is still to come live.
                     let below = page.events.partition_point(|event| event.sequence <= floor);
+                    self.gateway.hub.learn(&self.member.church, &self.progress, &page);
                     self.send(page.events.get(..below).unwrap_or_default()).await?;
                     self.progress.sequence = self.progress.sequence.max(page.reach.min(floor));
                 }
@@ -180,7 +180,7 @@ impl Resume<'_> {
 
     async fn wait_for_room(&mut self) -> Result<(), Stop> {
         let since = *self.full_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > STUCK {
+        if since.elapsed() > self.gateway.stall {
             return Err(Stop::Stuck);
         }
         sleep(FULL).await;

@@ -62,18 +62,18 @@ impl Revocations {
         });
     }
 
-    /// Reads back all that the stream keeps.
+    /// Reads back all that the stream keeps, at least up to a sequence.
     ///
     /// # Errors
     /// The stream can't be read now.
-    pub(crate) async fn read_back(&self, reader: &Reader) -> Result<(), ReadError> {
+    pub(crate) async fn read_back(&self, reader: &Reader, until: u64) -> Result<(), ReadError> {
         let mut next = 1;
         loop {
             let batch = reader.from(next, REVOKED_SUBJECTS).await?;
             batch.messages.iter().for_each(|stored| self.hear(stored));
             match batch.messages.last() {
                 Some(last) if !batch.complete => next = last.sequence + 1,
-                _ => return Ok(()),
+                _ => return reader.surely_has(until).await,
             }
         }
     }

@@ -38,7 +38,7 @@ pub struct Settings {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Seconds after which a connection is ended that takes nothing of what is written to it
+    /// Seconds after which a client is closed that takes nothing of what is sent to it; it resumes when it is back
     #[arg(long, env = "GATEWAY_WRITE_STALL", default_value_t = 15, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub write_stall: u64,
@@ -71,14 +71,16 @@ pub struct LimitOptions {
     #[arg(long, env = "GATEWAY_DRAIN", default_value_t = 5, value_name = "SECONDS")]
     pub drain: u64,
     /// Newest events that are kept in memory for clients that resume, of all churches
-    #[arg(long, env = "GATEWAY_MEMORY_EVENTS", default_value_t = 20_000, value_name = "EVENTS")]
-    pub memory_events: usize,
+    #[arg(long, env = "GATEWAY_MEMORY_EVENTS", default_value_t = 20_000, value_name = "EVENTS",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory_events: u32,
     /// Bytes that these events may take
     #[arg(long, env = "GATEWAY_MEMORY_BYTES", default_value_t = 64 << 20, value_name = "BYTES")]
     pub memory_bytes: usize,
     /// Newest events of one church that are kept in memory
-    #[arg(long, env = "GATEWAY_MEMORY_CHURCH_EVENTS", default_value_t = 1_000, value_name = "EVENTS")]
-    pub memory_church_events: usize,
+    #[arg(long, env = "GATEWAY_MEMORY_CHURCH_EVENTS", default_value_t = 1_000, value_name = "EVENTS",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory_church_events: u32,
 }
 
 impl common::service::Settings for Settings {

@@ -1,5 +1,7 @@
 //! Reading the stream: its extent, and stored messages by direct get. The gateway has no consumer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, RequestErrorKind};
@@ -15,6 +17,8 @@ use tokio::time::timeout;
 pub(crate) const BATCH: usize = 256;
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A replica's lag is told in operations, and one of them may carry so many messages.
+const MESSAGES_OF_AN_OPERATION: u64 = 512;
 const SEQUENCE: &str = "Nats-Sequence";
 
 /// A message as the stream keeps it.
@@ -52,6 +56,8 @@ pub(crate) struct Extent {
     pub(crate) first: u64,
     /// The last sequence; below `first` while the stream is empty.
     pub(crate) last: u64,
+    /// How many messages the slowest of the replicas that answer lacks at most; `None` if there are no replicas.
+    pub(crate) lag: Option<u64>,
 }
 
 /// What one question for several messages brought.
@@ -78,12 +84,14 @@ pub(crate) enum ReadError {
 #[derive(Clone)]
 pub(crate) struct Reader {
     client: Client,
+    /// Whether the leader is not alone, and others answer in its place.
+    replicated: Arc<AtomicBool>,
 }
 
 impl Reader {
     /// Reads over this connection.
     pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, replicated: Arc::default() }
     }
 
     /// Where the stream begins and ends.
@@ -99,7 +107,25 @@ impl Reader {
                 }
                 _ => ReadError::Unavailable(error.to_string()),
             })?;
-        parse_extent(&answer.payload)
+        let extent = parse_extent(&answer.payload)?;
+        self.replicated.store(extent.lag.is_some(), Ordering::Relaxed);
+        Ok(extent)
+    }
+
+    /// Makes sure that whoever said just now that nothing more matches has everything up to a sequence: any replica
+    /// may have answered, also one that lags behind.
+    ///
+    /// # Errors
+    /// That can't be said now.
+    pub(crate) async fn surely_has(&self, sequence: u64) -> Result<(), ReadError> {
+        if !self.replicated.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let extent = self.extent().await?;
+        if extent.last.saturating_sub(extent.lag.unwrap_or(0)) >= sequence {
+            return Ok(());
+        }
+        Err(ReadError::Unavailable("a replica lags behind and may not know the end".into()))
     }
 
     /// The message at a sequence, `None` if the server that answered has none there.
@@ -190,6 +216,7 @@ fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
     struct Answer {
         created: Option<String>,
         state: Option<State>,
+        cluster: Option<Cluster>,
         error: Option<ApiError>,
     }
     #[derive(Deserialize)]
@@ -207,12 +234,36 @@ fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
     match answer {
         Answer { error: Some(ApiError { code: 404, .. }), .. } => Err(ReadError::NoStream),
         Answer { error: Some(error), .. } => Err(odd(error.description)),
-        Answer { created: Some(created), state: Some(state), .. } => {
+        Answer { created: Some(created), state: Some(state), cluster, .. } => {
             let created = timestamp::parse(&created).ok_or_else(|| odd(format!("created {created:?}")))?;
             let created = created.unix_timestamp_nanos() as u64;
-            Ok(Extent { created, first: state.first_seq, last: state.last_seq })
+            let lag = cluster.and_then(|cluster| cluster.lag());
+            Ok(Extent { created, first: state.first_seq, last: state.last_seq, lag })
         }
         _ => Err(odd("an answer without a state".into())),
+    }
+}
+
+/// Where the stream is replicated to, besides its leader.
+#[derive(Deserialize)]
+struct Cluster {
+    #[serde(default)]
+    replicas: Vec<Replica>,
+}
+
+#[derive(Deserialize)]
+struct Replica {
+    #[serde(default)]
+    offline: bool,
+    #[serde(default)]
+    lag: u64,
+}
+
+impl Cluster {
+    /// Messages that a replica may lack. One that the leader can't reach answers nobody whom the leader answers.
+    fn lag(&self) -> Option<u64> {
+        let lags = self.replicas.iter().map(|replica| if replica.offline { 0 } else { replica.lag });
+        lags.max().map(|operations| operations.saturating_mul(MESSAGES_OF_AN_OPERATION))
     }
 }
 
@@ -225,8 +276,27 @@ mod tests {
         let answer = br#"{"type":"io.nats.jetstream.api.v1.stream_info_response","config":{},
             "created":"2026-11-22T20:15:31.123456789Z","state":{"messages":3,"first_seq":5,"last_seq":7}}"#;
         let extent = parse_extent(answer).unwrap();
-        assert_eq!((extent.first, extent.last), (5, 7));
+        assert_eq!((extent.first, extent.last, extent.lag), (5, 7, None));
         assert_eq!(extent.created % 1_000_000_000, 123_456_789);
+    }
+
+    #[test]
+    fn the_slowest_replica_that_answers_counts() {
+        let with = |cluster: &str| {
+            let answer = format!(
+                r#"{{"created":"2026-11-22T20:15:31Z","state":{{"first_seq":1,"last_seq":7}},"cluster":{cluster}}}"#
+            );
+            parse_extent(answer.as_bytes()).unwrap().lag
+        };
+        assert_eq!(with(r#"{"leader":"a"}"#), None);
+        let replicas = |lag: u64, offline: bool| {
+            format!(
+                r#"{{"leader":"a","replicas":[{{"name":"b","current":true,"active":1}},
+                {{"name":"c","current":false,"offline":{offline},"active":1,"lag":{lag}}}]}}"#
+            )
+        };
+        assert_eq!(with(&replicas(3, false)), Some(3 * MESSAGES_OF_AN_OPERATION));
+        assert_eq!(with(&replicas(3, true)), Some(0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 use tower::ServiceExt as _;
 
-use crate::guard::Connection;
+use crate::connection::Connection;
 use crate::server::Opening;
 
 /// The connections of upgraded sessions, and the way to close any session.
@@ -24,8 +24,16 @@ pub(crate) struct Transports(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    upgrades: Mutex<HashMap<Sid, Vec<Connection>>>,
+    carriers: Mutex<HashMap<Sid, Carriers>>,
     sessions: OnceLock<Router>,
+}
+
+/// What carries a session that began with polling.
+#[derive(Default)]
+struct Carriers {
+    /// Its socket was let in, and its leaving will be told.
+    attended: bool,
+    upgrades: Vec<Connection>,
 }
 
 impl Transports {
@@ -35,27 +43,49 @@ impl Transports {
         let _ = self.0.sessions.set(sessions);
     }
 
-    /// Notes that a connection carries a session from now on, until the connection ends.
-    pub(crate) fn upgraded(&self, sid: Sid, connection: &Connection) {
-        self.upgrades().entry(sid).or_default().push(connection.clone());
-        let (transports, ended) = (self.clone(), connection.clone());
-        connection.at_end(move || transports.forget(sid, &ended));
+    /// Notes that a session's socket was let in: its connections are no strangers any more.
+    pub(crate) fn attended(&self, socket: &SocketRef) {
+        if let Some(connection) = websocket_of(socket) {
+            return connection.known();
+        }
+        let mut carriers = self.carriers();
+        let carriers = carriers.entry(socket.id).or_default();
+        carriers.attended = true;
+        carriers.upgrades.iter().for_each(Connection::known);
     }
 
-    fn forget(&self, sid: Sid, ended: &Connection) {
-        let mut upgrades = self.upgrades();
-        let Some(connections) = upgrades.get_mut(&sid) else { return };
-        connections.retain(|connection| !connection.is(ended));
-        if connections.is_empty() {
-            upgrades.remove(&sid);
+    /// Notes that a session's socket has left.
+    pub(crate) fn departed(&self, sid: Sid) {
+        self.carriers().remove(&sid);
+    }
+
+    /// Notes that a connection carries a session from now on, until the connection ends.
+    pub(crate) fn upgraded(&self, sid: Sid, connection: &Connection) {
+        let mut carriers = self.carriers();
+        let carriers = carriers.entry(sid).or_default();
+        carriers.upgrades.push(connection.clone());
+        if carriers.attended {
+            connection.known();
+        }
+        let (transports, ended) = (self.clone(), connection.clone());
+        connection.at_end(move || transports.ended(sid, &ended));
+    }
+
+    /// Of a session that is attended it is kept until that has left: then it is asked how it ended.
+    fn ended(&self, sid: Sid, ended: &Connection) {
+        let mut all = self.carriers();
+        let Some(carriers) = all.get_mut(&sid).filter(|carriers| !carriers.attended) else { return };
+        carriers.upgrades.retain(|connection| !connection.is(ended));
+        if carriers.upgrades.is_empty() {
+            all.remove(&sid);
         }
     }
 
     /// Closes the transport of a session, whichever it has now. The stock client then connects again by itself,
     /// which it would not do after a Socket.IO disconnect packet.
     pub(crate) fn close(&self, socket: &SocketRef) {
-        if let Some(opening) = socket.req_parts().extensions.get::<Opening>() {
-            opening.websocket.iter().for_each(Connection::cut);
+        if let Some(connection) = websocket_of(socket) {
+            return connection.cut();
         }
         self.cut_upgrades(socket.id);
         if socket.transport_type() == TransportType::Polling {
@@ -65,13 +95,16 @@ impl Transports {
 
     /// Whether the session's connection was ended because its peer did not read.
     pub(crate) fn stalled(&self, socket: &SocketRef) -> bool {
-        let opening = socket.req_parts().extensions.get::<Opening>();
-        opening.and_then(|opening| opening.websocket.as_ref()).is_some_and(Connection::stalled)
-            || self.upgrades().get(&socket.id).is_some_and(|all| all.iter().any(Connection::stalled))
+        let has_stalled = |carriers: &Carriers| carriers.upgrades.iter().any(Connection::stalled);
+        match websocket_of(socket) {
+            Some(connection) => connection.stalled(),
+            None => self.carriers().get(&socket.id).is_some_and(has_stalled),
+        }
     }
 
     fn cut_upgrades(&self, sid: Sid) {
-        self.upgrades().get(&sid).into_iter().flatten().for_each(Connection::cut);
+        let carriers = self.carriers();
+        carriers.get(&sid).into_iter().flat_map(|carriers| &carriers.upgrades).for_each(Connection::cut);
     }
 
     /// Hands a polling session the packet with which a client would close it. A session that became a websocket in
@@ -86,7 +119,12 @@ impl Transports {
         }
     }
 
-    fn upgrades(&self) -> MutexGuard<'_, HashMap<Sid, Vec<Connection>>> {
-        self.0.upgrades.lock().unwrap_or_else(PoisonError::into_inner)
+    fn carriers(&self) -> MutexGuard<'_, HashMap<Sid, Carriers>> {
+        self.0.carriers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The connection of a session that is a websocket from the start.
+fn websocket_of(socket: &SocketRef) -> Option<&Connection> {
+    socket.req_parts().extensions.get::<Opening>()?.websocket.as_ref()
 }
