@@ -49,7 +49,7 @@ impl Revocation {
     pub fn covers(&self, claims: &Claims) -> bool {
         self.church_id == claims.church_id
             && self.user_id.as_ref().is_none_or(|user| *user == claims.user_id)
-            && is_revoked(claims, Some(self.issued_until))
+            && is_revoked(claims.issued_at, Some(self.issued_until))
     }
 
     /// `church.<id>.revoked`.
@@ -58,9 +58,9 @@ impl Revocation {
     }
 }
 
-/// Whether a token is revoked, where everything issued until a Unix second is.
-pub fn is_revoked(claims: &Claims, issued_until: Option<i64>) -> bool {
-    issued_until.is_some_and(|until| claims.issued_at.is_none_or(|issued| issued <= until))
+/// Whether a token that was issued at a Unix second is revoked, where everything issued until another one is.
+pub fn is_revoked(issued_at: Option<i64>, issued_until: Option<i64>) -> bool {
+    issued_until.is_some_and(|until| issued_at.is_none_or(|issued| issued <= until))
 }
 
 #[cfg(test)]

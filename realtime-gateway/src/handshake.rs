@@ -16,7 +16,7 @@ use crate::member::Member;
 use crate::metrics::{Reason, Transport};
 use crate::resume::resume;
 use crate::server::Opening;
-use crate::session::{self, Session};
+use crate::session::{self, Session, Term};
 
 /// What a client sends when it connects. Anything may be missing or of another form than expected.
 #[derive(Deserialize, Default)]
@@ -97,13 +97,14 @@ pub(crate) async fn attend(
     let address = opening.map_or(IpAddr::from([0, 0, 0, 0]), |opening| opening.address);
     let (church, user) = (claims.church_id.clone(), claims.user_id.as_str().into());
     let member = Member { socket, church, user, address };
-    let session = Arc::new(Session::new(claims));
+    member.socket.extensions.remove::<Claims>();
+    let session = Arc::new(Session::new(claims.church_id.clone()));
     member.socket.extensions.insert(session.clone());
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);
     member.socket.on_fallback(unknown);
     gateway.transports.attended(&member.socket);
-    if let Err(refusal) = gateway.hub.sit(&member) {
+    if let Err(refusal) = gateway.hub.sit(&member, Term::of(&claims)) {
         gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
         return gateway.hub.close(&member, refusal.word());
     }
@@ -112,7 +113,10 @@ pub(crate) async fn attend(
         gateway.transports.departed(member.socket.id);
         return gateway.hub.leave(&member.church, member.socket.id);
     }
-    tokio::spawn(session::watch_token(gateway.clone(), member.clone(), session.clone()));
+    // It may have been revoked after it was checked, and before it had a seat to be found in.
+    if gateway.revocations.cover(&member.church, &member.user, claims.issued_at) {
+        return gateway.hub.close(&member, "token_revoked");
+    }
     let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));
     session.gone.run_until_cancelled(resuming).await;
 }

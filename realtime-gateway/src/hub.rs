@@ -25,6 +25,7 @@ use crate::memory::{Event, Memory};
 use crate::metrics::{Counters, Reason};
 use crate::packets::Packets;
 use crate::room::{Headcount, Room, Seat, is_full};
+use crate::session::Term;
 use crate::stream::Stored;
 use crate::transports::Transports;
 
@@ -210,15 +211,15 @@ impl Hub {
     ///
     /// # Errors
     /// Its church, user or address has all its sockets.
-    pub(crate) fn sit(&self, member: &Member) -> Result<(), Refusal> {
+    pub(crate) fn sit(&self, member: &Member, term: Term) -> Result<(), Refusal> {
         let mut state = self.state();
         state.has_seat_from(member.address, &self.seats)?;
         let State { rooms, of_address, .. } = &mut *state;
         match rooms.get_mut(&member.church) {
-            Some(room) => room.sit(member, &self.seats)?,
+            Some(room) => room.sit(member, term, &self.seats)?,
             None => {
                 let mut room = Room::default();
-                room.sit(member, &self.seats)?;
+                room.sit(member, term, &self.seats)?;
                 rooms.insert(member.church.clone(), room);
             }
         }
@@ -310,6 +311,19 @@ impl Hub {
         of_address.remove(&seat.member.address);
         self.counters.sockets.dec();
         self.counters.rooms.set(rooms.len() as i64);
+    }
+
+    /// Does something with every seat. Nobody gets an event meanwhile.
+    pub(crate) fn each_seat(&self, act: impl FnMut(&mut Seat)) {
+        self.state().rooms.values_mut().flat_map(Room::seats).for_each(act);
+    }
+
+    /// Lets a socket stay as long as a fresh token, and gives its end in Unix seconds; `None` if that is another
+    /// user's.
+    pub(crate) fn extend(&self, sid: Sid, fresh: &Claims) -> Option<i64> {
+        let mut state = self.state();
+        let seat = state.rooms.get_mut(&fresh.church_id)?.seat(sid)?;
+        (*seat.member.user == *fresh.user_id).then(|| seat.term.extend(fresh))
     }
 
     /// Every socket that is here.

@@ -106,6 +106,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let finished = CancellationToken::new();
     let catching_up = resume::resume_laggards(gateway.clone(), laggards);
     tokio::spawn(finished.clone().run_until_cancelled_owned(catching_up));
+    tokio::spawn(finished.clone().run_until_cancelled_owned(session::watch_tokens(gateway.clone())));
     let router = server::router(gateway, sessions, cors);
     let serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
 
@@ -162,7 +163,7 @@ fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) 
         .max_payload(limits.max_message as u64)
         .ws_max_message_size(limits.max_message)
         .ws_max_frame_size(limits.max_message)
-        .ws_read_buffer_size(1024)
+        .ws_read_buffer_size(512)
         .build_svc();
     io.ns("/", handshake::attend.with(handshake::authenticate));
     (Router::new().fallback_service(service), io)

@@ -10,18 +10,22 @@ use tracing::{info, warn};
 
 use crate::stream::{ReadError, Reader, Stored};
 
-/// A church, and one user of it or everybody.
-type Whose = (ChurchId, Option<String>);
-
 /// What is revoked: tokens issued until a Unix second.
 pub(crate) struct Revocations {
-    issued_until: watch::Sender<HashMap<Whose, i64>>,
+    churches: watch::Sender<HashMap<ChurchId, OfChurch>>,
+}
+
+/// What is revoked in one church.
+#[derive(Default)]
+struct OfChurch {
+    everybody: Option<i64>,
+    users: HashMap<String, i64>,
 }
 
 impl Revocations {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        Self { issued_until: watch::Sender::default() }
+        Self { churches: watch::Sender::default() }
     }
 
     /// The claims of a token that holds and was not taken back.
@@ -30,19 +34,20 @@ impl Revocations {
     /// Why it is refused.
     pub(crate) fn verify(&self, verifier: &TokenVerifier, token: &str) -> Result<Claims, TokenError> {
         let claims = verifier.verify(token)?;
-        if self.cover(&claims) { Err(TokenError::Revoked) } else { Ok(claims) }
+        let is_revoked = self.cover(&claims.church_id, &claims.user_id, claims.issued_at);
+        if is_revoked { Err(TokenError::Revoked) } else { Ok(claims) }
     }
 
-    /// Whether the token of these claims was taken back.
-    pub(crate) fn cover(&self, claims: &Claims) -> bool {
-        let issued_until = self.issued_until.borrow();
-        let of = |user| issued_until.get(&(claims.church_id.clone(), user)).copied();
-        is_revoked(claims, of(None).max(of(Some(claims.user_id.clone()))))
+    /// Whether a user's token that was issued then was taken back.
+    pub(crate) fn cover(&self, church: &ChurchId, user: &str, issued_at: Option<i64>) -> bool {
+        let churches = self.churches.borrow();
+        let issued_until = |of: &OfChurch| of.everybody.max(of.users.get(user).copied());
+        is_revoked(issued_at, churches.get(church).and_then(issued_until))
     }
 
-    /// Wakes whoever waits on the receiver when something is revoked.
+    /// Wakes whoever waits on it when something is revoked.
     pub(crate) fn changes(&self) -> Changes {
-        Changes(self.issued_until.subscribe())
+        Changes(self.churches.subscribe())
     }
 
     /// Takes a message of the stream in, if it is a revocation.
@@ -56,8 +61,12 @@ impl Revocations {
 
     fn note(&self, revocation: Revocation) {
         info!(church = %revocation.church_id, "tokens are revoked");
-        self.issued_until.send_modify(|issued_until| {
-            let until = issued_until.entry((revocation.church_id, revocation.user_id)).or_insert(i64::MIN);
+        self.churches.send_modify(|churches| {
+            let of_church = churches.entry(revocation.church_id).or_default();
+            let until = match revocation.user_id {
+                Some(user) => of_church.users.entry(user).or_insert(i64::MIN),
+                None => of_church.everybody.get_or_insert(i64::MIN),
+            };
             *until = revocation.issued_until.max(*until);
         });
     }
@@ -80,7 +89,7 @@ impl Revocations {
 }
 
 /// Waits for revocations, without holding on to them.
-pub(crate) struct Changes(watch::Receiver<HashMap<Whose, i64>>);
+pub(crate) struct Changes(watch::Receiver<HashMap<ChurchId, OfChurch>>);
 
 impl Changes {
     /// Returns after something was revoked; never, once the gateway is gone.
@@ -102,9 +111,8 @@ mod tests {
         Stored { sequence: 1, subject: subject.into(), payload }
     }
 
-    fn claims(issued_at: i64) -> Claims {
-        let church_id = "grace".parse().unwrap();
-        Claims { user_id: "ann".into(), church_id, expires_at: i64::MAX, issued_at: Some(issued_at) }
+    fn covers_ann(revocations: &Revocations, issued_at: i64) -> bool {
+        revocations.cover(&"grace".parse().unwrap(), "ann", Some(issued_at))
     }
 
     #[test]
@@ -114,11 +122,11 @@ mod tests {
             let at = OffsetDateTime::from_unix_timestamp(second).unwrap();
             Revocation::new("grace".parse().unwrap(), Some("ann".into()), at)
         };
-        assert!(!revocations.cover(&claims(100)));
+        assert!(!covers_ann(&revocations, 100));
         revocations.hear(&stored("live.church.grace.revoked", &until(100)));
         revocations.hear(&stored("church.grace.revoked", &until(50)));
-        assert!(revocations.cover(&claims(100)));
-        assert!(!revocations.cover(&claims(101)));
+        assert!(covers_ann(&revocations, 100));
+        assert!(!covers_ann(&revocations, 101));
     }
 
     #[test]
@@ -127,6 +135,6 @@ mod tests {
         let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
         let grace = Revocation::new("grace".parse().unwrap(), None, at);
         revocations.hear(&stored("church.hope.revoked", &grace));
-        assert!(!revocations.cover(&claims(1)));
+        assert!(!covers_ann(&revocations, 1));
     }
 }

@@ -9,6 +9,7 @@ use socketioxide::socket::Sid;
 
 use crate::admission::{Refusal, SeatLimits};
 use crate::member::Member;
+use crate::session::Term;
 
 /// A socket's place in its room.
 pub(crate) struct Seat {
@@ -16,6 +17,8 @@ pub(crate) struct Seat {
     pub(crate) member: Member,
     /// Whether it gets events as they come. Not while it catches up; never again after a packet was dropped.
     pub(crate) live: bool,
+    /// How long it may stay.
+    pub(crate) term: Term,
 }
 
 /// A church's sockets.
@@ -41,9 +44,9 @@ impl Room {
     ///
     /// # Errors
     /// The church or the user has all its sockets.
-    pub(crate) fn sit(&mut self, member: &Member, limits: &SeatLimits) -> Result<(), Refusal> {
+    pub(crate) fn sit(&mut self, member: &Member, term: Term, limits: &SeatLimits) -> Result<(), Refusal> {
         self.has_seat(&member.user, limits)?;
-        self.seats.insert(member.socket.id, Seat { member: member.clone(), live: false });
+        self.seats.insert(member.socket.id, Seat { member: member.clone(), live: false, term });
         self.of_user.add(member.user.clone());
         Ok(())
     }

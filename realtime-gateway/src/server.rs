@@ -173,7 +173,12 @@ fn needed(headers: &HeaderMap) -> HeaderMap {
         let value = HeaderValue::from_bytes(headers.get(&name)?.as_bytes()).ok()?;
         Some((name, value))
     };
-    NEEDED.into_iter().filter_map(copy).collect()
+    // Left to itself a map makes room for more than it will ever hold.
+    let mut kept = HeaderMap::with_capacity(1);
+    for (name, value) in NEEDED.into_iter().filter_map(copy) {
+        kept.insert(name, value);
+    }
+    kept
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A session's token: it ends, and can be replaced before it does.
+//! How long a socket may stay: until its token ends or is taken back, unless a longer one takes the token's place.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,22 +7,20 @@ use common::claims::{Claims, LEEWAY, TokenError};
 use common::subject::ChurchId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use socketioxide::extract::{AckSender, Extension, State, TryData};
+use socketioxide::extract::{AckSender, Extension, SocketRef, State, TryData};
 use time::OffsetDateTime;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::gateway::Gateway;
-use crate::member::Member;
 use crate::metrics::Reason;
-use crate::revocations::Revocations;
+use crate::room::Seat;
 
-/// So long before its token's end a client is told of it.
-const NOTICE: Duration = Duration::from_secs(60);
-/// At least so often the clock is looked at: clocks are set, and some tokens end in a thousand years.
-const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+/// So long before its token's end a client is told of it, in seconds.
+const NOTICE: i64 = 60;
+/// How often the clock is looked at. One look for all sockets: a timer for each would cost a tenth of its memory.
+const TICK: Duration = Duration::from_secs(1);
 /// The event that tells it.
 const EXPIRING: &str = "auth:expiring";
 /// Between two attempts of one client to replace its token.
@@ -34,8 +32,69 @@ pub(crate) struct Session {
     pub(crate) church: ChurchId,
     /// Cancelled once the socket has left.
     pub(crate) gone: CancellationToken,
-    claims: watch::Sender<Claims>,
     refreshed: Mutex<Option<Instant>>,
+}
+
+/// How long a socket may stay.
+pub(crate) struct Term {
+    /// When its token was issued, in Unix seconds.
+    pub(crate) issued_at: Option<i64>,
+    expires_at: i64,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Noticed,
+    Over,
+}
+
+/// What a socket's time says.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// To tell it that its token ends soon, at this Unix second.
+    Notice(i64),
+    /// To close it.
+    End,
+}
+
+impl Term {
+    /// As long as the token of these claims.
+    pub(crate) fn of(claims: &Claims) -> Self {
+        Self { issued_at: claims.issued_at, expires_at: claims.expires_at, stage: Stage::Open }
+    }
+
+    /// Lengthens it, and gives its end in Unix seconds. An older token that comes late takes nothing away.
+    pub(crate) fn extend(&mut self, fresh: &Claims) -> i64 {
+        if fresh.expires_at > self.expires_at && self.stage != Stage::Over {
+            *self = Self::of(fresh);
+        }
+        self.expires_at
+    }
+
+    /// Says each thing once.
+    fn due(&mut self, now: i64) -> Due {
+        let (due, stage) = match self.stage {
+            Stage::Open | Stage::Noticed
+                if now >= self.expires_at.saturating_add(LEEWAY.as_secs() as i64) =>
+            {
+                (Due::End, Stage::Over)
+            }
+            Stage::Open if now >= self.expires_at.saturating_sub(NOTICE) => {
+                (Due::Notice(self.expires_at), Stage::Noticed)
+            }
+            stage => (Due::Nothing, stage),
+        };
+        self.stage = stage;
+        due
+    }
+
+    /// Ends it, if it has not ended yet.
+    fn end(&mut self) -> bool {
+        std::mem::replace(&mut self.stage, Stage::Over) != Stage::Over
+    }
 }
 
 /// What a client sends to replace its token.
@@ -76,56 +135,50 @@ impl RefreshError {
 }
 
 impl Session {
-    /// A session that lives as long as these claims, unless they are replaced.
-    pub(crate) fn new(claims: Claims) -> Self {
-        Self {
-            church: claims.church_id.clone(),
-            gone: CancellationToken::new(),
-            claims: watch::Sender::new(claims),
-            refreshed: Mutex::new(None),
-        }
+    /// A session of a church's socket.
+    pub(crate) fn new(church: ChurchId) -> Self {
+        Self { church, gone: CancellationToken::new(), refreshed: Mutex::new(None) }
     }
 
-    fn refresh(&self, gateway: &Gateway, request: Option<Refresh>) -> Result<i64, RefreshError> {
-        let now = Instant::now();
-        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
-        if refreshed.is_some_and(|last| now.duration_since(last) < BETWEEN_REFRESHES) {
-            return Err(RefreshError::TooSoon);
-        }
-        *refreshed = Some(now);
+    fn refresh(
+        &self,
+        gateway: &Gateway,
+        socket: &SocketRef,
+        request: Option<Refresh>,
+    ) -> Result<i64, RefreshError> {
+        self.may_try_again()?;
         let token = match request.and_then(|request| request.token) {
             None | Some(Value::Null) => return Err(TokenError::Missing.into()),
             Some(Value::String(token)) => token,
             Some(_) => return Err(TokenError::Invalid.into()),
         };
         let fresh = gateway.verify(&token)?;
-        let of_the_same = {
-            let claims = self.claims.borrow();
-            fresh.user_id == claims.user_id && fresh.church_id == claims.church_id
-        };
-        if !of_the_same {
+        if fresh.church_id != self.church {
             return Err(RefreshError::Another);
         }
-        // An older token that comes late takes nothing away.
-        self.claims.send_if_modified(|claims| {
-            let longer = fresh.expires_at > claims.expires_at;
-            if longer {
-                *claims = fresh;
-            }
-            longer
-        });
-        Ok(self.claims.borrow().expires_at)
+        gateway.hub.extend(socket.id, &fresh).ok_or(RefreshError::Another)
+    }
+
+    fn may_try_again(&self) -> Result<(), RefreshError> {
+        let now = Instant::now();
+        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        if refreshed.is_some_and(|last| now.duration_since(last) < BETWEEN_REFRESHES) {
+            return Err(RefreshError::TooSoon);
+        }
+        *refreshed = Some(now);
+        Ok(())
     }
 }
 
 /// Answers `auth:refresh`.
 pub(crate) async fn refresh(
+    socket: SocketRef,
     TryData(request): TryData<Refresh>,
     ack: AckSender,
     Extension(session): Extension<Arc<Session>>,
     State(gateway): State<Arc<Gateway>>,
 ) {
-    let answer = match session.refresh(&gateway, request.ok()) {
+    let answer = match session.refresh(&gateway, &socket, request.ok()) {
         Ok(exp) => Refreshed { ok: true, exp: Some(exp), error: None },
         Err(error) => {
             gateway.counters.auth_failures.get_or_create(&Reason { reason: error.word() }).inc();
@@ -136,51 +189,76 @@ pub(crate) async fn refresh(
     let _ = ack.send(&answer);
 }
 
-/// Tells the client a minute before its token ends, and closes the transport when it has ended or was taken back.
-pub(crate) async fn watch_token(gateway: Arc<Gateway>, member: Member, session: Arc<Session>) {
-    let ending = async {
+/// Tells clients a minute before their tokens end, and closes the transports of those whose token has ended or was
+/// taken back.
+pub(crate) async fn watch_tokens(gateway: Arc<Gateway>) {
+    let mut revoked = gateway.revocations.changes();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
         tokio::select! {
-            () = end_of_token(&member, &session) => "token_expired",
-            () = revocation(&gateway.revocations, &session) => "token_revoked",
-        }
-    };
-    if let Some(reason) = session.gone.run_until_cancelled(ending).await {
-        debug!(church = %member.church, socket = %member.socket.id, reason, "the token is good no more");
-        gateway.hub.close(&member, reason);
-    }
-}
-
-/// Returns when the token was taken back. It may have been since it was checked.
-async fn revocation(revocations: &Revocations, session: &Session) {
-    let mut changes = revocations.changes();
-    loop {
-        if revocations.cover(&session.claims.borrow()) {
-            return;
-        }
-        changes.next().await;
-    }
-}
-
-async fn end_of_token(member: &Member, session: &Session) {
-    let mut claims = session.claims.subscribe();
-    loop {
-        let (exp, remaining) = {
-            let claims = claims.borrow_and_update();
-            (claims.expires_at, claims.remaining(OffsetDateTime::now_utc()))
-        };
-        let before_notice = remaining.saturating_sub(NOTICE + LEEWAY);
-        if !before_notice.is_zero() {
-            tokio::select! {
-                _ = claims.changed() => {}
-                () = sleep(before_notice.min(LOOK_AGAIN)) => {}
+            _ = tick.tick() => {
+                let now = OffsetDateTime::now_utc().unix_timestamp();
+                gateway.hub.each_seat(|seat| tell_time(&gateway, seat, now));
             }
-            continue;
+            () = revoked.next() => gateway.hub.each_seat(|seat| end_if_revoked(&gateway, seat)),
         }
-        // A socket whose queue is full is closed by whoever sends it something that counts.
-        let _ = member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp}));
-        tokio::select! {
-            _ = claims.changed() => {}
-            () = sleep(remaining) => return,
+    }
+}
+
+fn tell_time(gateway: &Gateway, seat: &mut Seat, now: i64) {
+    match seat.term.due(now) {
+        Due::Nothing => {}
+        Due::Notice(exp) => {
+            // A socket whose queue is full is closed by whoever sends it something that counts.
+            let _ = seat.member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp}));
         }
+        Due::End => end(gateway, seat, "token_expired"),
+    }
+}
+
+fn end_if_revoked(gateway: &Gateway, seat: &mut Seat) {
+    let (member, term) = (&seat.member, &mut seat.term);
+    if gateway.revocations.cover(&member.church, &member.user, term.issued_at) && term.end() {
+        end(gateway, seat, "token_revoked");
+    }
+}
+
+fn end(gateway: &Gateway, seat: &Seat, reason: &'static str) {
+    debug!(church = %seat.member.church, socket = %seat.member.socket.id, reason, "the token is good no more");
+    gateway.hub.close(&seat.member, reason);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(expires_at: i64) -> Claims {
+        let church_id = "grace".parse().unwrap();
+        Claims { user_id: "ann".into(), church_id, expires_at, issued_at: None }
+    }
+
+    #[test]
+    fn a_client_is_told_once_before_its_token_ends_and_closed_once_when_it_has() {
+        let mut term = Term::of(&claims(1_000));
+        assert_eq!(term.due(939), Due::Nothing);
+        assert_eq!(term.due(940), Due::Notice(1_000));
+        assert_eq!((term.due(941), term.due(1_029)), (Due::Nothing, Due::Nothing));
+        assert_eq!((term.due(1_030), term.due(1_031)), (Due::End, Due::Nothing));
+        assert!(!term.end(), "it has ended");
+    }
+
+    #[test]
+    fn a_longer_token_extends_and_a_shorter_one_takes_nothing_away() {
+        let mut term = Term::of(&claims(1_000));
+        assert_eq!(term.due(990), Due::Notice(1_000));
+        assert_eq!((term.extend(&claims(2_000)), term.extend(&claims(1_500))), (2_000, 2_000));
+        assert_eq!((term.due(1_030), term.due(1_940)), (Due::Nothing, Due::Notice(2_000)));
+        assert_eq!(Term::of(&claims(i64::MAX)).due(i64::MAX - 61), Due::Nothing);
+    }
+
+    #[test]
+    fn a_token_that_ends_within_a_minute_is_told_of_at_once() {
+        assert_eq!(Term::of(&claims(1_000)).due(1_010), Due::Notice(1_000));
     }
 }
