@@ -22,6 +22,6 @@ impl FromRequestParts<App> for Caller {
         let token = bearer(text).ok_or(if is_bare { TokenError::Missing } else { TokenError::Invalid })?;
         let claims = app.verifier.verify(token)?;
         let revoked = app.store.revoked_until(&claims.church_id, &claims.user_id).await?;
-        if is_revoked(&claims, revoked) { Err(TokenError::Revoked.into()) } else { Ok(Self(claims)) }
+        if is_revoked(claims.issued_at, revoked) { Err(TokenError::Revoked.into()) } else { Ok(Self(claims)) }
     }
 }
