@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use common::broker::Link;
 use common::claims::{Claims, TokenError, TokenVerifier};
+use common::subject::ChurchId;
+use socketioxide::socket::Sid;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +15,7 @@ use crate::admission::{Admission, Refusal};
 use crate::connection::Connection;
 use crate::history::History;
 use crate::hub::Hub;
+use crate::member::Member;
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
 use crate::transports::Transports;
@@ -70,5 +73,18 @@ impl Gateway {
         let claims = token.and_then(|token| self.verify(token).ok());
         self.hub.has_seat(address, claims.as_ref())?;
         self.admission.check(connection.open())
+    }
+
+    /// Takes a socket's seat away. Doing it twice does no harm, not doing it would keep the seat for ever.
+    pub(crate) fn depart(&self, church: &ChurchId, sid: Sid) {
+        self.transports.departed(sid);
+        self.hub.leave(church, sid);
+    }
+
+    /// Closes a socket that has just come. It may have gone before anybody listened to that, so its seat is taken away
+    /// here.
+    pub(crate) fn turn_away(&self, member: &Member, reason: &'static str) {
+        self.hub.close(member, reason);
+        self.depart(&member.church, member.socket.id);
     }
 }

@@ -106,19 +106,18 @@ pub(crate) async fn attend(
     gateway.transports.attended(&member.socket);
     if let Err(refusal) = gateway.hub.sit(&member, Term::of(&claims)) {
         gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
-        return gateway.hub.close(&member, refusal.word());
-    }
-    // It may have gone before anybody listened to that, and then nobody hears of it any more.
-    if !member.socket.connected() {
-        gateway.transports.departed(member.socket.id);
-        return gateway.hub.leave(&member.church, member.socket.id);
+        return gateway.turn_away(&member, refusal.word());
     }
     // It may have been revoked after it was checked, and before it had a seat to be found in.
     if gateway.revocations.cover(&member.church, &member.user, claims.issued_at) {
-        return gateway.hub.close(&member, "token_revoked");
+        return gateway.turn_away(&member, "token_revoked");
     }
+    // It may have gone before anybody listened to that: then the first thing that it is sent shows it.
     let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));
-    session.gone.run_until_cancelled(resuming).await;
+    if session.gone.run_until_cancelled(resuming).await.is_none() {
+        // It may have gone before it had its seat.
+        gateway.depart(&member.church, member.socket.id);
+    }
 }
 
 /// The gateway only speaks. What a client says besides is not for us.
@@ -146,12 +145,11 @@ async fn departed(
     let church = &session.church;
     debug!(%church, socket = %socket.id, reason, "disconnected");
     session.gone.cancel();
-    gateway.hub.leave(church, socket.id);
     if why == DisconnectReason::ClientNSDisconnect {
         // The client says goodbye and normally closes its connection, too. One that does not would stay for ever.
         gateway.transports.close(&socket);
     }
-    gateway.transports.departed(socket.id);
+    gateway.depart(church, socket.id);
 }
 
 fn word(why: DisconnectReason) -> &'static str {

@@ -230,13 +230,17 @@ impl Hub {
     }
 
     /// Begins at the head of the stream: the client is told that it may have missed something.
-    pub(crate) fn begin_at_head(&self, member: &Member) {
+    ///
+    /// # Errors
+    /// Why it was not told. If it is too slow even for that, it is closed.
+    pub(crate) fn begin_at_head(&self, member: &Member) -> Result<(), Unsent> {
         let mut state = self.state();
-        let State { stream: Some(stream), rooms, .. } = &mut *state else { return };
-        let (Some(head), Some(seat)) = (stream.head(), seat(rooms, member)) else { return };
+        let State { stream: Some(stream), rooms, .. } = &mut *state else { return Err(Unsent::Gone) };
+        let (Some(head), Some(seat)) = (stream.head(), seat(rooms, member)) else { return Err(Unsent::Gone) };
         let outcome = member.welcome(&head.cursor(&member.church), false);
         seat.live = true;
         self.settle(seat, outcome);
+        outcome
     }
 
     /// Whether what came after a place can be told to the church without a hole.

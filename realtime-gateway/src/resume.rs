@@ -53,10 +53,14 @@ impl Stop {
     /// What becomes of the socket.
     fn consequence(&self, gateway: &Gateway, member: &Member) {
         match self {
-            Self::New | Self::Unproved => gateway.hub.begin_at_head(member),
-            Self::Unavailable => gateway.hub.close(member, "stream_unavailable"),
-            Self::Stuck => gateway.hub.close(member, "slow"),
-            Self::Gone => {}
+            Self::New | Self::Unproved => {
+                if gateway.hub.begin_at_head(member) == Err(Unsent::Gone) {
+                    gateway.depart(&member.church, member.socket.id);
+                }
+            }
+            Self::Unavailable => gateway.turn_away(member, "stream_unavailable"),
+            Self::Stuck => gateway.turn_away(member, "slow"),
+            Self::Gone => gateway.depart(&member.church, member.socket.id),
         }
     }
 }
@@ -111,7 +115,10 @@ async fn catch_up(gateway: &Gateway, member: &Member, cursor: &str) -> Result<&'
         gateway.hub.learn(&member.church, &progress, &page);
         from = "stream";
     }
-    member.welcome(cursor, true).map_err(|_| Stop::Gone)?;
+    member.welcome(cursor, true).map_err(|unsent| match unsent {
+        Unsent::Full => Stop::Stuck,
+        Unsent::Gone => Stop::Gone,
+    })?;
     resume.run().await?;
     Ok(from)
 }
