@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::event::{ChurchEvent, EventType};
 use deploy::watch::{Seen, Watcher};
+use tokio::process::Command;
 use uuid::Uuid;
 
 /// Longest wait for something to be seen.
@@ -23,6 +24,14 @@ impl Client {
     pub async fn start(url: &str, token: &str, arguments: &[&str]) -> Self {
         let watcher = Watcher::start(url, token, arguments).await.expect("the client starts");
         Self { watcher, seen: Vec::new() }
+    }
+
+    /// Runs a program of Node that says what it sees as `watch.mjs` does.
+    ///
+    /// # Panics
+    /// Node can't be run.
+    pub fn run(program: Command) -> Self {
+        Self { watcher: Watcher::run(program).expect("the program starts"), seen: Vec::new() }
     }
 
     /// The next thing that it sees.

@@ -1,0 +1,170 @@
+//! What docs/frontend.md gives to front ends does what the document says, against the real gateway.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::client::Client;
+use tests::databases::Kind;
+use tests::frontend::Code;
+use tests::proxy::Proxy;
+use tests::stack::TestStack;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::resuming::{assert_has_all, burst, quick, recovered};
+use super::{AUTHOR, CHURCH, DELIVERED};
+
+/// A token of this length has a second to its notice, which comes a minute before its end.
+const SHORT: Duration = Duration::from_secs(61);
+/// A program that was told to end and does not has left something behind.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// The document's set-up, at an address.
+fn connecting(code: &Code, stack: &TestStack, url: &str, transports: &str) -> Client {
+    let mut program = code.program("connecting.js", &[]);
+    program.env("GATEWAY", url).env("TOKENS", stack.token(CHURCH, AUTHOR)).env("TRANSPORTS", transports);
+    Client::run(program)
+}
+
+/// A page with one of the document's hooks.
+fn mounted(code: &Code, stack: &TestStack, hook: &str, tokens: &[String]) -> Client {
+    let file = stack.stack.file();
+    let mut program = code.program("mounting.js", &[hook]);
+    program.env("API", &file.api).env("GATEWAY", &file.gateways[0]).env("TOKENS", tokens.join(","));
+    Client::run(program)
+}
+
+/// Looks on until the page shows a message as delivered.
+async fn until_shown(page: &mut Client, message: Uuid) {
+    let line = json!(format!("{message} delivered"));
+    let shows = |data: &Value| data.as_array().is_some_and(|lines| lines.contains(&line));
+    page.until_one(|seen| seen.event == "shown" && shows(&seen.data)).await;
+}
+
+/// What the hook asks of the history from now until its interval has come round twice.
+async fn asked_in_two_rounds(page: &mut Client) -> Vec<String> {
+    let before = page.seen().len();
+    for _ in 0..2 {
+        page.until("tick").await;
+    }
+    asked(page, before)
+}
+
+fn asked(page: &Client, from: usize) -> Vec<String> {
+    let asked = page.seen()[from..].iter().filter(|seen| seen.event == "asked");
+    asked.map(|seen| seen.data.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hook_shows_each_change_and_polls_only_while_the_gateway_is_away() {
+    let code = Code::unpacked().await;
+    let mut stack = TestStack::start(Kind::Sqlite).await;
+    let long = stack.token(CHURCH, AUTHOR);
+    let mut page = mounted(&code, &stack, "useMessages", std::slice::from_ref(&long));
+    page.until("connected").await;
+    page.until("answered").await;
+    assert_eq!(asked(&page, 0), [r#""?limit=100""#], "the history is read once");
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    until_shown(&mut page, message).await;
+    assert!(asked_in_two_rounds(&mut page).await.is_empty(), "a connected page does not poll");
+
+    stack.stack.kill("realtime-gateway-1").await.unwrap();
+    page.until("disconnect").await;
+    let gone = page.seen().len();
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    until_shown(&mut page, message).await;
+    let polled = asked(&page, gone);
+    assert!(!polled.is_empty() && polled.iter().all(|query| query.contains("updatedSince=")), "{polled:?}");
+    // The hook of before, which needs no gateway, shows the same.
+    let mut before = mounted(&code, &stack, "before", &[long]);
+    until_shown(&mut before, message).await;
+    timeout(ENDING, before.stop()).await.expect("the hook of before leaves nothing behind");
+
+    stack.stack.start_process("realtime-gateway-1").unwrap();
+    assert_eq!(page.until("connected").await.data["recovered"], true);
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    until_shown(&mut page, message).await;
+    assert!(asked_in_two_rounds(&mut page).await.is_empty(), "a page that is back does not poll");
+    timeout(ENDING, page.stop()).await.expect("the hook leaves nothing behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hook_replaces_its_token_a_minute_before_it_ends() {
+    let code = Code::unpacked().await;
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let short = stack.stack.token(CHURCH, AUTHOR, SHORT).unwrap();
+    // The connection and the history take one each.
+    let tokens = [short.clone(), short, stack.token(CHURCH, AUTHOR)];
+    let mut page = mounted(&code, &stack, "useMessages", &tokens);
+    let notice = page.until("auth:expiring").await.data;
+    let end = notice["exp"].as_i64().unwrap();
+    assert_eq!(notice, json!({"type": "auth:expiring", "exp": end}));
+    let answer = page.until("auth:refresh answered").await.data;
+    let longer = answer["exp"].as_i64().unwrap();
+    assert_eq!(answer, json!({"ok": true, "exp": longer}));
+    assert!(longer > end);
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    until_shown(&mut page, message).await;
+    assert!(!page.seen().iter().any(|seen| seen.event == "disconnect"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_sticky_sessions_fails() {
+    let code = Code::unpacked().await;
+    let stack = TestStack::start_with(Kind::Sqlite, |options| {
+        options.gateways = 2;
+        quick(options);
+    })
+    .await;
+    let balancer = Proxy::among(&stack.stack.file().gateways).await;
+    let mut client = connecting(&code, &stack, &balancer.url(), "websocket,polling");
+    client.until("connected").await;
+    let cutting = async {
+        for events in [5, 20, 40, 60] {
+            while client.whole_events().len() < events {
+                client.next().await;
+            }
+            balancer.cut();
+            client.until("connected").await;
+        }
+        client
+    };
+    let (events, mut client) = tokio::join!(burst(&stack, 60), cutting);
+    assert_has_all(&mut client, &events).await;
+    assert_eq!(recovered(&client), [true; 4]);
+    let count = |event: &str| client.seen().iter().filter(|seen| seen.event == event).count();
+    assert_eq!((count("reload"), count("disconnect")), (1, 4));
+    for ops in &stack.stack.file().ops.gateways {
+        let connections = stack.metric(ops, r#"gateway_connections_total{transport="websocket"}"#).await;
+        assert!(connections >= 2.0, "{connections} of 5 went to {ops}");
+    }
+    timeout(ENDING, client.stop()).await.expect("it says goodbye and ends");
+
+    let mut client = connecting(&code, &stack, &balancer.url(), "polling");
+    for _ in 0..3 {
+        let error = client.until("connect_error").await.data;
+        let known = ["xhr post error", "xhr poll error"].contains(&error["message"].as_str().unwrap());
+        assert!(known && error["status"] == 400 && error["retries"] == true, "{error}");
+    }
+    assert!(client.seen().iter().all(|seen| seen.event != "connected"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_gateway_is_an_error_after_which_the_client_comes_by_itself() {
+    let code = Code::unpacked().await;
+    let stack = TestStack::start_with(Kind::Sqlite, |options| {
+        options.environment.push(("realtime-gateway".into(), "GATEWAY_MAX_CONNECTIONS".into(), "1".into()));
+    })
+    .await;
+    let gateway = &stack.stack.file().gateways[0];
+    let mut inside = stack.client(CHURCH, AUTHOR).await;
+    let errors = [("websocket", "websocket error", Value::Null), ("polling", "xhr poll error", json!(503))];
+    for (transports, message, status) in errors {
+        let mut outside = connecting(&code, &stack, gateway, transports);
+        let error = outside.until("connect_error").await.data;
+        assert_eq!(error, json!({"message": message, "status": status, "retries": true}));
+        inside.stop().await;
+        outside.until("connected").await;
+        inside = outside;
+    }
+}
