@@ -1,6 +1,6 @@
 // Runs the set-up of docs/frontend.md, connect.js, as it stands there, and says what its socket sees.
 //
-//   GATEWAY=… TOKENS=… [TRANSPORTS=polling] node connecting.js
+//   GATEWAY=… TOKENS=… [OPTIONS={"transports":["polling"]}] node connecting.js
 //
 // Disconnects when standard input ends.
 
@@ -12,8 +12,8 @@ const { say } = require("./saying");
 const code = readFileSync(`${__dirname}/connect.js`, "utf8");
 const connect = new Function("io", "freshToken", "reloadHistory", "signIn", `${code}\nreturn socket`);
 
-const transports = process.env.TRANSPORTS?.split(",");
-const here = (_, options) => io(gateway, { ...options, ...(transports && { transports }) });
+const other = JSON.parse(process.env.OPTIONS ?? "{}");
+const here = (_, options) => io(gateway, { ...options, ...other });
 const reloadHistory = async () => say("reload");
 const socket = connect(here, freshToken, reloadHistory, signIn);
 

@@ -8,7 +8,10 @@ use tests::databases::Kind;
 use tests::frontend::Code;
 use tests::proxy::Proxy;
 use tests::stack::TestStack;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::resuming::{assert_has_all, burst, quick, recovered};
@@ -19,10 +22,11 @@ const SHORT: Duration = Duration::from_secs(61);
 /// A program that was told to end and does not has left something behind.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// The document's set-up, at an address.
-fn connecting(code: &Code, stack: &TestStack, url: &str, transports: &str) -> Client {
+/// The document's set-up, at an address, with other options than its own.
+fn connecting(code: &Code, stack: &TestStack, url: &str, options: &Value) -> Client {
     let mut program = code.program("connecting.js", &[]);
-    program.env("GATEWAY", url).env("TOKENS", stack.token(CHURCH, AUTHOR)).env("TRANSPORTS", transports);
+    program.env("GATEWAY", url).env("TOKENS", stack.token(CHURCH, AUTHOR));
+    program.env("OPTIONS", options.to_string());
     Client::run(program)
 }
 
@@ -121,7 +125,7 @@ async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_
     })
     .await;
     let balancer = Proxy::among(&stack.stack.file().gateways).await;
-    let mut client = connecting(&code, &stack, &balancer.url(), "websocket,polling");
+    let mut client = connecting(&code, &stack, &balancer.url(), &json!({}));
     client.until("connected").await;
     let cutting = async {
         for events in [5, 20, 40, 60] {
@@ -145,7 +149,7 @@ async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_
     }
     timeout(ENDING, client.stop()).await.expect("it says goodbye and ends");
 
-    let mut client = connecting(&code, &stack, &balancer.url(), "polling");
+    let mut client = connecting(&code, &stack, &balancer.url(), &json!({"transports": ["polling"]}));
     for _ in 0..3 {
         let error = client.until("connect_error").await.data;
         let known = ["xhr post error", "xhr poll error"].contains(&error["message"].as_str().unwrap());
@@ -165,11 +169,50 @@ async fn a_full_gateway_is_an_error_after_which_the_client_comes_by_itself() {
     let mut inside = stack.client(CHURCH, AUTHOR).await;
     let errors = [("websocket", "websocket error", Value::Null), ("polling", "xhr poll error", json!(503))];
     for (transports, message, status) in errors {
-        let mut outside = connecting(&code, &stack, gateway, transports);
+        let mut outside = connecting(&code, &stack, gateway, &json!({"transports": [transports]}));
         let error = outside.until("connect_error").await.data;
         assert_eq!(error, json!({"message": message, "status": status, "retries": true}));
         inside.stop().await;
         outside.until("connected").await;
         inside = outside;
     }
+}
+
+/// A way to a gateway through which no websocket gets; gives its URL.
+async fn without_websockets(gateway: &str) -> (String, AbortOnDropHandle<()>) {
+    let target = gateway.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let way = async move {
+        while let Ok((mut browser, _)) = listener.accept().await {
+            let target = target.clone();
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                let read = browser.read(&mut request).await?;
+                if String::from_utf8_lossy(&request[..read]).contains("transport=websocket") {
+                    return browser.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+                }
+                let mut gateway = TcpStream::connect(target).await?;
+                gateway.write_all(&request[..read]).await?;
+                tokio::io::copy_bidirectional(&mut browser, &mut gateway).await.map(drop)
+            });
+        }
+    };
+    (url, AbortOnDropHandle::new(tokio::spawn(way)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_websocket_gets_through_the_client_polls_only_if_it_may_try_all_transports() {
+    let code = Code::unpacked().await;
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let (way, _open) = without_websockets(&stack.stack.file().gateways[0]).await;
+    let mut polls = connecting(&code, &stack, &way, &json!({"tryAllTransports": true}));
+    let mut fails = connecting(&code, &stack, &way, &json!({}));
+    for _ in 0..2 {
+        assert_eq!(fails.until("connect_error").await.data["message"], "websocket error");
+    }
+    polls.until("connected").await;
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    assert_eq!(polls.until("message:delivered").await.data["messageId"], json!(message));
+    assert!(fails.seen().iter().all(|seen| seen.event != "connected"));
 }
