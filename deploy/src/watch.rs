@@ -40,11 +40,18 @@ impl Watcher {
     /// Node or the client's packages are missing and can't be fetched.
     pub async fn start(url: &str, token: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = tokio::task::spawn_blocking(tools::client).await??;
-        let mut process = Command::new("node")
-            .arg(folder.join("watch.mjs"))
-            .args([url, "--json", "--until-eof"])
-            .args(arguments)
-            .env("TOKEN", token)
+        let mut program = Command::new("node");
+        program.arg(folder.join("watch.mjs")).args([url, "--json", "--until-eof"]).args(arguments);
+        program.env("TOKEN", token);
+        Self::run(program)
+    }
+
+    /// Runs a program of Node that says what it sees as `watch.mjs --json` does, until its standard input ends.
+    ///
+    /// # Errors
+    /// Node is missing.
+    pub fn run(mut program: Command) -> anyhow::Result<Self> {
+        let mut process = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

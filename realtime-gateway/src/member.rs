@@ -91,3 +91,27 @@ impl Member {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_first_packet_of_a_connection_is_its_golden_file() {
+        let church = "grace".parse().unwrap();
+        let connected = Connected {
+            status: "connected",
+            user_id: "u1",
+            church_id: &church,
+            socket_id: "AAAAAAAAAAAAAAAA".parse().unwrap(),
+            timestamp: "2026-11-22T20:15:31.123Z".into(),
+            cursor: "AQ",
+            recovered: false,
+        };
+        let golden: Value = serde_json::from_str(include_str!("../golden/connected.json")).unwrap();
+        assert_eq!(golden[0]["name"], "connected");
+        assert_eq!(golden[0]["body"], serde_json::to_value(&connected).unwrap());
+    }
+}

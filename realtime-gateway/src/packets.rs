@@ -162,6 +162,9 @@ fn notification(event: &ChurchEvent) -> serde_json::Result<Packet> {
 }
 
 #[cfg(test)]
+mod golden;
+
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 

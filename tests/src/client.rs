@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use common::event::{ChurchEvent, EventType};
 use deploy::watch::{Seen, Watcher};
+use tokio::process::Command;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Longest wait for something to be seen.
@@ -23,6 +25,14 @@ impl Client {
     pub async fn start(url: &str, token: &str, arguments: &[&str]) -> Self {
         let watcher = Watcher::start(url, token, arguments).await.expect("the client starts");
         Self { watcher, seen: Vec::new() }
+    }
+
+    /// Runs a program of Node that says what it sees as `watch.mjs` does.
+    ///
+    /// # Panics
+    /// Node can't be run.
+    pub fn run(program: Command) -> Self {
+        Self { watcher: Watcher::run(program).expect("the program starts"), seen: Vec::new() }
     }
 
     /// The next thing that it sees.
@@ -49,12 +59,16 @@ impl Client {
     /// # Panics
     /// It does not.
     pub async fn until_one(&mut self, is_it: impl Fn(&Seen) -> bool) -> Seen {
-        loop {
-            let seen = self.next().await;
-            if is_it(seen) {
-                return seen.clone();
+        let looking = async {
+            loop {
+                let seen = self.next().await;
+                if is_it(seen) {
+                    return seen.clone();
+                }
             }
-        }
+        };
+        let found = timeout(LIMIT, looking).await;
+        found.unwrap_or_else(|_| panic!("looked on for a minute in vain, last at {:#?}", self.tail()))
     }
 
     /// Looks on until it has seen an event of the stream whole.

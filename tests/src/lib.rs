@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod client;
 pub mod databases;
+pub mod frontend;
 pub mod load;
 pub mod proxy;
 pub mod stack;

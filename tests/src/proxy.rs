@@ -1,4 +1,4 @@
-//! A TCP proxy between two parts: cuts connections, holds answers back, leads to another place.
+//! A TCP proxy between two parts: cuts connections, holds answers back, leads to another place, or to several in turn.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,8 @@ pub struct Proxy {
 
 #[derive(Clone)]
 struct Control {
-    target: SocketAddr,
+    /// The next connection goes to the next of them.
+    targets: Vec<SocketAddr>,
     answers_held: bool,
     /// Connections of now; cancelled to cut them.
     connections: CancellationToken,
@@ -30,10 +31,20 @@ impl Proxy {
     /// # Panics
     /// The URL has no address, or no port is free.
     pub async fn to(url: &str) -> Self {
+        Self::among(&[url]).await
+    }
+
+    /// Leads each new connection to the next of several base URLs, as a load balancer without sticky sessions does.
+    ///
+    /// # Panics
+    /// There is no URL, one has no address, or no port is free.
+    pub async fn among(urls: &[impl AsRef<str>]) -> Self {
+        assert!(!urls.is_empty(), "a proxy leads somewhere");
+        let targets = urls.iter().map(|url| address(url.as_ref())).collect();
         let port = Port::free().expect("a free port");
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
         let running = CancellationToken::new();
-        let first = Control { target: address(url), answers_held: false, connections: running.child_token() };
+        let first = Control { targets, answers_held: false, connections: running.child_token() };
         let control = watch::Sender::new(first);
         tokio::spawn(running.clone().run_until_cancelled_owned(accept(listener, control.subscribe())));
         Self { control, port, running: running.clone(), _stops_when_dropped: running.drop_guard() }
@@ -57,7 +68,7 @@ impl Proxy {
     /// # Panics
     /// The URL has no address.
     pub fn lead_to(&self, url: &str) {
-        self.control.send_modify(|control| control.target = address(url));
+        self.control.send_modify(|control| control.targets = vec![address(url)]);
         self.cut();
     }
 
@@ -68,9 +79,12 @@ impl Proxy {
 }
 
 async fn accept(listener: TcpListener, control: watch::Receiver<Control>) {
+    let mut turn = 0;
     while let Ok((stream, _)) = listener.accept().await {
         let now = control.borrow().clone();
-        let carrying = carry(stream, now.target, control.clone());
+        let target = now.targets[turn % now.targets.len()];
+        turn += 1;
+        let carrying = carry(stream, target, control.clone());
         tokio::spawn(now.connections.run_until_cancelled_owned(carrying));
     }
 }

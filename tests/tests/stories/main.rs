@@ -4,12 +4,14 @@
 
 mod churches;
 mod crashes;
+mod frontend;
 mod leaving;
 mod outages;
 mod processes;
 mod resuming;
 mod sending;
 mod tokens;
+mod types;
 mod way;
 mod webhooks;
 

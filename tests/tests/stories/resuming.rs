@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-fn quick(options: &mut StackOptions) {
+pub(super) fn quick(options: &mut StackOptions) {
     options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
 }
 
 /// Sends so many messages at once and waits until they are delivered and announced. Gives the church's events.
-async fn burst(stack: &TestStack, count: usize) -> Vec<Uuid> {
+pub(super) async fn burst(stack: &TestStack, count: usize) -> Vec<Uuid> {
     let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
     for message in messages {
         stack.until_status(CHURCH, message, "delivered").await;
@@ -29,13 +29,13 @@ async fn announced(stack: &TestStack) -> Vec<Uuid> {
 }
 
 /// The client has every event once, in order.
-async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
+pub(super) async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
     client.until_event(events[events.len() - 1]).await;
     assert_eq!(client.whole_events(), events);
 }
 
 /// How often the client was told whether it has all, after its first time.
-fn recovered(client: &Client) -> Vec<bool> {
+pub(super) fn recovered(client: &Client) -> Vec<bool> {
     let connected = client.seen().iter().filter(|seen| seen.event == "connected").skip(1);
     connected.filter_map(|seen| seen.data["recovered"].as_bool()).collect()
 }

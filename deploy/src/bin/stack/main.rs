@@ -206,5 +206,6 @@ fn fetch_tools() -> anyhow::Result<()> {
     writeln!(out, "nats-server       {}", tools::nats_server()?.display())?;
     writeln!(out, "PostgreSQL        {}", tools::postgres()?.display())?;
     writeln!(out, "socket.io-client  {}", tools::client()?.join("node_modules").display())?;
+    writeln!(out, "React, TypeScript {}", tools::frontend()?.join("node_modules").display())?;
     Ok(())
 }

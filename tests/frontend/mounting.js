@@ -1,0 +1,70 @@
+// Mounts a hook of docs/frontend.md in a small DOM. Says what the page shows, what the hook asks for it, and what its
+// socket sees.
+//
+//   API=… GATEWAY=… TOKENS=… node mounting.js HOOK
+//
+// Its intervals run twenty times as fast as the hook believes. Unmounts it when standard input ends; that the process
+// ends then, too, proves that nothing is left behind.
+
+const { readFileSync } = require("node:fs");
+const { Window } = require("happy-dom");
+const { Socket } = require("socket.io-client");
+const ts = require("typescript");
+const { say } = require("./saying");
+
+const FASTER = 20;
+
+require.extensions[".ts"] = (module, file) => {
+  const compilerOptions = { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 };
+  module._compile(ts.transpileModule(readFileSync(file, "utf8"), { compilerOptions }).outputText, file);
+};
+
+// What the hook uses, and what is told of it.
+const { fetch, setInterval } = globalThis;
+globalThis.setInterval = (act, after) => setInterval(() => (say("tick"), act()), after / FASTER);
+globalThis.fetch = async (url, options) => {
+  say("asked", new URL(url).search);
+  const answer = await fetch(url, options);
+  say("answered", answer.status);
+  return answer;
+};
+const { emit, emitReserved, onevent } = Socket.prototype;
+Object.assign(Socket.prototype, {
+  emit(name, request, done) {
+    return emit.call(this, name, request, (answer) => (say(`${name} answered`, answer), done(answer)));
+  },
+  emitReserved(name, ...rest) {
+    if (name === "disconnect") say(name, { reason: rest[0] });
+    return emitReserved.call(this, name, ...rest);
+  },
+  onevent(packet) {
+    say(...packet.data);
+    return onevent.call(this, packet);
+  },
+});
+
+// React looks for these as it is loaded. Newer Nodes have a navigator, which can't be assigned.
+const window = new Window();
+const { document, navigator } = window;
+for (const [name, value] of Object.entries({ window, document, navigator })) {
+  Object.defineProperty(globalThis, name, { value, configurable: true });
+}
+process.env.NODE_ENV = "production";
+const { createElement } = require("react");
+const { createRoot } = require("react-dom/client");
+const { useMessages } = require(`./${process.argv[2]}`);
+
+function Page() {
+  return createElement("ul", null, useMessages().map(({ id, status }) => createElement("li", { key: id }, `${id} ${status}`)));
+}
+
+const page = document.body.appendChild(document.createElement("main"));
+const lines = () => [...page.querySelectorAll("li")].map((line) => line.textContent);
+new window.MutationObserver(() => say("shown", lines())).observe(page, {
+  childList: true,
+  characterData: true,
+  subtree: true,
+});
+const root = createRoot(page);
+root.render(createElement(Page));
+process.stdin.on("end", () => root.unmount()).resume();

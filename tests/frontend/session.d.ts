@@ -1,0 +1,5 @@
+// What docs/frontend.md leaves to the front end.
+export const api: string;
+export const gateway: string;
+export function freshToken(): Promise<string>;
+export function signIn(): void;

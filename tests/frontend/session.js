@@ -1,0 +1,11 @@
+// Addresses and tokens from the environment: API, GATEWAY, and TOKENS, which are given one after the other; the last
+// one stays.
+
+const { say } = require("./saying");
+
+const tokens = (process.env.TOKENS ?? "").split(",");
+
+exports.api = process.env.API;
+exports.gateway = process.env.GATEWAY;
+exports.freshToken = async () => (tokens.length > 1 ? tokens.shift() : tokens[0]);
+exports.signIn = () => say("sign in");

@@ -1,0 +1,132 @@
+//! docs/frontend.md and docs/events.d.ts say what the gateway does: the compiler reads the document's code and the
+//! gateway's golden packets against the types.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use common::claims::TokenError;
+use serde_json::{Map, Value, json};
+use tests::frontend::{Block, Code, document};
+
+/// The blocks that these tests compile or run.
+const BLOCKS: [(&str, &str); 3] = [("diff", "useMessages.ts"), ("ts", "live.ts"), ("js", "connect.js")];
+/// Fields of packets that may be missing.
+const OPTIONAL: [&str; 8] =
+    ["conversationId", "failureReason", "changed", "changedMore", "userId", "occurredAt", "cursor", "replay"];
+
+/// Name and body of every golden packet, and of the one that has no golden file: a story waits for it.
+fn packets() -> Vec<(String, Map<String, Value>)> {
+    let files = fs::read_dir(deploy::tools::project().join("realtime-gateway/golden")).unwrap();
+    let expiring = json!({"type": "auth:expiring", "exp": 1_795_564_581});
+    let mut packets = vec![("auth:expiring".to_owned(), expiring.as_object().unwrap().clone())];
+    for file in files {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for packet in serde_json::from_str::<Vec<Value>>(&text).unwrap() {
+            let name = packet["name"].as_str().unwrap().to_owned();
+            packets.push((name, packet["body"].as_object().unwrap().clone()));
+        }
+    }
+    assert!(packets.len() > 10, "{packets:?}");
+    packets
+}
+
+/// A file that holds packets as literals, so that a field that the types do not know is an error, too.
+struct Literals(String);
+
+impl Literals {
+    fn new() -> Self {
+        let head = "import type { MessageEvent, ServerToClientEvents as Events } from \"./events\"\n\
+                    type Body<Name extends keyof Events> = Parameters<Events[Name]>[0]\n\
+                    export const packets = [\n";
+        Self(head.into())
+    }
+
+    fn right(&mut self, name: &str, body: &Map<String, Value>) {
+        self.0 += &format!("{} satisfies Body<{name:?}>,\n", Value::Object(body.clone()));
+    }
+
+    /// The compiler complains if it has nothing to complain about.
+    fn wrong(&mut self, name: &str, body: &Map<String, Value>) {
+        self.0 += "// @ts-expect-error\n";
+        self.right(name, body);
+    }
+
+    /// Everything that the packet must not be.
+    fn wrong_ones(&mut self, name: &str, body: &Map<String, Value>) {
+        let with = |field: &str, value: &str| {
+            let mut body = body.clone();
+            body.insert(field.into(), value.into());
+            body
+        };
+        self.wrong(name, &with("undocumented", "x"));
+        for field in ["type", "kind", "status"].into_iter().filter(|field| body.contains_key(*field)) {
+            self.wrong(name, &with(field, "gone"));
+        }
+        for field in body.keys().filter(|field| !OPTIONAL.contains(&field.as_str())) {
+            let mut body = body.clone();
+            body.remove(field);
+            self.wrong(name, &body);
+        }
+    }
+
+    /// These are all fields, or names, that a type has.
+    fn all_of<'a>(&mut self, of: &str, keys: impl Iterator<Item = &'a str>) {
+        let keys: Map<String, Value> = keys.map(|key| (key.to_owned(), true.into())).collect();
+        self.0 += &format!("{} satisfies Record<keyof {of}, true>,\n", Value::Object(keys));
+    }
+
+    fn end(self) -> String {
+        self.0 + "]\n"
+    }
+}
+
+#[test]
+fn every_block_of_code_in_the_document_is_one_that_the_tests_run() {
+    let is_code = |block: &Block| {
+        ["js", "jsx", "ts", "tsx", "javascript", "typescript", "diff", "mjs", ""]
+            .contains(&block.language.as_str())
+    };
+    let blocks: Vec<_> = Block::all(&document()).into_iter().filter(is_code).collect();
+    let names: Vec<_> = blocks.iter().map(|block| (block.language.as_str(), block.file.as_str())).collect();
+    assert_eq!(names, BLOCKS);
+}
+
+#[test]
+fn the_document_names_every_event_and_every_refusal() {
+    let document = document();
+    for (name, _) in packets() {
+        assert!(document.contains(&format!("\n| `{name}` |")), "{name} is in no table");
+    }
+    use TokenError::{ChurchMissing, Expired, Invalid, Missing, Revoked};
+    for error in [ChurchMissing, Expired, Invalid, Missing, Revoked] {
+        let row = format!("\n| `connect_error` `Authentication error: {error}` |");
+        assert!(document.contains(&row), "{error} is in no table");
+    }
+}
+
+#[tokio::test]
+async fn the_documents_code_and_the_gateways_packets_fit_the_types_and_nothing_else_does() {
+    let code = Code::unpacked().await;
+    let packets = packets();
+    let mut literals = Literals::new();
+    for (name, body) in &packets {
+        literals.right(name, body);
+        literals.wrong_ones(name, body);
+    }
+    let names: BTreeSet<_> = packets.iter().map(|(name, _)| name.as_str()).collect();
+    literals.all_of("Events", names.into_iter());
+    let messages = packets.iter().filter(|(name, _)| name.starts_with("message:"));
+    literals.all_of("MessageEvent", messages.flat_map(|(_, body)| body.keys().map(String::as_str)));
+    code.write("packets.ts", &literals.end());
+    let complaints = code.complaints().await;
+    assert!(complaints.is_empty(), "{complaints}");
+
+    // And the compiler does look at them.
+    let mut literals = Literals::new();
+    let (name, mut body) = packets.into_iter().find(|(name, _)| name == "message:delivered").unwrap();
+    body.insert("status".into(), "gone".into());
+    literals.right(&name, &body);
+    code.write("packets.ts", &literals.end());
+    let complaints = code.complaints().await;
+    assert!(complaints.contains("packets.ts(4,"), "{complaints}");
+}
