@@ -2,13 +2,14 @@
 
 use deploy::stack::StackOptions;
 use futures_util::future::join_all;
+use serde_json::json;
 use tests::client::Client;
 use tests::databases::Kind;
 use tests::proxy::Proxy;
-use tests::stack::TestStack;
+use tests::stack::{Report, TestStack};
 use uuid::Uuid;
 
-use super::{AUTHOR, CHURCH, DELIVERED};
+use super::{AUTHOR, CHURCH, DELIVERED, SILENT};
 
 pub(super) fn quick(options: &mut StackOptions) {
     options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
@@ -153,6 +154,30 @@ async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_
     assert_eq!(recovered(&client), [true]);
     let ops = &stack.stack.file().ops.gateways[0];
     assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="stream"}"#).await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_church_in_which_nothing_happened_for_long_costs_the_stream_no_question() {
+    let stack = TestStack::start_with(Kind::Sqlite, |options| {
+        quick(options);
+        options.environment.push(("realtime-gateway".into(), "GATEWAY_MEMORY_EVENTS".into(), "10".into()));
+    })
+    .await;
+    let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
+    // One has an event of its own, the other only the place where it began.
+    let message = stack.send("quiet", AUTHOR, &[SILENT]).await;
+    let mut quiet = stack.client_at(&proxy.url(), "quiet", AUTHOR).await;
+    let mut silent = stack.client_at(&proxy.url(), "silent", AUTHOR).await;
+    let report = Report::of(&stack.until_accepted(1).await[0], "delivered");
+    assert_eq!(stack.report(&report).await.status(), 200);
+    quiet.until_one(|seen| seen.data["messageId"] == json!(message) && seen.data["cursor"].is_string()).await;
+    burst(&stack, 30).await;
+    proxy.cut();
+    for client in [&mut quiet, &mut silent] {
+        assert_eq!(client.until("connected").await.data["recovered"], true);
+    }
+    let ops = &stack.stack.file().ops.gateways[0];
+    assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="memory"}"#).await, 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
