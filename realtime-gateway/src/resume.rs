@@ -15,6 +15,7 @@ use crate::hub::{Laggard, Next, PACE, STRIDE};
 use crate::member::{Member, Unsent};
 use crate::memory::Event;
 use crate::metrics::Reason;
+use crate::stream::ReadError;
 
 /// How long a cursor may be ahead of us: another gateway may have heard an event a moment earlier.
 const AHEAD: Duration = Duration::from_secs(2);
@@ -202,17 +203,21 @@ impl Resume<'_> {
             generation: self.progress.generation,
             after: self.progress.sequence,
         };
+        let mut lagging = false;
         let asking = async {
             loop {
                 match self.gateway.history.page(key.clone(), floor).await {
                     Ok(page) => return page,
                     Err(error) => {
                         debug!(%error, "a page of history is asked for again");
+                        lagging = error == ReadError::Lagging;
                         sleep(RETRY).await;
                     }
                 }
             }
         };
-        timeout(UNAVAILABLE, asking).await.map_err(|_| Stop::Unavailable)
+        let page = timeout(UNAVAILABLE, asking).await;
+        // A replica may lag for minutes; the client has better things to do than to come again and again.
+        page.map_err(|_| if lagging { Stop::Unproved } else { Stop::Unavailable })
     }
 }

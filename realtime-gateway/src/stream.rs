@@ -19,6 +19,9 @@ pub(crate) const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A replica's lag is told in operations, and one of them may carry so many messages.
 const MESSAGES_OF_AN_OPERATION: u64 = 512;
+/// A replica that the leader has not heard of for so long is gone, in nanoseconds: they speak every second. It answers
+/// nobody whom the leader answers.
+const GONE: u64 = 5_000_000_000;
 const SEQUENCE: &str = "Nats-Sequence";
 
 /// A message as the stream keeps it.
@@ -75,6 +78,9 @@ pub(crate) enum ReadError {
     /// There is none.
     #[error("the broker has no stream {STREAM}; run `ops provision`")]
     NoStream,
+    /// An answer came, and whoever gave it may not know the end.
+    #[error("a replica of the stream lags behind")]
+    Lagging,
     /// No answer came; it may be different in a moment.
     #[error("the stream can't be read: {0}")]
     Unavailable(String),
@@ -125,7 +131,7 @@ impl Reader {
         if extent.last.saturating_sub(extent.lag.unwrap_or(0)) >= sequence {
             return Ok(());
         }
-        Err(ReadError::Unavailable("a replica lags behind and may not know the end".into()))
+        Err(ReadError::Lagging)
     }
 
     /// The message at a sequence, `None` if the server that answered has none there.
@@ -255,14 +261,18 @@ struct Cluster {
 struct Replica {
     #[serde(default)]
     offline: bool,
+    /// Nanoseconds since the leader heard of it.
+    #[serde(default)]
+    active: u64,
     #[serde(default)]
     lag: u64,
 }
 
 impl Cluster {
-    /// Messages that a replica may lack. One that the leader can't reach answers nobody whom the leader answers.
+    /// Messages that a replica may lack.
     fn lag(&self) -> Option<u64> {
-        let lags = self.replicas.iter().map(|replica| if replica.offline { 0 } else { replica.lag });
+        let is_gone = |replica: &Replica| replica.offline || replica.active > GONE;
+        let lags = self.replicas.iter().map(|replica| if is_gone(replica) { 0 } else { replica.lag });
         lags.max().map(|operations| operations.saturating_mul(MESSAGES_OF_AN_OPERATION))
     }
 }
@@ -289,14 +299,15 @@ mod tests {
             parse_extent(answer.as_bytes()).unwrap().lag
         };
         assert_eq!(with(r#"{"leader":"a"}"#), None);
-        let replicas = |lag: u64, offline: bool| {
+        let replicas = |lag: u64, offline: bool, active: u64| {
             format!(
                 r#"{{"leader":"a","replicas":[{{"name":"b","current":true,"active":1}},
-                {{"name":"c","current":false,"offline":{offline},"active":1,"lag":{lag}}}]}}"#
+                {{"name":"c","current":false,"offline":{offline},"active":{active},"lag":{lag}}}]}}"#
             )
         };
-        assert_eq!(with(&replicas(3, false)), Some(3 * MESSAGES_OF_AN_OPERATION));
-        assert_eq!(with(&replicas(3, true)), Some(0));
+        assert_eq!(with(&replicas(3, false, GONE)), Some(3 * MESSAGES_OF_AN_OPERATION));
+        assert_eq!(with(&replicas(3, true, 1)), Some(0));
+        assert_eq!(with(&replicas(3, false, GONE + 1)), Some(0));
     }
 
     #[test]
