@@ -62,8 +62,8 @@ impl Client {
     /// # Panics
     /// It does not.
     pub async fn until_event(&mut self, id: Uuid) {
-        while !self.whole_events().contains(&id) {
-            self.next().await;
+        if !self.whole_events().contains(&id) {
+            self.until_one(|seen| whole_event(seen) == Some(id)).await;
         }
     }
 
@@ -85,8 +85,13 @@ impl Client {
 
     /// Ids of the events whose last packet it has seen, in order.
     pub fn whole_events(&self) -> Vec<Uuid> {
-        let last = self.packets().filter(|seen| seen.data["cursor"].is_string());
-        last.filter_map(|seen| seen.data["eventId"].as_str()?.parse().ok()).collect()
+        self.seen.iter().filter_map(whole_event).collect()
+    }
+
+    /// What its connections were told, in order: whether it has all.
+    pub fn recovered(&self) -> Vec<bool> {
+        let connected = self.seen.iter().filter(|seen| seen.event == "connected");
+        connected.filter_map(|seen| seen.data["recovered"].as_bool()).collect()
     }
 
     /// Says goodbye.
@@ -100,6 +105,12 @@ impl Client {
     fn tail(&self) -> &[Seen] {
         &self.seen[self.seen.len().saturating_sub(8)..]
     }
+}
+
+/// The event whose last packet this is.
+pub fn whole_event(seen: &Seen) -> Option<Uuid> {
+    seen.data["cursor"].as_str()?;
+    seen.data["eventId"].as_str()?.parse().ok()
 }
 
 /// The packets that a church's user sees of an event: name and whether it carries the cursor. The author's

@@ -4,11 +4,13 @@
 
 mod churches;
 mod crashes;
+mod history;
 mod leaving;
 mod outages;
 mod processes;
 mod resuming;
 mod sending;
+mod slow;
 mod tokens;
 mod way;
 mod webhooks;
