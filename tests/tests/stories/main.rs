@@ -4,11 +4,13 @@
 
 mod churches;
 mod crashes;
+mod expiry;
 mod history;
 mod leaving;
 mod outages;
 mod processes;
 mod resuming;
+mod revocation;
 mod sending;
 mod slow;
 mod tokens;
