@@ -4,6 +4,7 @@
 
 mod churches;
 mod crashes;
+mod cursors;
 mod expiry;
 mod history;
 mod leaving;
