@@ -1,13 +1,15 @@
 //! A browser: the stock Socket.IO client in a process of its own, and what it has seen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::event::{ChurchEvent, EventType};
 use deploy::watch::{Seen, Watcher};
 use uuid::Uuid;
 
-/// Longest wait for something to be seen.
+/// Longest silence.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for something to be seen, while other things are.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running client. Dropping it ends its process at once.
 pub struct Client {
@@ -49,12 +51,14 @@ impl Client {
     /// # Panics
     /// It does not.
     pub async fn until_one(&mut self, is_it: impl Fn(&Seen) -> bool) -> Seen {
-        loop {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
             let seen = self.next().await;
             if is_it(seen) {
                 return seen.clone();
             }
         }
+        panic!("the client saw much, but not what was looked for; lately {:#?}", self.tail());
     }
 
     /// Looks on until it has seen an event of the stream whole.
