@@ -5,6 +5,7 @@
 mod churches;
 mod crashes;
 mod cursors;
+mod draining;
 mod expiry;
 mod history;
 mod leaving;
