@@ -27,6 +27,17 @@ pub struct Member {
     pub foreign: usize,
 }
 
+/// Browsers of one church that join together.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The church.
+    pub church: String,
+    /// A user's token.
+    pub token: String,
+    /// How many.
+    pub count: usize,
+}
+
 /// A growing crowd. Dropping it ends its processes at once.
 #[derive(Default)]
 pub struct Crowd {
@@ -35,17 +46,17 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Some browsers of a church join, in a process of their own, and are connected.
+    /// A group joins, in a process of its own, and is connected. `arguments` are further ones of the client.
     ///
     /// # Panics
-    /// They are not let in.
-    pub async fn join(&mut self, url: &str, token: &str, church: &str, count: usize, arguments: &[&str]) {
-        let sockets = count.to_string();
+    /// It is not let in.
+    pub async fn join(&mut self, group: Group, url: &str, arguments: &[&str]) {
+        let sockets = group.count.to_string();
         let arguments = [arguments, &["--sockets", &sockets]].concat();
-        let mut watcher = Watcher::start(url, token, &arguments).await.expect("the client starts");
+        let mut watcher = Watcher::start(url, &group.token, &arguments).await.expect("the client starts");
         let first = self.members().len();
-        let member = Member { church: church.to_owned(), ..Member::default() };
-        self.members().extend(vec![member; count]);
+        let member = Member { church: group.church, ..Member::default() };
+        self.members().extend(vec![member; group.count]);
         let members = self.members.clone();
         self.watching.spawn(async move {
             while let Ok(seen) = watcher.next(SILENCE).await {

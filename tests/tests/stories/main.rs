@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 mod churches;
+mod churn;
 mod crashes;
 mod cursors;
 mod draining;
