@@ -197,8 +197,10 @@ async fn three_hundred_clients_that_are_cut_while_all_is_killed_in_turn_have_eve
         let all = members.iter().enumerate();
         all.filter_map(|(number, member)| complaint(number, member, &events)).collect::<Vec<_>>()
     };
-    eventually("everybody has every event", async || crowd.members().iter().all(has_all).then_some(()))
-        .await;
+    let all_have_all =
+        eventually("everybody has every event", async || crowd.members().iter().all(has_all).then_some(()));
+    // Who has not is named below.
+    let _ = tokio::time::timeout(PATIENCE, all_have_all).await;
     assert!(complaints().is_empty(), "{:#?}", complaints());
     let reconnects = crowd.members().iter().map(|member| member.recovered.len() - 1).sum::<usize>();
     assert!(reconnects > 300, "only {reconnects} reconnects");

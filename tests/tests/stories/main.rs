@@ -10,6 +10,7 @@ mod draining;
 mod expiry;
 mod history;
 mod leaving;
+mod limits;
 mod outages;
 mod processes;
 mod resuming;
