@@ -35,6 +35,7 @@ const CUTS: Duration = Duration::from_millis(150);
 struct Chance(u64);
 
 impl Chance {
+    #[expect(clippy::print_stdout, reason = "shown with a test that fails")]
     fn fresh() -> Self {
         let given = std::env::var("CHURN_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| Uuid::now_v7().as_u64_pair().1);
