@@ -1,12 +1,18 @@
 // Watches a church's events with the stock Socket.IO client.
 //
 //   TOKEN=… node watch.mjs http://127.0.0.1:8082 [--json] [--cursor CURSOR] [--transports websocket,polling]
-//                [--token-in auth|query|header|nothing] [--sockets N] [--until-eof]
+//                [--token-in auth|query|header|nothing] [--refresh] [--delay MILLISECONDS] [--sockets N] [--until-eof]
 //
-// Prints each event; with --json one line each: {"at": milliseconds since 1970, "event": name, "data": payload}.
-// What the client itself reports appears as the events open, upgrade, connect, disconnect and connect_error. It comes
-// back by itself with the newest cursor, so that nothing is missed. Ends on Ctrl-C, and with --until-eof as soon as
-// its standard input ends.
+// Prints each event; with --json one line each: {"at": milliseconds since 1970, "event": name, "data": payload}, and
+// with several sockets also "socket", the number of the one that saw it, from 0. What the client itself reports appears
+// as the events open, upgrade, connect, disconnect and connect_error.
+//
+// It comes back by itself with the newest cursor, so that nothing is missed; --delay is what the stock client waits
+// before that (1000). TOKEN may be several tokens, comma separated: each connection takes the next one, and the last
+// serves for all that follow. With --refresh an expiring token is replaced by the next one on the living connection,
+// and the answer appears as auth:refreshed. The address may be several, too: the sockets take turns.
+//
+// Ends on Ctrl-C, and with --until-eof as soon as its standard input ends.
 
 import { parseArgs } from "node:util";
 import { io } from "socket.io-client";
@@ -18,35 +24,43 @@ const { values: options, positionals } = parseArgs({
     cursor: { type: "string" },
     transports: { type: "string", default: "websocket,polling" },
     "token-in": { type: "string", default: "auth" },
+    refresh: { type: "boolean", default: false },
+    delay: { type: "string", default: "1000" },
     sockets: { type: "string", default: "1" },
     "until-eof": { type: "boolean", default: false },
   },
 });
-const [url] = positionals;
-const token = process.env.TOKEN;
+const urls = positionals[0]?.split(",");
+const tokens = process.env.TOKEN?.split(",");
+const token = tokens?.[0];
 const place = {
   auth: { auth: { token } },
   query: { query: { token } },
   header: { extraHeaders: { Authorization: `Bearer ${token}` } },
   nothing: {},
 }[options["token-in"]];
-if (!url || !token || !place) {
+if (!urls || !token || !place) {
   console.error("usage: TOKEN=… node watch.mjs URL [--json] [--cursor CURSOR] [--transports LIST]");
-  console.error("         [--token-in auth|query|header|nothing] [--sockets N] [--until-eof]");
+  console.error("         [--token-in auth|query|header|nothing] [--refresh] [--delay MILLISECONDS]");
+  console.error("         [--sockets N] [--until-eof]");
   process.exit(2);
 }
 
 let stopping = false;
-const sockets = Array.from({ length: Number(options.sockets) }, watch);
+const sockets = Array.from({ length: Number(options.sockets) }, (_, number) => watch(number));
 
-function watch() {
+function watch(number) {
   let cursor = options.cursor;
-  const socket = io(url, {
+  const waiting = [...tokens];
+  const nextToken = () => (waiting.length > 1 ? waiting.shift() : waiting[0]);
+  const print = (event, data) => show(number, event, data);
+  const socket = io(urls[number % urls.length], {
     ...place,
     forceNew: true,
     transports: options.transports.split(","),
     reconnectionAttempts: Infinity,
-    auth: (send) => send({ ...place.auth, cursor }),
+    reconnectionDelay: Number(options.delay),
+    auth: (send) => send(place.auth ? { token: nextToken(), cursor } : { cursor }),
   });
   const manager = socket.io;
   manager.on("open", () => {
@@ -65,13 +79,21 @@ function watch() {
     if (data?.cursor) cursor = data.cursor;
     print(event, data);
   });
+  if (options.refresh) {
+    socket.on("auth:expiring", () => {
+      const refreshed = socket.emitWithAck("auth:refresh", { token: nextToken() });
+      // No answer comes over a connection that has ended; the next one takes a token of its own.
+      refreshed.then((answer) => print("auth:refreshed", answer)).catch(() => {});
+    });
+  }
   return socket;
 }
 
-function print(event, data) {
+function show(number, event, data) {
   const at = performance.timeOrigin + performance.now();
   if (options.json) {
-    console.log(JSON.stringify({ at, event, data }));
+    const socket = sockets.length > 1 ? number : undefined;
+    console.log(JSON.stringify({ at, socket, event, data }));
   } else {
     console.log(`${new Date(at).toISOString()}  ${event.padEnd(22)} ${describe(event, data)}`);
   }

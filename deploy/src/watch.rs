@@ -21,6 +21,8 @@ const WAITING: usize = 10_000;
 pub struct Seen {
     /// When, by the client's clock.
     pub at: OffsetDateTime,
+    /// The number of the client's socket that saw it, from 0.
+    pub socket: usize,
     /// Its name; `open`, `upgrade`, `connect`, `disconnect` and `connect_error` are the client's own.
     pub event: String,
     /// Its payload.
@@ -34,7 +36,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Connects to a gateway. `arguments` are further ones of `deploy/client/watch.mjs`.
+    /// Connects to a gateway. `arguments` are further ones of `deploy/client/watch.mjs`; address and token may be
+    /// several as there, comma separated.
     ///
     /// # Errors
     /// Node or the client's packages are missing and can't be fetched.
@@ -111,11 +114,13 @@ fn parse(line: &str) -> Option<Seen> {
     #[derive(Deserialize)]
     struct Line {
         at: f64,
+        #[serde(default)]
+        socket: usize,
         event: String,
         #[serde(default)]
         data: Value,
     }
     let line: Line = serde_json::from_str(line).ok()?;
     let at = OffsetDateTime::from_unix_timestamp_nanos((line.at * 1e6) as i128).ok()?;
-    Some(Seen { at, event: line.event, data: line.data })
+    Some(Seen { at, socket: line.socket, event: line.event, data: line.data })
 }

@@ -1,15 +1,16 @@
 //! A browser: the stock Socket.IO client in a process of its own, and what it has seen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::event::{ChurchEvent, EventType};
 use deploy::watch::{Seen, Watcher};
 use tokio::process::Command;
-use tokio::time::timeout;
 use uuid::Uuid;
 
-/// Longest wait for something to be seen.
+/// Longest silence.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for something to be seen, while other things are.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running client. Dropping it ends its process at once.
 pub struct Client {
@@ -59,16 +60,14 @@ impl Client {
     /// # Panics
     /// It does not.
     pub async fn until_one(&mut self, is_it: impl Fn(&Seen) -> bool) -> Seen {
-        let looking = async {
-            loop {
-                let seen = self.next().await;
-                if is_it(seen) {
-                    return seen.clone();
-                }
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let seen = self.next().await;
+            if is_it(seen) {
+                return seen.clone();
             }
-        };
-        let found = timeout(LIMIT, looking).await;
-        found.unwrap_or_else(|_| panic!("looked on for a minute in vain, last at {:#?}", self.tail()))
+        }
+        panic!("the client saw much, but not what was looked for; lately {:#?}", self.tail());
     }
 
     /// Looks on until it has seen an event of the stream whole.
@@ -76,8 +75,8 @@ impl Client {
     /// # Panics
     /// It does not.
     pub async fn until_event(&mut self, id: Uuid) {
-        while !self.whole_events().contains(&id) {
-            self.next().await;
+        if !self.whole_events().contains(&id) {
+            self.until_one(|seen| whole_event(seen) == Some(id)).await;
         }
     }
 
@@ -99,8 +98,13 @@ impl Client {
 
     /// Ids of the events whose last packet it has seen, in order.
     pub fn whole_events(&self) -> Vec<Uuid> {
-        let last = self.packets().filter(|seen| seen.data["cursor"].is_string());
-        last.filter_map(|seen| seen.data["eventId"].as_str()?.parse().ok()).collect()
+        self.seen.iter().filter_map(whole_event).collect()
+    }
+
+    /// What its connections were told, in order: whether it has all.
+    pub fn recovered(&self) -> Vec<bool> {
+        let connected = self.seen.iter().filter(|seen| seen.event == "connected");
+        connected.filter_map(|seen| seen.data["recovered"].as_bool()).collect()
     }
 
     /// Says goodbye.
@@ -114,6 +118,12 @@ impl Client {
     fn tail(&self) -> &[Seen] {
         &self.seen[self.seen.len().saturating_sub(8)..]
     }
+}
+
+/// The event whose last packet this is.
+pub fn whole_event(seen: &Seen) -> Option<Uuid> {
+    seen.data["cursor"].as_str()?;
+    seen.data["eventId"].as_str()?.parse().ok()
 }
 
 /// The packets that a church's user sees of an event: name and whether it carries the cursor. The author's

@@ -3,8 +3,10 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails a test or a measurement")]
 
+pub mod announcer;
 pub mod broker;
 pub mod client;
+pub mod crowd;
 pub mod databases;
 pub mod frontend;
 pub mod load;

@@ -1,12 +1,21 @@
-//! A TCP proxy between two parts: cuts connections, holds answers back, leads to another place, or to several in turn.
+//! A TCP proxy between two parts: cuts connections, holds answers back or lets them trickle, leads to another place, or
+//! to several in turn.
 
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use deploy::ports::Port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What the other side has sent and we have not passed on is to wait at the other side, not in our kernel.
+const RECEIVE_BUFFER: u32 = 64 << 10;
+/// Between two drops of a trickle.
+const DROP: Duration = Duration::from_millis(100);
 
 /// A running proxy; its connections end when it is dropped.
 pub struct Proxy {
@@ -21,6 +30,8 @@ struct Control {
     /// The next connection goes to the next of them.
     targets: Vec<SocketAddr>,
     answers_held: bool,
+    /// Bytes of answers that each connection passes on in a second.
+    trickle: Option<usize>,
     /// Connections of now; cancelled to cut them.
     connections: CancellationToken,
 }
@@ -44,7 +55,8 @@ impl Proxy {
         let port = Port::free().expect("a free port");
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
         let running = CancellationToken::new();
-        let first = Control { targets, answers_held: false, connections: running.child_token() };
+        let first =
+            Control { targets, answers_held: false, trickle: None, connections: running.child_token() };
         let control = watch::Sender::new(first);
         tokio::spawn(running.clone().run_until_cancelled_owned(accept(listener, control.subscribe())));
         Self { control, port, running: running.clone(), _stops_when_dropped: running.drop_guard() }
@@ -63,18 +75,31 @@ impl Proxy {
         });
     }
 
+    /// Leads new connections to another place, as a load balancer does.
+    ///
+    /// # Panics
+    /// The URL has no address.
+    pub fn lead_new_to(&self, url: &str) {
+        self.control.send_modify(|control| control.targets = vec![address(url)]);
+    }
+
     /// Leads to another place, and cuts what led to the old one.
     ///
     /// # Panics
     /// The URL has no address.
     pub fn lead_to(&self, url: &str) {
-        self.control.send_modify(|control| control.targets = vec![address(url)]);
+        self.lead_new_to(url);
         self.cut();
     }
 
     /// Keeps back what the other side answers, or lets it go.
     pub fn hold_answers(&self, held: bool) {
         self.control.send_modify(|control| control.answers_held = held);
+    }
+
+    /// Passes on no more than so many bytes a second of what the other side answers, in each connection.
+    pub fn trickle(&self, bytes_a_second: Option<usize>) {
+        self.control.send_modify(|control| control.trickle = bytes_a_second);
     }
 }
 
@@ -90,24 +115,37 @@ async fn accept(listener: TcpListener, control: watch::Receiver<Control>) {
 }
 
 /// Ends with either side, whether it ended well or not.
-async fn carry(mut client: TcpStream, target: SocketAddr, mut control: watch::Receiver<Control>) {
-    let Ok(mut server) = TcpStream::connect(target).await else { return };
+async fn carry(mut client: TcpStream, target: SocketAddr, control: watch::Receiver<Control>) {
+    let Ok(mut server) = connect(target).await else { return };
     // Small packets are not to wait for one another.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let ((mut client_in, mut client_out), (mut server_in, mut server_out)) = (client.split(), server.split());
-    let answers = async {
-        let mut buffer = vec![0; 16 << 10];
-        while let Ok(read @ 1..) = server_in.read(&mut buffer).await {
-            // The control lives as long as the proxy.
-            let _ = control.wait_for(|control| !control.answers_held).await;
-            if client_out.write_all(&buffer[..read]).await.is_err() {
-                return;
-            }
-        }
-    };
+    let ((mut client_in, client_out), (server_in, mut server_out)) = (client.split(), server.split());
     tokio::select! {
         _ = tokio::io::copy(&mut client_in, &mut server_out) => {}
-        () = answers => {}
+        () = answer(server_in, client_out, control) => {}
+    }
+}
+
+async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.connect(target).await
+}
+
+async fn answer(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut control: watch::Receiver<Control>) {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let drop = control.borrow().trickle.map(|bytes_a_second| bytes_a_second.div_ceil(10));
+        let most = drop.map_or(buffer.len(), |drop| drop.min(buffer.len()));
+        let Ok(read @ 1..) = from.read(&mut buffer[..most]).await else { return };
+        // The control lives as long as the proxy.
+        let _ = control.wait_for(|control| !control.answers_held).await;
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+        if drop.is_some() {
+            tokio::time::sleep(DROP).await;
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::announcer::Announcer;
 use crate::client::Client;
 use crate::databases::{self, Kind};
 use crate::eventually;
@@ -181,10 +182,29 @@ impl TestStack {
     /// # Panics
     /// It has none of this name.
     pub async fn metric(&self, ops_url: &str, name: &str) -> f64 {
+        let metrics = self.metrics(ops_url).await;
+        number(&metrics, name).unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+    }
+
+    /// How often a service has counted something. What it never counted need not be among its metrics.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn count(&self, ops_url: &str, name: &str) -> f64 {
+        number(&self.metrics(ops_url).await, name).unwrap_or(0.0)
+    }
+
+    async fn metrics(&self, ops_url: &str) -> String {
         let answer = self.http.get(format!("{ops_url}/metrics")).send().await.expect("it answers operators");
-        let metrics = answer.text().await.expect("it has metrics");
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+        answer.text().await.expect("it has metrics")
+    }
+
+    /// Puts events into the stream as a relay does, past the record.
+    ///
+    /// # Panics
+    /// The broker is away.
+    pub async fn announcer(&self) -> Announcer {
+        Announcer::new(self.stack.nats("ingest").await.expect("the broker takes ingest"))
     }
 
     /// The books.
@@ -245,6 +265,10 @@ impl TestStack {
         let provisioner = self.stack.nats("provisioner").await.expect("the broker takes the provisioner");
         provision(provisioner, &Limits::default()).await.expect("the stream is made");
     }
+}
+
+fn number(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.parse().ok()
 }
 
 /// What a webhook of our own says of a message that Telnyx took.

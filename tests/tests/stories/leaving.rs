@@ -1,9 +1,11 @@
 //! Clients that are gone leave nothing behind.
 
 use futures_util::future::join_all;
+use serde_json::json;
 use tests::client::Client;
 use tests::databases::Kind;
 use tests::eventually;
+use tests::load::socketio;
 use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, SILENT};
@@ -49,4 +51,18 @@ async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
     drop((killed, upgraded));
     tokio::join!(goes.stop(), polls.stop());
     eventually("nobody is left", async || (counted().await == (0.0, 0.0)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_go_in_the_moment_in_which_they_are_let_in_leave_no_seat() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let address = stack.stack.file().gateways[0].trim_start_matches("http://").parse().unwrap();
+    let auth = json!({"token": stack.token(CHURCH, AUTHOR)});
+    let come_and_go = async || drop(socketio::Client::connect(address, &auth).await.unwrap());
+    for _ in 0..1_000 {
+        come_and_go().await;
+    }
+    let ops = &stack.stack.file().ops.gateways[0];
+    eventually("nobody is left", async || (stack.metric(ops, "gateway_sockets").await == 0.0).then_some(()))
+        .await;
 }

@@ -3,13 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 mod churches;
+mod churn;
 mod crashes;
+mod cursors;
+mod draining;
+mod expiry;
 mod frontend;
+mod history;
 mod leaving;
+mod limits;
 mod outages;
 mod processes;
 mod resuming;
+mod revocation;
 mod sending;
+mod slow;
 mod tokens;
 mod types;
 mod way;

@@ -1,0 +1,71 @@
+//! Events that are put into the stream directly, so that a story has many of them at once, of any size.
+
+use async_nats::jetstream::Context;
+use async_nats::{Client, HeaderMap};
+use common::event::{ChurchEvent, EventType, FORMAT};
+use common::status::MessageStatus;
+use futures_util::future::join_all;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Events that may be on their way into the stream at the same time.
+const STRIDE: usize = 200;
+
+/// A connection of the user that relays have.
+#[derive(Clone)]
+pub struct Announcer {
+    stream: Context,
+}
+
+impl Announcer {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { stream: async_nats::jetstream::new(client) }
+    }
+
+    /// Announces so many deliveries of a church and gives their ids, once all are in the stream. Each is about a message
+    /// of its own and comes in two packets, and `text` is the reason that it carries, for its weight.
+    ///
+    /// # Panics
+    /// The stream does not take them.
+    pub async fn announce(&self, church: &str, count: usize, text: &str) -> Vec<Uuid> {
+        let events: Vec<_> = (0..count).map(|_| delivery(church, text)).collect();
+        for stride in events.chunks(STRIDE) {
+            let mut stored = Vec::new();
+            for event in stride {
+                let mut headers = HeaderMap::new();
+                headers.insert("Nats-Msg-Id", event.id.to_string());
+                let payload = serde_json::to_vec(event).expect("an event is JSON").into();
+                let published = self.stream.publish_with_headers(event.subject(), headers, payload).await;
+                stored.push(published.expect("the broker is there").into_future());
+            }
+            for stored in join_all(stored).await {
+                stored.expect("the stream takes it");
+            }
+        }
+        events.into_iter().map(|event| event.id).collect()
+    }
+}
+
+fn delivery(church: &str, text: &str) -> ChurchEvent {
+    ChurchEvent {
+        v: FORMAT,
+        id: Uuid::now_v7(),
+        kind: EventType::Delivered,
+        church_id: church.parse().expect("a church id"),
+        message_id: Uuid::now_v7(),
+        conversation_id: None,
+        status: MessageStatus::Delivered,
+        version: 2,
+        recipient_count: 1,
+        delivered_count: 1,
+        failed_count: 0,
+        unconfirmed_count: 0,
+        read_count: 0,
+        failure_reason: Some(text.to_owned()).filter(|text| !text.is_empty()),
+        changed: Vec::new(),
+        changed_more: false,
+        user_id: None,
+        timestamp: OffsetDateTime::now_utc(),
+        occurred_at: None,
+    }
+}
