@@ -16,7 +16,7 @@ pub(crate) struct Followed {
 }
 
 /// How far a socket is that catches up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// The stream's creation.
     pub(crate) created: u64,

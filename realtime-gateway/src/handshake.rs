@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError};
 use common::claims::{Claims, TokenError};
 use serde::Deserialize;
 use serde_json::Value;
-use socketioxide::TransportType;
 use socketioxide::extract::{Extension, SocketRef, State, TryData};
 use socketioxide::socket::DisconnectReason;
+use socketioxide::{SocketIo, TransportType};
 use tracing::debug;
 
 use crate::gateway::Gateway;
@@ -83,6 +83,7 @@ pub(crate) fn word_of(error: TokenError) -> &'static str {
 /// Takes a socket in that was let in.
 pub(crate) async fn attend(
     socket: SocketRef,
+    io: SocketIo,
     TryData(auth): TryData<Auth>,
     Extension(claims): Extension<Claims>,
     State(gateway): State<Arc<Gateway>>,
@@ -103,6 +104,10 @@ pub(crate) async fn attend(
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);
     member.socket.on_fallback(unknown);
+    // It may have gone before anybody listened to that, and then nobody hears of it any more.
+    if !is_here(&io, &member.socket) {
+        return gateway.turn_away(&member, "gone");
+    }
     gateway.transports.attended(&member.socket);
     if let Err(refusal) = gateway.hub.sit(&member, Term::of(&claims)) {
         gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
@@ -112,12 +117,17 @@ pub(crate) async fn attend(
     if gateway.revocations.cover(&member.church, &member.user, claims.issued_at) {
         return gateway.turn_away(&member, "token_revoked");
     }
-    // It may have gone before anybody listened to that: then the first thing that it is sent shows it.
     let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));
     if session.gone.run_until_cancelled(resuming).await.is_none() {
         // It may have gone before it had its seat.
         gateway.depart(&member.church, member.socket.id);
     }
+}
+
+/// Whether the library still knows this very socket: one that has left is not told of again, whatever it says itself.
+fn is_here(io: &SocketIo, socket: &SocketRef) -> bool {
+    let known = io.of("/").and_then(|namespace| namespace.get_socket(socket.id));
+    known.is_some_and(|known| std::ptr::eq(&raw const *known, &raw const **socket))
 }
 
 /// The gateway only speaks. What a client says besides is not for us.

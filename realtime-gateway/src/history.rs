@@ -64,7 +64,7 @@ type Reading = Shared<BoxFuture<'static, Result<Arc<Page>, ReadError>>>;
 pub(crate) struct History {
     reader: Reader,
     reads: Arc<Semaphore>,
-    pages: Mutex<Pages>,
+    pages: Arc<Mutex<Pages>>,
 }
 
 #[derive(Default)]
@@ -86,6 +86,7 @@ impl Pages {
         self.kept.insert(key.clone(), Kept { reading, weight: 1 });
         self.order.push_back(key.clone());
         self.weight += 1;
+        self.forget_oldest();
     }
 
     /// What a reading brought: a page is weighed, and what did not work is forgotten.
@@ -102,6 +103,10 @@ impl Pages {
                 self.order.retain(|kept| kept != key);
             }
         }
+        self.forget_oldest();
+    }
+
+    fn forget_oldest(&mut self) {
         while self.weight > KEPT
             && let Some(oldest) = self.order.pop_front()
         {
@@ -117,7 +122,7 @@ impl Pages {
 impl History {
     /// Reads over this connection.
     pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader, reads: Arc::new(Semaphore::new(READS)), pages: Mutex::default() }
+        Self { reader, reads: Arc::new(Semaphore::new(READS)), pages: Arc::default() }
     }
 
     /// The page that a key names. It need not go on beyond `floor`, which the gateway has passed long ago.
@@ -125,15 +130,13 @@ impl History {
     /// # Errors
     /// The stream can't be read now.
     pub(crate) async fn page(&self, key: Key, floor: u64) -> Result<Arc<Page>, ReadError> {
-        let reading = self.reading(&key, floor);
-        let page = reading.clone().await;
-        self.pages().end(&key, &reading, page.as_deref().ok());
-        page
+        self.reading(key, floor).await
     }
 
-    fn reading(&self, key: &Key, floor: u64) -> Reading {
-        let mut pages = self.pages();
-        if let Some(kept) = pages.kept.get(key) {
+    /// A reading has a task of its own, so that it comes to its end and gives its turn back, whoever loses patience.
+    fn reading(&self, key: Key, floor: u64) -> Reading {
+        let mut pages = lock(&self.pages);
+        if let Some(kept) = pages.kept.get(&key) {
             return kept.reading.clone();
         }
         let (reader, reads, wanted) = (self.reader.clone(), self.reads.clone(), key.clone());
@@ -143,46 +146,42 @@ impl History {
             read(&reader, &wanted, floor).await.map(Arc::new)
         };
         let reading = reading.boxed().shared();
-        pages.begin(key, reading.clone());
+        pages.begin(&key, reading.clone());
+        let (all, driven) = (self.pages.clone(), reading.clone());
+        tokio::spawn(async move {
+            let page = driven.clone().await;
+            lock(&all).end(&key, &driven, page.as_deref().ok());
+        });
         reading
-    }
-
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads from the anchor on, so that a cursor on one of the church's own events costs no question of its own.
+fn lock(pages: &Mutex<Pages>) -> MutexGuard<'_, Pages> {
+    pages.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads what comes after the anchor, and then the anchor: messages go from the head alone, so if it is still there,
+/// nothing after it went.
 async fn read(reader: &Reader, key: &Key, floor: u64) -> Result<Page, ReadError> {
     let subject = subject::every(&key.church);
-    let (mut anchor, mut stored) = (None, Vec::new());
-    let (mut next, mut complete, mut batches) = (key.after, false, 0);
-    while !complete && stored.len() < ENOUGH && next <= floor {
-        let batch = reader.from(next, &subject).await?;
-        batches += 1;
-        next = batch.messages.last().map_or(next, |last| last.sequence + 1);
+    // Before the reading, too: a replica that lags now may have caught up once it has answered.
+    reader.surely_has(floor).await?;
+    let (mut stored, mut reach) = (Vec::<Stored>::new(), key.after);
+    while reach < floor && stored.len() < ENOUGH {
+        let batch = reader.from(reach + 1, &subject).await?;
+        reach = batch.messages.last().map_or(reach, |last| last.sequence);
         // An answer without messages that does not say that it is complete would be asked for for ever.
-        complete = batch.complete || batch.messages.is_empty();
-        for message in batch.messages {
-            if message.sequence == key.after {
-                anchor = Some(intake::fingerprint(&message));
-            } else {
-                stored.push(message);
-            }
+        if batch.complete || batch.messages.is_empty() {
+            reader.surely_has(floor).await?;
+            reach = reach.max(floor);
         }
+        stored.extend(batch.messages);
     }
-    if anchor.is_none() || batches > 1 {
-        // Asked after the reading: messages go from the head alone, so if it is still there, nothing after it went.
-        anchor = at(reader, key.after).await?;
-    }
+    let anchor = at(reader, key.after).await?;
     let last = match stored.last() {
         Some(last) => (last.sequence, Some(intake::fingerprint(last))),
         None => (key.after, anchor),
     };
-    if complete {
-        reader.surely_has(floor).await?;
-    }
-    let reach = if complete || next > floor { last.0.max(floor) } else { last.0 };
     Ok(Page { anchor, events: events(key.created, &stored), reach, last })
 }
 
@@ -206,4 +205,53 @@ fn events(created: u64, stored: &[Stored]) -> Vec<Arc<Event>> {
         }
     }
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// As much as any number of readings may take here, in a clock that does not wait.
+    const LONG: Duration = Duration::from_secs(600);
+
+    async fn without_a_broker() -> History {
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        History::new(Reader::new(options.connect("nats://127.0.0.1:1").await.unwrap()))
+    }
+
+    fn key(after: u64) -> Key {
+        Key { church: "grace".parse().unwrap(), created: 1, generation: 0, after }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readings_that_nobody_waits_for_any_more_give_their_turns_back() {
+        let history = without_a_broker().await;
+        let impatient = (0..10 * READS as u64).map(|n| history.page(key(n), 1_000));
+        assert!(timeout(Duration::from_millis(1), join_all(impatient)).await.is_err());
+        let answer = timeout(LONG, history.page(key(1_000), 2_000)).await.unwrap();
+        assert!(matches!(answer, Err(ReadError::Unavailable(_))));
+        let pages = lock(&history.pages);
+        assert!(pages.kept.len() < READS, "what failed is not kept");
+    }
+
+    #[test]
+    fn the_oldest_pages_are_forgotten_by_their_weight() {
+        let mut pages = Pages::default();
+        let reading = || futures_util::future::pending().boxed().shared();
+        let page = |events| Page { anchor: None, events, reach: 0, last: (0, None) };
+        for n in 0..KEPT as u64 {
+            let (key, reading) = (key(n), reading());
+            pages.begin(&key, reading.clone());
+            pages.end(&key, &reading, Some(&page(Vec::new())));
+        }
+        assert_eq!((pages.kept.len(), pages.weight), (KEPT, KEPT));
+        pages.begin(&key(9_999), reading());
+        assert_eq!((pages.kept.len(), pages.order.len(), pages.weight), (KEPT, KEPT, KEPT));
+        assert!(!pages.kept.contains_key(&key(0)) && pages.kept.contains_key(&key(9_999)));
+    }
 }

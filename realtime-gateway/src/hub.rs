@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::claims::Claims;
+use common::claims::{Claims, TokenError};
 use common::subject::ChurchId;
 use socketioxide::socket::Sid;
 use time::OffsetDateTime;
@@ -24,8 +24,9 @@ use crate::member::{Member, Unsent};
 use crate::memory::{Event, Memory};
 use crate::metrics::{Counters, Reason};
 use crate::packets::Packets;
+use crate::revocations::Revocations;
 use crate::room::{Headcount, Room, Seat, is_full};
-use crate::session::Term;
+use crate::session::{RefreshError, Term};
 use crate::stream::Stored;
 use crate::transports::Transports;
 
@@ -212,6 +213,8 @@ impl Hub {
     /// # Errors
     /// Its church, user or address has all its sockets.
     pub(crate) fn sit(&self, member: &Member, term: Term) -> Result<(), Refusal> {
+        // A client may say goodbye and come again over the same session, quicker than its leaving is heard of.
+        self.leave(&member.church, member.socket.id);
         let mut state = self.state();
         state.has_seat_from(member.address, &self.seats)?;
         let State { rooms, of_address, .. } = &mut *state;
@@ -322,12 +325,27 @@ impl Hub {
         self.state().rooms.values_mut().flat_map(Room::seats).for_each(act);
     }
 
-    /// Lets a socket stay as long as a fresh token, and gives its end in Unix seconds; `None` if that is another
-    /// user's.
-    pub(crate) fn extend(&self, sid: Sid, fresh: &Claims) -> Option<i64> {
+    /// Lets a socket stay as long as a fresh token, and gives its end in Unix seconds. Whether that was taken back is
+    /// looked at here, between two looks at all sockets.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn extend(
+        &self,
+        sid: Sid,
+        fresh: &Claims,
+        revocations: &Revocations,
+    ) -> Result<i64, RefreshError> {
         let mut state = self.state();
-        let seat = state.rooms.get_mut(&fresh.church_id)?.seat(sid)?;
-        (*seat.member.user == *fresh.user_id).then(|| seat.term.extend(fresh))
+        let seat = state.rooms.get_mut(&fresh.church_id).and_then(|room| room.seat(sid));
+        let seat = seat.ok_or(RefreshError::TooLate)?;
+        if *seat.member.user != *fresh.user_id {
+            return Err(RefreshError::Another);
+        }
+        if revocations.cover(&fresh.church_id, &fresh.user_id, fresh.issued_at) {
+            return Err(TokenError::Revoked.into());
+        }
+        seat.term.extend(fresh).ok_or(RefreshError::TooLate)
     }
 
     /// Every socket that is here.

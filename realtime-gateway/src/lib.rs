@@ -41,9 +41,13 @@ use common::broker::Broker;
 use common::claims::TokenVerifier;
 use common::cors;
 use common::service::{Context, Weight, bind};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{ParserConfig, SocketIo};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
 pub use crate::settings::{LimitOptions, Settings};
@@ -52,7 +56,7 @@ use crate::admission::{Admission, SeatLimits};
 use crate::gateway::Gateway;
 use crate::guard::GuardedListener;
 use crate::history::History;
-use crate::hub::Hub;
+use crate::hub::{Hub, Laggard};
 use crate::live::Source;
 use crate::memory::Limits;
 use crate::metrics::Counters;
@@ -72,49 +76,29 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Wrong settings, or an address that can't be listened on.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
-    let verifier = TokenVerifier::new(&settings.jwt)?;
     let cors = cors::layer(&settings.cors)?;
-    let admission = Admission::new(&settings.limits)?;
-    let counters = Counters::new(&context);
-    let condition = context.health.condition("stream", Weight::Required);
-    let broker = Broker::connect(&settings.nats, ROLE, &context, Weight::Degrading).await?;
-    let replays = Broker::connect_aside(&settings.nats, ROLE).await?;
+    let (gateway, work) = assemble(&settings, &context).await?;
     let listener = bind(settings.listen).await?;
     info!(address = %listener.local_addr()?, "listening");
-    let stall = Duration::from_secs(settings.limits.write_stall);
-    let listener = GuardedListener::new(listener, stall, admission.connections);
-
-    let transports = Transports::default();
-    let (hub, laggards) = Hub::new(seats(&settings.limits), transports.clone(), counters.clone());
-    let hub = Arc::new(hub);
-    let revocations = Arc::new(Revocations::new());
-    let gateway = Arc::new(Gateway {
-        verifier,
-        revocations: revocations.clone(),
-        admission,
-        hub: hub.clone(),
-        link: broker.link(),
-        history: History::new(Reader::new(broker.client().clone())),
-        transports: transports.clone(),
-        stall,
-        counters: counters.clone(),
-        shutdown: context.shutdown.clone(),
-    });
+    let listener = GuardedListener::new(listener, gateway.stall, gateway.admission.connections);
     let (sessions, io) = sessions(&settings.limits, gateway.clone());
-    transports.serve(sessions.clone());
-    // The sockets get events until the last of them is closed.
-    let finished = CancellationToken::new();
-    let catching_up = resume::resume_laggards(gateway.clone(), laggards);
-    tokio::spawn(finished.clone().run_until_cancelled_owned(catching_up));
-    tokio::spawn(finished.clone().run_until_cancelled_owned(session::watch_tokens(gateway.clone())));
-    let router = server::router(gateway, sessions, cors);
+    gateway.transports.serve(sessions.clone());
+    let router = server::router(gateway.clone(), sessions, cors);
     let serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
 
-    let limits = memory(&settings.limits);
-    let source =
-        Source { broker, hub: hub.clone(), revocations, condition, limits, counters: counters.clone() };
-    let mut following = tokio::spawn(live::follow(source, finished.clone()));
-    let replaying = tokio::spawn(replay::hear(replays, hub.clone(), counters, finished.clone()));
+    // The sockets get events until the last of them is closed.
+    let finished = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let vital = |name, part: BoxFuture<'static, ()>| {
+        let part = finished.clone().run_until_cancelled_owned(part);
+        context.spawn_vital(&tasks, name, async move { part.await.unwrap_or_default() });
+    };
+    vital("catching up", resume::resume_laggards(gateway.clone(), work.laggards).boxed());
+    vital("the tokens' clock", session::watch_tokens(gateway.clone()).boxed());
+    let replaying =
+        replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
+    let replaying = tokio::spawn(replaying);
+    let mut following = tokio::spawn(live::follow(work.source, finished.clone()));
     tokio::select! {
         () = context.shutdown.cancelled() => {}
         ended = &mut following => {
@@ -122,7 +106,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
             anyhow::bail!("following the stream ended by itself");
         }
     }
-    drain::drain(&hub, Duration::from_secs(settings.limits.drain)).await;
+    drain::drain(&gateway.hub, Duration::from_secs(settings.limits.drain)).await;
     finished.cancel();
     // What does not close even now is left to the end of the process.
     let _ = tokio::time::timeout(CLOSE_GRACE, io.close()).await;
@@ -130,6 +114,42 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     following.await.context("following the stream ended badly")??;
     replaying.await.context("hearing replays ended badly")??;
     Ok(())
+}
+
+/// What a gateway does by itself, besides serving clients.
+struct Work {
+    source: Source,
+    replays: Broker,
+    laggards: mpsc::UnboundedReceiver<Laggard>,
+}
+
+/// The gateway and its work, both not begun yet.
+async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc<Gateway>, Work)> {
+    let verifier = TokenVerifier::new(&settings.jwt)?;
+    let admission = Admission::new(&settings.limits)?;
+    let counters = Counters::new(context);
+    let condition = context.health.condition("stream", Weight::Required);
+    let broker = Broker::connect(&settings.nats, ROLE, context, Weight::Degrading).await?;
+    let replays = Broker::connect_aside(&settings.nats, ROLE).await?;
+    let transports = Transports::default();
+    let (hub, laggards) = Hub::new(seats(&settings.limits), transports.clone(), counters.clone());
+    let (hub, revocations) = (Arc::new(hub), Arc::new(Revocations::new()));
+    let reader = Reader::new(broker.client().clone());
+    let gateway = Arc::new(Gateway {
+        verifier,
+        revocations: revocations.clone(),
+        admission,
+        hub: hub.clone(),
+        link: broker.link(),
+        history: History::new(reader.clone()),
+        transports,
+        stall: Duration::from_secs(settings.limits.write_stall),
+        counters: counters.clone(),
+        shutdown: context.shutdown.clone(),
+    });
+    let limits = memory(&settings.limits);
+    let source = Source { broker, reader, hub, revocations, condition, limits, counters };
+    Ok((gateway, Work { source, replays, laggards }))
 }
 
 fn seats(limits: &LimitOptions) -> SeatLimits {

@@ -39,6 +39,8 @@ const EMPTY_ANSWERS: u32 = 20;
 pub(crate) struct Source {
     /// The connection.
     pub(crate) broker: Broker,
+    /// Reads over it.
+    pub(crate) reader: Reader,
     /// Where events go.
     pub(crate) hub: Arc<Hub>,
     /// Where revocations go.
@@ -56,11 +58,10 @@ pub(crate) struct Source {
 /// # Errors
 /// The connection to the broker can't be used at all.
 pub(crate) async fn follow(source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let reader = Reader::new(source.broker.client().clone());
     let live = source.broker.client().subscribe(LIVE).await?;
     let (observed, observations) = mpsc::channel(1);
-    let watch = watch_leader(source.broker.clone(), reader.clone(), source.hub.clone(), observed);
-    let follower = Follower { source, reader, created: 0, last: 0, seen: 0 };
+    let watch = watch_leader(source.broker.clone(), source.reader.clone(), source.hub.clone(), observed);
+    let follower = Follower { source, created: 0, last: 0, seen: 0 };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = watch => {}
@@ -125,7 +126,6 @@ async fn another_event(reader: &Reader, place: Place) -> bool {
 
 struct Follower {
     source: Source,
-    reader: Reader,
     created: u64,
     /// The last sequence that was handed on.
     last: u64,
@@ -193,6 +193,8 @@ impl Follower {
             Ok(_) if observation.is_another && self.still_at(observation.place) => {
                 Some("it was recreated or lost its end")
             }
+            // What was said of another stream, before this place was taken, counts no more.
+            Ok(extent) if extent.created != self.created => None,
             Ok(extent) => {
                 self.source.condition.met();
                 self.seen = self.last.max(extent.last);
@@ -243,7 +245,7 @@ impl Follower {
 
     async fn read_back(&mut self) -> Result<(), Trouble> {
         while self.last < self.seen {
-            for stride in read_after(&self.reader, self.last).await?.chunks(STRIDE) {
+            for stride in read_after(&self.source.reader, self.last).await?.chunks(STRIDE) {
                 for stored in stride {
                     if stored.sequence != self.last + 1 {
                         return Err(Trouble::PlaceLost("what was missed is not kept any more"));
@@ -284,17 +286,17 @@ impl Follower {
 
     /// The subscription is older than the question, so what the answer does not count yet will be heard.
     async fn read_newest_part(&self) -> Result<(Extent, Memory), ReadError> {
-        let extent = self.reader.extent().await?;
+        let extent = self.source.reader.extent().await?;
         let oldest = (extent.last + 1).saturating_sub(self.source.limits.events as u64).max(extent.first);
         let floor = oldest.saturating_sub(1).min(extent.last);
         let at_floor = if floor < extent.first.max(1) {
             Some(Fingerprint::default())
         } else {
-            self.reader.at(floor).await?.map(|stored| intake::fingerprint(&stored))
+            self.source.reader.at(floor).await?.map(|stored| intake::fingerprint(&stored))
         };
         let mut memory = Memory::new(self.source.limits, floor, at_floor);
         while memory.last() < extent.last {
-            for stored in read_after(&self.reader, memory.last()).await? {
+            for stored in read_after(&self.source.reader, memory.last()).await? {
                 if stored.sequence > memory.last() + 1 {
                     // The oldest went while we read: begin after it.
                     memory =
@@ -305,8 +307,7 @@ impl Follower {
                 let _ = memory.take(extent.created, &stored);
             }
         }
-        // What came after the floor was heard above.
-        self.source.revocations.read_back(&self.reader, floor).await?;
+        self.source.revocations.read_back(&self.source.reader).await?;
         Ok((extent, memory))
     }
 }

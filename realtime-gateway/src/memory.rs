@@ -61,7 +61,8 @@ pub(crate) struct Memory {
 /// A church's newest events. It stays when the last of them is forgotten, because that nothing happened since is worth
 /// knowing: then a client that comes back costs no question.
 struct Ring {
-    /// Where the church's last event is that was forgotten.
+    /// Above this sequence every event of the church is here: the place of its last event that was forgotten, or what
+    /// the stream told of it, or the memory's begin.
     floor: u64,
     /// What stands there, if that is known.
     at_floor: Option<Fingerprint>,
@@ -73,6 +74,10 @@ impl Ring {
     fn forget_oldest(&mut self, at_floor: Option<Fingerprint>) -> Option<Arc<Event>> {
         let oldest = self.events.pop_front()?;
         (self.floor, self.at_floor) = (oldest.sequence, at_floor);
+        if self.events.is_empty() {
+            // A ring may stay for long without events, and its room would stay with it.
+            self.events = VecDeque::new();
+        }
         Some(oldest)
     }
 }
@@ -178,7 +183,7 @@ impl Memory {
         self.places.at(sequence)
     }
 
-    /// What stands at a sequence, if that is remembered, or known to be the church's last event.
+    /// What stands at a sequence, if that is remembered, or is where the church's events begin here.
     pub(crate) fn fingerprint_for(&self, church: &ChurchId, sequence: u64) -> Option<Fingerprint> {
         let at_floor = || self.rings.get(church).filter(|ring| ring.floor == sequence)?.at_floor;
         self.places.at(sequence).or_else(at_floor)

@@ -25,11 +25,11 @@ impl Places {
 
     /// What stands at the next sequence.
     pub(crate) fn push(&mut self, fingerprint: Fingerprint) {
-        self.fingerprints.push_back(fingerprint);
-        if self.fingerprints.len() > KEPT {
+        if self.fingerprints.len() == KEPT {
             self.fingerprints.pop_front();
             self.first += 1;
         }
+        self.fingerprints.push_back(fingerprint);
     }
 
     /// What stands at a sequence, if that is kept.

@@ -56,12 +56,12 @@ impl Stop {
         match self {
             Self::New | Self::Unproved => {
                 if gateway.hub.begin_at_head(member) == Err(Unsent::Gone) {
-                    gateway.depart(&member.church, member.socket.id);
+                    gateway.turn_away(member, "gone");
                 }
             }
             Self::Unavailable => gateway.turn_away(member, "stream_unavailable"),
             Self::Stuck => gateway.turn_away(member, "slow"),
-            Self::Gone => gateway.depart(&member.church, member.socket.id),
+            Self::Gone => gateway.turn_away(member, "gone"),
         }
     }
 }
@@ -146,7 +146,12 @@ struct Resume<'a> {
 impl Resume<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
         loop {
-            match self.gateway.hub.next(self.member, &mut self.progress) {
+            let before = self.progress;
+            let next = self.gateway.hub.next(self.member, &mut self.progress);
+            if self.progress != before {
+                self.full_since = None;
+            }
+            match next {
                 Ok(Next::Live) => return Ok(()),
                 Ok(Next::Lost) => return Err(Stop::Unproved),
                 Ok(Next::Events(events)) => self.send(&events).await?,

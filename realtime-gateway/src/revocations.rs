@@ -60,29 +60,37 @@ impl Revocations {
     }
 
     fn note(&self, revocation: Revocation) {
-        info!(church = %revocation.church_id, "tokens are revoked");
-        self.churches.send_modify(|churches| {
+        let church = revocation.church_id.clone();
+        let is_news = self.churches.send_if_modified(|churches| {
             let of_church = churches.entry(revocation.church_id).or_default();
             let until = match revocation.user_id {
                 Some(user) => of_church.users.entry(user).or_insert(i64::MIN),
                 None => of_church.everybody.get_or_insert(i64::MIN),
             };
+            let is_news = revocation.issued_until > *until;
             *until = revocation.issued_until.max(*until);
+            is_news
         });
+        if is_news {
+            info!(%church, "tokens are revoked");
+        }
     }
 
-    /// Reads back all that the stream keeps, at least up to a sequence.
+    /// Reads back all that the stream keeps.
     ///
     /// # Errors
-    /// The stream can't be read now.
-    pub(crate) async fn read_back(&self, reader: &Reader, until: u64) -> Result<(), ReadError> {
-        let mut next = 1;
+    /// The stream can't be read now, or whoever answers has less than the leader: any replica may.
+    pub(crate) async fn read_back(&self, reader: &Reader) -> Result<(), ReadError> {
+        let count = reader.count(REVOKED_SUBJECTS).await?;
+        let (mut next, mut heard) = (1, 0);
         loop {
             let batch = reader.from(next, REVOKED_SUBJECTS).await?;
             batch.messages.iter().for_each(|stored| self.hear(stored));
+            heard += batch.messages.len() as u64;
             match batch.messages.last() {
                 Some(last) if !batch.complete => next = last.sequence + 1,
-                _ => return reader.surely_has(until).await,
+                _ if heard < count => return Err(ReadError::Lagging),
+                _ => return Ok(()),
             }
         }
     }

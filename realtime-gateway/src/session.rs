@@ -66,29 +66,30 @@ impl Term {
         Self { issued_at: claims.issued_at, expires_at: claims.expires_at, stage: Stage::Open }
     }
 
-    /// Lengthens it, and gives its end in Unix seconds. An older token that comes late takes nothing away.
-    pub(crate) fn extend(&mut self, fresh: &Claims) -> i64 {
-        if fresh.expires_at > self.expires_at && self.stage != Stage::Over {
+    /// Lengthens it, and gives its end in Unix seconds; `None` if it is over. An older token that comes late takes
+    /// nothing away.
+    pub(crate) fn extend(&mut self, fresh: &Claims) -> Option<i64> {
+        if self.stage == Stage::Over {
+            return None;
+        }
+        if fresh.expires_at > self.expires_at {
             *self = Self::of(fresh);
         }
-        self.expires_at
+        Some(self.expires_at)
     }
 
-    /// Says each thing once.
-    fn due(&mut self, now: i64) -> Due {
-        let (due, stage) = match self.stage {
-            Stage::Open | Stage::Noticed
-                if now >= self.expires_at.saturating_add(LEEWAY.as_secs() as i64) =>
-            {
-                (Due::End, Stage::Over)
-            }
-            Stage::Open if now >= self.expires_at.saturating_sub(NOTICE) => {
-                (Due::Notice(self.expires_at), Stage::Noticed)
-            }
-            stage => (Due::Nothing, stage),
-        };
-        self.stage = stage;
-        due
+    fn due(&self, now: i64) -> Due {
+        let end = self.expires_at.saturating_add(LEEWAY.as_secs() as i64);
+        match self.stage {
+            Stage::Open | Stage::Noticed if now >= end => Due::End,
+            Stage::Open if now >= self.expires_at.saturating_sub(NOTICE) => Due::Notice(self.expires_at),
+            _ => Due::Nothing,
+        }
+    }
+
+    /// Notes that the client was told.
+    fn noticed(&mut self) {
+        self.stage = Stage::Noticed;
     }
 
     /// Ends it, if it has not ended yet.
@@ -115,11 +116,17 @@ pub(crate) struct Refreshed {
 
 /// Why a token was not replaced.
 #[derive(Debug, thiserror::Error)]
-enum RefreshError {
+pub(crate) enum RefreshError {
+    /// The new one is refused.
     #[error("Authentication error: {0}")]
     Token(#[from] TokenError),
+    /// It is of another user or church.
     #[error("Authentication error: token of another user")]
     Another,
+    /// The connection is about to end.
+    #[error("too late, the connection is being closed")]
+    TooLate,
+    /// The client tried a moment ago.
     #[error("too many attempts, try again in a second")]
     TooSoon,
 }
@@ -129,6 +136,7 @@ impl RefreshError {
         match self {
             Self::Token(error) => crate::handshake::word_of(*error),
             Self::Another => "another_user",
+            Self::TooLate => "too_late",
             Self::TooSoon => "too_soon",
         }
     }
@@ -156,7 +164,7 @@ impl Session {
         if fresh.church_id != self.church {
             return Err(RefreshError::Another);
         }
-        gateway.hub.extend(socket.id, &fresh).ok_or(RefreshError::Another)
+        gateway.hub.extend(socket.id, &fresh, &gateway.revocations)
     }
 
     fn may_try_again(&self) -> Result<(), RefreshError> {
@@ -210,21 +218,26 @@ fn tell_time(gateway: &Gateway, seat: &mut Seat, now: i64) {
     match seat.term.due(now) {
         Due::Nothing => {}
         Due::Notice(exp) => {
-            // A socket whose queue is full is closed by whoever sends it something that counts.
-            let _ = seat.member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp}));
+            // Whose queue is full is told a little later.
+            if seat.member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp})).is_ok() {
+                seat.term.noticed();
+            }
         }
         Due::End => end(gateway, seat, "token_expired"),
     }
 }
 
 fn end_if_revoked(gateway: &Gateway, seat: &mut Seat) {
-    let (member, term) = (&seat.member, &mut seat.term);
-    if gateway.revocations.cover(&member.church, &member.user, term.issued_at) && term.end() {
+    let (member, term) = (&seat.member, &seat.term);
+    if gateway.revocations.cover(&member.church, &member.user, term.issued_at) {
         end(gateway, seat, "token_revoked");
     }
 }
 
-fn end(gateway: &Gateway, seat: &Seat, reason: &'static str) {
+fn end(gateway: &Gateway, seat: &mut Seat, reason: &'static str) {
+    if !seat.term.end() {
+        return;
+    }
     debug!(church = %seat.member.church, socket = %seat.member.socket.id, reason, "the token is good no more");
     gateway.hub.close(&seat.member, reason);
 }
@@ -239,20 +252,21 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_once_before_its_token_ends_and_closed_once_when_it_has() {
+    fn a_client_is_told_before_its_token_ends_and_closed_once_when_it_has() {
         let mut term = Term::of(&claims(1_000));
         assert_eq!(term.due(939), Due::Nothing);
-        assert_eq!(term.due(940), Due::Notice(1_000));
-        assert_eq!((term.due(941), term.due(1_029)), (Due::Nothing, Due::Nothing));
-        assert_eq!((term.due(1_030), term.due(1_031)), (Due::End, Due::Nothing));
-        assert!(!term.end(), "it has ended");
+        assert_eq!((term.due(940), term.due(941)), (Due::Notice(1_000), Due::Notice(1_000)));
+        term.noticed();
+        assert_eq!((term.due(942), term.due(1_029), term.due(1_030)), (Due::Nothing, Due::Nothing, Due::End));
+        assert!(term.end());
+        assert_eq!((term.due(1_031), term.end(), term.extend(&claims(2_000))), (Due::Nothing, false, None));
     }
 
     #[test]
     fn a_longer_token_extends_and_a_shorter_one_takes_nothing_away() {
         let mut term = Term::of(&claims(1_000));
-        assert_eq!(term.due(990), Due::Notice(1_000));
-        assert_eq!((term.extend(&claims(2_000)), term.extend(&claims(1_500))), (2_000, 2_000));
+        term.noticed();
+        assert_eq!((term.extend(&claims(2_000)), term.extend(&claims(1_500))), (Some(2_000), Some(2_000)));
         assert_eq!((term.due(1_030), term.due(1_940)), (Due::Nothing, Due::Notice(2_000)));
         assert_eq!(Term::of(&claims(i64::MAX)).due(i64::MAX - 61), Due::Nothing);
     }

@@ -1,5 +1,6 @@
 //! Reading the stream: its extent, and stored messages by direct get. The gateway has no consumer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,9 +20,6 @@ pub(crate) const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A replica's lag is told in operations, and one of them may carry so many messages.
 const MESSAGES_OF_AN_OPERATION: u64 = 512;
-/// A replica that the leader has not heard of for so long is gone, in nanoseconds: they speak every second. It answers
-/// nobody whom the leader answers.
-const GONE: u64 = 5_000_000_000;
 const SEQUENCE: &str = "Nats-Sequence";
 
 /// A message as the stream keeps it.
@@ -105,21 +103,23 @@ impl Reader {
     /// # Errors
     /// There is no stream, or its leader does not answer.
     pub(crate) async fn extent(&self) -> Result<Extent, ReadError> {
-        let subject = format!("$JS.API.STREAM.INFO.{STREAM}");
-        let answer =
-            self.client.request(subject, Bytes::new()).await.map_err(|error| match error.kind() {
-                RequestErrorKind::NoResponders => {
-                    ReadError::Unavailable("nobody answers for JetStream; is it enabled?".into())
-                }
-                _ => ReadError::Unavailable(error.to_string()),
-            })?;
-        let extent = parse_extent(&answer.payload)?;
+        let answer = self.ask_leader(Bytes::new()).await?;
+        let extent = parse_extent(&answer)?;
         self.replicated.store(extent.lag.is_some(), Ordering::Relaxed);
         Ok(extent)
     }
 
-    /// Makes sure that whoever said just now that nothing more matches has everything up to a sequence: any replica
-    /// may have answered, also one that lags behind.
+    /// How many messages the leader has on a subject.
+    ///
+    /// # Errors
+    /// As [`Reader::extent`].
+    pub(crate) async fn count(&self, subject: &str) -> Result<u64, ReadError> {
+        let request = Bytes::from(json!({"subjects_filter": subject}).to_string());
+        parse_count(&self.ask_leader(request).await?)
+    }
+
+    /// Makes sure that whoever says that nothing more matches has everything up to a sequence: any replica may answer,
+    /// also one that lags behind. To be asked before the question and after the answer.
     ///
     /// # Errors
     /// That can't be said now.
@@ -151,6 +151,17 @@ impl Reader {
     pub(crate) async fn from(&self, sequence: u64, subject: &str) -> Result<Batch, ReadError> {
         let sequence = sequence.max(1);
         self.ask(json!({"seq": sequence, "batch": BATCH, "next_by_subj": subject}), BATCH).await
+    }
+
+    async fn ask_leader(&self, request: Bytes) -> Result<Bytes, ReadError> {
+        let subject = format!("$JS.API.STREAM.INFO.{STREAM}");
+        let answer = self.client.request(subject, request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => {
+                ReadError::Unavailable("nobody answers for JetStream; is it enabled?".into())
+            }
+            _ => ReadError::Unavailable(error.to_string()),
+        })?;
+        Ok(answer.payload)
     }
 
     async fn ask(&self, request: serde_json::Value, most: usize) -> Result<Batch, ReadError> {
@@ -217,30 +228,49 @@ fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
     headers.get(name).map(|value| value.as_str())
 }
 
-fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
-    #[derive(Deserialize)]
-    struct Answer {
-        created: Option<String>,
-        state: Option<State>,
-        cluster: Option<Cluster>,
-        error: Option<ApiError>,
-    }
-    #[derive(Deserialize)]
-    struct State {
-        first_seq: u64,
-        last_seq: u64,
-    }
-    #[derive(Deserialize)]
-    struct ApiError {
-        code: u16,
-        description: String,
-    }
+/// The leader's answer to STREAM.INFO, as far as it matters here.
+#[derive(Deserialize)]
+struct Info {
+    created: Option<String>,
+    state: Option<State>,
+    cluster: Option<Cluster>,
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    first_seq: u64,
+    last_seq: u64,
+    /// Messages of each subject, where they were asked for.
+    #[serde(default)]
+    subjects: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    code: u16,
+    description: String,
+}
+
+fn parse_info(answer: &[u8]) -> Result<Info, ReadError> {
     let odd = |what: String| ReadError::Unavailable(what);
-    let answer: Answer = serde_json::from_slice(answer).map_err(|error| odd(error.to_string()))?;
-    match answer {
-        Answer { error: Some(ApiError { code: 404, .. }), .. } => Err(ReadError::NoStream),
-        Answer { error: Some(error), .. } => Err(odd(error.description)),
-        Answer { created: Some(created), state: Some(state), cluster, .. } => {
+    let info: Info = serde_json::from_slice(answer).map_err(|error| odd(error.to_string()))?;
+    match info.error {
+        Some(ApiError { code: 404, .. }) => Err(ReadError::NoStream),
+        Some(error) => Err(odd(error.description)),
+        None => Ok(info),
+    }
+}
+
+fn parse_count(answer: &[u8]) -> Result<u64, ReadError> {
+    let state = parse_info(answer)?.state;
+    Ok(state.map_or(0, |state| state.subjects.values().sum()))
+}
+
+fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
+    let odd = |what: String| ReadError::Unavailable(what);
+    match parse_info(answer)? {
+        Info { created: Some(created), state: Some(state), cluster, .. } => {
             let created = timestamp::parse(&created).ok_or_else(|| odd(format!("created {created:?}")))?;
             let created = created.unix_timestamp_nanos() as u64;
             let lag = cluster.and_then(|cluster| cluster.lag());
@@ -261,18 +291,15 @@ struct Cluster {
 struct Replica {
     #[serde(default)]
     offline: bool,
-    /// Nanoseconds since the leader heard of it.
-    #[serde(default)]
-    active: u64,
     #[serde(default)]
     lag: u64,
 }
 
 impl Cluster {
-    /// Messages that a replica may lack.
+    /// Messages that a replica may lack: one operation more than it is told to, because what it has acknowledged it may
+    /// not have carried out yet. One that is offline answers nobody.
     fn lag(&self) -> Option<u64> {
-        let is_gone = |replica: &Replica| replica.offline || replica.active > GONE;
-        let lags = self.replicas.iter().map(|replica| if is_gone(replica) { 0 } else { replica.lag });
+        let lags = self.replicas.iter().map(|replica| if replica.offline { 0 } else { replica.lag + 1 });
         lags.max().map(|operations| operations.saturating_mul(MESSAGES_OF_AN_OPERATION))
     }
 }
@@ -299,15 +326,24 @@ mod tests {
             parse_extent(answer.as_bytes()).unwrap().lag
         };
         assert_eq!(with(r#"{"leader":"a"}"#), None);
-        let replicas = |lag: u64, offline: bool, active: u64| {
+        let replicas = |lag: u64, offline: bool| {
             format!(
                 r#"{{"leader":"a","replicas":[{{"name":"b","current":true,"active":1}},
-                {{"name":"c","current":false,"offline":{offline},"active":{active},"lag":{lag}}}]}}"#
+                {{"name":"c","current":false,"offline":{offline},"active":1,"lag":{lag}}}]}}"#
             )
         };
-        assert_eq!(with(&replicas(3, false, GONE)), Some(3 * MESSAGES_OF_AN_OPERATION));
-        assert_eq!(with(&replicas(3, true, 1)), Some(0));
-        assert_eq!(with(&replicas(3, false, GONE + 1)), Some(0));
+        assert_eq!(with(&replicas(3, false)), Some(4 * MESSAGES_OF_AN_OPERATION));
+        assert_eq!(with(&replicas(3, true)), Some(MESSAGES_OF_AN_OPERATION));
+    }
+
+    #[test]
+    fn the_messages_of_all_matching_subjects_are_counted() {
+        let with = |subjects: &str| {
+            let state = format!(r#"{{"state":{{"first_seq":1,"last_seq":7{subjects}}}}}"#);
+            parse_count(state.as_bytes())
+        };
+        assert_eq!(with(r#","subjects":{"church.a.revoked":2,"church.b.revoked":1}"#), Ok(3));
+        assert_eq!(with(""), Ok(0));
     }
 
     #[test]

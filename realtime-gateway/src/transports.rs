@@ -33,6 +33,8 @@ struct Inner {
 struct Carriers {
     /// Its socket was let in, and its leaving will be told.
     attended: bool,
+    /// A connection of it was ended because its peer did not read.
+    stalled: bool,
     upgrades: Vec<Connection>,
 }
 
@@ -71,12 +73,13 @@ impl Transports {
         connection.at_end(move || transports.ended(sid, &ended));
     }
 
-    /// Of a session that is attended it is kept until that has left: then it is asked how it ended.
     fn ended(&self, sid: Sid, ended: &Connection) {
         let mut all = self.carriers();
-        let Some(carriers) = all.get_mut(&sid).filter(|carriers| !carriers.attended) else { return };
+        let Some(carriers) = all.get_mut(&sid) else { return };
         carriers.upgrades.retain(|connection| !connection.is(ended));
-        if carriers.upgrades.is_empty() {
+        carriers.stalled |= ended.stalled();
+        // How it ended is asked when the socket leaves, which comes later.
+        if carriers.upgrades.is_empty() && !carriers.attended {
             all.remove(&sid);
         }
     }
@@ -95,10 +98,9 @@ impl Transports {
 
     /// Whether the session's connection was ended because its peer did not read.
     pub(crate) fn stalled(&self, socket: &SocketRef) -> bool {
-        let has_stalled = |carriers: &Carriers| carriers.upgrades.iter().any(Connection::stalled);
         match websocket_of(socket) {
             Some(connection) => connection.stalled(),
-            None => self.carriers().get(&socket.id).is_some_and(has_stalled),
+            None => self.carriers().get(&socket.id).is_some_and(|carriers| carriers.stalled),
         }
     }
 
