@@ -68,7 +68,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the new sessions that a gateway lets in, the share that we ask for at first.
 const SHARE: f64 = 0.9;
 const FIRST: &str = "realtime-gateway-1";
-const HEADS: [&str; 15] = [
+const HEADS: [&str; 16] = [
     "gateway",
     "clients",
     "ready again / stopped after s",
@@ -78,6 +78,7 @@ const HEADS: [&str; 15] = [
     "all",
     "attempts refused",
     "most let in within a second",
+    "changes while away",
     "catching up p50 ms",
     "p99 ms",
     "deliveries missed",
@@ -184,6 +185,7 @@ fn row(name: &str, outcome: &Outcome) -> Vec<String> {
         seconds(back.get(all.len().saturating_sub(1))),
         stage::sum(all, |heard| heard.refused).to_string(),
         most_in_a_second(returns.iter().map(|back| back.connected).collect()).to_string(),
+        returns.iter().map(|back| back.missed).sum::<usize>().to_string(),
         took.at(0.5),
         took.at(0.99),
         tally.missing().to_string(),

@@ -85,11 +85,11 @@ impl Stage {
         self.stack.ready(API).await
     }
 
-    /// Stops it; its data is deleted.
+    /// Stops it; its data is deleted, unless it shall be kept.
     pub(crate) async fn stop(self) {
         self.stack.stop().await;
-        // What can't be deleted stays in the target folder.
-        let _ = self.folder.close();
+        // What can't be deleted stays.
+        drop(self.folder);
     }
 
     /// webhook-ingest's address.
