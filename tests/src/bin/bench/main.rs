@@ -16,6 +16,7 @@ use deploy::installation::Database;
 mod bare;
 mod burst;
 mod churn;
+mod foreign;
 mod idle;
 mod live;
 mod polling;
@@ -62,6 +63,8 @@ enum Measurement {
     Restart(restart::Options),
     /// What clients that poll the history cost, beside clients that are connected
     Polling(polling::Options),
+    /// Idle connections and deliveries of any other Socket.IO server that runs already
+    Foreign(foreign::Options),
     /// The handler that `webhooks` compares with
     #[command(hide = true)]
     Bare(bare::Options),
@@ -177,6 +180,7 @@ async fn one(what: Measurement, place: &Place) -> anyhow::Result<Complaints> {
         Measurement::Storm(options) => storm::run(&options, place).await,
         Measurement::Restart(options) => restart::run(&options, place).await,
         Measurement::Polling(options) => polling::run(&options, place).await,
+        Measurement::Foreign(options) => foreign::run(&options, place).await,
         Measurement::Bare(_) => Ok(Complaints::new()),
     }
 }

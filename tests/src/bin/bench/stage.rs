@@ -203,10 +203,13 @@ pub(crate) fn check(what: &str, all: &[Heard], tally: Tally, complaints: &mut Co
         ));
     }
     let broken: Vec<_> = all.iter().filter_map(|heard| heard.broken.as_deref()).collect();
-    if let Some(first) = broken.first() {
-        complaints
-            .push(format!("{what}: {} connections ended by themselves, the first: {first}", broken.len()));
-    }
+    complaints.extend(ended(what, &broken));
+}
+
+/// Connections that ended by themselves, as a complaint.
+pub(crate) fn ended(what: &str, reasons: &[impl AsRef<str>]) -> Option<String> {
+    let first = reasons.first()?.as_ref();
+    Some(format!("{what}: {} connections ended by themselves, the first: {first}", reasons.len()))
 }
 
 /// Whether somebody who resumed was told to read the history, although the stream kept everything.
