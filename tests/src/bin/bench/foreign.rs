@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ID")]
     process: Option<u32>,
     /// What every client sends as `auth`, in JSON
-    #[arg(long, default_value = "{}", value_name = "JSON")]
+    #[arg(long, default_value = "{}", value_name = "JSON", value_parser = json)]
     auth: Value,
     /// Connections
     #[arg(long, default_value_t = 5_000, value_name = "N")]
@@ -95,6 +95,10 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     ]);
     table.print(&[&connecting, &listening]);
     Ok(stage::ended("foreign", &ended).into_iter().collect())
+}
+
+fn json(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(text)
 }
 
 /// Counts events until the connection ends; says why it did.
