@@ -87,12 +87,12 @@ async fn measure(options: &Options, stage: &Stage) -> anyhow::Result<(Posted, Ve
     let fleet = Fleet::connect(seats, &watched, Conduct::Stay).await?;
     let address = stage.ingest()?;
     let warm_up: Arc<[Bytes]> = stage.requests(first, Report::Delivered)?.into();
-    post::at_rate(address, &warm_up, f64::from(options.rate), |_, _| {}).await?;
+    post::at_rate(address, &warm_up, f64::from(options.rate), &Arc::new(())).await?;
     stage.quiet().await?;
 
     let requests: Arc<[Bytes]> = stage.requests(rest, Report::Delivered)?.into();
     let meter = stage.meter();
-    let posted = post::at_rate(address, &requests, f64::from(options.rate), watched.starter()).await?;
+    let posted = post::at_rate(address, &requests, f64::from(options.rate), &watched).await?;
     watched.wait((count * options.clients) as u64, PATIENCE).await;
     let used = meter.stop();
     let all = fleet.leave().await;

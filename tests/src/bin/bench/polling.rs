@@ -142,7 +142,7 @@ async fn measure_pings(place: &Place, stage: &Stage, complaints: &mut Complaints
 async fn nobody(stage: &Stage, changes: &[Target]) -> anyhow::Result<Way> {
     let requests: Arc<[Bytes]> = stage.requests(changes, Report::Delivered)?.into();
     let meter = stage.meter();
-    post::at_rate(stage.ingest()?, &requests, RATE, |_, _| {}).await?;
+    post::at_rate(stage.ingest()?, &requests, RATE, &Arc::new(())).await?;
     stage.quiet().await?;
     let used = meter.stop();
     Ok(Way::new("nobody watches".into(), "never".into(), used))
@@ -166,10 +166,11 @@ async fn poll(
     let polls = MINUTES * 60 / options.every;
     let requests: Arc<[Bytes]> = (0..polls).flat_map(|_| once.iter().cloned()).collect();
     let webhooks: Arc<[Bytes]> = stage.requests(changes, Report::Delivered)?.into();
+    let unobserved = Arc::new(());
     let meter = stage.meter();
     let (posted, finished) = tokio::join!(
         post::all(api, &requests, CONNECTIONS),
-        post::at_rate(stage.ingest()?, &webhooks, RATE, |_, _| {}),
+        post::at_rate(stage.ingest()?, &webhooks, RATE, &unobserved),
     );
     let (posted, _): (Posted, Posted) = (posted?, finished?);
     stage.quiet().await?;
@@ -201,7 +202,7 @@ async fn live(
     let meter = stage.meter();
     let read = post::all(api, &once, CONNECTIONS).await?;
     let fleet = Fleet::connect(seats, &watched, Conduct::Stay).await?;
-    post::at_rate(stage.ingest()?, &requests, RATE, watched.starter()).await?;
+    post::at_rate(stage.ingest()?, &requests, RATE, &watched).await?;
     watched.wait((changes.len() * options.clients) as u64, PATIENCE).await;
     stage.quiet().await?;
     let used = meter.stop();

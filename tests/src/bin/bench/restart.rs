@@ -136,7 +136,7 @@ async fn measure(options: &Options, place: &Place, how: How) -> anyhow::Result<O
     };
     let fleet = Fleet::connect_at(pace, seats, &watched, Conduct::Return).await?;
     let meter = stage.meter();
-    let posting = post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), watched.starter());
+    let posting = post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched);
     let ending = end(&mut stage.stack, how, Duration::from_secs(options.down));
     let (posted, ended) = tokio::join!(posting, ending);
     let (_, ended) = (posted?, ended?);

@@ -41,7 +41,7 @@ pub(crate) struct Options {
 
 /// What is late is waited for so long.
 const PATIENCE: Duration = Duration::from_secs(20);
-const HEADS: [&str; 13] = [
+const HEADS: [&str; 15] = [
     "connections",
     "",
     "times cut",
@@ -50,6 +50,8 @@ const HEADS: [&str; 13] = [
     "delivered",
     "repeated",
     "told to read history",
+    "POST to event p50 ms",
+    "p99 ms",
     "gateway cores",
     "MB",
     "broker cores",
@@ -109,7 +111,7 @@ async fn part(
     let listeners = seats.iter().map(|seat| watched.of_church(seat.church).len() as u64).sum();
     let fleet = Fleet::connect(seats, &watched, conduct).await?;
     let meter = stage.meter();
-    post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), watched.starter()).await?;
+    post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched).await?;
     watched.wait(listeners, PATIENCE).await;
     let (used, memory) = (meter.stop(), stage.gateway_memory());
     let all = fleet.leave().await;
@@ -120,6 +122,7 @@ async fn part(
 fn row(how: &str, part: &Part) -> Vec<String> {
     let Part { all, tally, used, memory } = part;
     let cores = |name: &str| format!("{:.2}", used.cores(name));
+    let latencies: Latencies = all.iter().flat_map(|heard| &heard.latencies).collect();
     vec![
         all.len().to_string(),
         how.into(),
@@ -129,6 +132,8 @@ fn row(how: &str, part: &Part) -> Vec<String> {
         stage::share(tally.got, tally.expected),
         stage::share(tally.repeated, tally.expected),
         stage::sum(all, |heard| heard.lost_continuity).to_string(),
+        latencies.at(0.5),
+        latencies.at(0.99),
         cores(GATEWAY),
         stage::megabytes(*memory),
         cores(BROKER),

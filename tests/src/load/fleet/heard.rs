@@ -42,7 +42,7 @@ pub struct Return {
     pub begun: Instant,
     /// The server let it in.
     pub connected: Instant,
-    /// It had its place again, and all changes that had begun before the attempt did.
+    /// It had its place again, and all changes that were in the record when the attempt began.
     pub caught_up: Instant,
     /// How many of those it did not have before.
     pub missed: usize,

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
+
+use crate::load::post::Observer;
 
 /// Changes that are about to happen, one for each of these messages, and when each began.
 #[derive(Debug)]
@@ -16,10 +18,23 @@ pub struct Watched {
     epoch: Instant,
     /// Microseconds after the epoch, plus one; zero until it begins.
     begun: Vec<AtomicU64>,
+    recorded: Vec<AtomicBool>,
     heard: AtomicU64,
     /// Microseconds after the epoch.
     last: AtomicU64,
     returns: AtomicU64,
+}
+
+impl Observer for Watched {
+    fn begins(&self, number: usize, at: Instant) {
+        self.begins(number, at);
+    }
+
+    fn done(&self, number: usize) {
+        if let Some(recorded) = self.recorded.get(number) {
+            recorded.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl Watched {
@@ -32,6 +47,7 @@ impl Watched {
         }
         Arc::new(Self {
             begun: numbers.iter().map(|_| AtomicU64::new(0)).collect(),
+            recorded: numbers.iter().map(|_| AtomicBool::new(false)).collect(),
             numbers,
             of_church,
             epoch: Instant::now(),
@@ -48,20 +64,15 @@ impl Watched {
         }
     }
 
-    /// Hears when each change begins.
-    pub fn starter(self: &Arc<Self>) -> impl Fn(usize, Instant) + Send + Sync + 'static {
-        let watched = self.clone();
-        move |number, at| watched.begins(number, at)
-    }
-
     /// The changes of a church.
     pub fn of_church(&self, church: usize) -> &[usize] {
         self.of_church.get(&church).map_or(&[], Vec::as_slice)
     }
 
-    /// The changes of a church that have begun, and that are not among those heard.
+    /// The changes of a church that are in the record, and that are not among those heard.
     pub fn owed(&self, church: usize, heard: &[usize]) -> Vec<usize> {
-        let is_owed = |number: &usize| self.began(*number).is_some() && !heard.contains(number);
+        let is_owed =
+            |number: &usize| self.recorded[*number].load(Ordering::Acquire) && !heard.contains(number);
         self.of_church(church).iter().copied().filter(is_owed).collect()
     }
 
