@@ -58,8 +58,16 @@ const HEADS: [&str; 15] = [
     "webhook-ingest cores",
     "generator cores",
 ];
-const RETURN_HEADS: [&str; 7] =
-    ["who came back", "times", "changes missed", "p50 ms", "p99 ms", "max ms", "of it let in after, p50 ms"];
+const RETURN_HEADS: [&str; 8] = [
+    "who came back",
+    "times",
+    "changes missed",
+    "p50 ms",
+    "p99 ms",
+    "max ms",
+    "of it until let in, p99 ms",
+    "max ms",
+];
 
 /// What clients got in one part of it.
 struct Part {
@@ -166,7 +174,8 @@ fn returns(options: &Options, all: &[Heard]) -> Table {
             took.at(0.5),
             took.at(0.99),
             took.max(),
-            let_in.at(0.5),
+            let_in.at(0.99),
+            let_in.max(),
         ]);
     }
     table
