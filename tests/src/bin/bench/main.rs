@@ -1,6 +1,6 @@
 //! Measures the suite on this machine: `make bench`, or one of the measurements by name.
 //!
-//! Without a name all of them run, shortened to about twelve minutes altogether. The services are the real programs
+//! Without a name all of them run, shortened to about ten minutes altogether. The services are the real programs
 //! of a stack of its own; the generator is this process. Ends with 1 if a webhook or an event is missing, if one comes
 //! twice where it may not, or if an answer came later than Telnyx waits.
 
@@ -26,7 +26,7 @@ mod stage;
 mod storm;
 mod webhooks;
 
-/// Measures the suite on this machine. Without a name: everything, shortened to about twelve minutes.
+/// Measures the suite on this machine. Without a name: everything, shortened to about ten minutes.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Bench {
