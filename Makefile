@@ -31,7 +31,7 @@ test: tools
 ## bench: measure it, built for release
 bench: tools
 	cargo build --workspace --release $(CARGO_FLAGS)
-	cargo run --release --package tests --bin bench -- $(ARGS)
+	cargo run --release --bin bench -- $(ARGS)
 
 ## lint: formatting, clippy, documentation, the broker's configuration
 lint: tools

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::tcp;
+
 /// The longest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -33,9 +35,7 @@ impl Connection {
     /// # Errors
     /// Nobody listens there.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream =
-            TcpStream::connect(address).await.with_context(|| format!("can't connect to {address}"))?;
-        stream.set_nodelay(true)?;
+        let stream = tcp::connect(address).await?;
         Ok(Self { stream, buffer: Vec::with_capacity(1024) })
     }
 

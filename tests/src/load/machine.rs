@@ -16,6 +16,9 @@ const FLUSHES: usize = 200;
 /// What it is asked to keep: about a page, as a commit writes.
 const BLOCK: usize = 4096;
 
+/// Files besides connections that a process has open: logs, databases, the broker, its own listeners.
+const OTHER_FILES: usize = 256;
+
 /// A machine that does more than this besides is not one to measure on.
 const RESTING_LOAD: f64 = 0.5;
 
@@ -93,10 +96,30 @@ fn commit() -> String {
     if changed { format!("{commit} with changes that are not committed") } else { commit }
 }
 
+/// How many connections each of so many servers and this generator may hold with this limit of open files, if so many
+/// are wanted altogether.
+pub fn affordable(wanted: usize, servers: usize, open_files: u64) -> usize {
+    let each = usize::try_from(open_files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES);
+    wanted.min(each).min(each.saturating_mul(servers))
+}
+
 /// Raises the limit of open files as far as we may, for us and what we start; gives the limit.
 pub fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     // What we may not raise stays as it is, and whoever needs more says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_connections_are_held_as_files_may_be_open_here_and_there() {
+        assert_eq!(affordable(18_000, 2, 20_000), 18_000);
+        assert_eq!(affordable(30_000, 2, 20_000), 20_000 - OTHER_FILES);
+        assert_eq!(affordable(5_000, 1, 1_024), 1_024 - OTHER_FILES);
+        assert_eq!(affordable(5_000, 1, u64::MAX), 5_000);
+    }
 }

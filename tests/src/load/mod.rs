@@ -8,5 +8,6 @@ pub mod post;
 pub mod record;
 pub mod report;
 pub mod socketio;
+pub mod tcp;
 pub mod usage;
 pub mod webhooks;

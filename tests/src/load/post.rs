@@ -136,34 +136,47 @@ pub async fn at_once(address: SocketAddr, requests: &Arc<[Bytes]>) -> anyhow::Re
     Ok(gather(workers, Instant::now()).await)
 }
 
-/// Posts so many requests a second, whatever the answers take. `begins` hears when each request begins: what had to
-/// wait for a connection began when it was due.
+/// Hears what becomes of requests while they are posted.
+pub trait Observer: Send + Sync + 'static {
+    /// A request begins. What had to wait for a connection began when it was due.
+    fn begins(&self, number: usize, at: Instant);
+    /// A request was answered 200.
+    fn done(&self, number: usize);
+}
+
+/// Nobody.
+impl Observer for () {
+    fn begins(&self, _: usize, _: Instant) {}
+    fn done(&self, _: usize) {}
+}
+
+/// Posts so many requests a second, whatever the answers take.
 ///
 /// # Errors
 /// The connections can't be opened.
-pub async fn at_rate<F>(
+pub async fn at_rate<O: Observer>(
     address: SocketAddr,
     requests: &Arc<[Bytes]>,
     rate: f64,
-    begins: F,
-) -> anyhow::Result<Posted>
-where
-    F: Fn(usize, Instant) + Send + Sync + 'static,
-{
+    observer: &Arc<O>,
+) -> anyhow::Result<Posted> {
     let connections = open(address, OPENING).await?;
-    let (next, begins) = (Arc::new(AtomicUsize::new(0)), Arc::new(begins));
+    let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     let begun = Instant::now();
     for mut connection in connections {
-        let (requests, next, begins) = (requests.clone(), next.clone(), begins.clone());
+        let (requests, next, observer) = (requests.clone(), next.clone(), observer.clone());
         workers.spawn(async move {
             let mut posted = Posted::default();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some(request) = requests.get(number) else { return posted };
                 let begins_at = wait_until(begun + Duration::from_secs_f64(number as f64 / rate)).await;
-                begins(number, begins_at);
+                observer.begins(number, begins_at);
                 let outcome = exchange(&mut connection, address, number, request, begins_at).await;
+                if outcome.answer.is_some_and(|(status, _)| status == 200) {
+                    observer.done(number);
+                }
                 posted.add(&outcome);
             }
         });

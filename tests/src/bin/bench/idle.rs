@@ -2,70 +2,125 @@
 
 use std::time::{Duration, Instant};
 
-use tests::load::fleet::{Fleet, Watched};
+use tests::load::fleet::{Conduct, Fleet, Watched};
 use tests::load::report::{Table, rate};
-use tests::load::usage::{GENERATOR, resident};
+use tests::load::usage::{GENERATOR, Used};
 
-use crate::stage::{self, GATEWAY, Stage};
+use crate::stage::{self, GATEWAY, PLAIN, Setup, Stage};
 use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Connections
-    #[arg(long, default_value_t = 5_000, value_name = "N")]
-    connections: usize,
-    /// How long they wait; a ping comes every 25 seconds
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    /// Connections [default: 5 000 on one gateway, then 18 000 on two]
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
+    /// Gateways
+    #[arg(long, value_name = "N")]
+    gateways: Option<usize>,
+    /// How long they wait; a ping comes every 25 seconds, so best a multiple of that
+    #[arg(long, default_value_t = 50, value_name = "SECONDS")]
     seconds: u64,
 }
 
+/// Connections and gateways if nothing else is asked for.
+const SHAPES: [(usize, usize); 2] = [(5_000, 1), (18_000, 2)];
 /// Clients in each church.
 const EACH: usize = 10;
-const HEADS: [&str; 9] = [
+/// Rest between connecting and waiting. Pings are as far apart from each other as connects were, so none of them comes
+/// when the waiting begins.
+const REST: Duration = Duration::from_secs(3);
+const HEADS: [&str; 12] = [
+    "gateways",
     "connections",
+    "held",
     "connects a second",
     "gateway CPU us a connect",
     "resident before MB",
     "after MB",
     "KB a connection",
     "idle: gateway CPU us a second and connection",
+    "a ping",
     "generator cores, connecting",
     "idle",
 ];
 
 pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
-    let stage = Stage::start(place, place.any_database()).await?;
-    let seats = stage.seats(options.connections.div_ceil(EACH), EACH)?;
-    let (count, gateway) = (seats.len() as u64, stage.gateway_id()?);
-    let before = resident(gateway);
-    let (meter, begun) = (stage.meter(), Instant::now());
-    let fleet = Fleet::connect(seats, &Watched::new([]), None).await?;
-    let (connecting, took) = (meter.stop(), begun.elapsed());
-    let meter = stage.meter();
-    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
-    let idle = meter.stop();
-    let after = resident(gateway);
-    let all = fleet.leave().await;
-    stage.stop().await;
-
-    let mut table = Table::new("idle: connections that wait", &HEADS);
-    table.row([
-        count.to_string(),
-        rate(count, took),
-        format!("{:.0}", connecting.micros_per(GATEWAY, count)),
-        megabytes(before),
-        megabytes(after),
-        format!("{:.1}", after.saturating_sub(before) as f64 / 1024.0 / count as f64),
-        format!("{:.1}", idle.micros_per(GATEWAY, count) / idle.wall.as_secs_f64()),
-        format!("{:.2}", connecting.cores(GENERATOR)),
-        format!("{:.2}", idle.cores(GENERATOR)),
-    ]);
-    table.print(&[&connecting, &idle]);
-    let mut complaints = Complaints::new();
-    stage::check("idle", &all, Default::default(), &mut complaints);
+    let shapes = match (options.connections, options.gateways) {
+        (None, None) => SHAPES.to_vec(),
+        (connections, gateways) => vec![(connections.unwrap_or(SHAPES[0].0), gateways.unwrap_or(1).max(1))],
+    };
+    let title = format!("idle: connections that wait for {} s", options.seconds);
+    let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
+    for (wanted, gateways) in shapes {
+        let connections = place.affordable(wanted, gateways);
+        let stage = Stage::start_with(Setup { gateways, ..PLAIN }, place, place.any_database()).await?;
+        let waited = wait(&stage, connections, Duration::from_secs(options.seconds), &mut complaints).await?;
+        stage.stop().await;
+        table.row(row(gateways, wanted, &waited));
+        runs.extend([waited.connecting, waited.idle]);
+    }
+    table.print(&runs.iter().collect::<Vec<_>>());
     Ok(complaints)
 }
 
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / 1024.0 / 1024.0)
+/// How connections waited.
+pub(crate) struct Waited {
+    held: u64,
+    took: Duration,
+    connecting: Used,
+    idle: Used,
+    before: u64,
+    after: u64,
+    pings: u64,
+}
+
+impl Waited {
+    /// Microseconds of CPU for each ping, and what else a gateway does in between.
+    pub(crate) fn micros_per_ping(&self) -> f64 {
+        self.idle.micros_per(GATEWAY, self.pings)
+    }
+}
+
+/// Connects so many, and lets them wait.
+pub(crate) async fn wait(
+    stage: &Stage,
+    connections: usize,
+    how_long: Duration,
+    complaints: &mut Complaints,
+) -> anyhow::Result<Waited> {
+    let mut seats = stage.seats(connections.div_ceil(EACH), EACH)?;
+    seats.truncate(connections);
+    let before = stage.gateway_memory();
+    let (meter, begun) = (stage.meter(), Instant::now());
+    let fleet = Fleet::connect(seats, &Watched::new([]), Conduct::Stay).await?;
+    let (connecting, took) = (meter.stop(), begun.elapsed());
+    tokio::time::sleep(REST).await;
+    let meter = stage.meter();
+    tokio::time::sleep(how_long).await;
+    let idle = meter.stop();
+    let after = stage.gateway_memory();
+    let all = fleet.leave().await;
+    stage::check("idle", &all, Default::default(), complaints);
+    let held = all.iter().filter(|heard| heard.broken.is_none()).count() as u64;
+    // The first one comes with the connection.
+    let pings = stage::sum(&all, |heard| heard.traffic.pings.saturating_sub(1));
+    Ok(Waited { held, took, connecting, idle, before, after, pings })
+}
+
+fn row(gateways: usize, wanted: usize, waited: &Waited) -> Vec<String> {
+    let Waited { held, took, connecting, idle, before, after, .. } = waited;
+    vec![
+        gateways.to_string(),
+        wanted.to_string(),
+        held.to_string(),
+        rate(*held, *took),
+        format!("{:.0}", connecting.micros_per(GATEWAY, *held)),
+        stage::megabytes(*before),
+        stage::megabytes(*after),
+        format!("{:.1}", after.saturating_sub(*before) as f64 / 1024.0 / (*held).max(1) as f64),
+        format!("{:.2}", idle.micros_per(GATEWAY, *held) / idle.wall.as_secs_f64()),
+        format!("{:.0}", waited.micros_per_ping()),
+        format!("{:.2}", connecting.cores(GENERATOR)),
+        format!("{:.2}", idle.cores(GENERATOR)),
+    ]
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tests::load::fleet::{Fleet, Heard, Tally, Watched};
+use tests::load::fleet::{Conduct, Fleet, Heard, Tally, Watched};
 use tests::load::post::{self, Posted};
 use tests::load::record::Plan;
 use tests::load::report::{Latencies, Table};
@@ -82,21 +82,21 @@ async fn measure(options: &Options, stage: &Stage) -> anyhow::Result<(Posted, Ve
     let plan = Plan { churches: options.churches, messages: WARM_UP + count, recipients: 1 };
     let targets = stage.record(plan).await?;
     let (first, rest) = targets.split_at(WARM_UP);
-    let watched = Watched::new(rest.iter().map(|target| target.message));
-    let fleet = Fleet::connect(stage.seats(options.churches, options.clients)?, &watched, None).await?;
+    let watched = Watched::new(rest.iter().map(|target| (target.church, target.message)));
+    let seats = stage.seats(options.churches, options.clients)?;
+    let fleet = Fleet::connect(seats, &watched, Conduct::Stay).await?;
     let address = stage.ingest()?;
     let warm_up: Arc<[Bytes]> = stage.requests(first, Report::Delivered)?.into();
-    post::at_rate(address, &warm_up, f64::from(options.rate), |_, _| {}).await?;
+    post::at_rate(address, &warm_up, f64::from(options.rate), &Arc::new(())).await?;
     stage.quiet().await?;
 
     let requests: Arc<[Bytes]> = stage.requests(rest, Report::Delivered)?.into();
     let meter = stage.meter();
-    let posted = post::at_rate(address, &requests, f64::from(options.rate), watched.starter()).await?;
+    let posted = post::at_rate(address, &requests, f64::from(options.rate), &watched).await?;
     watched.wait((count * options.clients) as u64, PATIENCE).await;
     let used = meter.stop();
     let all = fleet.leave().await;
-    let churches: Vec<usize> = rest.iter().map(|target| target.church).collect();
-    let tally = Tally::of(&all, &churches);
+    let tally = Tally::of(&all, &watched);
     Ok((posted, all, tally, used))
 }
 

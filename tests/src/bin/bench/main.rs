@@ -1,8 +1,8 @@
 //! Measures the suite on this machine: `make bench`, or one of the measurements by name.
 //!
-//! Without a name all of them run, shortened to a few minutes altogether. The services are the real programs of a
-//! stack of its own; the generator is this process. Ends with 1 if a webhook or an event is missing, or if an answer
-//! came later than Telnyx waits.
+//! Without a name all of them run, shortened to about ten minutes altogether. The services are the real programs
+//! of a stack of its own; the generator is this process. Ends with 1 if a webhook or an event is missing, if one comes
+//! twice where it may not, or if an answer came later than Telnyx waits.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,15 +15,18 @@ use deploy::installation::Database;
 
 mod bare;
 mod burst;
+mod churn;
+mod foreign;
 mod idle;
 mod live;
 mod polling;
+mod restart;
 mod rooms;
 mod stage;
 mod storm;
 mod webhooks;
 
-/// Measures the suite on this machine. Without a name: everything, shortened to a few minutes.
+/// Measures the suite on this machine. Without a name: everything, shortened to about ten minutes.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Bench {
@@ -33,6 +36,9 @@ struct Bench {
     /// Only this database
     #[arg(long, global = true, value_enum)]
     database: Option<Database>,
+    /// Leave the stacks' folders, with their logs, where they are
+    #[arg(long, global = true)]
+    keep: bool,
     #[command(subcommand)]
     what: Option<Measurement>,
 }
@@ -47,31 +53,64 @@ enum Measurement {
     Live(live::Options),
     /// Memory of an idle connection, and connecting
     Idle(idle::Options),
+    /// Memory after thousands have come and gone
+    Churn(churn::Options),
     /// Deliveries a second to one big room, and to many small ones
     Rooms(rooms::Options),
     /// Connections that are cut again and again, and resume
     Storm(storm::Options),
+    /// Everybody back after a gateway was killed, and after one was replaced
+    Restart(restart::Options),
     /// What clients that poll the history cost, beside clients that are connected
     Polling(polling::Options),
+    /// Idle connections and deliveries of any other Socket.IO server that runs already
+    Foreign(foreign::Options),
     /// The handler that `webhooks` compares with
     #[command(hide = true)]
     Bare(bare::Options),
 }
 
-/// In the order in which they run.
-const ALL: [&str; 7] = ["webhooks", "burst", "live", "idle", "rooms", "storm", "polling"];
+/// In the order in which they run if all do, and what is shortened then.
+const ALL: [&[&str]; 9] = [
+    &["webhooks"],
+    &["burst"],
+    &["live"],
+    &["idle", "--seconds", "25"],
+    &["churn"],
+    &["rooms"],
+    &["storm", "--seconds", "45"],
+    &["restart"],
+    &["polling"],
+];
 
 /// Where and on what to measure.
 #[derive(Debug, Clone)]
 struct Place {
     state: PathBuf,
     databases: Vec<Database>,
+    /// The stacks' folders stay.
+    keep: bool,
+    /// Files that we, and each process that we start, may have open.
+    open_files: u64,
 }
 
 impl Place {
     /// The database of a measurement in which it hardly matters.
     fn any_database(&self) -> Database {
         self.databases.first().copied().unwrap_or_default()
+    }
+
+    /// As many of these connections as the limit of open files allows; says so if these are fewer.
+    fn affordable(&self, wanted: usize, gateways: usize) -> usize {
+        let possible = machine::affordable(wanted, gateways, self.open_files);
+        if possible < wanted {
+            say(format_args!(
+                "WARNING: {possible} connections instead of {wanted}: a process may have {} files open here. Raise \
+                 the hard limit (`ulimit -Hn`; LimitNOFILE= of a systemd unit, nofile in /etc/security/limits.conf)",
+                self.open_files
+            ));
+        }
+        possible
     }
 }
 
@@ -98,15 +137,15 @@ fn main() -> ExitCode {
 }
 
 fn run(bench: Bench) -> anyhow::Result<Complaints> {
-    machine::raise_open_files();
+    let open_files = machine::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(bench))
+    runtime.block_on(measure(bench, open_files))
 }
 
-async fn measure(bench: Bench) -> anyhow::Result<Complaints> {
+async fn measure(bench: Bench, open_files: u64) -> anyhow::Result<Complaints> {
     let all = [Database::Sqlite, Database::Postgres];
     let databases = bench.database.map_or(all.to_vec(), |only| vec![only]);
-    let place = Place { state: bench.state, databases };
+    let place = Place { state: bench.state, databases, keep: bench.keep, open_files };
     if let Some(Measurement::Bare(options)) = bench.what {
         return bare::run(options).await.map(|()| Complaints::new());
     }
@@ -118,8 +157,11 @@ async fn measure(bench: Bench) -> anyhow::Result<Complaints> {
     match bench.what {
         Some(what) => complaints.extend(one(what, &place).await?),
         None => {
-            for name in ALL {
-                complaints.extend(one(by_name(name)?, &place).await.with_context(|| name)?);
+            for line in ALL {
+                if line.len() > 1 {
+                    say(format_args!("\nshortened: {}", line.join(" ")));
+                }
+                complaints.extend(one(read(line)?, &place).await.with_context(|| line[0])?);
             }
         }
     }
@@ -133,16 +175,20 @@ async fn one(what: Measurement, place: &Place) -> anyhow::Result<Complaints> {
         Measurement::Burst(options) => burst::run(&options, place).await,
         Measurement::Live(options) => live::run(&options, place).await,
         Measurement::Idle(options) => idle::run(&options, place).await,
+        Measurement::Churn(options) => churn::run(&options, place).await,
         Measurement::Rooms(options) => rooms::run(&options, place).await,
         Measurement::Storm(options) => storm::run(&options, place).await,
+        Measurement::Restart(options) => restart::run(&options, place).await,
         Measurement::Polling(options) => polling::run(&options, place).await,
+        Measurement::Foreign(options) => foreign::run(&options, place).await,
         Measurement::Bare(_) => Ok(Complaints::new()),
     }
 }
 
-/// A measurement with the settings that it has by default.
-fn by_name(name: &str) -> anyhow::Result<Measurement> {
-    Bench::try_parse_from(["bench", name])?.what.context("there is no such measurement")
+/// A measurement by its command line.
+fn read(line: &[&str]) -> anyhow::Result<Measurement> {
+    let line = ["bench"].iter().chain(line);
+    Bench::try_parse_from(line)?.what.context("there is no such measurement")
 }
 
 fn warn_of_debug() {
@@ -161,10 +207,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound_and_every_measurement_has_its_defaults() {
+    fn the_command_line_is_sound_and_so_is_that_of_every_measurement() {
         Bench::command().debug_assert();
-        for name in ALL {
-            by_name(name).unwrap();
+        for line in ALL {
+            read(line).unwrap();
         }
     }
 }

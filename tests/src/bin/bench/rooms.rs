@@ -9,7 +9,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use common::event::{ChurchEvent, EventType, FORMAT};
 use common::status::MessageStatus;
-use tests::load::fleet::{Fleet, Tally, Watched};
+use tests::load::fleet::{Conduct, Fleet, Tally, Watched};
 use tests::load::record::church_id;
 use tests::load::report::{Latencies, Table, rate};
 use tests::load::usage::{GENERATOR, Used};
@@ -89,8 +89,8 @@ async fn measure(
 ) -> anyhow::Result<(Vec<String>, Used)> {
     let events = (0..shape.rounds * shape.rooms * shape.burst).map(|number| ready(shape, number));
     let events: Vec<Ready> = events.collect::<anyhow::Result<_>>()?;
-    let watched = Watched::new(events.iter().map(|event| event.message));
-    let fleet = Fleet::connect(stage.seats(shape.rooms, shape.clients)?, &watched, None).await?;
+    let watched = Watched::new(events.iter().map(|event| (event.church, event.message)));
+    let fleet = Fleet::connect(stage.seats(shape.rooms, shape.clients)?, &watched, Conduct::Stay).await?;
     let broker = stage.stack.nats("ingest").await?;
     let (mut busy, mut last) = (Duration::ZERO, Latencies::default());
     let meter = stage.meter();
@@ -105,7 +105,7 @@ async fn measure(
     }
     let used = meter.stop();
     let all = fleet.leave().await;
-    let tally = Tally::of(&all, &events.iter().map(|event| event.church).collect::<Vec<_>>());
+    let tally = Tally::of(&all, &watched);
     stage::check(&format!("rooms {} x {}", shape.rooms, shape.clients), &all, tally, complaints);
     let latencies: Latencies = all.iter().flat_map(|heard| &heard.latencies).collect();
     let row = vec![

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tests::load::fleet::{Heard, Seat, Tally};
 use tests::load::http;
 use tests::load::record::{self, Plan, Target, church_id};
-use tests::load::usage::Meter;
+use tests::load::usage::{Meter, resident};
 use tests::load::webhooks::{self, Report};
 
 use crate::{Complaints, Place};
@@ -26,8 +26,21 @@ const QUIET_LIMIT: Duration = Duration::from_secs(120);
 /// Clients keep their token for the whole measurement.
 const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 
-/// The gateway's name as a process.
-pub(crate) const GATEWAY: &str = "realtime-gateway-1";
+/// What the names of all gateways' processes begin with.
+pub(crate) const GATEWAY: &str = "realtime-gateway";
+/// The broker's.
+pub(crate) const BROKER: &str = "nats-server";
+
+/// What is not the same for all measurements.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) gateways: usize,
+    /// New sessions that a gateway lets in a second; 0 is no limit.
+    pub(crate) connects_per_second: u32,
+}
+
+/// One gateway. Clients come faster here than a gateway lets strangers in.
+pub(crate) const PLAIN: Setup = Setup { gateways: 1, connects_per_second: 0 };
 
 /// A running stack with a store on its database.
 pub(crate) struct Stage {
@@ -39,13 +52,22 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts one with one gateway.
     pub(crate) async fn start(place: &Place, database: Database) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("b").tempdir_in(&place.state)?;
+        Self::start_with(PLAIN, place, database).await
+    }
+
+    /// Starts one.
+    pub(crate) async fn start_with(setup: Setup, place: &Place, database: Database) -> anyhow::Result<Self> {
+        let mut folder = tempfile::Builder::new().prefix("b").tempdir_in(&place.state)?;
+        folder.disable_cleanup(place.keep);
         let mut options = StackOptions::new(folder.path());
         options.database = Some(database);
         options.ports = Ports::Free;
-        // Clients come faster here than a gateway lets strangers in.
-        let unlimited = ("realtime-gateway".into(), "GATEWAY_CONNECTS_PER_SECOND".into(), "0".into());
-        options.environment.push(unlimited);
+        options.gateways = setup.gateways;
+        options.environment.push((
+            GATEWAY.into(),
+            "GATEWAY_CONNECTS_PER_SECOND".into(),
+            setup.connects_per_second.to_string(),
+        ));
         let stack = Stack::start(options).await.context("the stack does not start")?;
         let url = SecretString::from(stack.file().database.clone());
         let store = Store::new(&StoreOptions { database_url: url, database_connections: 8 })?;
@@ -63,11 +85,11 @@ impl Stage {
         self.stack.ready(API).await
     }
 
-    /// Stops it; its data is deleted.
+    /// Stops it; its data is deleted, unless it shall be kept.
     pub(crate) async fn stop(self) {
         self.stack.stop().await;
-        // What can't be deleted stays in the target folder.
-        let _ = self.folder.close();
+        // What can't be deleted stays.
+        drop(self.folder);
     }
 
     /// webhook-ingest's address.
@@ -75,15 +97,24 @@ impl Stage {
         http::address_of(&self.stack.file().ingest)
     }
 
-    /// The gateway's address.
-    pub(crate) fn gateway(&self) -> anyhow::Result<SocketAddr> {
-        http::address_of(self.stack.file().gateways.first().context("there is no gateway")?)
+    /// The gateways' addresses.
+    pub(crate) fn gateways(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        self.stack.file().gateways.iter().map(|url| http::address_of(url)).collect()
     }
 
-    /// The gateway's process id.
-    pub(crate) fn gateway_id(&self) -> anyhow::Result<u32> {
-        let id = self.stack.file().processes.get(GATEWAY);
-        id.copied().context("the gateway has no process")
+    /// Resident memory of all gateways, in bytes.
+    pub(crate) fn gateway_memory(&self) -> u64 {
+        let processes = self.stack.file().processes.iter();
+        processes.filter(|(name, _)| name.starts_with(GATEWAY)).map(|(_, id)| resident(*id)).sum()
+    }
+
+    /// Sockets that the gateways say they have.
+    pub(crate) async fn sockets(&self) -> anyhow::Result<u64> {
+        let mut sockets = 0.0;
+        for gateway in &self.stack.file().ops.gateways {
+            sockets += self.metric(gateway, "gateway_sockets").await?;
+        }
+        Ok(sockets as u64)
     }
 
     /// Starts to measure the CPU of all processes.
@@ -93,11 +124,13 @@ impl Stage {
 
     /// How many commits webhook-ingest has made.
     pub(crate) async fn commits(&self) -> anyhow::Result<u64> {
-        const COUNT: &str = "ingest_commit_seconds_count ";
-        let url = format!("{}/metrics", self.stack.file().ops.ingest);
-        let metrics = self.stack.http().get(url).send().await?.text().await?;
-        let count = metrics.lines().find_map(|line| line.strip_prefix(COUNT)?.trim().parse().ok());
-        count.context("webhook-ingest does not count its commits")
+        Ok(self.metric(&self.stack.file().ops.ingest, "ingest_commit_seconds_count").await? as u64)
+    }
+
+    async fn metric(&self, ops_url: &str, name: &str) -> anyhow::Result<f64> {
+        let metrics = self.stack.http().get(format!("{ops_url}/metrics")).send().await?.text().await?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.with_context(|| format!("{ops_url} does not count {name}"))
     }
 
     /// Records messages and waits until they are announced.
@@ -135,13 +168,15 @@ impl Stage {
         Ok(requests.into())
     }
 
-    /// Seats for so many clients in each of so many churches.
+    /// Seats for so many clients in each of so many churches. Those of a church are spread over the gateways.
     pub(crate) fn seats(&self, churches: usize, each: usize) -> anyhow::Result<Vec<Seat>> {
-        let address = self.gateway()?;
+        let gateways = self.gateways()?;
         let seat = |number: usize| {
-            let church = number % churches;
+            let (church, mut gateways) = (number % churches, gateways.clone());
+            let first = number / churches % gateways.len().max(1);
+            gateways.rotate_left(first);
             let token = self.stack.token(&church_id(church), &format!("user-{number}"), TOKEN_LIFE)?;
-            Ok(Seat { address, church, token })
+            Ok(Seat { gateways, church, token })
         };
         (0..churches * each).map(seat).collect()
     }
@@ -161,16 +196,43 @@ pub(crate) fn check(what: &str, all: &[Heard], tally: Tally, complaints: &mut Co
     if tally.missing() > 0 {
         complaints.push(format!("{what}: {} of {} deliveries are missing", tally.missing(), tally.expected));
     }
-    let broken: Vec<_> = all.iter().filter_map(|heard| heard.broken.as_deref()).collect();
-    if let Some(first) = broken.first() {
-        complaints
-            .push(format!("{what}: {} connections ended by themselves, the first: {first}", broken.len()));
+    if tally.wrong > 0 {
+        complaints.push(format!(
+            "{what}: {} deliveries came twice over one connection, or to another church",
+            tally.wrong
+        ));
     }
+    let broken: Vec<_> = all.iter().filter_map(|heard| heard.broken.as_deref()).collect();
+    complaints.extend(ended(what, &broken));
+}
+
+/// Connections that ended by themselves, as a complaint.
+pub(crate) fn ended(what: &str, reasons: &[impl AsRef<str>]) -> Option<String> {
+    let first = reasons.first()?.as_ref();
+    Some(format!("{what}: {} connections ended by themselves, the first: {first}", reasons.len()))
+}
+
+/// Whether somebody who resumed was told to read the history, although the stream kept everything.
+pub(crate) fn check_continuity(what: &str, all: &[Heard], complaints: &mut Complaints) {
+    let lost: u64 = all.iter().map(|heard| heard.lost_continuity).sum();
+    if lost > 0 {
+        complaints.push(format!("{what}: {lost} times a client that resumed was told to read the history"));
+    }
+}
+
+/// The sum over all clients.
+pub(crate) fn sum(all: &[Heard], of: impl Fn(&Heard) -> u64) -> u64 {
+    all.iter().map(of).sum()
 }
 
 /// A share in per cent.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     format!("{:.3} %", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
+/// Bytes in a table.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1024.0 / 1024.0)
 }
 
 /// The name of a database in a table.

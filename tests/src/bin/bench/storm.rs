@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tests::load::fleet::{Fleet, Heard, Tally, Watched};
+use tests::load::fleet::{Conduct, Fleet, Heard, Tally, Watched};
 use tests::load::post;
-use tests::load::record::Plan;
+use tests::load::record::{Plan, Target};
 use tests::load::report::{Latencies, Table};
 use tests::load::usage::{GENERATOR, Used};
 use tests::load::webhooks::Report;
 
-use crate::stage::{self, GATEWAY, Stage};
+use crate::stage::{self, BROKER, GATEWAY, Stage};
 use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
@@ -22,76 +22,161 @@ pub(crate) struct Options {
     /// How long it goes on
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     seconds: u32,
+    /// How long the same clients stay connected before it, to compare with
+    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
+    calm: u32,
     /// Webhooks a second, each of which finishes a message
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    rate: u32,
-    /// Churches
     #[arg(long, default_value_t = 100, value_name = "N")]
-    churches: usize,
+    rate: u32,
+    /// Churches in which messages finish
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    lively: usize,
+    /// Churches in which nothing happens
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    quiet: usize,
     /// Clients in each church
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N")]
     clients: usize,
 }
 
 /// What is late is waited for so long.
 const PATIENCE: Duration = Duration::from_secs(20);
-const HEADS: [&str; 10] = [
-    "clients",
+const HEADS: [&str; 15] = [
+    "connections",
+    "",
     "times cut",
+    "attempts refused",
     "deliveries expected",
     "delivered",
     "repeated",
     "told to read history",
-    "p50 ms",
+    "POST to event p50 ms",
     "p99 ms",
     "gateway cores",
+    "MB",
+    "broker cores",
+    "webhook-ingest cores",
     "generator cores",
 ];
+const RETURN_HEADS: [&str; 8] = [
+    "who came back",
+    "times",
+    "changes missed",
+    "p50 ms",
+    "p99 ms",
+    "max ms",
+    "of it until let in, p99 ms",
+    "max ms",
+];
+
+/// What clients got in one part of it.
+struct Part {
+    all: Vec<Heard>,
+    tally: Tally,
+    used: Used,
+    memory: u64,
+}
 
 pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
     let stage = Stage::start(place, place.any_database()).await?;
-    let (all, tally, used) = measure(options, &stage).await?;
+    let count = place.affordable((options.lively + options.quiet) * options.clients, 1);
+    let messages = (options.rate * (options.calm + options.seconds)) as usize;
+    let plan = Plan { churches: options.lively, messages, recipients: 1 };
+    let targets = stage.record(plan).await?;
+    let (calm, cut) = targets.split_at((options.rate * options.calm) as usize);
+    let calm = part(options, &stage, (calm, count), Conduct::Stay).await?;
+    let every = Conduct::Cut(Duration::from_secs(options.every));
+    let cut = part(options, &stage, (cut, count), every).await?;
     stage.stop().await;
-    let mut complaints = Complaints::new();
-    stage::check("storm", &all, tally, &mut complaints);
+
     let title = format!(
-        "storm: each connection cut every {} s for {} s, {} webhooks a second",
-        options.every, options.seconds, options.rate
+        "storm: each connection cut every {} s for {} s, {} webhooks a second in {} churches, nothing in {} others",
+        options.every, options.seconds, options.rate, options.lively, options.quiet
     );
     let mut table = Table::new(title, &HEADS);
-    let latencies: Latencies = all.iter().flat_map(|heard| &heard.latencies).collect();
-    table.row([
-        all.len().to_string(),
-        sum(&all, |heard| heard.reconnects),
-        tally.expected.to_string(),
-        stage::share(tally.got, tally.expected),
-        stage::share(tally.repeated, tally.expected),
-        sum(&all, |heard| heard.lost_continuity),
-        latencies.at(0.5),
-        latencies.at(0.99),
-        format!("{:.2}", used.cores(GATEWAY)),
-        format!("{:.2}", used.cores(GENERATOR)),
-    ]);
-    table.print(&[&used]);
+    let mut complaints = Complaints::new();
+    for (how, part) in [("stay", &calm), ("are cut", &cut)] {
+        let what = format!("storm, connections {how}");
+        stage::check(&what, &part.all, part.tally, &mut complaints);
+        stage::check_continuity(&what, &part.all, &mut complaints);
+        table.row(row(how, part));
+    }
+    table.print(&[&calm.used, &cut.used]);
+    returns(options, &cut.all).print(&[]);
     Ok(complaints)
 }
 
-fn sum(all: &[Heard], of: impl Fn(&Heard) -> u64) -> String {
-    all.iter().map(of).sum::<u64>().to_string()
+async fn part(
+    options: &Options,
+    stage: &Stage,
+    (targets, count): (&[Target], usize),
+    conduct: Conduct,
+) -> anyhow::Result<Part> {
+    let requests: Arc<[Bytes]> = stage.requests(targets, Report::Delivered)?.into();
+    let watched = Watched::new(targets.iter().map(|target| (target.church, target.message)));
+    let mut seats = stage.seats(options.lively + options.quiet, options.clients)?;
+    seats.truncate(count);
+    let listeners = seats.iter().map(|seat| watched.of_church(seat.church).len() as u64).sum();
+    let fleet = Fleet::connect(seats, &watched, conduct).await?;
+    let meter = stage.meter();
+    post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched).await?;
+    watched.wait(listeners, PATIENCE).await;
+    let (used, memory) = (meter.stop(), stage.gateway_memory());
+    let all = fleet.leave().await;
+    let tally = Tally::of(&all, &watched);
+    Ok(Part { all, tally, used, memory })
 }
 
-async fn measure(options: &Options, stage: &Stage) -> anyhow::Result<(Vec<Heard>, Tally, Used)> {
-    let count = (options.rate * options.seconds) as usize;
-    let targets = stage.record(Plan { churches: options.churches, messages: count, recipients: 1 }).await?;
-    let requests: Arc<[Bytes]> = stage.requests(&targets, Report::Delivered)?.into();
-    let watched = Watched::new(targets.iter().map(|target| target.message));
-    let seats = stage.seats(options.churches, options.clients)?;
-    let fleet = Fleet::connect(seats, &watched, Some(Duration::from_secs(options.every))).await?;
-    let meter = stage.meter();
-    post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), watched.starter()).await?;
-    watched.wait((count * options.clients) as u64, PATIENCE).await;
-    let used = meter.stop();
-    let all = fleet.leave().await;
-    let tally = Tally::of(&all, &targets.iter().map(|target| target.church).collect::<Vec<_>>());
-    Ok((all, tally, used))
+fn row(how: &str, part: &Part) -> Vec<String> {
+    let Part { all, tally, used, memory } = part;
+    let cores = |name: &str| format!("{:.2}", used.cores(name));
+    let latencies: Latencies = all.iter().flat_map(|heard| &heard.latencies).collect();
+    vec![
+        all.len().to_string(),
+        how.into(),
+        stage::sum(all, |heard| heard.ends).to_string(),
+        stage::sum(all, |heard| heard.refused).to_string(),
+        tally.expected.to_string(),
+        stage::share(tally.got, tally.expected),
+        stage::share(tally.repeated, tally.expected),
+        stage::sum(all, |heard| heard.lost_continuity).to_string(),
+        latencies.at(0.5),
+        latencies.at(0.99),
+        cores(GATEWAY),
+        stage::megabytes(*memory),
+        cores(BROKER),
+        cores("webhook-ingest"),
+        cores(GENERATOR),
+    ]
+}
+
+/// How long coming back took, by what there was to catch up with.
+fn returns(options: &Options, all: &[Heard]) -> Table {
+    let title = "storm: time to catch up, from the beginning of the connect until nothing is missing";
+    let mut table = Table::new(title, &RETURN_HEADS);
+    let is_quiet = |heard: &Heard| heard.church >= options.lively;
+    for (who, quiet, missed_some) in [
+        ("in a church where nothing happens", true, false),
+        ("in another, nothing missed", false, false),
+        ("in another, something missed", false, true),
+    ] {
+        let these = all.iter().filter(|heard| is_quiet(heard) == quiet).flat_map(|heard| &heard.returns);
+        let these: Vec<_> = these.filter(|back| (back.missed > 0) == missed_some).collect();
+        let (mut took, mut let_in) = (Latencies::default(), Latencies::default());
+        for back in &these {
+            took.record(back.took());
+            let_in.record(back.connected - back.begun);
+        }
+        table.row([
+            who.into(),
+            these.len().to_string(),
+            these.iter().map(|back| back.missed).sum::<usize>().to_string(),
+            took.at(0.5),
+            took.at(0.99),
+            took.max(),
+            let_in.at(0.99),
+            let_in.max(),
+        ]);
+    }
+    table
 }

@@ -1,0 +1,221 @@
+//! Everybody back: after a gateway was killed and started again, and after one was told to stop beside another.
+//! Meanwhile messages finish, and nobody misses one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::tests::load::fleet::{Conduct, Fleet, Heard, Return, Tally, Watched};
+use ::tests::load::post;
+use ::tests::load::record::Plan;
+use ::tests::load::report::{Latencies, Table};
+use ::tests::load::usage::{GENERATOR, Used};
+use ::tests::load::webhooks::Report;
+use bytes::Bytes;
+use deploy::stack::Stack;
+
+use crate::stage::{self, Setup, Stage};
+use crate::{Complaints, Place};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Clients, all on the gateway that ends
+    #[arg(long, default_value_t = 5_000, value_name = "N")]
+    clients: usize,
+    /// Webhooks a second, each of which finishes a message
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    rate: u32,
+    /// How long they come; the gateway ends after five seconds
+    #[arg(long, default_value_t = 25, value_name = "SECONDS")]
+    seconds: u32,
+    /// How long a killed gateway is down before it is started again
+    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
+    down: u64,
+    /// New sessions that a gateway lets in a second (as delivered: 1000); 0 is no limit
+    #[arg(long, default_value_t = 1_000, value_name = "SESSIONS")]
+    connects_per_second: u32,
+}
+
+/// How a gateway ends.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// SIGKILL; it is started again.
+    Killed,
+    /// SIGTERM; another one is there.
+    Replaced,
+}
+
+/// When what happened.
+struct Ended {
+    at: Instant,
+    /// Until the gateway was ready again, or had stopped.
+    done_after: Duration,
+}
+
+/// What came of it.
+struct Outcome {
+    all: Vec<Heard>,
+    tally: Tally,
+    used: Used,
+    ended: Ended,
+}
+
+/// Clients in each church.
+const EACH: usize = 10;
+/// Everybody is connected for so long before the gateway ends.
+const LEAD: Duration = Duration::from_secs(5);
+/// What is late is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Of the new sessions that a gateway lets in, the share that we ask for at first.
+const SHARE: f64 = 0.9;
+const FIRST: &str = "realtime-gateway-1";
+const HEADS: [&str; 16] = [
+    "gateway",
+    "clients",
+    "ready again / stopped after s",
+    "back",
+    "half back after s",
+    "99 %",
+    "all",
+    "attempts refused",
+    "most let in within a second",
+    "changes while away",
+    "catching up p50 ms",
+    "p99 ms",
+    "deliveries missed",
+    "repeated",
+    "told to read history",
+    "generator cores",
+];
+
+pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+    let title = format!(
+        "restart: {} webhooks a second, clients come back as the stock client does (1 s, doubling to 5 s, give or \
+         take half); a gateway lets {} in a second",
+        options.rate, options.connects_per_second
+    );
+    let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
+    for (how, name) in
+        [(How::Killed, "killed, started again"), (How::Replaced, "told to stop, another one there")]
+    {
+        let outcome = measure(options, place, how).await?;
+        let Outcome { all, tally, .. } = &outcome;
+        let what = format!("restart, {name}");
+        stage::check(&what, all, *tally, &mut complaints);
+        stage::check_continuity(&what, all, &mut complaints);
+        let away = all.iter().filter(|heard| heard.returns.is_empty()).count();
+        if away > 0 {
+            complaints.push(format!("{what}: {away} clients did not come back"));
+        }
+        table.row(row(name, &outcome));
+        runs.push(outcome.used);
+    }
+    table.print(&runs.iter().collect::<Vec<_>>());
+    Ok(complaints)
+}
+
+async fn measure(options: &Options, place: &Place, how: How) -> anyhow::Result<Outcome> {
+    let gateways = match how {
+        How::Killed => 1,
+        How::Replaced => 2,
+    };
+    let setup = Setup { gateways, connects_per_second: options.connects_per_second };
+    let mut stage = Stage::start_with(setup, place, place.any_database()).await?;
+    let clients = place.affordable(options.clients, 1);
+    let churches = clients.div_ceil(EACH);
+    let messages = (options.rate * options.seconds) as usize;
+    let targets = stage.record(Plan { churches, messages, recipients: 1 }).await?;
+    let requests: Arc<[Bytes]> = stage.requests(&targets, Report::Delivered)?.into();
+    let watched = Watched::new(targets.iter().map(|target| (target.church, target.message)));
+    let (mut seats, gateways) = (stage.seats(churches, EACH)?, stage.gateways()?);
+    seats.truncate(clients);
+    seats.iter_mut().for_each(|seat| seat.gateways.clone_from(&gateways));
+    let expected = seats.iter().map(|seat| watched.of_church(seat.church).len() as u64).sum();
+    let pace = match options.connects_per_second {
+        0 => f64::INFINITY,
+        limit => f64::from(limit) * SHARE,
+    };
+    let fleet = Fleet::connect_at(pace, seats, &watched, Conduct::Return).await?;
+    let meter = stage.meter();
+    let posting = post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched);
+    let ending = end(&mut stage.stack, how, Duration::from_secs(options.down));
+    let (posted, ended) = tokio::join!(posting, ending);
+    let (_, ended) = (posted?, ended?);
+    watched.wait_for_returns(clients as u64, PATIENCE).await;
+    watched.wait(expected, PATIENCE).await;
+    let used = meter.stop();
+    let all = fleet.leave().await;
+    stage.stop().await;
+    let tally = Tally::of(&all, &watched);
+    Ok(Outcome { all, tally, used, ended })
+}
+
+async fn end(stack: &mut Stack, how: How, down: Duration) -> anyhow::Result<Ended> {
+    tokio::time::sleep(LEAD).await;
+    let at = Instant::now();
+    match how {
+        How::Killed => {
+            stack.kill(FIRST).await?;
+            tokio::time::sleep(down).await;
+            stack.start_process(FIRST)?;
+            stack.ready(FIRST).await?;
+        }
+        How::Replaced => {
+            stack.terminate(FIRST).await?;
+        }
+    }
+    Ok(Ended { at, done_after: at.elapsed() })
+}
+
+fn row(name: &str, outcome: &Outcome) -> Vec<String> {
+    let Outcome { all, tally, used, ended } = outcome;
+    let returns: Vec<&Return> = all.iter().filter_map(|heard| heard.returns.first()).collect();
+    let mut back: Vec<Duration> =
+        returns.iter().map(|back| back.caught_up.saturating_duration_since(ended.at)).collect();
+    back.sort_unstable();
+    let mut took = Latencies::default();
+    returns.iter().for_each(|back| took.record(back.took()));
+    vec![
+        name.into(),
+        all.len().to_string(),
+        seconds(Some(&ended.done_after)),
+        stage::share(back.len() as u64, all.len() as u64),
+        // Of all clients, not of those that are back: one that is not shows as a time that is not.
+        seconds(back.get((all.len() / 2).saturating_sub(1))),
+        seconds(back.get((all.len() * 99).div_ceil(100).saturating_sub(1))),
+        seconds(back.get(all.len().saturating_sub(1))),
+        stage::sum(all, |heard| heard.refused).to_string(),
+        most_in_a_second(returns.iter().map(|back| back.connected).collect()).to_string(),
+        returns.iter().map(|back| back.missed).sum::<usize>().to_string(),
+        took.at(0.5),
+        took.at(0.99),
+        tally.missing().to_string(),
+        tally.repeated.to_string(),
+        stage::sum(all, |heard| heard.lost_continuity).to_string(),
+        format!("{:.2}", used.cores(GENERATOR)),
+    ]
+}
+
+fn seconds(time: Option<&Duration>) -> String {
+    time.map_or("never".into(), |time| format!("{:.1}", time.as_secs_f64()))
+}
+
+/// How many there are in the fullest second, whenever that begins.
+fn most_in_a_second(mut times: Vec<Instant>) -> usize {
+    times.sort_unstable();
+    let ends =
+        times.iter().map(|begin| times.partition_point(|time| *time < *begin + Duration::from_secs(1)));
+    ends.enumerate().map(|(begin, end)| end - begin).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_second_begins_anywhere() {
+        let begin = Instant::now();
+        let times = [0, 600, 700, 1_500, 1_700, 3_000].map(|millis| begin + Duration::from_millis(millis));
+        assert_eq!(most_in_a_second(times.to_vec()), 3);
+        assert_eq!(most_in_a_second(Vec::new()), 0);
+    }
+}

@@ -1,0 +1,65 @@
+//! When a client tries again.
+
+use std::time::Duration;
+
+/// What the stock client waits before its first attempt, give or take half of it; twice as long before each further.
+const FIRST: Duration = Duration::from_secs(1);
+/// It never waits longer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The stock client's waits between losing its connection and each attempt. They differ from client to client, but are
+/// the same in every run, so that runs can be compared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    state: u64,
+    attempts: u32,
+}
+
+impl Backoff {
+    /// For the client with this number.
+    pub(super) fn new(number: usize) -> Self {
+        Self { state: number as u64, attempts: 0 }
+    }
+
+    /// A connection stood: the next wait is a first one.
+    pub(super) fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// The next wait.
+    pub(super) fn next(&mut self) -> Duration {
+        let wait = FIRST * 2_u32.saturating_pow(self.attempts.min(8));
+        self.attempts += 1;
+        wait.mul_f64(0.5 + self.random()).min(LONGEST)
+    }
+
+    /// From 0 to 1 (the generator called `SplitMix64`).
+    fn random(&mut self) -> f64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_five_seconds_and_are_spread_by_half() {
+        let mut first = Vec::new();
+        for number in 0..1_000 {
+            let mut backoff = Backoff::new(number);
+            let waits = [backoff.next(), backoff.next(), backoff.next(), backoff.next()];
+            first.push(waits[0].as_secs_f64());
+            assert!((0.5..1.5).contains(&first[number]), "{waits:?}");
+            assert!((1.0..3.0).contains(&waits[1].as_secs_f64()), "{waits:?}");
+            assert!(waits[2..].iter().all(|wait| *wait <= LONGEST), "{waits:?}");
+            backoff.reset();
+            assert!(backoff.next() < Duration::from_millis(1_500));
+        }
+        let mean = first.iter().sum::<f64>() / first.len() as f64;
+        assert!((0.95..1.05).contains(&mean), "{mean}");
+    }
+}

@@ -1,0 +1,232 @@
+//! One client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tokio::time::{sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::heard::{Heard, Return};
+use super::watched::Watched;
+use crate::load::socketio::{Client, Event};
+
+/// The event that every change arrives as, once.
+const UPDATE: &str = "message:status_update";
+/// The event that says where a client is.
+const WELCOME: &str = "connected";
+/// The stock client gives up an attempt after so long.
+const ATTEMPT: Duration = Duration::from_secs(20);
+/// A client that drops its connection by itself does so again only after this.
+const NEVER: Duration = Duration::from_secs(86_400);
+
+/// Where a client connects, and as whom.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// The gateways that there are, the client's first one in front; it goes on with the next when it is lost.
+    pub gateways: Vec<SocketAddr>,
+    /// Number of its church.
+    pub church: usize,
+    /// Its token.
+    pub token: String,
+}
+
+/// What a client does about its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    /// It keeps it; that it ends is a fault.
+    Stay,
+    /// It drops it so often without a word and comes back; that the server ends it is a fault.
+    Cut(Duration),
+    /// It comes back when the server ends it.
+    Return,
+}
+
+/// A client with its place.
+pub(super) struct Member {
+    number: usize,
+    seat: Seat,
+    watched: Arc<Watched>,
+    backoff: Backoff,
+    cursor: Option<String>,
+    heard: Heard,
+    coming: Option<Coming>,
+}
+
+/// A client that came back and may still miss something.
+struct Coming {
+    lost: Instant,
+    begun: Instant,
+    connected: Instant,
+    /// How many changes it missed, and which of them are still missing.
+    missed: usize,
+    owed: Vec<usize>,
+    is_welcome: bool,
+}
+
+/// Why a connection ended.
+enum End {
+    /// All is over.
+    Stopped,
+    /// We cut it.
+    Cut,
+    /// The server ended it, or it broke.
+    Lost(String),
+}
+
+impl Member {
+    /// Connects and waits for the welcome.
+    pub(super) async fn sit(
+        number: usize,
+        seat: Seat,
+        watched: Arc<Watched>,
+    ) -> anyhow::Result<(Self, Client)> {
+        let address = *seat.gateways.first().context("there is no gateway")?;
+        let mut client = Client::connect(address, &json!({"token": seat.token})).await?;
+        let welcome = client.next().await?.context("the connection ended before the welcome")?;
+        let heard = Heard { church: seat.church, ..Heard::default() };
+        let cursor = welcome.field("cursor").map(str::to_owned);
+        let backoff = Backoff::new(number);
+        Ok((Self { number, seat, watched, backoff, cursor, heard, coming: None }, client))
+    }
+
+    /// Listens until all is over. The first cut comes after `first`.
+    pub(super) async fn attend(
+        mut self,
+        mut client: Client,
+        conduct: Conduct,
+        first: Duration,
+        stop: CancellationToken,
+    ) -> Heard {
+        let mut cut = Instant::now() + first;
+        loop {
+            let end = self.listen(&mut client, cut, &stop).await;
+            self.heard.count(&client);
+            drop(client);
+            match (end, conduct) {
+                (End::Cut, Conduct::Cut(every)) => cut += every,
+                (End::Lost(_), Conduct::Return) => {}
+                (End::Lost(why), _) => {
+                    self.heard.broken = Some(why);
+                    break;
+                }
+                _ => break,
+            }
+            self.heard.ends += 1;
+            tokio::select! {
+                fresh = self.come_back() => client = fresh,
+                () = stop.cancelled() => break,
+            }
+        }
+        self.heard
+    }
+
+    async fn listen(&mut self, client: &mut Client, cut: Instant, stop: &CancellationToken) -> End {
+        let (stopped, cut) = (stop.cancelled(), sleep_until(cut.into()));
+        tokio::pin!(stopped, cut);
+        loop {
+            tokio::select! {
+                biased;
+                event = client.next() => match event {
+                    Ok(Some(event)) => self.take(&event),
+                    Ok(None) => return End::Lost("the server closed".into()),
+                    Err(error) => return End::Lost(format!("{error:#}")),
+                },
+                () = &mut stopped => return End::Stopped,
+                () = &mut cut => return End::Cut,
+            }
+        }
+    }
+
+    /// Comes back with the cursor, as the stock client does: after a wait, and after a longer one for each attempt in
+    /// vain.
+    async fn come_back(&mut self) -> Client {
+        let lost = Instant::now();
+        loop {
+            sleep(self.backoff.next()).await;
+            self.seat.gateways.rotate_left(1);
+            let auth = json!({"token": self.seat.token, "cursor": self.cursor});
+            let owed = self.watched.owed(self.seat.church, &self.heard.changes);
+            let begun = Instant::now();
+            match attempt(self.seat.gateways[0], &auth).await {
+                Ok(client) => {
+                    self.backoff.reset();
+                    self.heard.seams.push(self.heard.changes.len());
+                    let (connected, missed) = (Instant::now(), owed.len());
+                    self.coming = Some(Coming { lost, begun, connected, missed, owed, is_welcome: false });
+                    return client;
+                }
+                Err(error) => {
+                    self.heard.refused += 1;
+                    self.heard.refusal.get_or_insert_with(|| format!("{error:#}"));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event.name() {
+            UPDATE => self.take_change(event),
+            WELCOME => {
+                self.heard.lost_continuity += u64::from(event.denies("recovered"));
+                if let Some(coming) = &mut self.coming {
+                    coming.is_welcome = true;
+                }
+            }
+            _ => {}
+        }
+        if let Some(cursor) = event.field("cursor") {
+            let kept = self.cursor.get_or_insert_default();
+            kept.clear();
+            kept.push_str(cursor);
+        }
+        self.arrive();
+    }
+
+    fn take_change(&mut self, event: &Event) {
+        let Some(number) = event.field("messageId").and_then(|message| self.watched.number(message)) else {
+            return;
+        };
+        // Only after a return may something come that is known.
+        if self.heard.seams.is_empty() || !self.heard.changes.contains(&number) {
+            self.heard.latencies.extend(self.watched.hear(number));
+        }
+        self.heard.changes.push(number);
+        if let Some(coming) = &mut self.coming {
+            coming.owed.retain(|owed| *owed != number);
+        }
+    }
+
+    /// Notes when nothing is missing any more.
+    fn arrive(&mut self) {
+        let has_arrived = |coming: &mut Coming| coming.is_welcome && coming.owed.is_empty();
+        if let Some(Coming { lost, begun, connected, missed, .. }) = self.coming.take_if(has_arrived) {
+            self.heard.returns.push(Return { lost, begun, connected, caught_up: Instant::now(), missed });
+            self.watched.returned();
+        }
+    }
+
+    /// When it drops its connection for the first time: all of them spread over the interval, as browsers would be.
+    pub(super) fn first_cut(&self, conduct: Conduct, count: usize) -> Duration {
+        match conduct {
+            Conduct::Cut(every) => every.mul_f64((self.number + 1) as f64 / count as f64),
+            _ => NEVER,
+        }
+    }
+}
+
+async fn attempt(gateway: SocketAddr, auth: &Value) -> anyhow::Result<Client> {
+    timeout(ATTEMPT, Client::connect(gateway, auth)).await.context("no answer")?
+}
+
+impl Heard {
+    fn count(&mut self, client: &Client) {
+        let traffic = client.traffic();
+        self.traffic.received += traffic.received;
+        self.traffic.sent += traffic.sent;
+        self.traffic.pings += traffic.pings;
+    }
+}
