@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -68,6 +69,14 @@ impl Event {
     /// Whether a field of its arguments is `false`.
     pub fn denies(&self, name: &str) -> bool {
         self.value(name).is_some_and(|value| value.starts_with("false"))
+    }
+
+    /// Its first argument, read whole.
+    ///
+    /// # Errors
+    /// It has none, or one of another form.
+    pub fn read<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.0[EVENT.len()..]).map(|(_, argument): (IgnoredAny, T)| argument)
     }
 
     /// What follows a field's name.

@@ -59,7 +59,7 @@ async fn join(address: SocketAddr, token: &str, cursor: &Value) -> (socketio::Cl
     let mut client =
         socketio::Client::connect(address, &json!({"token": token, "cursor": cursor})).await.unwrap();
     let first = client.next().await.unwrap().unwrap();
-    assert_eq!(first.name, "connected");
+    assert_eq!(first.name(), "connected");
     (client, first.read().unwrap())
 }
 

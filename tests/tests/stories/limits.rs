@@ -37,7 +37,7 @@ fn address(stack: &TestStack, number: usize) -> SocketAddr {
 async fn raw(stack: &TestStack, number: usize, church: &str, user: &str) -> socketio::Client {
     let auth = json!({"token": stack.token(church, user)});
     let mut client = socketio::Client::connect(address(stack, number), &auth).await.unwrap();
-    assert_eq!(client.next().await.unwrap().unwrap().name, "connected");
+    assert_eq!(client.next().await.unwrap().unwrap().name(), "connected");
     client
 }
 

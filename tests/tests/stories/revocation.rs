@@ -78,7 +78,7 @@ async fn assert_refused(stack: &TestStack, token: &str) {
 async fn assert_good(stack: &TestStack, token: &str) {
     for outcome in knock_at_both(stack, token).await {
         let first = outcome.unwrap().next().await.unwrap().unwrap();
-        assert_eq!(first.name, "connected");
+        assert_eq!(first.name(), "connected");
     }
     assert_eq!(asked(stack, token).await.0, 200);
 }
