@@ -64,7 +64,7 @@ pub struct LimitOptions {
     /// Proxies whose X-Forwarded-For is believed: addresses or blocks, comma separated (`10.0.0.0/8`)
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_name = "ADDRESS")]
     pub trusted_proxies: Vec<String>,
-    /// New sessions a second; 0 is no limit
+    /// New sessions a second, and as many at once; 0 is no limit
     #[arg(long, env = "GATEWAY_CONNECTS_PER_SECOND", default_value_t = 1_000, value_name = "SESSIONS")]
     pub connects_per_second: u32,
     /// Seconds over which the sockets are closed when the gateway stops, so that not all come back at once

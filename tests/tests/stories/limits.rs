@@ -112,6 +112,20 @@ async fn a_church_and_a_user_with_all_their_sockets_wait_for_one_of_their_own_to
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_token_is_in_the_address_is_put_off_before_the_handshake() {
+    let stack = gateways(&[&[("GATEWAY_MAX_USER_SOCKETS", "1")]]).await;
+    let _stays = raw(&stack, 0, CHURCH, "one").await;
+    let ask = async |user: &str| {
+        let (gateway, token) = (&stack.stack.file().gateways[0], stack.token(CHURCH, user));
+        let url = format!("{gateway}/socket.io/?EIO=4&transport=polling&token={token}");
+        stack.stack.http().get(url).send().await.unwrap()
+    };
+    assert_put_off(&ask("one").await);
+    assert_eq!(ask("two").await.status(), 200);
+    assert_eq!(refusals(&stack, 0, "user").await, 1.0);
+}
+
 /// Takes a seat by polling, in the name of an address.
 async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
     let opened = handshake(stack, number, forwarded_for).await;
