@@ -4,6 +4,7 @@ use async_nats::jetstream::Context;
 use async_nats::{Client, HeaderMap};
 use common::event::{ChurchEvent, EventType, FORMAT};
 use common::status::MessageStatus;
+use common::subject::ChurchId;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -48,20 +49,30 @@ impl Announcer {
 
 fn delivery(church: &str, text: &str) -> ChurchEvent {
     ChurchEvent {
+        kind: EventType::Delivered,
+        status: MessageStatus::Delivered,
+        failure_reason: Some(text.to_owned()).filter(|text| !text.is_empty()),
+        ..progress(church.parse().expect("a church id"))
+    }
+}
+
+/// One of ten recipients of a message of its own was reached: one packet for each client.
+pub fn progress(church_id: ChurchId) -> ChurchEvent {
+    ChurchEvent {
         v: FORMAT,
         id: Uuid::now_v7(),
-        kind: EventType::Delivered,
-        church_id: church.parse().expect("a church id"),
+        kind: EventType::StatusUpdate,
+        church_id,
         message_id: Uuid::now_v7(),
         conversation_id: None,
-        status: MessageStatus::Delivered,
+        status: MessageStatus::Pending,
         version: 2,
-        recipient_count: 1,
+        recipient_count: 10,
         delivered_count: 1,
         failed_count: 0,
         unconfirmed_count: 0,
         read_count: 0,
-        failure_reason: Some(text.to_owned()).filter(|text| !text.is_empty()),
+        failure_reason: None,
         changed: Vec::new(),
         changed_more: false,
         user_id: None,

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use common::event::{ChurchEvent, EventType, FORMAT};
-use common::status::MessageStatus;
+use tests::announcer::progress;
 use tests::load::fleet::{Conduct, Fleet, Tally, Watched};
 use tests::load::record::church_id;
 use tests::load::report::{Latencies, Table, rate};
 use tests::load::usage::{GENERATOR, Used};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::stage::{self, GATEWAY, Stage};
@@ -137,31 +135,10 @@ async fn publish(
     broker.flush().await.context("the broker does not answer")
 }
 
-/// Progress of a message of its own: one packet for each client.
 fn ready(shape: &Shape, number: usize) -> anyhow::Result<Ready> {
     // In a round each room is spoken to `burst` times in a row.
     let church = number / shape.burst % shape.rooms;
-    let event = ChurchEvent {
-        v: FORMAT,
-        id: Uuid::now_v7(),
-        kind: EventType::StatusUpdate,
-        church_id: church_id(church).parse().context("a church's id")?,
-        message_id: Uuid::now_v7(),
-        conversation_id: None,
-        status: MessageStatus::Pending,
-        version: 2,
-        recipient_count: 10,
-        delivered_count: 1,
-        failed_count: 0,
-        unconfirmed_count: 0,
-        read_count: 0,
-        failure_reason: None,
-        changed: Vec::new(),
-        changed_more: false,
-        user_id: Some("author".into()),
-        timestamp: OffsetDateTime::now_utc(),
-        occurred_at: None,
-    };
+    let event = progress(church_id(church).parse().context("a church's id")?);
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", event.id.to_string());
     let payload = serde_json::to_vec(&event)?.into();
