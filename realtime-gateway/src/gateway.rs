@@ -81,10 +81,15 @@ impl Gateway {
         self.hub.leave(church, sid);
     }
 
-    /// Closes a socket that has just come. It may have gone before anybody listened to that, so its seat is taken away
-    /// here.
+    /// Closes a socket that has just come.
     pub(crate) fn turn_away(&self, member: &Member, reason: &'static str) {
         self.hub.close(member, reason);
+        self.depart(&member.church, member.socket.id);
+    }
+
+    /// Clears up after a socket that has gone before anybody listened to that. Its connection may still be there.
+    pub(crate) fn clear_up(&self, member: &Member) {
+        self.transports.close(&member.socket);
         self.depart(&member.church, member.socket.id);
     }
 }

@@ -104,14 +104,14 @@ pub(crate) async fn attend(
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);
     member.socket.on_fallback(unknown);
-    // It may have gone before anybody listened to that, and then nobody hears of it any more.
-    if !is_here(&io, &member.socket) {
-        return gateway.turn_away(&member, "gone");
-    }
     gateway.transports.attended(&member.socket);
     if let Err(refusal) = gateway.hub.sit(&member, Term::of(&claims)) {
         gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
         return gateway.turn_away(&member, refusal.word());
+    }
+    // It may have gone before anybody listened to that, and then nobody hears of it any more.
+    if !is_here(&io, &member.socket) {
+        return gateway.clear_up(&member);
     }
     // It may have been revoked after it was checked, and before it had a seat to be found in.
     if gateway.revocations.cover(&member.church, &member.user, claims.issued_at) {
@@ -124,7 +124,8 @@ pub(crate) async fn attend(
     }
 }
 
-/// Whether the library still knows this very socket: one that has left is not told of again, whatever it says itself.
+/// Whether the library still knows this very socket: one that has left is not told of again, whatever it says itself. A
+/// client that hurries may still slip through; whose seat is left over is found by the tokens' clock.
 fn is_here(io: &SocketIo, socket: &SocketRef) -> bool {
     let known = io.of("/").and_then(|namespace| namespace.get_socket(socket.id));
     known.is_some_and(|known| std::ptr::eq(&raw const *known, &raw const **socket))

@@ -161,11 +161,19 @@ fn lock(pages: &Mutex<Pages>) -> MutexGuard<'_, Pages> {
 }
 
 /// Reads what comes after the anchor, and then the anchor: messages go from the head alone, so if it is still there,
-/// nothing after it went.
+/// nothing after it went. (Replicas drop what is too old each by its own clock: what they differ in is the last moment of
+/// a cursor that is as old as the stream.)
 async fn read(reader: &Reader, key: &Key, floor: u64) -> Result<Page, ReadError> {
-    let subject = subject::every(&key.church);
     // Before the reading, too: a replica that lags now may have caught up once it has answered.
-    reader.surely_has(floor).await?;
+    if let Some(extent) = reader.extent_if_replicated().await? {
+        if key.after + 1 < extent.first {
+            return Ok(Page { anchor: None, events: Vec::new(), reach: key.after, last: (key.after, None) });
+        }
+        if !extent.is_everywhere(floor) {
+            return Err(ReadError::Lagging);
+        }
+    }
+    let subject = subject::every(&key.church);
     let (mut stored, mut reach) = (Vec::<Stored>::new(), key.after);
     while reach < floor && stored.len() < ENOUGH {
         let batch = reader.from(reach + 1, &subject).await?;

@@ -162,13 +162,17 @@ impl Hub {
         }
         let (sent, outcome) = seat.member.send(&event.packets, 0);
         self.counters.deliveries.inc_by(sent as u64);
-        if outcome == Err(Unsent::Full) {
-            seat.live = false;
-            self.counters.laggards.inc();
-            debug!(church = %seat.member.church, socket = %seat.member.socket.id, "lags behind");
-            let progress = stream.progress(event.sequence - 1, sent);
-            // Nobody listens any more when the gateway ends.
-            let _ = self.laggards.send(Laggard { member: seat.member.clone(), progress });
+        match outcome {
+            Ok(()) => {}
+            Err(Unsent::Full) => {
+                seat.live = false;
+                self.counters.laggards.inc();
+                debug!(church = %seat.member.church, socket = %seat.member.socket.id, "lags behind");
+                let progress = stream.progress(event.sequence - 1, sent);
+                // Nobody listens any more when the gateway ends.
+                let _ = self.laggards.send(Laggard { member: seat.member.clone(), progress });
+            }
+            Err(Unsent::Gone) => seat.gone(),
         }
     }
 
@@ -185,9 +189,13 @@ impl Hub {
 
     /// A socket that has lost a packet gets nothing more and has to come back.
     fn settle(&self, seat: &mut Seat, outcome: Result<(), Unsent>) {
-        if outcome == Err(Unsent::Full) {
-            seat.live = false;
-            self.close(&seat.member, "slow");
+        match outcome {
+            Ok(()) => {}
+            Err(Unsent::Full) => {
+                seat.live = false;
+                self.close(&seat.member, "slow");
+            }
+            Err(Unsent::Gone) => seat.gone(),
         }
     }
 

@@ -46,6 +46,7 @@ use futures_util::future::BoxFuture;
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -84,7 +85,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let (sessions, io) = sessions(&settings.limits, gateway.clone());
     gateway.transports.serve(sessions.clone());
     let router = server::router(gateway.clone(), sessions, cors);
-    let serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
+    let mut serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
 
     // The sockets get events until the last of them is closed.
     let finished = CancellationToken::new();
@@ -97,14 +98,14 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     vital("the tokens' clock", session::watch_tokens(gateway.clone()).boxed());
     let replaying =
         replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
-    let replaying = tokio::spawn(replaying);
+    let mut replaying = tokio::spawn(replaying);
     let mut following = tokio::spawn(live::follow(work.source, finished.clone()));
     tokio::select! {
+        biased;
         () = context.shutdown.cancelled() => {}
-        ended = &mut following => {
-            ended.context("following the stream ended badly")??;
-            anyhow::bail!("following the stream ended by itself");
-        }
+        ended = &mut following => return Err(ended_by_itself("following the stream", ended)),
+        ended = &mut replaying => return Err(ended_by_itself("hearing replays", ended)),
+        ended = &mut serving => return Err(ended_by_itself("serving", ended.map(Ok))),
     }
     drain::drain(&gateway.hub, Duration::from_secs(settings.limits.drain)).await;
     finished.cancel();
@@ -114,6 +115,15 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     following.await.context("following the stream ended badly")??;
     replaying.await.context("hearing replays ended badly")??;
     Ok(())
+}
+
+/// What a part came to that should go on until the shutdown.
+fn ended_by_itself(part: &str, ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow::anyhow!("{part} ended by itself"),
+        Ok(Err(error)) => error.context(format!("{part} failed")),
+        Err(error) => anyhow::Error::new(error).context(format!("{part} ended badly")),
+    }
 }
 
 /// What a gateway does by itself, besides serving clients.

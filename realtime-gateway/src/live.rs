@@ -24,7 +24,7 @@ use crate::intake;
 use crate::memory::{Limits, Memory};
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
-use crate::stream::{Extent, ReadError, Reader, Stored};
+use crate::stream::{Extent, MESSAGES_OF_AN_OPERATION, ReadError, Reader, Stored};
 
 /// How often the leader is asked.
 const TICK: Duration = Duration::from_secs(1);
@@ -270,6 +270,7 @@ impl Follower {
                     self.source.hub.take_place(extent.created, memory);
                     self.source.condition.met();
                     info!(sequence = self.last, "following the stream");
+                    self.warn_of_small_memory(extent);
                     return;
                 }
                 Err(error) => {
@@ -281,6 +282,19 @@ impl Follower {
                     sleep(RETRY).await;
                 }
             }
+        }
+    }
+
+    /// What is newer than memory goes back can't be proved by a replica.
+    fn warn_of_small_memory(&self, extent: Extent) {
+        let kept = self.source.limits.events.min(self.source.limits.church_events) as u64;
+        if extent.lag.is_some() && kept < MESSAGES_OF_AN_OPERATION {
+            warn!(
+                kept,
+                needed = MESSAGES_OF_AN_OPERATION,
+                "GATEWAY_MEMORY_EVENTS or GATEWAY_MEMORY_CHURCH_EVENTS is too small for a replicated stream: clients \
+                 that were away will have to read the history"
+            );
         }
     }
 

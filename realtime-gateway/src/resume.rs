@@ -56,12 +56,12 @@ impl Stop {
         match self {
             Self::New | Self::Unproved => {
                 if gateway.hub.begin_at_head(member) == Err(Unsent::Gone) {
-                    gateway.turn_away(member, "gone");
+                    gateway.clear_up(member);
                 }
             }
             Self::Unavailable => gateway.turn_away(member, "stream_unavailable"),
             Self::Stuck => gateway.turn_away(member, "slow"),
-            Self::Gone => gateway.turn_away(member, "gone"),
+            Self::Gone => gateway.clear_up(member),
         }
     }
 }

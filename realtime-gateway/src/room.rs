@@ -21,6 +21,14 @@ pub(crate) struct Seat {
     pub(crate) term: Term,
 }
 
+impl Seat {
+    /// Its socket is not there any more. That is told soon; if it was missed, the seat is left over and taken away.
+    pub(crate) fn gone(&mut self) {
+        self.live = false;
+        self.term.end();
+    }
+}
+
 /// A church's sockets.
 #[derive(Default)]
 pub(crate) struct Room {

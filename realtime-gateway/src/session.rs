@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::claims::{Claims, LEEWAY, TokenError};
 use common::subject::ChurchId;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, Extension, SocketRef, State, TryData};
 use time::OffsetDateTime;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::gateway::Gateway;
+use crate::member::Unsent;
 use crate::metrics::Reason;
 use crate::room::Seat;
 
@@ -93,7 +94,7 @@ impl Term {
     }
 
     /// Ends it, if it has not ended yet.
-    fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         std::mem::replace(&mut self.stage, Stage::Over) != Stage::Over
     }
 }
@@ -205,24 +206,32 @@ pub(crate) async fn watch_tokens(gateway: Arc<Gateway>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => {
-                let now = OffsetDateTime::now_utc().unix_timestamp();
-                gateway.hub.each_seat(|seat| tell_time(&gateway, seat, now));
-            }
+            _ = tick.tick() => look_at_clock(&gateway),
             () = revoked.next() => gateway.hub.each_seat(|seat| end_if_revoked(&gateway, seat)),
         }
     }
 }
 
+/// Whoever was over at the last look is here no more, or nobody was told that it left.
+fn look_at_clock(gateway: &Gateway) {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let mut left_over = Vec::new();
+    gateway.hub.each_seat(|seat| match seat.term.stage {
+        Stage::Over => left_over.push(seat.member.clone()),
+        Stage::Open | Stage::Noticed => tell_time(gateway, seat, now),
+    });
+    left_over.iter().for_each(|member| gateway.clear_up(member));
+}
+
 fn tell_time(gateway: &Gateway, seat: &mut Seat, now: i64) {
     match seat.term.due(now) {
         Due::Nothing => {}
-        Due::Notice(exp) => {
-            // Whose queue is full is told a little later.
-            if seat.member.emit(EXPIRING, &serde_json::json!({"type": EXPIRING, "exp": exp})).is_ok() {
-                seat.term.noticed();
-            }
-        }
+        Due::Notice(exp) => match seat.member.emit(EXPIRING, &json!({"type": EXPIRING, "exp": exp})) {
+            Ok(()) => seat.term.noticed(),
+            // It is told a little later.
+            Err(Unsent::Full) => {}
+            Err(Unsent::Gone) => seat.gone(),
+        },
         Due::End => end(gateway, seat, "token_expired"),
     }
 }

@@ -38,7 +38,8 @@ pub struct Settings {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Seconds after which a client is closed that takes nothing of what is sent to it; it resumes when it is back
+    /// Seconds after which a client is closed that takes nothing, or hardly anything, of what is sent to it; it resumes
+    /// when it is back
     #[arg(long, env = "GATEWAY_WRITE_STALL", default_value_t = 15, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub write_stall: u64,
@@ -77,7 +78,7 @@ pub struct LimitOptions {
     /// Bytes that these events may take
     #[arg(long, env = "GATEWAY_MEMORY_BYTES", default_value_t = 64 << 20, value_name = "BYTES")]
     pub memory_bytes: usize,
-    /// Newest events of one church that are kept in memory
+    /// Newest events of one church that are kept in memory; at least 512 where the stream is replicated
     #[arg(long, env = "GATEWAY_MEMORY_CHURCH_EVENTS", default_value_t = 1_000, value_name = "EVENTS",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub memory_church_events: u32,

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 pub(crate) const BATCH: usize = 256;
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// A replica's lag is told in operations, and one of them may carry so many messages.
-const MESSAGES_OF_AN_OPERATION: u64 = 512;
+/// A replica's lag is told in operations, and one of them may carry so many messages. So of a replicated stream nothing
+/// can be proved about its newest messages; those are to be in memory.
+pub(crate) const MESSAGES_OF_AN_OPERATION: u64 = 512;
 const SEQUENCE: &str = "Nats-Sequence";
 
 /// A message as the stream keeps it.
@@ -59,6 +60,13 @@ pub(crate) struct Extent {
     pub(crate) last: u64,
     /// How many messages the slowest of the replicas that answer lacks at most; `None` if there are no replicas.
     pub(crate) lag: Option<u64>,
+}
+
+impl Extent {
+    /// Whether every replica that answers has everything up to a sequence.
+    pub(crate) fn is_everywhere(&self, sequence: u64) -> bool {
+        self.last.saturating_sub(self.lag.unwrap_or(0)) >= sequence
+    }
 }
 
 /// What one question for several messages brought.
@@ -118,20 +126,27 @@ impl Reader {
         parse_count(&self.ask_leader(request).await?)
     }
 
-    /// Makes sure that whoever says that nothing more matches has everything up to a sequence: any replica may answer,
-    /// also one that lags behind. To be asked before the question and after the answer.
+    /// The leader's word, where it is not alone and others answer in its place.
+    ///
+    /// # Errors
+    /// As [`Reader::extent`].
+    pub(crate) async fn extent_if_replicated(&self) -> Result<Option<Extent>, ReadError> {
+        if !self.replicated.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.extent().await.map(Some)
+    }
+
+    /// Makes sure that whoever said just now that nothing more matches has everything up to a sequence: any replica may
+    /// have answered, also one that lags behind.
     ///
     /// # Errors
     /// That can't be said now.
     pub(crate) async fn surely_has(&self, sequence: u64) -> Result<(), ReadError> {
-        if !self.replicated.load(Ordering::Relaxed) {
-            return Ok(());
+        match self.extent_if_replicated().await? {
+            Some(extent) if !extent.is_everywhere(sequence) => Err(ReadError::Lagging),
+            _ => Ok(()),
         }
-        let extent = self.extent().await?;
-        if extent.last.saturating_sub(extent.lag.unwrap_or(0)) >= sequence {
-            return Ok(());
-        }
-        Err(ReadError::Lagging)
     }
 
     /// The message at a sequence, `None` if the server that answered has none there.

@@ -38,6 +38,13 @@ struct Carriers {
     upgrades: Vec<Connection>,
 }
 
+impl Carriers {
+    /// A connection may be gone already, or be about to go.
+    fn have_stalled(&self) -> bool {
+        self.stalled || self.upgrades.iter().any(Connection::stalled)
+    }
+}
+
 impl Transports {
     /// Says which service holds the sessions.
     pub(crate) fn serve(&self, sessions: Router) {
@@ -78,7 +85,7 @@ impl Transports {
         let Some(carriers) = all.get_mut(&sid) else { return };
         carriers.upgrades.retain(|connection| !connection.is(ended));
         carriers.stalled |= ended.stalled();
-        // How it ended is asked when the socket leaves, which comes later.
+        // How it ended is asked when the socket leaves, which normally comes later.
         if carriers.upgrades.is_empty() && !carriers.attended {
             all.remove(&sid);
         }
@@ -100,7 +107,7 @@ impl Transports {
     pub(crate) fn stalled(&self, socket: &SocketRef) -> bool {
         match websocket_of(socket) {
             Some(connection) => connection.stalled(),
-            None => self.carriers().get(&socket.id).is_some_and(|carriers| carriers.stalled),
+            None => self.carriers().get(&socket.id).is_some_and(Carriers::have_stalled),
         }
     }
 
