@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::load::http::address_of;
+
 /// What the other side has sent and we have not passed on is to wait at the other side, not in our kernel.
 const RECEIVE_BUFFER: u32 = 64 << 10;
 /// Between two drops of a trickle.
@@ -150,5 +152,5 @@ async fn answer(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut control: watc
 }
 
 fn address(url: &str) -> SocketAddr {
-    url.trim_start_matches("http://").parse().expect("a URL of an address and a port")
+    address_of(url).expect("a URL of an address and a port")
 }

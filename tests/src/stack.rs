@@ -1,5 +1,6 @@
 //! The whole suite in a folder of its own: the real binaries, a real broker, a real database, the Telnyx simulator.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::event::ChurchEvent;
@@ -11,6 +12,7 @@ use deploy::provision::{Limits, provision};
 use deploy::simulator::{Entry, Pace, Simulator};
 use deploy::stack::{Stack, StackOptions};
 use deploy::traffic;
+use jsonwebtoken::{EncodingKey, Header};
 use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +23,7 @@ use crate::announcer::Announcer;
 use crate::client::Client;
 use crate::databases::{self, Kind};
 use crate::eventually;
+use crate::load::http;
 
 /// How long tokens of the stories are valid.
 const LONG: Duration = Duration::from_secs(3600);
@@ -98,6 +101,23 @@ impl TestStack {
         let mut client = Client::start(url, &self.token(church, user), &[]).await;
         client.until("connected").await;
         client
+    }
+
+    /// Where a gateway listens.
+    ///
+    /// # Panics
+    /// There is no such gateway.
+    pub fn gateway_address(&self, number: usize) -> SocketAddr {
+        http::address_of(&self.stack.file().gateways[number]).expect("an address and a port")
+    }
+
+    /// A token with these claims.
+    ///
+    /// # Panics
+    /// It can't be signed.
+    pub fn token_with(&self, claims: &Value) -> String {
+        let key = EncodingKey::from_secret(self.stack.file().jwt_secret.as_bytes());
+        jsonwebtoken::encode(&Header::default(), claims, &key).expect("a token is signed")
     }
 
     /// A user sends a text; gives the message's id.

@@ -94,13 +94,7 @@ impl Client {
     /// # Errors
     /// Nobody listens, the server refuses (says why), or speaks something else.
     pub async fn connect(address: SocketAddr, auth: &Value) -> anyhow::Result<Self> {
-        let stream = tcp::connect(address).await?;
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
-        let (socket, _) =
-            client_async_with_config(format!("ws://{address}{PATH}"), stream, Some(config)).await?;
-        let mut client = Self { socket, traffic: Traffic::default() };
-        let open = client.text().await?.context("closed at once")?;
-        anyhow::ensure!(open.starts_with(OPEN), "not an Engine.IO server: {open}");
+        let mut client = Self::open(address).await?;
         client.send(format!("{CONNECT}{auth}")).await?;
         loop {
             let text = client.text().await?.context("closed before it was connected")?;
@@ -111,6 +105,34 @@ impl Client {
                 return Ok(client);
             }
         }
+    }
+
+    /// Asks to be let in, says goodbye so many times at once and asks again, without waiting for any answer, and is gone.
+    ///
+    /// # Errors
+    /// Nobody listens, or speaks something else.
+    pub async fn hurry(address: SocketAddr, auth: &Value, goodbyes: usize) -> anyhow::Result<()> {
+        let mut client = Self::open(address).await?;
+        let connect = || format!("{CONNECT}{auth}");
+        let goodbyes = std::iter::repeat_n(DISCONNECT.to_owned(), goodbyes);
+        for packet in std::iter::once(connect()).chain(goodbyes).chain([connect()]) {
+            if client.send(packet).await.is_err() {
+                // It was shown the door already.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = tcp::connect(address).await?;
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
+        let (socket, _) =
+            client_async_with_config(format!("ws://{address}{PATH}"), stream, Some(config)).await?;
+        let mut client = Self { socket, traffic: Traffic::default() };
+        let open = client.text().await?.context("closed at once")?;
+        anyhow::ensure!(open.starts_with(OPEN), "not an Engine.IO server: {open}");
+        Ok(client)
     }
 
     /// The next event; `None` once the connection has ended. Cancelling this loses nothing.

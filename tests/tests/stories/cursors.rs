@@ -20,10 +20,6 @@ const CREATION: usize = 1;
 const SEQUENCE: usize = 9;
 const EVENT: usize = 17;
 
-fn address(stack: &TestStack) -> SocketAddr {
-    stack.stack.file().gateways[0].trim_start_matches("http://").parse().unwrap()
-}
-
 /// A cursor in which one number of eight bytes is another.
 fn forged(cursor: &str, place: usize, change: impl Fn(u64) -> u64) -> Value {
     let mut bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
@@ -81,7 +77,7 @@ async fn what_is_no_cursor_of_the_churchs_stream_shows_nothing_says_so_and_harms
     other.until_event(of_another[4]).await;
     let cursors = bad_cursors(&client.cursor().unwrap(), &other.cursor().unwrap());
 
-    let (address, token) = (address(&stack), stack.token(CHURCH, AUTHOR));
+    let (address, token) = (stack.gateway_address(0), stack.token(CHURCH, AUTHOR));
     let mut joined = Vec::new();
     for (what, cursor) in cursors {
         let (socket, told) = join(address, &token, &cursor).await;
@@ -116,7 +112,7 @@ async fn see(socket: &mut socketio::Client, count: usize, cursor: &mut Value) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_resumes_a_hundred_times_in_a_row_gets_every_event_once() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
-    let (address, token) = (address(&stack), stack.token(CHURCH, AUTHOR));
+    let (address, token) = (stack.gateway_address(0), stack.token(CHURCH, AUTHOR));
     let (_, told) = join(address, &token, &Value::Null).await;
     let mut cursor = told["cursor"].clone();
     let announcer = stack.announcer().await;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tests::client::Client;
 use tests::databases::Kind;
@@ -14,14 +13,15 @@ use time::OffsetDateTime;
 
 use super::{AUTHOR, CHURCH, SILENT};
 
-/// A token that expired so long ago is still accepted, for eight seconds: long enough to connect on a busy machine.
-const ENDS_SOON: i64 = -22;
+/// A token that expired so long ago is still accepted, for twenty seconds: long enough to connect on a busy machine.
+const ENDS_SOON: i64 = -10;
+/// Until it has surely ended.
+const ENDED: Duration = Duration::from_secs(21);
 
 /// A token with an end that is so far away, in seconds; negative in the past.
 fn token(stack: &TestStack, church: &str, user: &str, expires_in: i64) -> String {
     let exp = OffsetDateTime::now_utc().unix_timestamp() + expires_in;
-    let key = EncodingKey::from_secret(stack.stack.file().jwt_secret.as_bytes());
-    encode(&Header::default(), &json!({"userId": user, "churchId": church, "exp": exp}), &key).unwrap()
+    stack.token_with(&json!({"userId": user, "churchId": church, "exp": exp}))
 }
 
 fn has_seen(client: &Client, event: &str) -> bool {
@@ -59,7 +59,7 @@ async fn a_laptop_that_slept_through_its_tokens_end_is_back_without_a_hole() {
     let gateway = &stack.stack.file().gateways[0];
     let proxy = Proxy::to(gateway).await;
     let short = token(&stack, CHURCH, AUTHOR, ENDS_SOON);
-    let end = OffsetDateTime::now_utc() + Duration::from_secs(9);
+    let end = OffsetDateTime::now_utc() + ENDED;
     // What ended while it slept is what it tries first.
     let tokens = [short.clone(), short.clone(), stack.token(CHURCH, AUTHOR)].join(",");
     let mut client = Client::start(&proxy.url(), &tokens, &["--delay", "100"]).await;

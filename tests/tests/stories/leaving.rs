@@ -56,13 +56,17 @@ async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_go_in_the_moment_in_which_they_are_let_in_leave_no_seat() {
     let stack = TestStack::start(Kind::Sqlite).await;
-    let address = stack.stack.file().gateways[0].trim_start_matches("http://").parse().unwrap();
+    let (address, ops) = (stack.gateway_address(0), &stack.stack.file().ops.gateways[0]);
     let auth = json!({"token": stack.token(CHURCH, AUTHOR)});
-    let come_and_go = async || drop(socketio::Client::connect(address, &auth).await.unwrap());
     for _ in 0..1_000 {
-        come_and_go().await;
+        drop(socketio::Client::connect(address, &auth).await.unwrap());
     }
-    let ops = &stack.stack.file().ops.gateways[0];
-    eventually("nobody is left", async || (stack.metric(ops, "gateway_sockets").await == 0.0).then_some(()))
-        .await;
+    for number in 0..1_000 {
+        socketio::Client::hurry(address, &auth, number % 3).await.unwrap();
+    }
+    eventually("nobody is left", async || {
+        let sockets = stack.metric(ops, "gateway_sockets").await;
+        (sockets == 0.0 && stack.metric(ops, "gateway_rooms").await == 0.0).then_some(())
+    })
+    .await;
 }

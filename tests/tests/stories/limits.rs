@@ -30,13 +30,9 @@ async fn gateways(settings: &[&[(&str, &str)]]) -> TestStack {
     .await
 }
 
-fn address(stack: &TestStack, number: usize) -> SocketAddr {
-    stack.stack.file().gateways[number].trim_start_matches("http://").parse().unwrap()
-}
-
 async fn raw(stack: &TestStack, number: usize, church: &str, user: &str) -> socketio::Client {
     let auth = json!({"token": stack.token(church, user)});
-    let mut client = socketio::Client::connect(address(stack, number), &auth).await.unwrap();
+    let mut client = socketio::Client::connect(stack.gateway_address(number), &auth).await.unwrap();
     assert_eq!(client.next().await.unwrap().unwrap().name(), "connected");
     client
 }
@@ -203,7 +199,7 @@ async fn until_hung_up(address: SocketAddr, words: &str) -> String {
 async fn connections_that_never_say_what_they_want_are_ended() {
     let stack = gateways(&[&[]]).await;
     let mut stays = stack.client(CHURCH, AUTHOR).await;
-    let at = address(&stack, 0);
+    let at = stack.gateway_address(0);
     let begun = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: gateway\r\n";
     let upgrade = format!(
         "{begun}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\

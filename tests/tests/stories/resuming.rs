@@ -37,8 +37,7 @@ pub(super) async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
 
 /// How often the client was told whether it has all, after its first time.
 pub(super) fn recovered(client: &Client) -> Vec<bool> {
-    let connected = client.seen().iter().filter(|seen| seen.event == "connected").skip(1);
-    connected.filter_map(|seen| seen.data["recovered"].as_bool()).collect()
+    client.recovered().split_off(1)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,6 @@
 //! Operators take tokens back: the sockets end everywhere, and nothing lets them in again.
 
 use deploy::services::binary;
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tests::client::Client;
 use tests::databases::Kind;
@@ -33,8 +32,7 @@ async fn revoke(stack: &TestStack, arguments: &[&str]) {
 fn token_of_age(stack: &TestStack, church: &str, user: &str, age: i64) -> String {
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let claims = json!({"userId": user, "churchId": church, "iat": now - age, "exp": now + 3_600});
-    let key = EncodingKey::from_secret(stack.stack.file().jwt_secret.as_bytes());
-    encode(&Header::default(), &claims, &key).unwrap()
+    stack.token_with(&claims)
 }
 
 /// A client at each gateway.
@@ -50,12 +48,9 @@ async fn at_both(stack: &TestStack, token: &str) -> Vec<Client> {
 
 /// Tries to get in at each gateway.
 async fn knock_at_both(stack: &TestStack, token: &str) -> [anyhow::Result<socketio::Client>; 2] {
-    let gateways = &stack.stack.file().gateways;
-    let knock = async |url: &str| {
-        let address = url.trim_start_matches("http://").parse()?;
-        socketio::Client::connect(address, &json!({"token": token})).await
-    };
-    [knock(&gateways[0]).await, knock(&gateways[1]).await]
+    let auth = json!({"token": token});
+    let knock = async |number| socketio::Client::connect(stack.gateway_address(number), &auth).await;
+    [knock(0).await, knock(1).await]
 }
 
 /// What message-api answers to a token.

@@ -101,6 +101,11 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
         stage::check_continuity(&what, &part.all, &mut complaints);
         table.row(row(how, part));
     }
+    // By the end each was cut at least twice, and had all the time between to come back.
+    let away = cut.all.iter().filter(|heard| heard.returns.is_empty()).count();
+    if away > 0 && u64::from(options.seconds) >= 2 * options.every {
+        complaints.push(format!("storm: {away} clients did not come back"));
+    }
     table.print(&[&calm.used, &cut.used]);
     returns(options, &cut.all).print(&[]);
     Ok(complaints)
