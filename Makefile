@@ -1,7 +1,7 @@
 # Few verbs; `make help` explains them. Building is cargo's and running is the program `stack`'s
 # (deploy/): here stands only what must come before either.
 
-STACK = cargo run --quiet --package deploy --bin stack --
+STACK = cargo run --quiet --bin stack --
 CARGO_FLAGS ?=
 # Further arguments of `stack up`, for instance: make up ARGS='--traffic --gateways 2'
 ARGS ?=

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::{ExposeSecret, SecretString};
@@ -35,10 +36,10 @@ pub struct JwtOptions {
     #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_delimiter = ',', value_name = "FILE")]
     pub jwt_public_key_file: Vec<PathBuf>,
     /// Refuse tokens of any other issuer (`iss`)
-    #[arg(long, env = "JWT_ISSUER")]
+    #[arg(long, env = "JWT_ISSUER", value_parser = NonEmptyStringValueParser::new())]
     pub jwt_issuer: Option<String>,
     /// Refuse tokens that are not for this audience (`aud`)
-    #[arg(long, env = "JWT_AUDIENCE")]
+    #[arg(long, env = "JWT_AUDIENCE", value_parser = NonEmptyStringValueParser::new())]
     pub jwt_audience: Option<String>,
 }
 

@@ -181,8 +181,8 @@ fn memory(limits: &LimitOptions) -> Limits {
 /// The Socket.IO service, and its handle.
 fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) {
     // Nobody has a reason to send binary data; a little of it is ignored like any other event.
-    let parser =
-        ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(limits.max_message);
+    let max_message = limits.max_message as usize;
+    let parser = ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(max_message);
     let (service, io) = SocketIo::builder()
         .with_state(gateway)
         .with_parser(parser)
@@ -190,9 +190,9 @@ fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) 
         .ping_timeout(Duration::from_secs(20))
         .connect_timeout(CONNECT_TIMEOUT)
         .max_buffer_size(limits.socket_buffer as usize)
-        .max_payload(limits.max_message as u64)
-        .ws_max_message_size(limits.max_message)
-        .ws_max_frame_size(limits.max_message)
+        .max_payload(limits.max_message.into())
+        .ws_max_message_size(max_message)
+        .ws_max_frame_size(max_message)
         .ws_read_buffer_size(512)
         .build_svc();
     io.ns("/", handshake::attend.with(handshake::authenticate));

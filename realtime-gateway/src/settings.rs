@@ -47,9 +47,10 @@ pub struct LimitOptions {
     #[arg(long, env = "GATEWAY_SOCKET_BUFFER", default_value_t = 512, value_name = "PACKETS",
         value_parser = clap::value_parser!(u32).range(64..=65_536))]
     pub socket_buffer: u32,
-    /// Largest message that a client may send, in bytes
-    #[arg(long, env = "GATEWAY_MAX_MESSAGE", default_value_t = 1_310_720, value_name = "BYTES")]
-    pub max_message: usize,
+    /// Largest message that a client may send, in bytes; its token and cursor must fit
+    #[arg(long, env = "GATEWAY_MAX_MESSAGE", default_value_t = 1_310_720, value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(8_192..))]
+    pub max_message: u32,
     /// Connections that may be open at once; 0 is what the limit of open files allows
     #[arg(long, env = "GATEWAY_MAX_CONNECTIONS", default_value_t = 0, value_name = "CONNECTIONS")]
     pub max_connections: usize,

@@ -63,7 +63,8 @@ struct Revoke {
     /// The user; everybody in the church if not given
     #[arg(long)]
     user: Option<String>,
-    /// Take back what was issued until then: 2026-11-22T20:15:00Z; now if not given
+    /// Take back what was issued until then: 2026-11-22T20:15:00Z; now if not given. A token without `iat` counts as
+    /// issued long ago
     #[arg(long, value_name = "TIME", value_parser = time)]
     issued_before: Option<OffsetDateTime>,
 }
