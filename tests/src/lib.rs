@@ -5,6 +5,7 @@
 
 pub mod announcer;
 pub mod broker;
+pub mod chance;
 pub mod client;
 pub mod crowd;
 pub mod databases;

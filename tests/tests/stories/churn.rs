@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use deploy::nats;
+use tests::chance::Chance;
 use tests::crowd::{Crowd, Group, Member};
 use tests::databases::Kind;
 use tests::eventually;
@@ -30,25 +31,13 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// Between two cuts.
 const CUTS: Duration = Duration::from_millis(150);
 
-/// What is random here comes from a number that is printed, so that a run can be had again (SplitMix64).
-#[derive(Clone)]
-struct Chance(u64);
-
-impl Chance {
-    #[expect(clippy::print_stdout, reason = "shown with a test that fails")]
-    fn fresh() -> Self {
-        let given = std::env::var("CHURN_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| Uuid::now_v7().as_u64_pair().1);
-        println!("CHURN_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
+/// What is random here comes from a number that is printed, so that a run can be had again.
+#[expect(clippy::print_stdout, reason = "shown with a test that fails")]
+fn fresh_chance() -> Chance {
+    let given = std::env::var("CHURN_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| Uuid::now_v7().as_u64_pair().1);
+    println!("CHURN_SEED={seed}");
+    Chance::new(seed)
 }
 
 fn church(number: usize) -> String {
@@ -172,7 +161,7 @@ fn complaint(number: usize, member: &Member, events: &BTreeMap<String, Vec<Uuid>
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_clients_that_are_cut_while_all_is_killed_in_turn_have_every_event_once_and_in_order() {
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| options.gateways = 2).await;
-    let chance = Chance::fresh();
+    let chance = fresh_chance();
     let (crowd, ways) = gather(&stack).await;
     assert_eq!(crowd.members().len(), 300);
     let stop = CancellationToken::new();

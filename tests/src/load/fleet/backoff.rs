@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chance::Chance;
+
 /// What the stock client waits before its first attempt, give or take half of it; twice as long before each further.
 const FIRST: Duration = Duration::from_secs(1);
 /// It never waits longer.
@@ -11,14 +13,14 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// the same in every run, so that runs can be compared.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
-    state: u64,
+    chance: Chance,
     attempts: u32,
 }
 
 impl Backoff {
     /// For the client with this number.
     pub(super) fn new(number: usize) -> Self {
-        Self { state: number as u64, attempts: 0 }
+        Self { chance: Chance::new(number as u64), attempts: 0 }
     }
 
     /// A connection stood: the next wait is a first one.
@@ -30,15 +32,7 @@ impl Backoff {
     pub(super) fn next(&mut self) -> Duration {
         let wait = FIRST * 2_u32.saturating_pow(self.attempts.min(8));
         self.attempts += 1;
-        wait.mul_f64(0.5 + self.random()).min(LONGEST)
-    }
-
-    /// From 0 to 1 (the generator called `SplitMix64`).
-    fn random(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        wait.mul_f64(0.5 + self.chance.share()).min(LONGEST)
     }
 }
 
