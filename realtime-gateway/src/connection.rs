@@ -15,6 +15,7 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 const STRANGERS_BYTES: usize = 64 << 20;
 /// What any of them may have sent, however much the others have.
 const STRANGER_BYTES: usize = 16 << 10;
+
 /// The handle of one TCP connection.
 #[derive(Clone)]
 pub(crate) struct Connection(Arc<Shared>);

@@ -69,10 +69,11 @@ impl Gateway {
         if !self.hub.has_place() {
             return Err(Refusal::NoPlace);
         }
-        // A bad token is told of later, in the words that clients know.
+        self.hub.has_seat_from(address)?;
+        self.admission.check(connection.open())?;
+        // Last, because a signature takes time to check. A bad token is told of later, in the words that clients know.
         let claims = token.and_then(|token| self.verify(token).ok());
-        self.hub.has_seat(address, claims.as_ref())?;
-        self.admission.check(connection.open())
+        claims.map_or(Ok(()), |claims| self.hub.has_seat_for(&claims))
     }
 
     /// Takes a socket's seat away. Doing it twice does no harm, not doing it would keep the seat for ever.

@@ -99,7 +99,7 @@ pub(crate) async fn attend(
     let (church, user) = (claims.church_id.clone(), claims.user_id.as_str().into());
     let member = Member { socket, church, user, address };
     member.socket.extensions.remove::<Claims>();
-    let session = Arc::new(Session::new(claims.church_id.clone()));
+    let session = Arc::new(Session::new(member.church.clone()));
     member.socket.extensions.insert(session.clone());
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);

@@ -205,15 +205,22 @@ impl Hub {
         self.transports.close(&member.socket);
     }
 
-    /// Whether one more socket may come from an address, and, where its token is known already, of a user.
+    /// Whether one more socket may come from an address.
     ///
     /// # Errors
-    /// Who has all its sockets.
-    pub(crate) fn has_seat(&self, address: IpAddr, claims: Option<&Claims>) -> Result<(), Refusal> {
+    /// It has all its sockets.
+    pub(crate) fn has_seat_from(&self, address: IpAddr) -> Result<(), Refusal> {
+        self.state().has_seat_from(address, &self.seats)
+    }
+
+    /// Whether one more socket of a user may come.
+    ///
+    /// # Errors
+    /// Its church has all its sockets, or it has.
+    pub(crate) fn has_seat_for(&self, claims: &Claims) -> Result<(), Refusal> {
         let state = self.state();
-        state.has_seat_from(address, &self.seats)?;
-        let room = claims.and_then(|claims| Some((state.rooms.get(&claims.church_id)?, &claims.user_id)));
-        room.map_or(Ok(()), |(room, user)| room.has_seat(user, &self.seats))
+        let room = state.rooms.get(&claims.church_id);
+        room.map_or(Ok(()), |room| room.has_seat(&claims.user_id, &self.seats))
     }
 
     /// Gives a socket its seat. It gets nothing yet.
