@@ -508,3 +508,38 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// The places in the SQL of a folder where "all columns" are asked for.
+    fn stars(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                stars(&path, found);
+                continue;
+            }
+            // Less what stands here.
+            let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for (number, line) in text.lines().enumerate() {
+                let of_alias = |at: usize| line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                let is_star = ["select *", "returning *", ", *"].iter().any(|star| line.contains(star))
+                    || line.match_indices(".*").any(|(at, _)| of_alias(at));
+                if is_star {
+                    found.push(format!("{}:{}: {line}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+
+    /// A column may be added while older binaries run; their prepared statements must not notice.
+    #[test]
+    fn no_statement_asks_for_all_columns() {
+        let mut found = Vec::new();
+        stars(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store"), &mut found);
+        assert!(found.is_empty(), "name the columns:\n{}", found.join("\n"));
+    }
+}

@@ -195,3 +195,48 @@ impl Columns for SqliteRow {
         Ok(self.number(name)? != 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ledger::Ledger as _;
+
+    async fn key(database: &Sqlite, key: usize, digest: Vec<u8>) -> Result<(), StoreError> {
+        const SQL: &str = "insert into idempotency_keys (church_id, key, body_digest, message_id, created_at)
+                           values ('grace', $1, $2, 'm', 0)";
+        let mut tx = database.begin().await?;
+        sqlx::query(SQL).bind(key.to_string()).bind(digest).execute(tx.connection()?).await?;
+        tx.commit().await
+    }
+
+    #[tokio::test]
+    async fn after_the_file_could_not_grow_the_next_write_finds_a_fresh_connection() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("church.db").display());
+        let database = Sqlite::new(&url, LastCommit::default()).unwrap();
+        database.migrate().await.unwrap();
+        // As if the disk were full; it holds for this connection alone.
+        let mut lease = database.writer.acquire().await.unwrap();
+        let full = sqlx::query("pragma max_page_count = 1").execute(lease.connection().unwrap());
+        full.await.unwrap();
+        lease.give_back();
+        let told = key(&database, 0, vec![0; 1 << 20]).await.unwrap_err();
+        assert!(told.is_temporary(), "{told:?}");
+        assert_eq!(told.to_string(), "the disk of the database is full");
+        for number in 0..3 {
+            key(&database, number, vec![0; 1 << 20]).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_dropped_in_its_middle_holds_no_lock() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("church.db").display());
+        let database = Sqlite::new(&url, LastCommit::default()).unwrap();
+        database.migrate().await.unwrap();
+        for number in 0..5 {
+            drop(database.begin().await.unwrap());
+            key(&database, number, Vec::new()).await.unwrap();
+        }
+    }
+}
