@@ -5,6 +5,7 @@
 //! done on it surely came to its end. Any other is closed, and with it its transaction and its locks.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -114,16 +115,17 @@ impl LastCommit {
 }
 
 impl<DB: Database> Connections<DB> {
-    /// Connects when a connection is needed first.
+    /// Connects when a connection is needed first, and keeps the smallest number ready from then on.
     pub(super) fn new(
-        most: u32,
+        number: RangeInclusive<u32>,
         options: <DB::Connection as Connection>::Options,
         committed_at: LastCommit,
     ) -> Self {
         let renewed_at: Arc<Mutex<Option<Instant>>> = Arc::default();
         let renewed = renewed_at.clone();
         let pool = PoolOptions::new()
-            .max_connections(most)
+            .min_connections(*number.start())
+            .max_connections(*number.end())
             .acquire_timeout(LONGEST_WAIT)
             .before_acquire(move |_, connection| {
                 let renewed = *renewed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@
 //! and write rows for them. Whatever changes
 //! a message puts the event into the outbox in the same transaction, and [`Store::announcements`] tells the relay.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,8 +46,11 @@ const PORTION: u32 = 1_000;
 const PORTIONS: usize = 100;
 /// Longest time that a call may take, unless its caller has a limit of its own.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
-/// Longest time that a call for webhooks may take: Telnyx gives up after two seconds.
-const LONGEST_WEBHOOK_CALL: Duration = Duration::from_millis(1_500);
+/// Longest time that a call for webhooks may take. Longer than Telnyx waits, so that a slow database still gets on: what
+/// is recorded after its requester gave up is a duplicate when Telnyx repeats it.
+const LONGEST_WEBHOOK_CALL: Duration = Duration::from_secs(10);
+/// Longest time that a call may take while the database does not answer at all.
+const LONGEST_CALL_WHILE_AWAY: Duration = Duration::from_secs(1);
 /// Connections that nobody but the webhooks may use.
 const WEBHOOK_CONNECTIONS: u32 = 2;
 
@@ -78,6 +82,8 @@ pub struct Store {
     /// Longest time that a call may take.
     limit: Duration,
     committed_at: LastCommit,
+    /// Whether the database did not answer when it was last looked at.
+    is_away: Arc<AtomicBool>,
     announcements: Arc<Notify>,
     /// The church whose recipient was attempted last: the next turn begins after it.
     served: Arc<Mutex<String>>,
@@ -93,7 +99,7 @@ enum Backend {
 /// took back because of a changed column or a deadlock is done again, once.
 macro_rules! dispatch {
     ($store:expr, $db:ident => $call:expr) => {
-        within($store.limit, async {
+        within($store.limit_now(), async {
             let mut again = true;
             loop {
                 let done = match &$store.backend {
@@ -140,8 +146,8 @@ impl Store {
         Self::with(options, options.database_connections, Use::Everything, LastCommit::default())
     }
 
-    /// The same with a second handle, which records webhooks: nobody else uses its connections, and each of its calls
-    /// takes 1.5 s at most.
+    /// The same with a second handle, which records webhooks: nobody else uses its connections, and it waits only 200 ms
+    /// for rows that another transaction has locked.
     ///
     /// # Errors
     /// As [`Store::new`].
@@ -151,6 +157,7 @@ impl Store {
         let mut webhooks = Self::with(options, WEBHOOK_CONNECTIONS, Use::Webhooks, all.committed_at.clone())?;
         webhooks.limit = LONGEST_WEBHOOK_CALL;
         webhooks.announcements = all.announcements.clone();
+        webhooks.is_away = all.is_away.clone();
         Ok((all, webhooks))
     }
 
@@ -172,12 +179,17 @@ impl Store {
             ));
         };
         let (announcements, served) = (Arc::default(), Arc::default());
-        Ok(Self { backend, limit: LONGEST_CALL, committed_at, announcements, served })
+        Ok(Self { backend, limit: LONGEST_CALL, committed_at, is_away: Arc::default(), announcements, served })
     }
 
     /// A handle on the same connections, each of whose calls takes so long at most.
     pub fn within(&self, limit: Duration) -> Self {
         Self { limit, ..self.clone() }
+    }
+
+    fn limit_now(&self) -> Duration {
+        let is_away = self.is_away.load(Ordering::Relaxed);
+        if is_away { self.limit.min(LONGEST_CALL_WHILE_AWAY) } else { self.limit }
     }
 
     /// Replaces every connection before it is used again.

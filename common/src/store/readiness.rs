@@ -3,6 +3,7 @@
 //! A process that commits proves by that that it can write. One that has nothing to commit writes one small row of its
 //! own every few seconds. `GET /readyz` itself asks nobody: it tells what was found out here.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -16,7 +17,7 @@ use crate::service::Condition;
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest time that a look may take.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
 /// Between two writes, while nothing else is committed.
 const WRITE: Duration = Duration::from_secs(5);
 /// So many writes in a row have to fail: one may meet a lock.
@@ -48,30 +49,39 @@ impl Store {
     }
 
     async fn watch(&self, readiness: Readiness) {
-        let store = self.within(LOOK_LIMIT);
         let mut writes = None;
         loop {
             let looked = match &mut writes {
-                None => store.migrate().await,
-                Some(_) => store.ping().await,
+                None => self.migrate().await,
+                Some(_) => within(LOOK_LIMIT, self.look()).await,
             };
             match looked {
                 Ok(()) => {
+                    self.is_away.store(false, Ordering::Relaxed);
                     readiness.reads.met();
                     let writes = writes.get_or_insert_with(|| {
                         info!("the database is ready");
                         readiness.writes.met();
                         Writes { process: Uuid::now_v7(), proved_at: Instant::now(), failed: 0 }
                     });
-                    store.look_at(writes, &readiness.writes).await;
+                    self.look_at(writes, &readiness.writes).await;
                 }
                 Err(error) => {
                     let told = &error as &dyn std::error::Error;
                     warn!(error = told, "the database does not answer; trying again");
                     readiness.reads.unmet(error.to_string());
+                    // Until it answers again nobody waits long for it.
+                    self.is_away.store(true, Ordering::Relaxed);
                 }
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Postgres(db) => db.ping().await,
+            Backend::Sqlite(db) => db.ping().await,
         }
     }
 
@@ -107,7 +117,7 @@ impl Store {
 
     /// Writes the row of a process, and deletes those of processes long gone.
     async fn prove_writing(&self, process: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
-        within(self.limit, async {
+        within(LOOK_LIMIT, async {
             match &self.backend {
                 Backend::Postgres(db) => db.prove_writing(process, now, now - GONE).await,
                 Backend::Sqlite(db) => db.prove_writing(process, now, now - GONE).await,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::Postgres;
+use sqlx::{Executor as _, Postgres};
 use uuid::Uuid;
 
 use crate::event::timestamp::millis;
@@ -40,6 +40,10 @@ impl Ledger for Tx {
     async fn lock_messages(&mut self, ids: &[Uuid], locking: Locking) -> Result<Vec<MessageRow>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
+        }
+        if locking == Locking::SkipLocked {
+            // No row is waited for any more; a table that is altered just now may be.
+            self.connection()?.execute("set local lock_timeout = '1s'").await?;
         }
         const WAIT: &str = select!(messages, "where id = any($1) order by id for update");
         const SKIP: &str = select!(messages, "where id = any($1) order by id for update skip locked");

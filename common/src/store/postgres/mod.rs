@@ -47,7 +47,7 @@ const SESSION: [(&str, &str); 5] = [
 const fn time_outs(used: Use) -> [(&'static str, &'static str); 2] {
     match used {
         Use::Everything => [("statement_timeout", "10s"), ("lock_timeout", "5s")],
-        Use::Webhooks => [("statement_timeout", "1500ms"), ("lock_timeout", "200ms")],
+        Use::Webhooks => [("statement_timeout", "5s"), ("lock_timeout", "200ms")],
     }
 }
 
@@ -72,7 +72,9 @@ impl Postgres {
             .application_name("church-live")
             .options(SESSION)
             .options(time_outs(used));
-        let pool = Connections::new(connections, options.clone(), committed_at);
+        // A webhook must not wait until a connection is made.
+        let ready = if used == Use::Webhooks { 1 } else { 0 };
+        let pool = Connections::new(ready..=connections, options.clone(), committed_at);
         Ok(Self { pool, options: Arc::new(options), standby: Arc::default() })
     }
 

@@ -62,7 +62,7 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let pool = |connections, options| Connections::new(connections, options, committed_at.clone());
+        let pool = |connections, options| Connections::new(0..=connections, options, committed_at.clone());
         let marker =
             options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
         Ok(Self {
