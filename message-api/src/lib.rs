@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use common::broker::Broker;
 use common::claims::TokenVerifier;
 use common::service::{self, Context, Health, Weight};
-use common::store::Store;
+use common::store::{Readiness, Store};
 use common::{cors, relay};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -38,6 +38,10 @@ mod telnyx;
 
 pub use settings::{DefaultSender, SendOptions, Settings, TelnyxOptions};
 
+/// What a request needs besides its calls of the database. Those end a little sooner than the request, so that their
+/// error says what they waited for.
+const ANSWER_TIME: Duration = Duration::from_millis(250);
+
 /// Runs the service until shutdown.
 ///
 /// # Errors
@@ -56,7 +60,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     let store = Store::new(&settings.store)?;
     let telnyx = Telnyx::new(&settings.telnyx, settings.sending.send_timeout)?;
     let app = App {
-        store: store.clone(),
+        store: store.within(settings.api_request_timeout.saturating_sub(ANSWER_TIME)),
         verifier: TokenVerifier::new(&settings.jwt)?,
         default_sender: settings.telnyx.default_sender()?,
         wake: Arc::new(Notify::new()),
@@ -69,8 +73,12 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     let broker = Broker::connect(&settings.nats, "message_api", &context, Weight::Degrading).await?;
 
     let tasks = TaskTracker::new();
-    let database = context.health.condition("database", Weight::Required);
-    tasks.spawn(store.clone().keep_ready(database, context.shutdown.clone()));
+    let readiness = Readiness {
+        reads: context.health.condition("database", Weight::Required),
+        // What can't be written can still be read: a front end shows what there is.
+        writes: context.health.condition("database_writes", Weight::Degrading),
+    };
+    tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
     tasks.spawn(notice_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
     relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
     context.spawn_vital(

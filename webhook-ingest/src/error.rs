@@ -62,6 +62,7 @@ impl Refused {
             Self::TooLarge => "too_large",
             Self::Unrecorded(Unrecorded::QueueFull) => "queue_full",
             Self::Unrecorded(Unrecorded::Unavailable) => "database_unavailable",
+            Self::Unrecorded(Unrecorded::Unreadable) => "unreadable",
             Self::Unrecorded(Unrecorded::Stopping) => "stopping",
             Self::Late => "late",
             Self::NotFound => "not_found",

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use common::broker::Broker;
 use common::relay;
 use common::service::{self, Context, Weight};
-use common::store::Store;
+use common::store::{Readiness, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,17 +54,21 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn serve(listener: TcpListener, settings: Settings, context: Context) -> anyhow::Result<()> {
     let keys = PublicKeys::parse(&settings.telnyx_public_key)?;
-    let store = Store::new(&settings.store)?;
-    let database = context.health.condition("database", Weight::Required);
+    let (store, webhooks) = Store::with_webhooks(&settings.store)?;
+    let readiness = Readiness {
+        reads: context.health.condition("database", Weight::Required),
+        // What can't be written can't be taken.
+        writes: context.health.condition("database_writes", Weight::Required),
+    };
     let broker = Broker::connect(&settings.nats, BROKER_ROLE, &context, Weight::Degrading).await?;
     let metrics = IngestMetrics::new(&context.metrics);
 
     let tasks = TaskTracker::new();
-    tasks.spawn(store.clone().keep_ready(database, context.shutdown.clone()));
+    tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
     tasks.spawn(sweep::run(store.clone(), metrics.clone(), context.shutdown.clone()));
-    relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
+    relay::start(&settings.relay, store, broker.clone(), &context, &tasks);
 
-    let (queue, committer) = commit::queue(settings.queue, store, metrics.clone());
+    let (queue, committer) = commit::queue(settings.queue, webhooks, metrics.clone());
     let closing = CancellationToken::new();
     let committer = tokio::spawn({
         let (closing, shutdown) = (closing.clone(), context.shutdown.clone());

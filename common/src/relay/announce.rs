@@ -39,8 +39,14 @@ pub(super) enum Trouble {
     #[error("the outbox can't be read or marked")]
     Store(#[source] StoreError),
     /// There is no stream, or it has no leader at the moment.
-    #[error("the broker has no stream {STREAM}; run `ops provision`")]
+    #[error(
+        "the broker has no stream {STREAM}; run `ops provision`, or, if the broker's disk was full, free it and restart \
+         nats-server"
+    )]
     NoStream,
+    /// The broker can't store anything more.
+    #[error("the broker's storage is full; free it and restart nats-server, which refuses until then")]
+    StorageFull,
     /// The broker refused for lack of permission.
     #[error("the broker does not let this service publish; check its permissions in nats.conf")]
     Denied,
@@ -229,6 +235,7 @@ impl Announcer {
                 let last = last_sequence(&refusal).ok_or(Trouble::Unstable)?;
                 self.go_on_at(last, rest).await
             }
+            _ if super::storage::is_full(&refusal) => Err(Trouble::StorageFull),
             PublishErrorKind::StreamNotFound => Err(Trouble::NoStream),
             PublishErrorKind::TimedOut if self.was_denied() => Err(Trouble::Denied),
             PublishErrorKind::MaxPayloadExceeded => {

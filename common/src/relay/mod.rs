@@ -26,6 +26,7 @@ use crate::subject::RELAY_WAKE;
 
 mod announce;
 mod plan;
+mod storage;
 
 use announce::{Announcer, Trouble};
 

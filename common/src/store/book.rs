@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::ledger::{Ledger, MessageRow, OutboxEntry, RecipientRow, WebhookRow};
+use super::ledger::{Ledger, Locking, MessageRow, OutboxEntry, RecipientRow, WebhookRow};
 use super::{
     Answer, DeliveryReport, Failure, Outcome, Overdue, PhoneReport, StoreError, Webhook, WebhookContent,
 };
@@ -22,6 +22,8 @@ pub(super) struct Book {
     messages: BTreeMap<Uuid, MessageRow>,
     recipients: BTreeMap<Uuid, RecipientRow>,
     by_provider_id: HashMap<String, Uuid>,
+    /// Recipients that were left out, because another transaction has locked them or their messages.
+    left_out: Vec<RecipientRow>,
     /// The recipients as they were, for those that were changed.
     before: HashMap<Uuid, RecipientRow>,
     /// Messages whose own columns changed without a new version.
@@ -30,23 +32,29 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Finds the recipients and locks them and their messages.
+    /// Finds the recipients and locks their messages and then them.
     pub(super) async fn open<L: Ledger>(
         ledger: &mut L,
         provider_ids: &[&str],
         ids: &[Uuid],
+        locking: Locking,
     ) -> Result<Self, StoreError> {
-        let found = ledger.find_recipients(provider_ids, ids).await?;
-        let ids: BTreeSet<Uuid> = found.iter().map(|row| row.id).collect();
+        let mut found = ledger.find_recipients(provider_ids, ids).await?;
         let message_ids: BTreeSet<Uuid> = found.iter().map(|row| row.message_id).collect();
-        let messages = ledger.lock_messages(&Vec::from_iter(message_ids)).await?;
-        let recipients = ledger.lock_recipients(&Vec::from_iter(ids)).await?;
+        let messages = ledger.lock_messages(&Vec::from_iter(message_ids), locking).await?;
+        let locked: BTreeSet<Uuid> = messages.iter().map(|row| row.id).collect();
+        let has_message = |row: &&RecipientRow| locked.contains(&row.message_id);
+        let ids: BTreeSet<Uuid> = found.iter().filter(has_message).map(|row| row.id).collect();
+        let recipients = ledger.lock_recipients(&Vec::from_iter(ids), locking).await?;
+        let locked: BTreeSet<Uuid> = recipients.iter().map(|row| row.id).collect();
+        found.retain(|row| locking == Locking::SkipLocked && !locked.contains(&row.id));
         let provider_id =
             |row: &RecipientRow| row.provider_id.clone().map(|provider_id| (provider_id, row.id));
         Ok(Self {
             by_provider_id: recipients.iter().filter_map(provider_id).collect(),
             messages: messages.into_iter().map(|row| (row.id, row)).collect(),
             recipients: recipients.into_iter().map(|row| (row.id, row)).collect(),
+            left_out: found,
             before: HashMap::new(),
             touched: BTreeSet::new(),
             occurred_at: HashMap::new(),
@@ -97,6 +105,14 @@ impl Book {
             return None;
         }
         to(&row.phone).map(|phone| (row.id, phone))
+    }
+
+    /// Whether a report's recipient was left out, because another transaction has it.
+    pub(super) fn is_left_out(&self, report: &DeliveryReport) -> bool {
+        !self.by_provider_id.contains_key(&report.provider_id)
+            && self.left_out.iter().any(|row| {
+                row.provider_id.as_ref() == Some(&report.provider_id) || report.recipient_hint == Some(row.id)
+            })
     }
 
     /// Keeps Telnyx's id of a recipient. The first one stays.

@@ -8,6 +8,29 @@ use super::{Announced, Attempt, DeliveryReport, Failure, Message, OutboxRow, Rec
 use crate::status::{MessageStatus, Rank, RecipientState, Tally};
 use crate::subject::ChurchId;
 
+/// Columns are always named: one that is added while this version runs must not reach its prepared statements.
+macro_rules! select {
+    (messages, $rest:expr) => {
+        concat!(
+            "select id, church_id, author_id, conversation_id, content, target_type, status, version, recipient_count, \
+             delivered_count, failed_count, unconfirmed_count, read_count, failure_reason, sent_at, created_at, \
+             updated_at from messages ",
+            $rest
+        )
+    };
+    (recipients, $rest:expr) => {
+        concat!(
+            "select id, message_id, phone, member_id, first_name, last_name, rank, closed, provider_id, due_at, \
+             attempted_at, tried, failure_code, failure_reason, delivered_at, failed_at from recipients ",
+            $rest
+        )
+    };
+    (senders, $rest:expr) => {
+        concat!("select church_id, number, messaging_profile_id from senders ", $rest)
+    };
+}
+pub(super) use select;
+
 /// The columns of one row by name.
 pub(super) trait Columns {
     fn opt_id(&self, name: &str) -> Result<Option<Uuid>, StoreError>;

@@ -5,37 +5,54 @@
 //! and write rows for them. Whatever changes
 //! a message puts the event into the outbox in the same transaction, and [`Store::announcements`] tells the relay.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::revocation::Revocation;
-use crate::service::{Condition, ConfigError};
+use crate::service::ConfigError;
 use crate::subject::ChurchId;
 
+mod answers;
 mod book;
 mod columns;
+mod connections;
+mod failures;
 mod ledger;
 mod postgres;
+mod readiness;
 mod recording;
 mod records;
 mod sqlite;
+mod webhooks;
 
+pub use connections::Wait;
+use connections::{LastCommit, within};
+pub use failures::StoreError;
 use ledger::Database as _;
+pub use readiness::Readiness;
 pub use records::*;
+pub use webhooks::{Batch, Recording};
 
 /// Rows that are changed or deleted at once where it may be many, so that nobody waits long for them.
 const PORTION: u32 = 1_000;
 /// Portions deleted in one go at most.
 const PORTIONS: usize = 100;
-/// Longest time that any step may take, even if the database's server is gone without a word.
-const LONGEST_STEP: Duration = Duration::from_secs(10);
+/// Longest time that a call may take, unless its caller has a limit of its own.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// Longest time that a call for webhooks may take. Longer than Telnyx waits, so that a slow database still gets on: what
+/// is recorded after its requester gave up is a duplicate when Telnyx repeats it.
+const LONGEST_WEBHOOK_CALL: Duration = Duration::from_secs(10);
+/// Longest time that a call may take while the database does not answer at all.
+const LONGEST_CALL_WHILE_AWAY: Duration = Duration::from_secs(1);
+/// Connections that nobody but the webhooks may use.
+const WEBHOOK_CONNECTIONS: u32 = 2;
 
 /// `DATABASE_URL`.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,62 +61,29 @@ pub struct StoreOptions {
     /// `sqlite:<file>` or `postgres://user:password@host/database`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: SecretString,
-    /// Connections to PostgreSQL at most
+    /// Connections to PostgreSQL at most; webhook-ingest keeps two of them for the webhooks alone
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N")]
     pub database_connections: u32,
 }
 
-/// Why the store could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database is away, overloaded or locked. Trying again later may help.
-    #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
-    /// The database refuses what it was given. Trying again does not help.
-    #[error("the database refuses the data")]
-    Refused(#[source] sqlx::Error),
-    /// The schema could not be brought up to date.
-    #[error("the database's schema could not be brought up to date")]
-    Migration(#[source] sqlx::migrate::MigrateError),
-    /// A row holds what this version can't read.
-    #[error("a row can't be read: {0}")]
-    Unreadable(String),
-}
-
-impl StoreError {
-    /// Whether the same call may succeed later.
-    pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(database) if !is_passing(database.as_ref()) => Self::Refused(error),
-            sqlx::Error::Encode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-                Self::Refused(error)
-            }
-            _ => Self::Unavailable(error),
-        }
-    }
-}
-
-/// Whether a database's own error passes by itself. It refuses data for good in the classes 22 (data), 23 (integrity)
-/// and 54 (limits) of PostgreSQL, and with TOOBIG 18, CONSTRAINT 19, MISMATCH 20 and RANGE 25 of SQLite, whose extended
-/// codes keep the primary one in their low byte. All else, a schema that is not there yet included, may pass.
-fn is_passing(error: &dyn sqlx::error::DatabaseError) -> bool {
-    let Some(code) = error.code() else { return true };
-    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-        return !["22", "23", "54"].iter().any(|class| code.starts_with(class));
-    }
-    !code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20 | 25))
+/// What connections are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Requests, the relay, sweeps.
+    Everything,
+    /// Recording webhooks, which have little time.
+    Webhooks,
 }
 
 /// The store of one database.
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
+    /// Longest time that a call may take.
+    limit: Duration,
+    committed_at: LastCommit,
+    /// Whether the database did not answer when it was last looked at.
+    is_away: Arc<AtomicBool>,
     announcements: Arc<Notify>,
     /// The church whose recipient was attempted last: the next turn begins after it.
     served: Arc<Mutex<String>>,
@@ -111,25 +95,28 @@ enum Backend {
     Sqlite(sqlite::Sqlite),
 }
 
-/// Calls the same method on whichever database it is, and waits for it [`LONGEST_STEP`] at most.
+/// Calls the same method on whichever database it is, and waits for it as long as the store's limit. What the database
+/// took back because of a changed column or a deadlock is done again, once.
 macro_rules! dispatch {
     ($store:expr, $db:ident => $call:expr) => {
-        within(LONGEST_STEP, async {
-            match &$store.backend {
-                Backend::Postgres($db) => $call,
-                Backend::Sqlite($db) => $call,
+        within($store.limit_now(), async {
+            let mut again = true;
+            loop {
+                let done = match &$store.backend {
+                    Backend::Postgres($db) => async { $call }.await,
+                    Backend::Sqlite($db) => async { $call }.await,
+                };
+                match done {
+                    Err(error) if again && error.may_be_repeated() => {
+                        again = false;
+                        $store.renew();
+                    }
+                    done => break done,
+                }
             }
         })
         .await
     };
-}
-
-async fn within<T>(
-    limit: Duration,
-    step: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let timed_out = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
-    tokio::time::timeout(limit, step).await.unwrap_or_else(timed_out)
 }
 
 /// The relay's right to be the only one at work on a database. Given up when dropped.
@@ -156,18 +143,61 @@ impl Store {
     /// # Errors
     /// `DATABASE_URL` names no database that we know.
     pub fn new(options: &StoreOptions) -> Result<Self, ConfigError> {
-        let url = options.database_url.expose_secret();
+        Self::with(options, options.database_connections, Use::Everything, LastCommit::default())
+    }
+
+    /// The same with a second handle, which records webhooks: nobody else uses its connections, and it waits only 200 ms
+    /// for rows that another transaction has locked.
+    ///
+    /// # Errors
+    /// As [`Store::new`].
+    pub fn with_webhooks(options: &StoreOptions) -> Result<(Self, Self), ConfigError> {
+        let others = options.database_connections.saturating_sub(WEBHOOK_CONNECTIONS).max(1);
+        let all = Self::with(options, others, Use::Everything, LastCommit::default())?;
+        let mut webhooks = Self::with(options, WEBHOOK_CONNECTIONS, Use::Webhooks, all.committed_at.clone())?;
+        webhooks.limit = LONGEST_WEBHOOK_CALL;
+        webhooks.announcements = all.announcements.clone();
+        webhooks.is_away = all.is_away.clone();
+        Ok((all, webhooks))
+    }
+
+    fn with(
+        options: &StoreOptions,
+        connections: u32,
+        used: Use,
+        committed_at: LastCommit,
+    ) -> Result<Self, ConfigError> {
+        let (url, commits) = (options.database_url.expose_secret(), committed_at.clone());
         let backend = if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Backend::Postgres(postgres::Postgres::new(url, options.database_connections)?)
+            Backend::Postgres(postgres::Postgres::new(url, connections, used, commits)?)
         } else if url.starts_with("sqlite:") {
-            Backend::Sqlite(sqlite::Sqlite::new(url)?)
+            Backend::Sqlite(sqlite::Sqlite::new(url, commits)?)
         } else {
             return Err(ConfigError::new(
                 "DATABASE_URL",
                 "write sqlite:<file> or postgres://user:password@host/database",
             ));
         };
-        Ok(Self { backend, announcements: Arc::default(), served: Arc::default() })
+        let (announcements, served) = (Arc::default(), Arc::default());
+        Ok(Self { backend, limit: LONGEST_CALL, committed_at, is_away: Arc::default(), announcements, served })
+    }
+
+    /// A handle on the same connections, each of whose calls takes so long at most.
+    pub fn within(&self, limit: Duration) -> Self {
+        Self { limit, ..self.clone() }
+    }
+
+    fn limit_now(&self) -> Duration {
+        let is_away = self.is_away.load(Ordering::Relaxed);
+        if is_away { self.limit.min(LONGEST_CALL_WHILE_AWAY) } else { self.limit }
+    }
+
+    /// Replaces every connection before it is used again.
+    fn renew(&self) {
+        match &self.backend {
+            Backend::Postgres(db) => db.renew(),
+            Backend::Sqlite(db) => db.renew(),
+        }
     }
 
     /// Brings the schema up to date. Several services may do so at the same time; newer schemas are left alone.
@@ -187,35 +217,6 @@ impl Store {
     /// It gives none.
     pub async fn ping(&self) -> Result<(), StoreError> {
         dispatch!(self, db => db.ping().await)
-    }
-
-    /// Brings the schema up to date as soon as the database answers, and keeps the readiness condition true to what
-    /// the database does, until shutdown.
-    pub async fn keep_ready(self, condition: Condition, shutdown: CancellationToken) {
-        let mut migrated = false;
-        while !shutdown.is_cancelled() {
-            let checked = if migrated { self.ping().await } else { self.migrate().await };
-            match checked {
-                Ok(()) => {
-                    if !migrated {
-                        info!("the database is ready");
-                    }
-                    migrated = true;
-                    condition.met();
-                }
-                Err(error) => {
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the database does not answer; trying again"
-                    );
-                    condition.unmet(error.to_string());
-                }
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
     }
 
     /// Notified after each commit that put a row into the outbox.
@@ -322,8 +323,7 @@ impl Store {
         if answers.is_empty() {
             return Ok(());
         }
-        let events =
-            dispatch!(self, db => ledger::record_answers(&mut db.begin().await?, answers, now).await)?;
+        let events = dispatch!(self, db => answers::record_answers(db, answers, now).await)?;
         self.announce(events);
         Ok(())
     }
@@ -333,21 +333,61 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn close_overdue(&self, overdue: &Overdue, now: OffsetDateTime) -> Result<usize, StoreError> {
-        let (closed, events) =
-            dispatch!(self, db => ledger::close_overdue(&mut db.begin().await?, overdue, now).await)?;
+        let (closed, events) = dispatch!(self, db => answers::close_overdue(db, overdue, now).await)?;
         self.announce(events);
         Ok(closed)
     }
 
-    /// Records a batch of webhooks in one transaction: one outcome for each, in the order given. A body that the
-    /// database refuses is split off and recorded as ignored; the others are not harmed.
+    /// Records a batch of webhooks in one transaction, if nothing stands against it. A body that the database refuses
+    /// is split off and recorded as ignored; the others are not harmed. Of webhooks whose message another transaction
+    /// has locked, those received before `park_before` are parked and the others left out. Afterwards, and after they
+    /// are answered, the batch belongs to [`Store::claim_recorded`].
     ///
     /// # Errors
-    /// The database is away ([`StoreError::is_temporary`]); nothing was recorded.
-    pub async fn record_webhooks(&self, batch: &[Webhook]) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, events) = dispatch!(self, db => ledger::record_webhooks(db, batch).await)?;
+    /// The database is away ([`StoreError::is_temporary`]); if the batch was split, a part of it may be recorded.
+    pub async fn record_batch(
+        &self,
+        batch: &[Webhook],
+        park_before: OffsetDateTime,
+    ) -> Result<Batch, StoreError> {
+        let recorded = dispatch!(self, db => webhooks::record(db, batch, park_before).await)?;
+        self.announce(recorded.events);
+        Ok(recorded)
+    }
+
+    /// Gives webhooks that were just parked their recipients, if those were committed meanwhile. The sweep stands
+    /// behind it, so that nothing is wrong with the batch if this fails.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn claim_recorded(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.parked.is_empty() {
+            return Ok(());
+        }
+        let parked = &batch.parked;
+        let (_, events) = dispatch!(self, db => webhooks::claim(db, parked.clone()).await)?;
         self.announce(events);
-        Ok(outcomes)
+        Ok(())
+    }
+
+    /// Records a batch and gives it its recipients: one outcome for each webhook, in the order given. What is locked is
+    /// parked.
+    ///
+    /// # Errors
+    /// The database is away ([`StoreError::is_temporary`]), or holds what this version can't read.
+    pub async fn record_webhooks(&self, batch: &[Webhook]) -> Result<Vec<Outcome>, StoreError> {
+        let everything = OffsetDateTime::now_utc() + time::Duration::DAY;
+        let mut recorded = self.record_batch(batch, everything).await?;
+        let recordings = std::mem::take(&mut recorded.recordings);
+        if let Err(error) = self.claim_recorded(recorded).await {
+            warn!(error = &error as &dyn std::error::Error, "parked webhooks wait for the sweep");
+        }
+        let outcome = |recording| match recording {
+            Recording::Recorded(outcome) => Ok(outcome),
+            Recording::Locked => Ok(Outcome::Parked),
+            Recording::Unreadable => Err(StoreError::Unreadable("a newer version wrote it".into())),
+        };
+        recordings.into_iter().map(outcome).collect()
     }
 
     /// Tries again to find the recipients of parked webhooks, starting after the event id `after`. Returns how many
@@ -360,8 +400,7 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<(usize, Option<String>), StoreError> {
-        let (claimed, next, events) =
-            dispatch!(self, db => ledger::sweep_parked(&mut db.begin().await?, after, limit).await)?;
+        let (claimed, next, events) = dispatch!(self, db => webhooks::sweep_parked(db, after, limit).await)?;
         self.announce(events);
         Ok((claimed, next))
     }
@@ -479,5 +518,40 @@ impl Store {
             Backend::Postgres(db) => db.audit().await,
             Backend::Sqlite(db) => db.audit().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// The places in the SQL of a folder where "all columns" are asked for.
+    fn stars(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                stars(&path, found);
+                continue;
+            }
+            // Less what stands here.
+            let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for (number, line) in text.lines().enumerate() {
+                let of_alias = |at: usize| line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                let is_star = ["select *", "returning *", ", *"].iter().any(|star| line.contains(star))
+                    || line.match_indices(".*").any(|(at, _)| of_alias(at));
+                if is_star {
+                    found.push(format!("{}:{}: {line}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+
+    /// A column may be added while older binaries run; their prepared statements must not notice.
+    #[test]
+    fn no_statement_asks_for_all_columns() {
+        let mut found = Vec::new();
+        stars(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store"), &mut found);
+        assert!(found.is_empty(), "name the columns:\n{}", found.join("\n"));
     }
 }

@@ -239,6 +239,16 @@ pub struct Webhook {
     pub content: WebhookContent,
 }
 
+impl Webhook {
+    /// The status that it reports, if it does.
+    pub fn delivery(&self) -> Option<&DeliveryReport> {
+        match &self.content {
+            WebhookContent::Delivery(report) => Some(report),
+            WebhookContent::Ignored { .. } => None,
+        }
+    }
+}
+
 /// What a webhook reports.
 #[derive(Debug, Clone)]
 pub enum WebhookContent {

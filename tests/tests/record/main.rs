@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails a test")]
 
 mod church;
+mod locks;
 mod outbox;
+mod readiness;
 mod reports;
 mod sending;
 mod store;

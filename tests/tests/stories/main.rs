@@ -6,6 +6,7 @@ mod churches;
 mod churn;
 mod crashes;
 mod cursors;
+mod databases;
 mod draining;
 mod expiry;
 mod frontend;
@@ -20,6 +21,7 @@ mod sending;
 mod slow;
 mod tokens;
 mod types;
+mod upgrades;
 mod way;
 mod webhooks;
 

@@ -1,23 +1,26 @@
 //! Group commit: webhooks that arrive while one commit is under way form the next one.
 //!
 //! A request takes its [`Place`] before its body is read, so that the queue also bounds what is in memory. One task
-//! commits; there is no timer, an idle committer takes a webhook at once. Whoever gave up waiting before its commit
-//! began is left out, and Telnyx sends that webhook again.
+//! commits; an idle committer takes a webhook at once. A webhook whose requester gave up waiting before its commit
+//! began is left out, and Telnyx sends it again. One whose message is locked by another transaction waits for the next
+//! commits, and is parked while there is still time to answer it.
 
 use std::time::Duration;
 
-use common::store::{Outcome, Store, StoreError, Webhook};
+use common::store::{Batch, Outcome, Recording, Store, StoreError, Webhook};
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::{InQueue, IngestMetrics};
 use crate::settings::QueueOptions;
 
-/// A commit that takes longer is given up. Longer than any requester waits, so that a slow database still gets on:
-/// what is recorded after its requester gave up is a duplicate when Telnyx repeats it.
-const COMMIT_LIMIT: Duration = Duration::from_secs(10);
+/// At this age a webhook waits no longer for its message to be unlocked: it is parked, and left to the sweep.
+const PARK_AFTER: Duration = Duration::from_millis(800);
+/// How soon webhooks of locked messages are tried again if no others come.
+const LOCKED_RETRY: Duration = Duration::from_millis(50);
 
 /// Why a webhook was not recorded, as far as is known. Telnyx has to send it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +31,9 @@ pub enum Unrecorded {
     /// The database is away or refuses.
     #[error("the database does not take webhooks at the moment")]
     Unavailable,
+    /// It concerns what a newer version wrote.
+    #[error("this version can't read what the webhook concerns; the upgrade has to come to its end")]
+    Unreadable,
     /// The service is about to end.
     #[error("the service is stopping")]
     Stopping,
@@ -56,6 +62,8 @@ pub struct Place {
 /// Takes webhooks out of the queue and commits them.
 pub struct Committer {
     waiting: mpsc::Receiver<Entry>,
+    /// Webhooks of locked messages, oldest first. They belong into the next batch.
+    locked: Vec<Entry>,
     batch_limit: usize,
     store: Store,
     metrics: IngestMetrics,
@@ -66,7 +74,8 @@ pub struct Committer {
 pub fn queue(options: QueueOptions, store: Store, metrics: IngestMetrics) -> (Queue, Committer) {
     let (places, waiting) = mpsc::channel(options.ingest_queue.get());
     let queue = Queue { places, metrics: metrics.clone() };
-    (queue, Committer { waiting, batch_limit: options.ingest_batch.get(), store, metrics, failing: false })
+    let batch_limit = options.ingest_batch.get();
+    (queue, Committer { waiting, locked: Vec::new(), batch_limit, store, metrics, failing: false })
 }
 
 impl Queue {
@@ -98,65 +107,94 @@ impl Place {
 impl Committer {
     /// Commits until `closing` is cancelled and all that took a place before is answered.
     pub async fn run(mut self, closing: CancellationToken) {
-        let mut entries = Vec::with_capacity(self.batch_limit);
         loop {
-            tokio::select! {
-                taken = self.waiting.recv_many(&mut entries, self.batch_limit) => {
-                    if taken == 0 {
-                        return;
-                    }
+            let mut entries = std::mem::take(&mut self.locked);
+            let is_over = tokio::select! {
+                is_over = self.fill(&mut entries) => is_over,
+                () = closing.cancelled(), if !self.waiting.is_closed() => {
+                    self.waiting.close();
+                    false
                 }
-                () = closing.cancelled(), if !self.waiting.is_closed() => self.waiting.close(),
+            };
+            if is_over && entries.is_empty() {
+                return;
             }
-            self.commit(entries.drain(..)).await;
+            self.commit(entries).await;
         }
     }
 
-    async fn commit(&mut self, entries: impl Iterator<Item = Entry>) {
-        let (webhooks, answers): (Vec<_>, Vec<_>) = entries
-            .filter(|entry| !entry.answer.is_closed())
-            .map(|entry| (entry.webhook, entry.answer))
-            .unzip();
-        if webhooks.is_empty() {
+    /// Waits for webhooks, not for long if some wait already. Returns whether none will come any more.
+    async fn fill(&mut self, entries: &mut Vec<Entry>) -> bool {
+        let limit = if entries.is_empty() { Duration::MAX } else { LOCKED_RETRY };
+        let is_over = timeout(limit, self.waiting.recv_many(entries, self.batch_limit)).await == Ok(0);
+        if is_over && !entries.is_empty() {
+            tokio::time::sleep(LOCKED_RETRY).await;
+        }
+        is_over
+    }
+
+    async fn commit(&mut self, mut entries: Vec<Entry>) {
+        entries.retain(|entry| !entry.answer.is_closed());
+        if entries.is_empty() {
             return;
         }
+        let webhooks: Vec<Webhook> = entries.iter().map(|entry| entry.webhook.clone()).collect();
         match self.record(&webhooks).await {
-            Ok(outcomes) => {
-                for ((webhook, answer), outcome) in webhooks.iter().zip(answers).zip(outcomes) {
-                    self.metrics.recorded(outcome);
-                    debug!(
-                        event = webhook.event_id,
-                        kind = webhook.event_type,
-                        outcome = outcome.as_str(),
-                        "recorded"
-                    );
-                    // Nobody listens any more if the requester just gave up.
-                    let _ = answer.send(Ok(outcome));
+            Ok(mut batch) => {
+                let recordings = std::mem::take(&mut batch.recordings);
+                for (entry, recording) in entries.into_iter().zip(recordings) {
+                    self.conclude(entry, recording);
+                }
+                if let Err(error) = self.store.claim_recorded(batch).await {
+                    let told: &dyn std::error::Error = &error;
+                    debug!(error = told, "webhooks that were just parked wait for the sweep");
                 }
             }
             Err(unrecorded) => {
-                for answer in answers {
-                    let _ = answer.send(Err(unrecorded));
+                for entry in entries {
+                    let _ = entry.answer.send(Err(unrecorded));
                 }
             }
+        }
+    }
+
+    /// Answers a requester, or keeps its webhook for the next batch. Nobody listens any more if the requester just gave
+    /// up.
+    fn conclude(&mut self, entry: Entry, recording: Recording) {
+        match recording {
+            Recording::Recorded(outcome) => {
+                self.metrics.recorded(outcome);
+                debug!(
+                    event = entry.webhook.event_id,
+                    kind = entry.webhook.event_type,
+                    outcome = outcome.as_str(),
+                    "recorded"
+                );
+                let _ = entry.answer.send(Ok(outcome));
+            }
+            Recording::Unreadable => {
+                let _ = entry.answer.send(Err(Unrecorded::Unreadable));
+            }
+            Recording::Locked => self.locked.push(entry),
         }
     }
 
     /// Records a batch in one commit.
-    async fn record(&mut self, webhooks: &[Webhook]) -> Result<Vec<Outcome>, Unrecorded> {
+    async fn record(&mut self, webhooks: &[Webhook]) -> Result<Batch, Unrecorded> {
         self.metrics.commit_begins(webhooks.len());
         let begun = Instant::now();
-        let recorded = tokio::time::timeout(COMMIT_LIMIT, self.store.record_webhooks(webhooks)).await;
+        // No more than a batch waits for locks: what memory holds stays bounded.
+        let patience = if webhooks.len() > self.batch_limit { Duration::ZERO } else { PARK_AFTER };
+        let recorded = self.store.record_batch(webhooks, OffsetDateTime::now_utc() - patience).await;
         self.metrics.commit_took(begun.elapsed());
         match recorded {
-            Ok(Ok(outcomes)) => {
+            Ok(batch) => {
                 if std::mem::take(&mut self.failing) {
                     info!("the database takes webhooks again");
                 }
-                Ok(outcomes)
+                Ok(batch)
             }
-            Ok(Err(error)) => Err(self.failed(webhooks.len(), &error)),
-            Err(_) => Err(self.gave_up(webhooks.len())),
+            Err(error) => Err(self.failed(webhooks.len(), &error)),
         }
     }
 
@@ -168,12 +206,6 @@ impl Committer {
         } else if !self.failing {
             warn!(error = cause_text, webhooks, "the database does not take webhooks; answering 503");
         }
-        self.failing = true;
-        Unrecorded::Unavailable
-    }
-
-    fn gave_up(&mut self, webhooks: usize) -> Unrecorded {
-        warn!(webhooks, limit = ?COMMIT_LIMIT, "the database did not finish a commit in time; answering 503");
         self.failing = true;
         Unrecorded::Unavailable
     }

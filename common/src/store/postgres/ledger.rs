@@ -2,26 +2,17 @@
 
 use std::collections::HashSet;
 
-use sqlx::{Postgres, Transaction};
+use sqlx::{Executor as _, Postgres};
 use uuid::Uuid;
 
 use crate::event::timestamp::millis;
-use crate::store::columns::read_all;
-use crate::store::ledger::{Ledger, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
+use crate::store::columns::{read_all, select};
+use crate::store::connections::{Transaction, Wait, waits_for};
+use crate::store::ledger::{Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
 use crate::store::{Overdue, StoreError};
 
-/// A transaction, until it is committed.
-pub(in crate::store) struct Tx(Option<Transaction<'static, Postgres>>);
-
-impl Tx {
-    pub(super) fn new(tx: Transaction<'static, Postgres>) -> Self {
-        Self(Some(tx))
-    }
-
-    pub(super) fn connection(&mut self) -> Result<&mut sqlx::PgConnection, StoreError> {
-        self.0.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::WorkerCrashed))
-    }
-}
+/// A write transaction.
+pub(in crate::store) type Tx = Transaction<Postgres>;
 
 impl Ledger for Tx {
     async fn known_events(&mut self, event_ids: &[&str]) -> Result<HashSet<String>, StoreError> {
@@ -39,36 +30,57 @@ impl Ledger for Tx {
             return Ok(Vec::new());
         }
         // Two index look-ups; an `or` over both columns may scan.
-        const SQL: &str = "select * from recipients where provider_id = any($1)
-                           union all
-                           select * from recipients where id = any($2) and not coalesce(provider_id = any($1), false)";
+        const SQL: &str = concat!(
+            select!(recipients, "where provider_id = any($1) union all "),
+            select!(recipients, "where id = any($2) and not coalesce(provider_id = any($1), false)")
+        );
         read_all(sqlx::query(SQL).bind(provider_ids).bind(ids).fetch_all(self.connection()?).await?)
     }
 
-    async fn lock_messages(&mut self, ids: &[Uuid]) -> Result<Vec<MessageRow>, StoreError> {
+    async fn lock_messages(&mut self, ids: &[Uuid], locking: Locking) -> Result<Vec<MessageRow>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        const SQL: &str = "select * from messages where id = any($1) order by id for update";
-        read_all(sqlx::query(SQL).bind(ids).fetch_all(self.connection()?).await?)
+        if locking == Locking::SkipLocked {
+            // No row is waited for any more; a table that is altered just now may be.
+            self.connection()?.execute("set local lock_timeout = '1s'").await?;
+        }
+        const WAIT: &str = select!(messages, "where id = any($1) order by id for update");
+        const SKIP: &str = select!(messages, "where id = any($1) order by id for update skip locked");
+        waits_for(Wait::RowLocks);
+        let sql = locking.choose(WAIT, SKIP);
+        let rows = sqlx::query(sql).bind(ids).fetch_all(self.connection()?).await?;
+        waits_for(Wait::Answer);
+        read_all(rows)
     }
 
-    async fn lock_recipients(&mut self, ids: &[Uuid]) -> Result<Vec<RecipientRow>, StoreError> {
+    async fn lock_recipients(&mut self, ids: &[Uuid], locking: Locking) -> Result<Vec<RecipientRow>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        const SQL: &str = "select * from recipients where id = any($1) order by id for update";
-        read_all(sqlx::query(SQL).bind(ids).fetch_all(self.connection()?).await?)
+        const WAIT: &str = select!(recipients, "where id = any($1) order by id for update");
+        const SKIP: &str = select!(recipients, "where id = any($1) order by id for update skip locked");
+        waits_for(Wait::RowLocks);
+        let sql = locking.choose(WAIT, SKIP);
+        let rows = sqlx::query(sql).bind(ids).fetch_all(self.connection()?).await?;
+        waits_for(Wait::Answer);
+        read_all(rows)
     }
 
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError> {
-        const SQL: &str = "(select * from recipients
-              where attempted_at < $1 and rank < 4 and not closed and provider_id is not null
-              order by attempted_at limit $3)
-             union all
-             (select * from recipients
-              where attempted_at < $2 and rank < 4 and not closed and provider_id is null
-              order by attempted_at limit $3)";
+        const SQL: &str = concat!(
+            "(",
+            select!(
+                recipients,
+                "where attempted_at < $1 and rank < 4 and not closed and provider_id is not null
+                 order by attempted_at limit $3) union all ("
+            ),
+            select!(
+                recipients,
+                "where attempted_at < $2 and rank < 4 and not closed and provider_id is null
+                 order by attempted_at limit $3)"
+            )
+        );
         let query = sqlx::query(SQL)
             .bind(millis(overdue.accepted_before))
             .bind(millis(overdue.unresolved_before))
@@ -143,8 +155,12 @@ impl Ledger for Tx {
         }
         const SQL: &str =
             "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at)
-             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::boolean[], $5::text[], $6::text[],
-                                  $7::timestamptz[])";
+             select event_id, message_id, version, progress, subject, payload, created_at
+             from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::boolean[], $5::text[], $6::text[],
+                         $7::timestamptz[])
+                  with ordinality
+                  as new (event_id, message_id, version, progress, subject, payload, created_at, place)
+             order by place";
         sqlx::query(SQL)
             .bind(entries.iter().map(|e| e.event_id).collect::<Vec<_>>())
             .bind(entries.iter().map(|e| e.message_id).collect::<Vec<_>>())
@@ -161,8 +177,13 @@ impl Ledger for Tx {
     async fn save_webhooks(&mut self, rows: &[WebhookRow<'_>]) -> Result<(), StoreError> {
         const SQL: &str = "insert into webhooks (event_id, event_type, deliveries, outcome, reason, recipient_id,
                                                  provider_id, report, occurred_at, received_at, body)
-             select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-                                  $8::text[], $9::timestamptz[], $10::timestamptz[], $11::bytea[])
+             select event_id, event_type, deliveries, outcome, reason, recipient_id, provider_id, report, occurred_at,
+                    received_at, body
+             from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::bytea[])
+                  as new (event_id, event_type, deliveries, outcome, reason, recipient_id, provider_id, report,
+                          occurred_at, received_at, body)
+             order by event_id
              on conflict (event_id) do update set deliveries = webhooks.deliveries + excluded.deliveries";
         sqlx::query(SQL)
             .bind(rows.iter().map(|r| r.webhook.event_id.as_str()).collect::<Vec<_>>())
@@ -196,12 +217,6 @@ impl Ledger for Tx {
         read_all(sqlx::query(SQL).bind(event_ids).fetch_all(self.connection()?).await?)
     }
 
-    async fn parked_after(&mut self, after: &str, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
-        const SQL: &str = "select event_id, occurred_at, report from webhooks
-                           where outcome = 'parked' and event_id > $1 order by event_id limit $2";
-        read_all(sqlx::query(SQL).bind(after).bind(i64::from(limit)).fetch_all(self.connection()?).await?)
-    }
-
     async fn settle_parked(&mut self, settled: &[Settled]) -> Result<(), StoreError> {
         if settled.is_empty() {
             return Ok(());
@@ -220,9 +235,10 @@ impl Ledger for Tx {
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
-        if let Some(tx) = self.0.take() {
-            tx.commit().await?;
-        }
-        Ok(())
+        self.end().await
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.take_back().await
     }
 }

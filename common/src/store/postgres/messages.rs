@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Postgres, Tx};
 use crate::event::timestamp::millis;
-use crate::store::columns::{Columns as _, Read as _, read_all};
+use crate::store::columns::{Columns as _, Read as _, read_all, select};
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{
     HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, Recorded, Sender, StoreError,
@@ -24,7 +24,7 @@ impl Postgres {
             && let Some((digest, id)) = take_key(tx.connection()?, message, key).await?
         {
             // The first request is committed: the insert of its key waited for that.
-            drop(tx);
+            tx.commit().await?;
             if digest != key.body_digest {
                 return Ok(Recorded::KeyReused);
             }
@@ -39,7 +39,7 @@ impl Postgres {
     }
 
     pub(in crate::store) async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
-        let query = sqlx::query("select * from senders where church_id = $1").bind(church.as_str());
+        let query = sqlx::query(select!(senders, "where church_id = $1")).bind(church.as_str());
         query.fetch_optional(&self.pool).await?.map(|row| Sender::read(&row)).transpose()
     }
 
@@ -65,7 +65,7 @@ impl Postgres {
         filter(&mut count, church, query);
         let total = count.build().fetch_one(&self.pool).await?.number("total")?;
 
-        let mut page = QueryBuilder::new("select * from messages");
+        let mut page = QueryBuilder::new(select!(messages, ""));
         filter(&mut page, church, query);
         if let Some((created_at, id)) = query.before {
             page.push(" and (created_at, id) < (")
@@ -85,7 +85,7 @@ impl Postgres {
         church: &ChurchId,
         id: Uuid,
     ) -> Result<Option<Message>, StoreError> {
-        let query = sqlx::query("select * from messages where id = $1 and church_id = $2")
+        let query = sqlx::query(select!(messages, "where id = $1 and church_id = $2"))
             .bind(id)
             .bind(church.as_str());
         query.fetch_optional(&self.pool).await?.map(|row| Message::read(&row)).transpose()
@@ -97,7 +97,7 @@ impl Postgres {
         message: Uuid,
     ) -> Result<Vec<Recipient>, StoreError> {
         const SQL: &str =
-            "select * from recipients where message_id = $1 and church_id = $2 order by ordinal";
+            select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
         read_all(sqlx::query(SQL).bind(message).bind(church.as_str()).fetch_all(&self.pool).await?)
     }
 }
@@ -152,7 +152,8 @@ async fn insert_message(connection: &mut PgConnection, message: &NewMessage) -> 
 async fn insert_recipients(connection: &mut PgConnection, message: &NewMessage) -> Result<(), StoreError> {
     const SQL: &str = "insert into recipients (message_id, church_id, due_at, id, ordinal, phone, member_id, first_name,
              last_name)
-         select $1, $2, $3, new.* from unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
+         select $1, $2, $3, new.id, new.ordinal, new.phone, new.member_id, new.first_name, new.last_name
+         from unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
              as new (id, ordinal, phone, member_id, first_name, last_name)";
     let rows = &message.recipients;
     sqlx::query(SQL)

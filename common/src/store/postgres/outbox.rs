@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::Postgres;
 use crate::event::timestamp::millis;
 use crate::store::columns::{Read as _, read_all};
+use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{Announced, Audit, OutboxRow, Prunable, StoreError, Superseded};
 
 impl Postgres {
@@ -34,13 +35,13 @@ impl Postgres {
     }
 
     pub(in crate::store) async fn supersede(&self, rows: &[Superseded]) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let positions: Vec<i64> = rows.iter().flat_map(|row| row.positions.iter().copied()).collect();
         sqlx::query(
             "update outbox set superseded_at = now() where position = any($1) and stream_seq is null",
         )
         .bind(positions)
-        .execute(&mut *tx)
+        .execute(tx.connection()?)
         .await?;
         const SQL: &str = "update outbox o set payload = new.payload
                            from unnest($1::bigint[], $2::text[]) as new (position, payload)
@@ -48,9 +49,9 @@ impl Postgres {
         sqlx::query(SQL)
             .bind(rows.iter().map(|row| row.heir).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.payload.as_str()).collect::<Vec<_>>())
-            .execute(&mut *tx)
+            .execute(tx.connection()?)
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     pub(in crate::store) async fn mark_announced(
@@ -132,8 +133,10 @@ impl Postgres {
               where (m.recipient_count, m.delivered_count, m.failed_count, m.unconfirmed_count, m.read_count)
                  <> (r.recipients, r.delivered, r.failed, r.unconfirmed, r.read)) as miscounted";
         // It reads everything, and takes the time it needs.
-        let mut tx = self.pool.begin().await?;
-        sqlx::query("set local statement_timeout = 0").execute(&mut *tx).await?;
-        Audit::read(&sqlx::query(SQL).fetch_one(&mut *tx).await?)
+        let mut tx = self.begin().await?;
+        sqlx::query("set local statement_timeout = 0").execute(tx.connection()?).await?;
+        let audit = Audit::read(&sqlx::query(SQL).fetch_one(tx.connection()?).await?)?;
+        tx.commit().await?;
+        Ok(audit)
     }
 }

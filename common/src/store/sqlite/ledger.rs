@@ -3,26 +3,17 @@
 use std::collections::HashSet;
 
 use serde_json::json;
-use sqlx::{Sqlite, Transaction};
+use sqlx::Sqlite;
 use uuid::Uuid;
 
 use super::{json as json_rows, json_ids, json_texts, millis};
-use crate::store::columns::read_all;
-use crate::store::ledger::{Ledger, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
+use crate::store::columns::{read_all, select};
+use crate::store::connections::Transaction;
+use crate::store::ledger::{Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
 use crate::store::{Overdue, StoreError};
 
-/// A transaction, until it is committed.
-pub(in crate::store) struct Tx(Option<Transaction<'static, Sqlite>>);
-
-impl Tx {
-    pub(super) fn new(tx: Transaction<'static, Sqlite>) -> Self {
-        Self(Some(tx))
-    }
-
-    pub(super) fn connection(&mut self) -> Result<&mut sqlx::SqliteConnection, StoreError> {
-        self.0.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::WorkerCrashed))
-    }
-}
+/// A write transaction.
+pub(in crate::store) type Tx = Transaction<Sqlite>;
 
 impl Ledger for Tx {
     async fn known_events(&mut self, event_ids: &[&str]) -> Result<HashSet<String>, StoreError> {
@@ -40,37 +31,42 @@ impl Ledger for Tx {
         if provider_ids.is_empty() && ids.is_empty() {
             return Ok(Vec::new());
         }
-        const SQL: &str = "select * from recipients where provider_id in (select value from json_each($1))
-                           union
-                           select * from recipients where id in (select value from json_each($2))";
+        const SQL: &str = concat!(
+            select!(recipients, "where provider_id in (select value from json_each($1)) union "),
+            select!(recipients, "where id in (select value from json_each($2))")
+        );
         let query = sqlx::query(SQL).bind(json_texts(provider_ids)).bind(json_ids(ids));
         read_all(query.fetch_all(self.connection()?).await?)
     }
 
-    async fn lock_messages(&mut self, ids: &[Uuid]) -> Result<Vec<MessageRow>, StoreError> {
+    async fn lock_messages(&mut self, ids: &[Uuid], _: Locking) -> Result<Vec<MessageRow>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        const SQL: &str = "select * from messages where id in (select value from json_each($1))";
+        const SQL: &str = select!(messages, "where id in (select value from json_each($1))");
         read_all(sqlx::query(SQL).bind(json_ids(ids)).fetch_all(self.connection()?).await?)
     }
 
-    async fn lock_recipients(&mut self, ids: &[Uuid]) -> Result<Vec<RecipientRow>, StoreError> {
+    async fn lock_recipients(&mut self, ids: &[Uuid], _: Locking) -> Result<Vec<RecipientRow>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        const SQL: &str = "select * from recipients where id in (select value from json_each($1))";
+        const SQL: &str = select!(recipients, "where id in (select value from json_each($1))");
         read_all(sqlx::query(SQL).bind(json_ids(ids)).fetch_all(self.connection()?).await?)
     }
 
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError> {
-        const SQL: &str = "select * from (select * from recipients
-              where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null
-              order by attempted_at limit $3)
-             union all
-             select * from (select * from recipients
-              where attempted_at < $2 and rank < 4 and closed = 0 and provider_id is null
-              order by attempted_at limit $3)";
+        const SQL: &str = select!(
+            recipients,
+            "where id in (
+                 select id from (select id from recipients
+                      where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null
+                      order by attempted_at limit $3)
+                 union all
+                 select id from (select id from recipients
+                      where attempted_at < $2 and rank < 4 and closed = 0 and provider_id is null
+                      order by attempted_at limit $3))"
+        );
         let query = sqlx::query(SQL)
             .bind(millis(overdue.accepted_before))
             .bind(millis(overdue.unresolved_before))
@@ -205,12 +201,6 @@ impl Ledger for Tx {
         read_all(sqlx::query(SQL).bind(json_texts(event_ids)).fetch_all(self.connection()?).await?)
     }
 
-    async fn parked_after(&mut self, after: &str, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
-        const SQL: &str = "select event_id, occurred_at, report from webhooks
-             where outcome = 'parked' and event_id > $1 order by event_id limit $2";
-        read_all(sqlx::query(SQL).bind(after).bind(limit).fetch_all(self.connection()?).await?)
-    }
-
     async fn settle_parked(&mut self, settled: &[Settled]) -> Result<(), StoreError> {
         if settled.is_empty() {
             return Ok(());
@@ -225,9 +215,10 @@ impl Ledger for Tx {
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
-        if let Some(tx) = self.0.take() {
-            tx.commit().await?;
-        }
-        Ok(())
+        self.end().await
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.take_back().await
     }
 }

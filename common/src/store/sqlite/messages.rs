@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, SqliteConnection};
 use uuid::Uuid;
 
 use super::{Sqlite, json as json_rows, millis};
-use crate::store::columns::{Columns as _, Read as _, read_all};
+use crate::store::columns::{Columns as _, Read as _, read_all, select};
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{
     HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, Recorded, Sender, StoreError,
@@ -24,7 +24,7 @@ impl Sqlite {
         if let Some(key) = key
             && let Some((digest, id)) = take_key(tx.connection()?, message, key).await?
         {
-            drop(tx);
+            tx.commit().await?;
             if digest != key.body_digest {
                 return Ok(Recorded::KeyReused);
             }
@@ -39,7 +39,7 @@ impl Sqlite {
     }
 
     pub(in crate::store) async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
-        let query = sqlx::query("select * from senders where church_id = $1").bind(church.as_str());
+        let query = sqlx::query(select!(senders, "where church_id = $1")).bind(church.as_str());
         query.fetch_optional(&self.readers).await?.map(|row| Sender::read(&row)).transpose()
     }
 
@@ -47,13 +47,14 @@ impl Sqlite {
         const SQL: &str = "insert into senders (church_id, number, messaging_profile_id) values ($1, $2, $3)
              on conflict (church_id) do update
              set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id";
+        let mut tx = self.begin().await?;
         sqlx::query(SQL)
             .bind(sender.church_id.as_str())
             .bind(&sender.number)
             .bind(&sender.messaging_profile_id)
-            .execute(&self.writer)
+            .execute(tx.connection()?)
             .await?;
-        Ok(())
+        tx.commit().await
     }
 
     pub(in crate::store) async fn history(
@@ -65,7 +66,7 @@ impl Sqlite {
         filter(&mut count, church, query);
         let total = count.build().fetch_one(&self.readers).await?.number("total")?;
 
-        let mut page = QueryBuilder::new("select * from messages");
+        let mut page = QueryBuilder::new(select!(messages, ""));
         filter(&mut page, church, query);
         if let Some((created_at, id)) = query.before {
             page.push(" and (created_at, id) < (").push_bind(millis(created_at));
@@ -82,7 +83,7 @@ impl Sqlite {
         church: &ChurchId,
         id: Uuid,
     ) -> Result<Option<Message>, StoreError> {
-        const SQL: &str = "select * from messages where id = $1 and church_id = $2";
+        const SQL: &str = select!(messages, "where id = $1 and church_id = $2");
         let query = sqlx::query(SQL).bind(id.to_string()).bind(church.as_str());
         query.fetch_optional(&self.readers).await?.map(|row| Message::read(&row)).transpose()
     }
@@ -93,7 +94,7 @@ impl Sqlite {
         message: Uuid,
     ) -> Result<Vec<Recipient>, StoreError> {
         const SQL: &str =
-            "select * from recipients where message_id = $1 and church_id = $2 order by ordinal";
+            select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
         let query = sqlx::query(SQL).bind(message.to_string()).bind(church.as_str());
         read_all(query.fetch_all(&self.readers).await?)
     }

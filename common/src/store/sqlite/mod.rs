@@ -8,27 +8,32 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::Row as _;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::columns::Columns;
-use super::ledger::Database;
+use super::columns::{Columns, read_all};
+use super::connections::{Connections, LastCommit, Wait};
+use super::ledger::{Database, ParkedRow};
 use super::{RelayLock, StoreError};
 use crate::service::ConfigError;
 
 mod ledger;
 mod messages;
 mod outbox;
+mod readiness;
 mod revocations;
 mod sending;
 
 pub(super) use ledger::Tx;
 
-/// Longest wait for the other processes' transactions. Ingest answers within 1.5 s.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait inside SQLite for other transactions, where nobody can break it off. A transaction is begun again as
+/// long as its call may wait.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+/// The same for single statements of the relay, which are not repeated.
+const MARKER_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries to get the lock for bringing the schema up to date.
+const MIGRATION_POLL: Duration = Duration::from_millis(50);
 /// Readers beside the one writer.
 const READERS: u32 = 4;
 
@@ -36,14 +41,14 @@ const READERS: u32 = 4;
 #[derive(Clone)]
 pub(super) struct Sqlite {
     file: PathBuf,
-    writer: SqlitePool,
+    writer: Connections<sqlx::Sqlite>,
     /// For what may be lost in a power cut, because the stream knows it, too: it waits for no disk.
-    marker: SqlitePool,
-    readers: SqlitePool,
+    marker: Connections<sqlx::Sqlite>,
+    readers: Connections<sqlx::Sqlite>,
 }
 
 impl Sqlite {
-    pub(super) fn new(url: &str) -> Result<Self, ConfigError> {
+    pub(super) fn new(url: &str, committed_at: LastCommit) -> Result<Self, ConfigError> {
         let file = url.trim_start_matches("sqlite:").trim_start_matches("//");
         if file.is_empty() || file.contains('?') || file.contains(":memory:") {
             return Err(ConfigError::new(
@@ -57,13 +62,14 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let pool =
-            |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(BUSY_TIMEOUT);
+        let pool = |connections, options| Connections::new(0..=connections, options, committed_at.clone());
+        let marker =
+            options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
         Ok(Self {
             file: file.into(),
-            writer: pool(1).connect_lazy_with(options.clone().create_if_missing(true)),
-            marker: pool(1).connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal)),
-            readers: pool(READERS).connect_lazy_with(options.read_only(true)),
+            writer: pool(1, options.clone().create_if_missing(true)),
+            marker: pool(1, marker),
+            readers: pool(READERS, options.read_only(true)),
         })
     }
 
@@ -71,12 +77,27 @@ impl Sqlite {
         let mut migrator = sqlx::migrate!("migrations/sqlite");
         migrator.set_ignore_missing(true);
         // SQLite has no lock that spans a migration, and the services start together.
-        let path = self.beside("migrate.lock");
-        let lock =
-            tokio::task::spawn_blocking(move || lock_file(&path).and_then(|file| file.lock().map(|()| file)));
-        let _held =
-            lock.await.map_err(|_| unavailable(std::io::ErrorKind::Other.into()))?.map_err(unavailable)?;
-        migrator.run(&self.writer).await.map_err(StoreError::Migration)
+        let _held = self.migration_lock().await?;
+        let mut lease = self.writer.acquire().await?;
+        migrator.run_direct(None, lease.connection()?, false).await.map_err(StoreError::Migration)?;
+        lease.give_back();
+        Ok(())
+    }
+
+    async fn migration_lock(&self) -> Result<File, StoreError> {
+        let file = lock_file(&self.beside("migrate.lock")).map_err(unavailable)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(MIGRATION_POLL).await,
+                Err(std::fs::TryLockError::Error(error)) => return Err(unavailable(error)),
+            }
+        }
+    }
+
+    /// A write transaction. BEGIN takes the write lock, so that nothing in it has to wait any more.
+    async fn begin_on(connections: &Connections<sqlx::Sqlite>) -> Result<Tx, StoreError> {
+        Tx::begin(connections, "BEGIN IMMEDIATE", Wait::WriteLock).await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
@@ -105,7 +126,19 @@ impl Database for Sqlite {
     type Tx = Tx;
 
     async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx::new(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        Self::begin_on(&self.writer).await
+    }
+
+    async fn parked_after(&self, after: &str, limit: u32) -> Result<Vec<ParkedRow>, StoreError> {
+        const SQL: &str = "select event_id, occurred_at, report from webhooks
+             where outcome = 'parked' and event_id > $1 order by event_id limit $2";
+        read_all(sqlx::query(SQL).bind(after).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    fn renew(&self) {
+        for connections in [&self.writer, &self.marker, &self.readers] {
+            connections.renew();
+        }
     }
 }
 
@@ -160,5 +193,50 @@ impl Columns for SqliteRow {
 
     fn flag(&self, name: &str) -> Result<bool, StoreError> {
         Ok(self.number(name)? != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ledger::Ledger as _;
+
+    async fn key(database: &Sqlite, key: usize, digest: Vec<u8>) -> Result<(), StoreError> {
+        const SQL: &str = "insert into idempotency_keys (church_id, key, body_digest, message_id, created_at)
+                           values ('grace', $1, $2, 'm', 0)";
+        let mut tx = database.begin().await?;
+        sqlx::query(SQL).bind(key.to_string()).bind(digest).execute(tx.connection()?).await?;
+        tx.commit().await
+    }
+
+    #[tokio::test]
+    async fn after_the_file_could_not_grow_the_next_write_finds_a_fresh_connection() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("church.db").display());
+        let database = Sqlite::new(&url, LastCommit::default()).unwrap();
+        database.migrate().await.unwrap();
+        // As if the disk were full; it holds for this connection alone.
+        let mut lease = database.writer.acquire().await.unwrap();
+        let full = sqlx::query("pragma max_page_count = 1").execute(lease.connection().unwrap());
+        full.await.unwrap();
+        lease.give_back();
+        let told = key(&database, 0, vec![0; 1 << 20]).await.unwrap_err();
+        assert!(told.is_temporary(), "{told:?}");
+        assert_eq!(told.to_string(), "the disk of the database is full");
+        for number in 0..3 {
+            key(&database, number, vec![0; 1 << 20]).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_dropped_in_its_middle_holds_no_lock() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("church.db").display());
+        let database = Sqlite::new(&url, LastCommit::default()).unwrap();
+        database.migrate().await.unwrap();
+        for number in 0..5 {
+            drop(database.begin().await.unwrap());
+            key(&database, number, Vec::new()).await.unwrap();
+        }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Sqlite, Tx, json as json_rows, millis};
+use super::{Sqlite, json as json_rows, millis};
 use crate::store::columns::{Read as _, read_all};
 use crate::store::ledger::Ledger as _;
 use crate::store::{Announced, Audit, OutboxRow, Prunable, StoreError, Superseded};
@@ -38,7 +38,7 @@ impl Sqlite {
                                where outbox.position = new.value ->> 'position'";
         let positions = rows.iter().flat_map(|row| row.positions.iter().copied());
         let heirs = rows.iter().map(|row| json!({"position": row.heir, "payload": row.payload}));
-        let mut tx = Tx::new(self.marker.begin_with("BEGIN IMMEDIATE").await?);
+        let mut tx = Self::begin_on(&self.marker).await?;
         sqlx::query(MARK)
             .bind(json_rows(positions.map(Into::into)))
             .bind(millis(OffsetDateTime::now_utc()))

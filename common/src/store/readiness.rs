@@ -1,0 +1,128 @@
+//! Whether the database can be read, and whether it can be written: a full disk or a lost right shows only in writing.
+//!
+//! A process that commits proves by that that it can write. One that has nothing to commit writes one small row of its
+//! own every few seconds. `GET /readyz` itself asks nobody: it tells what was found out here.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{Backend, Store, StoreError, within};
+use crate::service::Condition;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// Longest time that a look may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
+/// Between two writes, while nothing else is committed.
+const WRITE: Duration = Duration::from_secs(5);
+/// So many writes in a row have to fail: one may meet a lock.
+const FAILURES: u32 = 3;
+/// The row of a process that has not written for so long is deleted.
+const GONE: time::Duration = time::Duration::days(1);
+
+/// What readiness says of the database.
+#[derive(Clone)]
+pub struct Readiness {
+    /// Holds while it can be read.
+    pub reads: Condition,
+    /// Holds unless three writes in a row failed.
+    pub writes: Condition,
+}
+
+/// The writes of one process.
+struct Writes {
+    process: Uuid,
+    proved_at: Instant,
+    failed: u32,
+}
+
+impl Store {
+    /// Brings the schema up to date as soon as the database answers, and keeps readiness true to what the database
+    /// does, until shutdown.
+    pub async fn keep_ready(self, readiness: Readiness, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.watch(readiness)).await;
+    }
+
+    async fn watch(&self, readiness: Readiness) {
+        let mut writes = None;
+        loop {
+            let looked = match &mut writes {
+                None => self.migrate().await,
+                Some(_) => within(LOOK_LIMIT, self.look()).await,
+            };
+            match looked {
+                Ok(()) => {
+                    self.is_away.store(false, Ordering::Relaxed);
+                    readiness.reads.met();
+                    let writes = writes.get_or_insert_with(|| {
+                        info!("the database is ready");
+                        readiness.writes.met();
+                        Writes { process: Uuid::now_v7(), proved_at: Instant::now(), failed: 0 }
+                    });
+                    self.look_at(writes, &readiness.writes).await;
+                }
+                Err(error) => {
+                    let told = &error as &dyn std::error::Error;
+                    warn!(error = told, "the database does not answer; trying again");
+                    readiness.reads.unmet(error.to_string());
+                    // Until it answers again nobody waits long for it.
+                    self.is_away.store(true, Ordering::Relaxed);
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Postgres(db) => db.ping().await,
+            Backend::Sqlite(db) => db.ping().await,
+        }
+    }
+
+    /// Finds out whether this process can write, if its last proof of that is old or it could not.
+    async fn look_at(&self, writes: &mut Writes, condition: &Condition) {
+        let now = Instant::now();
+        let proved = if self.committed_at.is_after(writes.proved_at) {
+            Ok(())
+        } else if writes.failed > 0 || writes.proved_at.elapsed() >= WRITE {
+            self.prove_writing(writes.process, OffsetDateTime::now_utc()).await
+        } else {
+            return;
+        };
+        match proved {
+            Ok(()) => {
+                if writes.failed >= FAILURES {
+                    info!("the database can be written again");
+                }
+                condition.met();
+                (writes.proved_at, writes.failed) = (now, 0);
+            }
+            Err(error) => {
+                writes.failed += 1;
+                if writes.failed == FAILURES {
+                    warn!(error = &error as &dyn std::error::Error, "the database can't be written; trying again");
+                }
+                if writes.failed >= FAILURES {
+                    condition.unmet(format!("{} writes in a row failed: {error}", writes.failed));
+                }
+            }
+        }
+    }
+
+    /// Writes the row of a process, and deletes those of processes long gone.
+    async fn prove_writing(&self, process: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
+        within(LOOK_LIMIT, async {
+            match &self.backend {
+                Backend::Postgres(db) => db.prove_writing(process, now, now - GONE).await,
+                Backend::Sqlite(db) => db.prove_writing(process, now, now - GONE).await,
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,57 @@
+//! The schema moves on under binaries that run.
+
+use futures_util::future::join_all;
+use sqlx::{Connection as _, Executor as _};
+use tests::databases::Kind;
+use tests::on_both_databases;
+use tests::stack::TestStack;
+
+use super::{AUTHOR, CHURCH, DELIVERED};
+
+on_both_databases!(a_column_added_to_each_table_under_load_costs_nobody_anything,);
+
+const TABLES: [&str; 8] =
+    ["messages", "recipients", "webhooks", "outbox", "senders", "idempotency_keys", "revocations", "writers"];
+
+async fn add_columns(kind: Kind, url: &str) {
+    for table in TABLES {
+        let sql = sqlx::AssertSqlSafe(format!("alter table {table} add column added text"));
+        match kind {
+            Kind::Postgres => {
+                sqlx::PgConnection::connect(url).await.unwrap().execute(sql).await.unwrap();
+            }
+            Kind::Sqlite => {
+                let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().unwrap();
+                let options = options.busy_timeout(std::time::Duration::from_secs(30));
+                sqlx::SqliteConnection::connect_with(&options).await.unwrap().execute(sql).await.unwrap();
+            }
+        }
+    }
+}
+
+async fn a_column_added_to_each_table_under_load_costs_nobody_anything(kind: Kind) {
+    let stack = TestStack::start(kind).await;
+    let mut messages = Vec::new();
+    for _ in 0..5 {
+        messages.extend(join_all((0..4).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await);
+    }
+    let url = stack.stack.file().database.clone();
+    let sending = async {
+        let mut sent = Vec::new();
+        for _ in 0..20 {
+            // Each is answered 201.
+            sent.extend(join_all((0..4).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await);
+            assert_eq!(stack.get(CHURCH, AUTHOR, "/api/messages/history").await.0, 200);
+        }
+        sent
+    };
+    let (sent, ()) = tokio::join!(sending, add_columns(kind, &url));
+    messages.extend(sent);
+    for message in messages {
+        stack.until_status(CHURCH, message, "delivered").await;
+    }
+    let entries = stack.telnyx().entries();
+    let answers: Vec<_> = entries.iter().flat_map(|it| it.webhooks.clone()).collect();
+    assert!(answers.iter().all(|it| it.answer == Some(200) && it.attempt == 1), "{answers:#?}");
+    assert!(stack.audit().await.is_sound());
+}
