@@ -15,25 +15,41 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::revocation::Revocation;
 use crate::service::{Condition, ConfigError};
 use crate::subject::ChurchId;
 
+/// Calls the same method on whichever database it is, and waits for it [`LONGEST_STEP`] at most.
+macro_rules! dispatch {
+    ($store:expr, $db:ident => $call:expr) => {
+        within(LONGEST_STEP, async {
+            match &$store.backend {
+                Backend::Postgres($db) => $call,
+                Backend::Sqlite($db) => $call,
+            }
+        })
+        .await
+    };
+}
+
 mod book;
 mod columns;
+mod erasure;
+mod lease;
 mod ledger;
+mod outbox;
 mod postgres;
 mod recording;
 mod records;
+mod retention;
+mod revocations;
 mod sqlite;
 
+pub use erasure::Erased;
+pub use lease::{LEASE, LeaseState, Term};
 use ledger::Database as _;
+pub use outbox::{OutboxState, RefusedEvent};
 pub use records::*;
-
-/// Rows that are changed or deleted at once where it may be many, so that nobody waits long for them.
-const PORTION: u32 = 1_000;
-/// Portions deleted in one go at most.
-const PORTIONS: usize = 100;
+pub use retention::Prunable;
 /// Longest time that any step may take, even if the database's server is gone without a word.
 const LONGEST_STEP: Duration = Duration::from_secs(10);
 
@@ -61,12 +77,20 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
+    /// Another process holds the relay's lease now; what this one did about the outbox no longer counts.
+    #[error("another process relays the outbox now")]
+    LeaseLost,
     /// A row holds what this version can't read.
     #[error("a row can't be read: {0}")]
     Unreadable(String),
 }
 
 impl StoreError {
+    /// The database did not answer within a limit of ours.
+    pub fn timed_out() -> Self {
+        Self::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+
     /// Whether the same call may succeed later.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable(_))
@@ -111,43 +135,12 @@ enum Backend {
     Sqlite(sqlite::Sqlite),
 }
 
-/// Calls the same method on whichever database it is, and waits for it [`LONGEST_STEP`] at most.
-macro_rules! dispatch {
-    ($store:expr, $db:ident => $call:expr) => {
-        within(LONGEST_STEP, async {
-            match &$store.backend {
-                Backend::Postgres($db) => $call,
-                Backend::Sqlite($db) => $call,
-            }
-        })
-        .await
-    };
-}
-
 async fn within<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let timed_out = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+    let timed_out = |_| Err(StoreError::timed_out());
     tokio::time::timeout(limit, step).await.unwrap_or_else(timed_out)
-}
-
-/// The relay's right to be the only one at work on a database. Given up when dropped.
-pub enum RelayLock {
-    /// An advisory lock on a connection of its own.
-    Postgres(postgres::AdvisoryLock),
-    /// A locked file beside the database.
-    Sqlite(std::fs::File),
-}
-
-impl RelayLock {
-    /// Whether the lock is still ours; it is lost with its connection.
-    pub async fn is_held(&mut self) -> bool {
-        match self {
-            Self::Postgres(lock) => lock.is_held().await,
-            Self::Sqlite(_) => true,
-        }
-    }
 }
 
 impl Store {
@@ -364,110 +357,6 @@ impl Store {
             dispatch!(self, db => ledger::sweep_parked(&mut db.begin().await?, after, limit).await)?;
         self.announce(events);
         Ok((claimed, next))
-    }
-
-    /// Records that tokens are revoked, and the news of it. An earlier revocation of later tokens stays in force.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        dispatch!(self, db => db.revoke(revocation).await)?;
-        self.announce(1);
-        Ok(())
-    }
-
-    /// Tokens of a user of a church that were issued until this Unix second are revoked.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn revoked_until(&self, church: &ChurchId, user: &str) -> Result<Option<i64>, StoreError> {
-        dispatch!(self, db => db.revoked_until(church, user).await)
-    }
-
-    /// Waits for nobody: `None` while another relay works on this database.
-    ///
-    /// # Errors
-    /// The database is away, or the lock file can't be made.
-    pub async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
-        dispatch!(self, db => db.try_relay_lock().await)
-    }
-
-    /// The oldest rows of the outbox that are neither announced nor superseded, in order.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn waiting_events(&self, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        dispatch!(self, db => db.waiting_events(limit).await)
-    }
-
-    /// The row that was announced last, if any is kept.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn last_announced(&self) -> Result<Option<Announced>, StoreError> {
-        dispatch!(self, db => db.last_announced().await)
-    }
-
-    /// The announced row of an event, if it is kept.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn announced(&self, event_id: Uuid) -> Result<Option<Announced>, StoreError> {
-        dispatch!(self, db => db.announced(event_id).await)
-    }
-
-    /// Marks rows as left out of the stream and gives their heirs what they named, in one transaction.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn supersede(&self, rows: &[Superseded]) -> Result<(), StoreError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        dispatch!(self, db => db.supersede(rows).await)
-    }
-
-    /// Marks rows as announced: pairs of position and sequence in the stream.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn mark_announced(&self, rows: &[(i64, i64)], now: OffsetDateTime) -> Result<(), StoreError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        dispatch!(self, db => db.mark_announced(rows, now).await)
-    }
-
-    /// Forgets that rows above a sequence of the stream were announced, because the stream lost them; they are
-    /// announced again. Returns how many. Broken off in its middle, it has done the newest part and can be repeated.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn unannounce_above(&self, stream_seq: i64) -> Result<u64, StoreError> {
-        let mut all = 0;
-        loop {
-            let rows = dispatch!(self, db => db.unannounce_above(stream_seq, PORTION).await)?;
-            all += rows;
-            if rows < u64::from(PORTION) {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// Deletes what is older than given, in portions. What waits is never deleted. Returns how many rows went.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn prune(&self, what: Prunable, before: OffsetDateTime) -> Result<u64, StoreError> {
-        let mut all = 0;
-        for _ in 0..PORTIONS {
-            let rows = dispatch!(self, db => db.prune(what, before, PORTION).await)?;
-            all += rows;
-            if rows < u64::from(PORTION) {
-                break;
-            }
-        }
-        Ok(all)
     }
 
     /// Sums the books and recounts.

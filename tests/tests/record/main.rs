@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails a test")]
 
 mod church;
+mod erasure;
 mod outbox;
+mod relay;
 mod reports;
+mod retention;
+mod revocations;
 mod sending;
 mod store;

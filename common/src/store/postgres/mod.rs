@@ -1,22 +1,25 @@
 //! The store in PostgreSQL: arrays in, sets out, one round trip for each step.
 
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sqlx::Row as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Connection as _, PgConnection, Row as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::StoreError;
 use super::columns::Columns;
 use super::ledger::Database;
-use super::{RelayLock, StoreError};
 use crate::service::ConfigError;
 
+mod erasure;
+mod lease;
 mod ledger;
 mod messages;
 mod outbox;
+mod retention;
 mod revocations;
 mod sending;
 
@@ -24,16 +27,14 @@ pub(super) use ledger::Tx;
 
 /// Longest wait for a connection. Ingest answers within 1.5 s, whatever the database does.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
-/// The advisory lock that makes a relay the only one.
-const RELAY_LOCK: i64 = 0x4348_5552_4348;
 
 /// A pool of connections.
 #[derive(Clone)]
 pub(super) struct Postgres {
     pool: PgPool,
     options: Arc<PgConnectOptions>,
-    /// The connection that asks for the relay's lock while another process has it.
-    standby: Arc<Mutex<Option<PgConnection>>>,
+    /// The connection that takes and renews the relay's lease.
+    relaying: Arc<Mutex<Option<lease::RelayConnection>>>,
 }
 
 impl Postgres {
@@ -51,7 +52,7 @@ impl Postgres {
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options: Arc::new(options), standby: Arc::default() })
+        Ok(Self { pool, options: Arc::new(options), relaying: Arc::default() })
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
@@ -65,27 +66,6 @@ impl Postgres {
         sqlx::query("select 1").execute(&self.pool).await?;
         Ok(())
     }
-
-    pub(super) async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
-        let standing_by = self.standby().take();
-        let mut connection = match standing_by {
-            Some(connection) => connection,
-            None => PgConnection::connect_with(&self.options).await?,
-        };
-        let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-            .bind(RELAY_LOCK)
-            .fetch_one(&mut connection)
-            .await?;
-        if locked {
-            return Ok(Some(RelayLock::Postgres(AdvisoryLock { connection })));
-        }
-        *self.standby() = Some(connection);
-        Ok(None)
-    }
-
-    fn standby(&self) -> std::sync::MutexGuard<'_, Option<PgConnection>> {
-        self.standby.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Database for Postgres {
@@ -93,17 +73,6 @@ impl Database for Postgres {
 
     async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx::new(self.pool.begin().await?))
-    }
-}
-
-/// An advisory lock; it lives as long as its connection.
-pub struct AdvisoryLock {
-    connection: PgConnection,
-}
-
-impl AdvisoryLock {
-    pub(super) async fn is_held(&mut self) -> bool {
-        matches!(tokio::time::timeout(ACQUIRE_TIMEOUT, self.connection.ping()).await, Ok(Ok(())))
     }
 }
 

@@ -64,11 +64,12 @@ impl Ledger for Tx {
     }
 
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError> {
-        const SQL: &str = "select * from (select * from recipients
+        // Without being told, it takes the unique index of provider ids and reads everybody who has none.
+        const SQL: &str = "select * from (select * from recipients indexed by recipients_overdue
               where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null
               order by attempted_at limit $3)
              union all
-             select * from (select * from recipients
+             select * from (select * from recipients indexed by recipients_unresolved
               where attempted_at < $2 and rank < 4 and closed = 0 and provider_id is null
               order by attempted_at limit $3)";
         let query = sqlx::query(SQL)

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -14,14 +15,17 @@ use sqlx::sqlite::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::StoreError;
 use super::columns::Columns;
 use super::ledger::Database;
-use super::{RelayLock, StoreError};
 use crate::service::ConfigError;
 
+mod erasure;
+mod lease;
 mod ledger;
 mod messages;
 mod outbox;
+mod retention;
 mod revocations;
 mod sending;
 
@@ -40,6 +44,8 @@ pub(super) struct Sqlite {
     /// For what may be lost in a power cut, because the stream knows it, too: it waits for no disk.
     marker: SqlitePool,
     readers: SqlitePool,
+    /// The lock file of the versions before the relay's lease, while we share it.
+    shared_lock: Arc<Mutex<Option<File>>>,
 }
 
 impl Sqlite {
@@ -64,6 +70,7 @@ impl Sqlite {
             writer: pool(1).connect_lazy_with(options.clone().create_if_missing(true)),
             marker: pool(1).connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal)),
             readers: pool(READERS).connect_lazy_with(options.read_only(true)),
+            shared_lock: Arc::default(),
         })
     }
 
@@ -82,15 +89,6 @@ impl Sqlite {
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("select count(*) from messages where id = ''").execute(&self.readers).await?;
         Ok(())
-    }
-
-    pub(super) async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
-        let file = lock_file(&self.beside("relay.lock")).map_err(unavailable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(RelayLock::Sqlite(file))),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(unavailable(error)),
-        }
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
