@@ -10,7 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::service::ConfigError;
@@ -43,11 +43,53 @@ pub struct JwtOptions {
     pub jwt_audience: Option<String>,
 }
 
+/// The claim of a token that names its user. Sign-in code numbers users and admins apart: user 7 and admin 7 are two
+/// people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IdClaim {
+    /// `userId`.
+    UserId,
+    /// `adminId`.
+    AdminId,
+    /// `sub`.
+    Sub,
+}
+
+impl IdClaim {
+    /// The claim's name in a token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UserId => "userId",
+            Self::AdminId => "adminId",
+            Self::Sub => "sub",
+        }
+    }
+}
+
+/// One person of a church: an id, and the claim that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Person {
+    /// The claim that names the person.
+    pub claim: IdClaim,
+    /// The id in that claim.
+    pub id: String,
+}
+
+impl std::fmt::Display for Person {
+    /// `userId:7`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.claim.as_str(), self.id)
+    }
+}
+
 /// A verified caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     /// Unique inside its church only.
     pub user_id: String,
+    /// Which claim the user id comes from.
+    pub claim: IdClaim,
     /// The church whose data the caller may see.
     pub church_id: ChurchId,
     /// When the token expires, in Unix seconds, without the leeway.
@@ -57,6 +99,11 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// The caller as a person: the id together with the claim that names it.
+    pub fn person(&self) -> Person {
+        Person { claim: self.claim, id: self.user_id.clone() }
+    }
+
     /// How long the token is still accepted, the leeway included; zero once it is over.
     pub fn remaining(&self, now: OffsetDateTime) -> Duration {
         let end = self.expires_at.saturating_add(LEEWAY.as_secs() as i64);
@@ -177,10 +224,12 @@ pub fn bearer(header: &str) -> Option<&str> {
 fn claims(raw: RawClaims) -> Result<Claims, TokenError> {
     let church = raw.church_id.and_then(Id::into_text).ok_or(TokenError::ChurchMissing)?;
     let church_id = church.parse().map_err(|_| TokenError::Invalid)?;
-    let user = [raw.user_id, raw.admin_id, raw.sub].into_iter().flatten().find_map(Id::into_text);
-    let fits = |id: &String| id.len() <= MAX_USER_LEN && !id.chars().any(char::is_control);
-    let user_id = user.filter(fits).ok_or(TokenError::Invalid)?;
-    Ok(Claims { user_id, church_id, expires_at: raw.exp as i64, issued_at: raw.iat.map(|at| at as i64) })
+    let ids = [(IdClaim::UserId, raw.user_id), (IdClaim::AdminId, raw.admin_id), (IdClaim::Sub, raw.sub)];
+    let user = ids.into_iter().find_map(|(claim, id)| Some((claim, id?.into_text()?)));
+    let fits = |id: &str| id.len() <= MAX_USER_LEN && !id.chars().any(char::is_control);
+    let (claim, user_id) = user.filter(|(_, id)| fits(id)).ok_or(TokenError::Invalid)?;
+    let issued_at = raw.iat.map(|at| at as i64);
+    Ok(Claims { user_id, claim, church_id, expires_at: raw.exp as i64, issued_at })
 }
 
 fn validation(algorithm: Algorithm, options: &JwtOptions) -> Validation {

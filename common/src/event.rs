@@ -148,6 +148,13 @@ impl ChurchEvent {
         self.changed = changed;
     }
 
+    /// Leaves out whatever a reader finds in the message itself, so that as little as possible remains.
+    pub fn reduce(&mut self) {
+        self.changed.clear();
+        self.changed_more = true;
+        self.failure_reason = None;
+    }
+
     /// Takes over what an older event of the same message named, because that one is left out of the stream.
     pub fn absorb(&mut self, older: Self) {
         let mut changed = std::mem::take(&mut self.changed);

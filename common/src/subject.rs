@@ -20,6 +20,9 @@ pub const REPLAY: &str = "replay.church";
 /// An empty message here says that a commit put a row into the outbox.
 pub const RELAY_WAKE: &str = "relay.wake";
 
+/// A subject of the stream that nothing is ever stored under: the relay asks there whether the stream answers.
+pub const RELAY_PROBE: &str = "church.relay.probe";
+
 /// A church's id: one NATS token and one room name, `[A-Za-z0-9_-]{1,64}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::ServerAddr;
+use common::service::ConfigError;
 
 use crate::processes::{Processes, Program};
 use crate::tools;
@@ -105,9 +107,16 @@ pub async fn connect_with(
             .custom_inbox_prefix(inbox)
             .connection_timeout(Duration::from_secs(5));
     if let Some(file) = ca_file {
+        if !file.is_file() {
+            return Err(ConfigError::new("NATS_CA_FILE", format!("{} is no file", file.display())).into());
+        }
         options = options.require_tls(true).add_root_certificates(file.to_owned());
     }
-    let servers: Vec<&str> = url.split(',').map(str::trim).collect();
+    // The address is not repeated as it is given: it may hold a password.
+    let wrong = |_| ConfigError::new("NATS_URL", "write nats://host:port, several comma separated");
+    let servers: Result<Vec<ServerAddr>, _> = url.split(',').map(|url| url.trim().parse()).collect();
+    let servers = servers.map_err(wrong)?;
+    let addresses: Vec<_> = servers.iter().map(|it| format!("{}:{}", it.host(), it.port())).collect();
     let connected = options.connect(servers).await;
-    connected.with_context(|| format!("can't connect to the broker at {url} as {user}"))
+    connected.with_context(|| format!("can't connect to the broker at {} as {user}", addresses.join(", ")))
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
+use async_nats::jetstream;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, RetentionPolicy, StorageType};
-use async_nats::jetstream::{self, context::GetStreamErrorKind};
 use common::subject;
 
 /// A refused request is never answered.
-const FORBIDDEN: &str =
-    "the broker does not make, show or update the stream; only the user provisioner may ask for it";
+const UNANSWERED: &str = "the broker does not answer; only the user provisioner may ask for the stream";
 
 /// What an installation may choose of the stream.
 #[derive(Debug, Clone, clap::Args)]
@@ -85,10 +85,13 @@ pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::R
     let before = match jetstream.get_stream(subject::STREAM).await {
         Ok(stream) => stream.cached_info().config.clone(),
         Err(error) if is_missing(&error.kind()) => {
-            jetstream.create_stream(wished).await.context(FORBIDDEN)?;
+            jetstream.create_stream(wished).await.map_err(refusal)?;
             return Ok(Outcome::Made);
         }
-        Err(error) => return Err(error).context(FORBIDDEN),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(answer) => bail!("the broker refuses: {answer}"),
+            _ => return Err(anyhow::Error::new(error).context(UNANSWERED)),
+        },
     };
     let changes = differences(&before, &wished);
     if changes.is_empty() {
@@ -101,8 +104,16 @@ pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::R
             changes.join(", ")
         );
     }
-    jetstream.update_stream(wished).await.context(FORBIDDEN)?;
+    jetstream.update_stream(wished).await.map_err(refusal)?;
     Ok(Outcome::Updated(changes))
+}
+
+/// The server's own words, where it answered.
+fn refusal(error: CreateStreamError) -> anyhow::Error {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(answer) => anyhow!("the broker refuses: {answer}"),
+        _ => anyhow::Error::new(error).context(UNANSWERED),
+    }
 }
 
 fn is_missing(kind: &GetStreamErrorKind) -> bool {

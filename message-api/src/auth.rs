@@ -21,7 +21,7 @@ impl FromRequestParts<App> for Caller {
         let is_bare = text.is_empty() || text.eq_ignore_ascii_case("bearer");
         let token = bearer(text).ok_or(if is_bare { TokenError::Missing } else { TokenError::Invalid })?;
         let claims = app.verifier.verify(token)?;
-        let revoked = app.store.revoked_until(&claims.church_id, &claims.user_id).await?;
+        let revoked = app.store.revoked_until(&claims.church_id, &claims.person()).await?;
         if is_revoked(claims.issued_at, revoked) { Err(TokenError::Revoked.into()) } else { Ok(Self(claims)) }
     }
 }

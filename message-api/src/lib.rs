@@ -12,7 +12,7 @@ use common::broker::Broker;
 use common::claims::TokenVerifier;
 use common::service::{self, Context, Health, Weight};
 use common::store::{Readiness, Store};
-use common::{cors, relay};
+use common::{cors, relay, retention};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +80,8 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     };
     tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
     tasks.spawn(notice_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
-    relay::start(&settings.relay, store.clone(), broker.clone(), &context, &tasks);
+    relay::start(store.clone(), broker.clone(), &context, &tasks);
+    retention::start(&settings.retention, store.clone(), &context, &tasks);
     context.spawn_vital(
         &tasks,
         "dispatcher",

@@ -7,7 +7,7 @@ use clap::Parser;
 use common::broker::NatsOptions;
 use common::claims::JwtOptions;
 use common::cors::CorsOptions;
-use common::relay::RelayOptions;
+use common::retention::RetentionOptions;
 use common::service::ConfigError;
 use common::store::StoreOptions;
 use common::telemetry::LogOptions;
@@ -44,9 +44,9 @@ pub struct Settings {
     /// The database.
     #[command(flatten)]
     pub store: StoreOptions,
-    /// The outbox.
+    /// How long things are kept.
     #[command(flatten)]
-    pub relay: RelayOptions,
+    pub retention: RetentionOptions,
     /// The broker.
     #[command(flatten)]
     pub nats: NatsOptions,

@@ -114,7 +114,7 @@ pub(crate) async fn attend(
         return gateway.clear_up(&member);
     }
     // It may have been revoked after it was checked, and before it had a seat to be found in.
-    if gateway.revocations.cover(&member.church, &member.user, claims.issued_at) {
+    if gateway.revocations.cover(&member.church, &claims.person(), claims.issued_at) {
         return gateway.turn_away(&member, "token_revoked");
     }
     let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));

@@ -354,10 +354,10 @@ impl Hub {
         let mut state = self.state();
         let seat = state.rooms.get_mut(&fresh.church_id).and_then(|room| room.seat(sid));
         let seat = seat.ok_or(RefreshError::TooLate)?;
-        if *seat.member.user != *fresh.user_id {
+        if *seat.member.user != *fresh.user_id || seat.term.claim != fresh.claim {
             return Err(RefreshError::Another);
         }
-        if revocations.cover(&fresh.church_id, &fresh.user_id, fresh.issued_at) {
+        if revocations.cover(&fresh.church_id, &fresh.person(), fresh.issued_at) {
             return Err(TokenError::Revoked.into());
         }
         seat.term.extend(fresh).ok_or(RefreshError::TooLate)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use common::claims::{Claims, TokenError, TokenVerifier};
+use common::claims::{Claims, Person, TokenError, TokenVerifier};
 use common::revocation::{Revocation, is_revoked};
 use common::subject::{self, ChurchId, REVOKED_SUBJECTS, Topic};
 use tokio::sync::watch;
@@ -16,10 +16,34 @@ pub(crate) struct Revocations {
 }
 
 /// What is revoked in one church.
-#[derive(Default)]
+#[derive(Default, Clone, PartialEq)]
 struct OfChurch {
     everybody: Option<i64>,
-    users: HashMap<String, i64>,
+    /// By [`Revocation::key`].
+    people: HashMap<String, i64>,
+}
+
+impl OfChurch {
+    fn issued_until(&self, person: &Person) -> Option<i64> {
+        let of = |key: &str| self.people.get(key).copied();
+        // A revocation of earlier days names an id alone, whichever claim holds it.
+        self.everybody.max(of(&person.to_string())).max(of(&person.id))
+    }
+
+    fn note(&mut self, revocation: &Revocation) {
+        if revocation.undone {
+            match revocation.key().as_str() {
+                "" => self.everybody = None,
+                key => drop(self.people.remove(key)),
+            }
+            return;
+        }
+        let until = match revocation.key() {
+            key if key.is_empty() => self.everybody.get_or_insert(i64::MIN),
+            key => self.people.entry(key).or_insert(i64::MIN),
+        };
+        *until = revocation.issued_until.max(*until);
+    }
 }
 
 impl Revocations {
@@ -34,15 +58,14 @@ impl Revocations {
     /// Why it is refused.
     pub(crate) fn verify(&self, verifier: &TokenVerifier, token: &str) -> Result<Claims, TokenError> {
         let claims = verifier.verify(token)?;
-        let is_revoked = self.cover(&claims.church_id, &claims.user_id, claims.issued_at);
+        let is_revoked = self.cover(&claims.church_id, &claims.person(), claims.issued_at);
         if is_revoked { Err(TokenError::Revoked) } else { Ok(claims) }
     }
 
-    /// Whether a user's token that was issued then was taken back.
-    pub(crate) fn cover(&self, church: &ChurchId, user: &str, issued_at: Option<i64>) -> bool {
+    /// Whether a person's token that was issued then was taken back.
+    pub(crate) fn cover(&self, church: &ChurchId, person: &Person, issued_at: Option<i64>) -> bool {
         let churches = self.churches.borrow();
-        let issued_until = |of: &OfChurch| of.everybody.max(of.users.get(user).copied());
-        is_revoked(issued_at, churches.get(church).and_then(issued_until))
+        is_revoked(issued_at, churches.get(church).and_then(|of| of.issued_until(person)))
     }
 
     /// Wakes whoever waits on it when something is revoked.
@@ -60,19 +83,15 @@ impl Revocations {
     }
 
     fn note(&self, revocation: Revocation) {
-        let church = revocation.church_id.clone();
+        let (church, undone) = (revocation.church_id.clone(), revocation.undone);
         let is_news = self.churches.send_if_modified(|churches| {
-            let of_church = churches.entry(revocation.church_id).or_default();
-            let until = match revocation.user_id {
-                Some(user) => of_church.users.entry(user).or_insert(i64::MIN),
-                None => of_church.everybody.get_or_insert(i64::MIN),
-            };
-            let is_news = revocation.issued_until > *until;
-            *until = revocation.issued_until.max(*until);
-            is_news
+            let of_church = churches.entry(church.clone()).or_default();
+            let before = of_church.clone();
+            of_church.note(&revocation);
+            *of_church != before
         });
         if is_news {
-            info!(%church, "tokens are revoked");
+            info!(%church, undone, "revoked tokens changed");
         }
     }
 
@@ -110,6 +129,7 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
+    use common::claims::IdClaim;
     use time::OffsetDateTime;
 
     use super::*;
@@ -119,8 +139,12 @@ mod tests {
         Stored { sequence: 1, subject: subject.into(), payload }
     }
 
+    fn ann() -> Person {
+        Person { claim: IdClaim::UserId, id: "ann".into() }
+    }
+
     fn covers_ann(revocations: &Revocations, issued_at: i64) -> bool {
-        revocations.cover(&"grace".parse().unwrap(), "ann", Some(issued_at))
+        revocations.cover(&"grace".parse().unwrap(), &ann(), Some(issued_at))
     }
 
     #[test]
@@ -128,7 +152,7 @@ mod tests {
         let revocations = Revocations::new();
         let until = |second| {
             let at = OffsetDateTime::from_unix_timestamp(second).unwrap();
-            Revocation::new("grace".parse().unwrap(), Some("ann".into()), at)
+            Revocation::new("grace".parse().unwrap(), Some(ann()), at).unwrap()
         };
         assert!(!covers_ann(&revocations, 100));
         revocations.hear(&stored("live.church.grace.revoked", &until(100)));
@@ -138,10 +162,39 @@ mod tests {
     }
 
     #[test]
+    fn an_undone_revocation_counts_no_longer_and_one_of_everybody_stays() {
+        let revocations = Revocations::new();
+        let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
+        let (grace, subject) = ("grace".parse::<ChurchId>().unwrap(), "church.grace.revoked");
+        let of_ann = Revocation::new(grace.clone(), Some(ann()), at).unwrap();
+        revocations.hear(&stored(subject, &of_ann));
+        revocations.hear(&stored(subject, &of_ann.undo()));
+        assert!(!covers_ann(&revocations, 1));
+        revocations.hear(&stored(subject, &Revocation::new(grace, None, at).unwrap()));
+        revocations.hear(&stored(subject, &of_ann.undo()));
+        assert!(covers_ann(&revocations, 1));
+    }
+
+    #[test]
+    fn an_admin_with_the_number_of_a_revoked_user_keeps_the_token() {
+        let revocations = Revocations::new();
+        let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
+        let grace = "grace".parse::<ChurchId>().unwrap();
+        let seven = |claim| Person { claim, id: "7".into() };
+        let user = Revocation::new(grace.clone(), Some(seven(IdClaim::UserId)), at).unwrap();
+        revocations.hear(&stored("church.grace.revoked", &user));
+        assert!(revocations.cover(&grace, &seven(IdClaim::UserId), Some(1)));
+        assert!(!revocations.cover(&grace, &seven(IdClaim::AdminId), Some(1)));
+        let of_earlier_days = Revocation { claim: None, ..user };
+        revocations.hear(&stored("church.grace.revoked", &of_earlier_days));
+        assert!(revocations.cover(&grace, &seven(IdClaim::AdminId), Some(1)));
+    }
+
+    #[test]
     fn a_revocation_of_another_church_than_its_subjects_is_not_believed() {
         let revocations = Revocations::new();
         let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
-        let grace = Revocation::new("grace".parse().unwrap(), None, at);
+        let grace = Revocation::new("grace".parse().unwrap(), None, at).unwrap();
         revocations.hear(&stored("church.hope.revoked", &grace));
         assert!(!covers_ann(&revocations, 1));
     }

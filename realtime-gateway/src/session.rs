@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::claims::{Claims, LEEWAY, TokenError};
+use common::claims::{Claims, IdClaim, LEEWAY, Person, TokenError};
 use common::subject::ChurchId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,6 +40,8 @@ pub(crate) struct Session {
 pub(crate) struct Term {
     /// When its token was issued, in Unix seconds.
     pub(crate) issued_at: Option<i64>,
+    /// Which of its claims names the user.
+    pub(crate) claim: IdClaim,
     expires_at: i64,
     stage: Stage,
 }
@@ -64,7 +66,8 @@ enum Due {
 impl Term {
     /// As long as the token of these claims.
     pub(crate) fn of(claims: &Claims) -> Self {
-        Self { issued_at: claims.issued_at, expires_at: claims.expires_at, stage: Stage::Open }
+        let (issued_at, claim, expires_at) = (claims.issued_at, claims.claim, claims.expires_at);
+        Self { issued_at, claim, expires_at, stage: Stage::Open }
     }
 
     /// Lengthens it, and gives its end in Unix seconds; `None` if it is over. An older token that comes late takes
@@ -238,7 +241,8 @@ fn tell_time(gateway: &Gateway, seat: &mut Seat, now: i64) {
 
 fn end_if_revoked(gateway: &Gateway, seat: &mut Seat) {
     let (member, term) = (&seat.member, &seat.term);
-    if gateway.revocations.cover(&member.church, &member.user, term.issued_at) {
+    let person = Person { claim: term.claim, id: member.user.to_string() };
+    if gateway.revocations.cover(&member.church, &person, term.issued_at) {
         end(gateway, seat, "token_revoked");
     }
 }
@@ -257,7 +261,7 @@ mod tests {
 
     fn claims(expires_at: i64) -> Claims {
         let church_id = "grace".parse().unwrap();
-        Claims { user_id: "ann".into(), church_id, expires_at, issued_at: None }
+        Claims { user_id: "ann".into(), claim: IdClaim::UserId, church_id, expires_at, issued_at: None }
     }
 
     #[test]

@@ -77,6 +77,18 @@ impl TestBroker {
         provision(self.client("provisioner").await, &limits).await.expect("the stream is made");
     }
 
+    /// Changes the stream's configuration.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub async fn reconfigure(&self, change: impl FnOnce(&mut jetstream::stream::Config)) {
+        let jetstream = jetstream::new(self.client("provisioner").await);
+        let stream = jetstream.get_stream(STREAM).await.expect("there is a stream");
+        let mut config = stream.cached_info().config.clone();
+        change(&mut config);
+        jetstream.update_stream(config).await.expect("the stream is changed");
+    }
+
     /// Ends it at once.
     ///
     /// # Panics

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::store::{Store, StoreOptions};
 use deploy::postgres::PrivateServer;
 use secrecy::SecretString;
+use sqlx::{ConnectOptions as _, Executor as _};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -63,6 +64,14 @@ impl Database {
         Store::new(&options).expect("the URL names a database")
     }
 
+    /// Runs a statement as a person with a console would. `$EPOCH` is the beginning of 1970 as the database keeps it.
+    ///
+    /// # Panics
+    /// The database refuses it.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.url, sql).await;
+    }
+
     /// A store on it, ready for use.
     ///
     /// # Panics
@@ -71,6 +80,25 @@ impl Database {
         let store = self.store();
         store.migrate().await.expect("the schema is made");
         store
+    }
+}
+
+/// Runs a statement on the database of a URL; see [`Database::execute`].
+///
+/// # Panics
+/// The database refuses it.
+pub async fn execute(url: &str, sql: &str) {
+    if url.starts_with("sqlite") {
+        let sql = sql.replace("$EPOCH", "0");
+        let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().expect("a URL of SQLite");
+        let options = options.busy_timeout(std::time::Duration::from_secs(30));
+        let mut connection = options.connect().await.expect("the file can be opened");
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("SQLite takes the statement");
+    } else {
+        let sql = sql.replace("$EPOCH", "'epoch'");
+        let options = url.parse::<sqlx::postgres::PgConnectOptions>().expect("a URL of PostgreSQL");
+        let mut connection = options.connect().await.expect("the server can be reached");
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("PostgreSQL takes the statement");
     }
 }
 

@@ -32,6 +32,8 @@ struct Control {
     /// The next connection goes to the next of them.
     targets: Vec<SocketAddr>,
     answers_held: bool,
+    /// Nothing passes in either direction, and nobody is told.
+    swallowing: bool,
     /// Bytes of answers that each connection passes on in a second.
     trickle: Option<usize>,
     /// Connections of now; cancelled to cut them.
@@ -57,8 +59,13 @@ impl Proxy {
         let port = Port::free().expect("a free port");
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
         let running = CancellationToken::new();
-        let first =
-            Control { targets, answers_held: false, trickle: None, connections: running.child_token() };
+        let first = Control {
+            targets,
+            answers_held: false,
+            swallowing: false,
+            trickle: None,
+            connections: running.child_token(),
+        };
         let control = watch::Sender::new(first);
         tokio::spawn(running.clone().run_until_cancelled_owned(accept(listener, control.subscribe())));
         Self { control, port, running: running.clone(), _stops_when_dropped: running.drop_guard() }
@@ -99,6 +106,11 @@ impl Proxy {
         self.control.send_modify(|control| control.answers_held = held);
     }
 
+    /// Passes nothing on in either direction and cuts nothing, as when a host vanishes; or lets all of it go.
+    pub fn swallow(&self, swallowing: bool) {
+        self.control.send_modify(|control| control.swallowing = swallowing);
+    }
+
     /// Passes on no more than so many bytes a second of what the other side answers, in each connection.
     pub fn trickle(&self, bytes_a_second: Option<usize>) {
         self.control.send_modify(|control| control.trickle = bytes_a_second);
@@ -121,9 +133,9 @@ async fn carry(mut client: TcpStream, target: SocketAddr, control: watch::Receiv
     let Ok(mut server) = connect(target).await else { return };
     // Small packets are not to wait for one another.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let ((mut client_in, client_out), (server_in, mut server_out)) = (client.split(), server.split());
+    let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
     tokio::select! {
-        _ = tokio::io::copy(&mut client_in, &mut server_out) => {}
+        () = ask(client_in, server_out, control.clone()) => {}
         () = answer(server_in, client_out, control) => {}
     }
 }
@@ -134,6 +146,17 @@ async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(target).await
 }
 
+async fn ask(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut control: watch::Receiver<Control>) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        // The control lives as long as the proxy.
+        let _ = control.wait_for(|control| !control.swallowing).await;
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
 async fn answer(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut control: watch::Receiver<Control>) {
     let mut buffer = vec![0; 16 << 10];
     loop {
@@ -141,7 +164,7 @@ async fn answer(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut control: watc
         let most = drop.map_or(buffer.len(), |drop| drop.min(buffer.len()));
         let Ok(read @ 1..) = from.read(&mut buffer[..most]).await else { return };
         // The control lives as long as the proxy.
-        let _ = control.wait_for(|control| !control.answers_held).await;
+        let _ = control.wait_for(|control| !control.answers_held && !control.swallowing).await;
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use common::broker::Broker;
-use common::relay;
 use common::service::{self, Context, Weight};
 use common::store::{Readiness, Store};
+use common::{relay, retention};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -66,7 +66,8 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let tasks = TaskTracker::new();
     tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
     tasks.spawn(sweep::run(store.clone(), metrics.clone(), context.shutdown.clone()));
-    relay::start(&settings.relay, store, broker.clone(), &context, &tasks);
+    relay::start(store.clone(), broker.clone(), &context, &tasks);
+    retention::start(&settings.retention, store.clone(), &context, &tasks);
 
     let (queue, committer) = commit::queue(settings.queue, webhooks, metrics.clone());
     let closing = CancellationToken::new();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use common::broker::NatsOptions;
-use common::relay::RelayOptions;
+use common::retention::RetentionOptions;
 use common::store::StoreOptions;
 use common::telemetry::LogOptions;
 
@@ -36,9 +36,9 @@ pub struct Settings {
     /// The broker
     #[command(flatten)]
     pub nats: NatsOptions,
-    /// The outbox relay
+    /// How long things are kept
     #[command(flatten)]
-    pub relay: RelayOptions,
+    pub retention: RetentionOptions,
     /// Logs
     #[command(flatten)]
     pub log: LogOptions,

@@ -5,10 +5,11 @@
 //! its own last id or sequence, says what happened: an answer was lost, another relay was faster, or the stream lost
 //! its tail. A server that was restarted knows the last id only within its window for duplicates and answers with an
 //! empty one; then the sequence (`Nats-Expected-Last-Sequence`) takes the id's place.
+//!
+//! A row that is too large for the stream is announced in its smallest form. If that is refused, too, the row is taken
+//! out of the outbox and kept for operators, so that nothing behind it waits.
 
 use std::collections::HashMap;
-use std::error::Error as _;
-use std::time::Duration;
 
 use async_nats::jetstream::context::{
     Context as JetStream, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind,
@@ -20,13 +21,13 @@ use time::OffsetDateTime;
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::Counters;
+use super::answers::{is_out_of_place, is_too_large, last_id, last_sequence, words};
+use super::{ACK_TIMEOUT, Counters};
 use crate::broker::Broker;
-use crate::store::{OutboxRow, Store, StoreError};
+use crate::event::ChurchEvent;
+use crate::store::{OutboxRow, Store, StoreError, Superseded, Term};
 use crate::subject::STREAM;
 
-/// Longest wait for the stream's answer.
-const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rows on their way at once.
 const WINDOW: usize = 256;
 /// Attempts to find the place again without any row being stored.
@@ -35,6 +36,9 @@ const MAX_REPAIRS: u32 = 5;
 /// Why rows still wait.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
+    /// Another process holds the lease now.
+    #[error("another process relays the outbox now")]
+    LeaseLost,
     /// The database can't be read or written.
     #[error("the outbox can't be read or marked")]
     Store(#[source] StoreError),
@@ -58,6 +62,28 @@ pub(super) enum Trouble {
     Unstable,
 }
 
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::LeaseLost => Self::LeaseLost,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl Trouble {
+    /// Whether this process has no working way to the stream, although another one may have.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::NoStream | Self::StorageFull | Self::Denied => true,
+            Self::Publish(error) => {
+                matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe)
+            }
+            Self::LeaseLost | Self::Store(_) | Self::Unstable => false,
+        }
+    }
+}
+
 /// What the next row expects to be the stream's last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fence {
@@ -77,6 +103,7 @@ pub(super) struct Announcer {
     jetstream: JetStream,
     broker: Broker,
     store: Store,
+    term: Term,
     counters: Counters,
     place: Option<Place>,
     /// Whether the stream took the last rows at that place.
@@ -89,11 +116,13 @@ pub(super) struct Announcer {
     sent: u64,
     /// Rows that are stored and not marked yet: position and sequence.
     unmarked: Vec<(i64, i64)>,
+    /// The smallest form of rows that are too large for the stream, by position.
+    reduced: HashMap<i64, String>,
     denials_seen: u64,
 }
 
 impl Announcer {
-    pub(super) fn new(broker: Broker, store: Store, counters: Counters) -> Self {
+    pub(super) fn new(broker: Broker, store: Store, term: Term, counters: Counters) -> Self {
         let jetstream = ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
             .max_ack_inflight(WINDOW * 4)
@@ -104,6 +133,7 @@ impl Announcer {
             jetstream,
             broker,
             store,
+            term,
             counters,
             place: None,
             confirmed: false,
@@ -111,6 +141,7 @@ impl Announcer {
             last_stored: None,
             sent: 0,
             unmarked: Vec::new(),
+            reduced: HashMap::new(),
             denials_seen,
         }
     }
@@ -176,7 +207,8 @@ impl Announcer {
             self.sent += 1;
             first_time.push(!self.unanswered.contains_key(&row.position));
             self.unanswered.entry(row.position).or_insert(self.sent);
-            answers.push(self.jetstream.send_publish(row.subject.clone(), message(row, fence)).await);
+            let message = self.message(row, fence);
+            answers.push(self.jetstream.send_publish(row.subject.clone(), message).await);
             fence = Fence::Event(row.event_id);
         }
         let answers = join_all(answers.into_iter().map(answer)).await;
@@ -186,7 +218,7 @@ impl Announcer {
                 Ok(ack) => self.stored(row, ack.sequence as i64),
                 Err(error) => {
                     // A refusal is an answer, too: this attempt did not store it.
-                    if first_time && is_refusal(&error) {
+                    if first_time && (is_out_of_place(&error) || is_too_large(&error)) {
                         self.unanswered.remove(&row.position);
                     }
                     refusal = refusal.or(Some(error));
@@ -198,6 +230,7 @@ impl Announcer {
 
     fn stored(&mut self, row: &OutboxRow, sequence: i64) {
         self.unanswered.remove(&row.position);
+        self.reduced.remove(&row.position);
         self.unmarked.push((row.position, sequence));
         self.counters.announced.inc();
         if self.place.is_none_or(|place| sequence >= place.sequence) {
@@ -207,7 +240,7 @@ impl Announcer {
 
     /// Marks what is stored; called again after the database was away.
     pub(super) async fn mark(&mut self) -> Result<(), Trouble> {
-        self.store.mark_announced(&self.unmarked, OffsetDateTime::now_utc()).await?;
+        self.store.mark_announced(self.term, &self.unmarked, OffsetDateTime::now_utc()).await?;
         if !self.unmarked.is_empty() {
             self.broker.obeyed();
             self.unmarked.clear();
@@ -223,6 +256,7 @@ impl Announcer {
         rest: &mut Vec<&OutboxRow>,
     ) -> Result<bool, Trouble> {
         match refusal.kind() {
+            _ if is_too_large(&refusal) => self.reduce_or_refuse(&refusal, rest).await.map(|()| true),
             PublishErrorKind::WrongLastMessageId => match last_id(&refusal) {
                 Some(last) => self.go_on_after(last, rest).await,
                 None => {
@@ -238,10 +272,6 @@ impl Announcer {
             _ if super::storage::is_full(&refusal) => Err(Trouble::StorageFull),
             PublishErrorKind::StreamNotFound => Err(Trouble::NoStream),
             PublishErrorKind::TimedOut if self.was_denied() => Err(Trouble::Denied),
-            PublishErrorKind::MaxPayloadExceeded => {
-                error!("an event is larger than the broker takes; raise max_payload in nats.conf");
-                Err(Trouble::Publish(refusal))
-            }
             _ => Err(Trouble::Publish(refusal)),
         }
     }
@@ -257,8 +287,7 @@ impl Announcer {
         }
         let sequence = match self.store.announced(last).await? {
             Some(row) => {
-                let lost = self.store.unannounce_above(row.stream_seq).await?;
-                self.repaired(lost);
+                self.forget_above(row.stream_seq).await?;
                 row.stream_seq
             }
             None => {
@@ -294,8 +323,7 @@ impl Announcer {
             return Ok(true);
         }
         if last < expected {
-            let lost = self.store.unannounce_above(last).await?;
-            self.repaired(lost);
+            self.forget_above(last).await?;
         } else {
             warn!(
                 sequence = last,
@@ -321,10 +349,67 @@ impl Announcer {
         self.mark().await
     }
 
-    fn repaired(&self, lost: u64) {
+    /// The first of the rest is too large for the stream: its smallest form takes its place, and if that is refused, too,
+    /// nothing does.
+    async fn reduce_or_refuse(
+        &mut self,
+        refusal: &PublishError,
+        rest: &mut Vec<&OutboxRow>,
+    ) -> Result<(), Trouble> {
+        let Some(row) = rest.first().copied() else { return Ok(()) };
+        let (event, message) = (row.event_id, row.message_id);
+        if self.reduced.remove(&row.position).is_none()
+            && let Some(smallest) = smallest(row)
+        {
+            warn!(event.id = %event, message.id = %message, "an event is too large; announcing its smallest form");
+            self.reduced.insert(row.position, smallest);
+            return Ok(());
+        }
+        let reason = words(refusal);
+        error!(event.id = %event, message.id = %message, reason, "the stream refuses an event; see `ops audit`");
+        self.store.set_refused(self.term, row.position, &reason).await?;
+        rest.remove(0);
+        Ok(())
+    }
+
+    /// Leaves rows out, unless the term is over.
+    pub(super) async fn supersede(&self, rows: &[Superseded]) -> Result<(), Trouble> {
+        Ok(self.store.supersede(self.term, rows).await?)
+    }
+
+    /// Whether a stream that ends at a sequence has lost something that was announced.
+    pub(super) async fn is_shorter(&mut self, last: i64) -> Result<bool, Trouble> {
+        Ok(last < self.place().await?.sequence)
+    }
+
+    /// The stream lost its tail, or is a new one, while nothing was to be announced: what it lost waits again.
+    pub(super) async fn go_back_to(&mut self, last: i64) -> Result<(), Trouble> {
+        self.forget_above(last).await?;
+        self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
+        self.confirmed = false;
+        Ok(())
+    }
+
+    /// The stream lost what it held above a sequence: that waits again, and so does every revocation that stands.
+    async fn forget_above(&self, sequence: i64) -> Result<(), Trouble> {
+        let lost = self.store.unannounce_above(self.term, sequence).await?;
         if lost > 0 {
             warn!(events = lost, "the stream lost its newest events; they are announced again");
             self.counters.repaired.inc_by(lost);
+            self.store.unannounce_revocations(self.term).await?;
+        }
+        Ok(())
+    }
+
+    fn message(&self, row: &OutboxRow, fence: Fence) -> PublishMessage {
+        let payload = self.reduced.get(&row.position).unwrap_or(&row.payload);
+        let message = PublishMessage::build()
+            .payload(payload.clone().into())
+            .message_id(row.event_id.to_string())
+            .expected_stream(STREAM);
+        match fence {
+            Fence::Event(id) => message.expected_last_message_id(id.to_string()),
+            Fence::Sequence(sequence) => message.expected_last_sequence(u64::try_from(sequence).unwrap_or(0)),
         }
     }
 
@@ -337,38 +422,13 @@ impl Announcer {
     }
 }
 
-fn is_refusal(error: &PublishError) -> bool {
-    matches!(error.kind(), PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence)
-}
-
 async fn answer(sent: Result<PublishAckFuture, PublishError>) -> Result<PublishAck, PublishError> {
     sent?.await
 }
 
-fn message(row: &OutboxRow, fence: Fence) -> PublishMessage {
-    let message = PublishMessage::build()
-        .payload(row.payload.clone().into())
-        .message_id(row.event_id.to_string())
-        .expected_stream(STREAM);
-    match fence {
-        Fence::Event(id) => message.expected_last_message_id(id.to_string()),
-        Fence::Sequence(sequence) => message.expected_last_sequence(u64::try_from(sequence).unwrap_or(0)),
-    }
-}
-
-/// The stream's last id as the server says it: `wrong last msg ID: <id>`.
-fn last_id(refusal: &PublishError) -> Option<Uuid> {
-    last_word(refusal)?.parse().ok()
-}
-
-/// The stream's last sequence as the server says it: `wrong last sequence: <number>`.
-fn last_sequence(refusal: &PublishError) -> Option<i64> {
-    last_word(refusal)?.parse().ok()
-}
-
-fn last_word(refusal: &PublishError) -> Option<String> {
-    let answer = refusal.source()?.downcast_ref::<async_nats::jetstream::Error>()?;
-    let text = answer.to_string();
-    let (_, after) = text.split_once(": ")?;
-    after.split(|c: char| c.is_whitespace() || c == ',').find(|word| !word.is_empty()).map(str::to_owned)
+/// An event in as few words as it can be told; `None` if it has no smaller form.
+fn smallest(row: &OutboxRow) -> Option<String> {
+    let mut event: ChurchEvent = serde_json::from_str(&row.payload).ok()?;
+    event.reduce();
+    serde_json::to_string(&event).ok().filter(|payload| payload.len() < row.payload.len())
 }

@@ -1,10 +1,16 @@
 //! Reading rows: the same for both databases, whatever types their columns have.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ledger::{MessageRow, ParkedRow, RecipientRow};
-use super::{Announced, Attempt, DeliveryReport, Failure, Message, OutboxRow, Recipient, Sender, StoreError};
+use super::{
+    Announced, Attempt, DeliveryReport, Failure, Message, OutboxRow, OutboxState, Recipient, RefusedEvent,
+    Sender, StoreError,
+};
+use crate::revocation::Revocation;
 use crate::status::{MessageStatus, Rank, RecipientState, Tally};
 use crate::subject::ChurchId;
 
@@ -232,6 +238,36 @@ impl Read for Announced {
     }
 }
 
+impl Read for OutboxState {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        // A row of a machine whose clock is ahead is as new as can be.
+        let oldest = u64::try_from(row.number("oldest_ms")?).unwrap_or(0);
+        Ok(Self {
+            waiting: row.number("waiting")?,
+            oldest: Duration::from_millis(oldest),
+            refused: row.number("refused")?,
+            led: row.flag("led")?,
+        })
+    }
+}
+
+impl Read for RefusedEvent {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            event_id: row.id("event_id")?,
+            message_id: row.id("message_id")?,
+            subject: row.text("subject")?,
+            reason: row.text("reason")?,
+        })
+    }
+}
+
+impl Read for Revocation {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self::standing(church(row)?, &row.text("user_id")?, row.number("issued_until")?))
+    }
+}
+
 impl Read for super::Audit {
     fn read(row: &impl Columns) -> Result<Self, StoreError> {
         Ok(Self {
@@ -245,6 +281,7 @@ impl Read for super::Audit {
             miscounted_messages: row.number("miscounted")?,
             unannounced_messages: row.number("unannounced")?,
             waiting_events: row.number("waiting")?,
+            refused_events: row.number("refused")?,
         })
     }
 }

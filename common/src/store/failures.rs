@@ -27,6 +27,9 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
+    /// Another process holds the relay's lease now; what this one did about the outbox no longer counts.
+    #[error("another process relays the outbox now")]
+    LeaseLost,
     /// A row holds what this version can't read.
     #[error("a row can't be read: {0}")]
     Unreadable(String),
@@ -82,9 +85,9 @@ fn sqlite_code(error: &dyn DatabaseError) -> Option<u32> {
 }
 
 fn has_code(error: &Error, code: &str) -> bool {
-    error.as_database_error().is_some_and(|error| {
-        sqlite_code(error).is_none() && error.code().is_some_and(|found| found == code)
-    })
+    error
+        .as_database_error()
+        .is_some_and(|error| sqlite_code(error).is_none() && error.code().is_some_and(|found| found == code))
 }
 
 /// Whether another connection has SQLite's write lock.

@@ -15,35 +15,63 @@ use tokio::sync::Notify;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::revocation::Revocation;
 use crate::service::ConfigError;
 use crate::subject::ChurchId;
+
+/// Calls the same method on whichever database it is, and waits for it as long as the store's limit. What the database
+/// took back because of a changed column or a deadlock is done again, once.
+macro_rules! dispatch {
+    ($store:expr, $db:ident => $call:expr) => {
+        within($store.limit_now(), async {
+            let mut again = true;
+            loop {
+                let done = match &$store.backend {
+                    Backend::Postgres($db) => async { $call }.await,
+                    Backend::Sqlite($db) => async { $call }.await,
+                };
+                match done {
+                    Err(error) if again && error.may_be_repeated() => {
+                        again = false;
+                        $store.renew();
+                    }
+                    done => break done,
+                }
+            }
+        })
+        .await
+    };
+}
 
 mod answers;
 mod book;
 mod columns;
 mod connections;
+mod erasure;
 mod failures;
+mod lease;
 mod ledger;
+mod outbox;
 mod postgres;
 mod readiness;
 mod recording;
 mod records;
+mod retention;
+mod revocations;
 mod sqlite;
 mod webhooks;
 
 pub use connections::Wait;
 use connections::{LastCommit, within};
+pub use erasure::Erased;
 pub use failures::StoreError;
+pub use lease::{LEASE, LeaseState, Term};
 use ledger::Database as _;
+pub use outbox::{OutboxState, RefusedEvent};
 pub use readiness::Readiness;
 pub use records::*;
+pub use retention::Prunable;
 pub use webhooks::{Batch, Recording};
 
-/// Rows that are changed or deleted at once where it may be many, so that nobody waits long for them.
-const PORTION: u32 = 1_000;
-/// Portions deleted in one go at most.
-const PORTIONS: usize = 100;
 /// Longest time that a call may take, unless its caller has a limit of its own.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// Longest time that a call for webhooks may take. Longer than Telnyx waits, so that a slow database still gets on: what
@@ -95,48 +123,6 @@ enum Backend {
     Sqlite(sqlite::Sqlite),
 }
 
-/// Calls the same method on whichever database it is, and waits for it as long as the store's limit. What the database
-/// took back because of a changed column or a deadlock is done again, once.
-macro_rules! dispatch {
-    ($store:expr, $db:ident => $call:expr) => {
-        within($store.limit_now(), async {
-            let mut again = true;
-            loop {
-                let done = match &$store.backend {
-                    Backend::Postgres($db) => async { $call }.await,
-                    Backend::Sqlite($db) => async { $call }.await,
-                };
-                match done {
-                    Err(error) if again && error.may_be_repeated() => {
-                        again = false;
-                        $store.renew();
-                    }
-                    done => break done,
-                }
-            }
-        })
-        .await
-    };
-}
-
-/// The relay's right to be the only one at work on a database. Given up when dropped.
-pub enum RelayLock {
-    /// An advisory lock on a connection of its own.
-    Postgres(postgres::AdvisoryLock),
-    /// A locked file beside the database.
-    Sqlite(std::fs::File),
-}
-
-impl RelayLock {
-    /// Whether the lock is still ours; it is lost with its connection.
-    pub async fn is_held(&mut self) -> bool {
-        match self {
-            Self::Postgres(lock) => lock.is_held().await,
-            Self::Sqlite(_) => true,
-        }
-    }
-}
-
 impl Store {
     /// Prepares the store without connecting: the database may be away.
     ///
@@ -179,7 +165,14 @@ impl Store {
             ));
         };
         let (announcements, served) = (Arc::default(), Arc::default());
-        Ok(Self { backend, limit: LONGEST_CALL, committed_at, is_away: Arc::default(), announcements, served })
+        Ok(Self {
+            backend,
+            limit: LONGEST_CALL,
+            committed_at,
+            is_away: Arc::default(),
+            announcements,
+            served,
+        })
     }
 
     /// A handle on the same connections, each of whose calls takes so long at most.
@@ -403,110 +396,6 @@ impl Store {
         let (claimed, next, events) = dispatch!(self, db => webhooks::sweep_parked(db, after, limit).await)?;
         self.announce(events);
         Ok((claimed, next))
-    }
-
-    /// Records that tokens are revoked, and the news of it. An earlier revocation of later tokens stays in force.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        dispatch!(self, db => db.revoke(revocation).await)?;
-        self.announce(1);
-        Ok(())
-    }
-
-    /// Tokens of a user of a church that were issued until this Unix second are revoked.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn revoked_until(&self, church: &ChurchId, user: &str) -> Result<Option<i64>, StoreError> {
-        dispatch!(self, db => db.revoked_until(church, user).await)
-    }
-
-    /// Waits for nobody: `None` while another relay works on this database.
-    ///
-    /// # Errors
-    /// The database is away, or the lock file can't be made.
-    pub async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
-        dispatch!(self, db => db.try_relay_lock().await)
-    }
-
-    /// The oldest rows of the outbox that are neither announced nor superseded, in order.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn waiting_events(&self, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        dispatch!(self, db => db.waiting_events(limit).await)
-    }
-
-    /// The row that was announced last, if any is kept.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn last_announced(&self) -> Result<Option<Announced>, StoreError> {
-        dispatch!(self, db => db.last_announced().await)
-    }
-
-    /// The announced row of an event, if it is kept.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn announced(&self, event_id: Uuid) -> Result<Option<Announced>, StoreError> {
-        dispatch!(self, db => db.announced(event_id).await)
-    }
-
-    /// Marks rows as left out of the stream and gives their heirs what they named, in one transaction.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn supersede(&self, rows: &[Superseded]) -> Result<(), StoreError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        dispatch!(self, db => db.supersede(rows).await)
-    }
-
-    /// Marks rows as announced: pairs of position and sequence in the stream.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn mark_announced(&self, rows: &[(i64, i64)], now: OffsetDateTime) -> Result<(), StoreError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        dispatch!(self, db => db.mark_announced(rows, now).await)
-    }
-
-    /// Forgets that rows above a sequence of the stream were announced, because the stream lost them; they are
-    /// announced again. Returns how many. Broken off in its middle, it has done the newest part and can be repeated.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn unannounce_above(&self, stream_seq: i64) -> Result<u64, StoreError> {
-        let mut all = 0;
-        loop {
-            let rows = dispatch!(self, db => db.unannounce_above(stream_seq, PORTION).await)?;
-            all += rows;
-            if rows < u64::from(PORTION) {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// Deletes what is older than given, in portions. What waits is never deleted. Returns how many rows went.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn prune(&self, what: Prunable, before: OffsetDateTime) -> Result<u64, StoreError> {
-        let mut all = 0;
-        for _ in 0..PORTIONS {
-            let rows = dispatch!(self, db => db.prune(what, before, PORTION).await)?;
-            all += rows;
-            if rows < u64::from(PORTION) {
-                break;
-            }
-        }
-        Ok(all)
     }
 
     /// Sums the books and recounts.

@@ -106,7 +106,10 @@ impl Store {
             Err(error) => {
                 writes.failed += 1;
                 if writes.failed == FAILURES {
-                    warn!(error = &error as &dyn std::error::Error, "the database can't be written; trying again");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the database can't be written; trying again"
+                    );
                 }
                 if writes.failed >= FAILURES {
                     condition.unmet(format!("{} writes in a row failed: {error}", writes.failed));

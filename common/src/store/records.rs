@@ -352,17 +352,6 @@ pub struct Announced {
     pub stream_seq: i64,
 }
 
-/// What is deleted once it is old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prunable {
-    /// Announced and superseded rows of the outbox, the one announced last excepted.
-    Events,
-    /// Webhooks, whatever became of them.
-    Webhooks,
-    /// Keys of repeatable requests.
-    IdempotencyKeys,
-}
-
 /// The books, summed, and whatever does not add up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -387,6 +376,8 @@ pub struct Audit {
     pub unannounced_messages: i64,
     /// Outbox rows that wait for the broker.
     pub waiting_events: i64,
+    /// Events that the stream refuses for good. `ops audit` names them, `ops outbox retry` puts them back.
+    pub refused_events: i64,
 }
 
 impl Audit {
@@ -396,5 +387,6 @@ impl Audit {
             && self.unmatched_webhooks == 0
             && self.miscounted_messages == 0
             && self.unannounced_messages == 0
+            && self.refused_events == 0
     }
 }

@@ -3,9 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails a test")]
 
 mod church;
+mod erasure;
 mod locks;
 mod outbox;
+mod outbox;
 mod readiness;
+mod relay;
 mod reports;
+mod retention;
+mod revocations;
 mod sending;
 mod store;

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use async_nats::jetstream;
-use common::broker::Broker;
-use common::relay::{self, RelayOptions};
+use common::broker::{Broker, NatsOptions};
+use common::relay;
 use common::service::{Context, Weight};
 use common::status::Rank;
 use common::store::Store;
-use common::subject::STREAM;
 use tests::broker::TestBroker;
 use tests::databases::{Database, Kind};
 use tests::{eventually, on_both_databases};
@@ -23,38 +22,41 @@ on_both_databases!(
     the_second_relay_stands_by_and_takes_over,
     a_stream_that_lost_its_tail_gets_it_again,
     a_stream_that_was_made_anew_gets_everything_that_is_kept,
+    relays_that_take_the_lease_from_each_other_store_nothing_twice_and_lose_nothing,
 );
 
 /// A relay in a process of its own, as far as the others can tell.
-struct Relaying {
-    context: Context,
+pub(crate) struct Relaying {
+    pub(crate) context: Context,
     tasks: TaskTracker,
 }
 
 impl Relaying {
-    async fn start(store: &Store, broker: &TestBroker, user: &str) -> Self {
+    pub(crate) async fn start(store: &Store, broker: &TestBroker, user: &str) -> Self {
+        Self::start_with(store, &broker.options(user), user).await
+    }
+
+    pub(crate) async fn start_with(store: &Store, broker: &NatsOptions, user: &str) -> Self {
         let context = Context::new();
         context.health.condition("database", Weight::Required).met();
-        let options = RelayOptions { outbox_retention_hours: 24, webhook_retention_days: 1 };
-        let connection =
-            Broker::connect(&broker.options(user), user, &context, Weight::Degrading).await.unwrap();
+        let connection = Broker::connect(broker, user, &context, Weight::Degrading).await.unwrap();
         let tasks = TaskTracker::new();
-        relay::start(&options, store.clone(), connection, &context, &tasks);
+        relay::start(store.clone(), connection, &context, &tasks);
         Self { context, tasks }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.context.shutdown.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    async fn says(&self, text: &str) {
+    pub(crate) async fn says(&self, text: &str) {
         eventually(text, async || self.context.health.report().1.contains(text).then_some(())).await;
     }
 }
 
-async fn record_some(store: &Store, count: usize) -> Vec<Uuid> {
+pub(crate) async fn record_some(store: &Store, count: usize) -> Vec<Uuid> {
     let mut ids = Vec::new();
     for _ in 0..count {
         let new = message("grace", 1);
@@ -64,7 +66,7 @@ async fn record_some(store: &Store, count: usize) -> Vec<Uuid> {
     ids
 }
 
-async fn all_announced(store: &Store) {
+pub(crate) async fn all_announced(store: &Store) {
     eventually("the outbox is empty", async || {
         store.waiting_events(1).await.unwrap().is_empty().then_some(())
     })
@@ -72,7 +74,7 @@ async fn all_announced(store: &Store) {
 }
 
 /// The messages in the stream; no event may stand there twice.
-async fn stored_messages(broker: &TestBroker) -> Vec<Uuid> {
+pub(crate) async fn stored_messages(broker: &TestBroker) -> Vec<Uuid> {
     let stored = broker.stored().await;
     let mut events: Vec<_> = stored.iter().map(|(_, id, _)| id.clone()).collect();
     events.sort();
@@ -118,7 +120,7 @@ async fn the_second_relay_stands_by_and_takes_over(kind: Kind) {
     let second = Relaying::start(&database.store(), &broker, "message_api").await;
     ids.extend(record_some(&store, 3).await);
     all_announced(&store).await;
-    assert!(store.try_relay_lock().await.unwrap().is_none());
+    assert!(store.take_lease(Uuid::now_v7()).await.unwrap().is_none());
     first.stop().await;
     ids.extend(record_some(&store, 3).await);
     all_announced(&store).await;
@@ -171,20 +173,16 @@ async fn a_stream_that_was_made_anew_gets_everything_that_is_kept(kind: Kind) {
     relay.stop().await;
 }
 
-/// Both work: they see the database under two names, and so take two locks.
-#[tokio::test(flavor = "multi_thread")]
-async fn two_relays_that_both_believe_they_are_the_only_one_store_nothing_twice() {
-    let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
+/// Each takes the other's lease away in the midst of its work, over and over.
+async fn relays_that_take_the_lease_from_each_other_store_nothing_twice_and_lose_nothing(kind: Kind) {
+    let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
-    let file = database.url.trim_start_matches("sqlite:");
-    let other_name = format!("{file}.other");
-    std::os::unix::fs::symlink(file, &other_name).unwrap();
-    let other = Database::named(&format!("sqlite:{other_name}"));
     let first = Relaying::start(&store, &broker, "ingest").await;
-    let second = Relaying::start(&other, &broker, "message_api").await;
+    let second = Relaying::start(&database.store(), &broker, "message_api").await;
     let mut ids = Vec::new();
     for _ in 0..10 {
         ids.extend(record_some(&store, 10).await);
+        database.execute("update relay_lease set expires_at = $EPOCH").await;
     }
     all_announced(&store).await;
     assert_eq!(stored_messages(&broker).await, ids);
@@ -214,10 +212,7 @@ async fn a_later_row_is_stored_and_not_marked(store: &Store, broker: &TestBroker
 
 /// The stream's window for duplicates is over at once.
 async fn forget_duplicates_soon(broker: &TestBroker) {
-    let jetstream = jetstream::new(broker.client("provisioner").await);
-    let mut config = jetstream.get_stream(STREAM).await.unwrap().cached_info().config.clone();
-    config.duplicate_window = std::time::Duration::from_millis(100);
-    jetstream.update_stream(config).await.unwrap();
+    broker.reconfigure(|config| config.duplicate_window = std::time::Duration::from_millis(100)).await;
 }
 
 /// What is tested is that time passes.

@@ -1,5 +1,6 @@
 //! Recording and reading messages: the conformance of both databases.
 
+use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
 use common::status::MessageStatus;
 use common::store::{HistoryQuery, IdempotencyKey, Prunable, Recorded, Sender, StoreError};
@@ -191,16 +192,23 @@ async fn a_revocation_is_kept_and_announced_and_never_shortened(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let grace = church("grace");
-    let until = async |user| store.revoked_until(&grace, user).await.unwrap();
+    let person = |id: &str| Person { claim: IdClaim::UserId, id: id.into() };
+    let until = async |user| store.revoked_until(&grace, &person(user)).await.unwrap();
     assert_eq!(until("ann").await, None);
-    let of_ann = |at| Revocation::new(grace.clone(), Some("ann".into()), at);
+    let of_ann = |at| Revocation::new(grace.clone(), Some(person("ann")), at).unwrap();
     let (earlier, later) = (now() - Duration::hours(1), now());
     store.revoke(&of_ann(later)).await.unwrap();
     store.revoke(&of_ann(earlier)).await.unwrap();
     assert_eq!((until("ann").await, until("bob").await), (Some(later.unix_timestamp()), None));
-    store.revoke(&Revocation::new(grace.clone(), None, earlier)).await.unwrap();
+    let admin = Person { claim: IdClaim::AdminId, id: "ann".into() };
+    assert_eq!(
+        store.revoked_until(&grace, &admin).await.unwrap(),
+        None,
+        "an admin of the same id is another person"
+    );
+    store.revoke(&Revocation::new(grace.clone(), None, earlier).unwrap()).await.unwrap();
     assert_eq!(until("bob").await, Some(earlier.unix_timestamp()));
-    assert_eq!(store.revoked_until(&church("hope"), "ann").await.unwrap(), None);
+    assert_eq!(store.revoked_until(&church("hope"), &person("ann")).await.unwrap(), None);
     let rows = store.waiting_events(10).await.unwrap();
     assert_eq!(rows.len(), 3);
     assert_eq!(rows[0].subject, "church.grace.revoked");
@@ -215,7 +223,8 @@ async fn what_is_old_is_deleted_and_what_waits_is_kept(kind: Kind) {
     }
     accept_all(&store).await;
     let rows = store.waiting_events(10).await.unwrap();
-    store.mark_announced(&[(rows[0].position, 1), (rows[1].position, 2)], now()).await.unwrap();
+    let term = store.take_lease(Uuid::now_v7()).await.unwrap().unwrap();
+    store.mark_announced(term, &[(rows[0].position, 1), (rows[1].position, 2)], now()).await.unwrap();
     let later = now() + Duration::hours(1);
     for what in [Prunable::Events, Prunable::Webhooks, Prunable::IdempotencyKeys] {
         store.prune(what, later).await.unwrap();

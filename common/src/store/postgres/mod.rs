@@ -1,7 +1,7 @@
 //! The store in PostgreSQL: arrays in, sets out, one round trip for each step.
 
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgRow};
@@ -12,22 +12,21 @@ use uuid::Uuid;
 use super::columns::{Columns, read_all};
 use super::connections::{Connections, LastCommit, Wait};
 use super::ledger::{Database, ParkedRow};
-use super::{RelayLock, StoreError, Use};
+use super::{StoreError, Use};
 use crate::service::ConfigError;
 
+mod erasure;
+mod lease;
 mod ledger;
 mod messages;
 mod outbox;
 mod readiness;
+mod retention;
 mod revocations;
 mod sending;
 
 pub(super) use ledger::Tx;
 
-/// How soon a lost lock is noticed.
-const PING_LIMIT: Duration = Duration::from_secs(1);
-/// The advisory lock that makes a relay the only one.
-const RELAY_LOCK: i64 = 0x4348_5552_4348;
 /// The advisory lock of whoever brings the schema up to date.
 const MIGRATION_LOCK: i64 = 0x4348_5552_4d49;
 /// Between two tries to get it. Waiting for it inside the server would be a statement, and those have a time-out.
@@ -56,8 +55,8 @@ const fn time_outs(used: Use) -> [(&'static str, &'static str); 2] {
 pub(super) struct Postgres {
     pool: Connections<sqlx::Postgres>,
     options: Arc<PgConnectOptions>,
-    /// The connection that asks for the relay's lock while another process has it.
-    standby: Arc<Mutex<Option<PgConnection>>>,
+    /// The connection that takes and renews the relay's lease.
+    relaying: Arc<Mutex<Option<lease::RelayConnection>>>,
 }
 
 impl Postgres {
@@ -75,7 +74,7 @@ impl Postgres {
         // A webhook must not wait until a connection is made.
         let ready = if used == Use::Webhooks { 1 } else { 0 };
         let pool = Connections::new(ready..=connections, options.clone(), committed_at);
-        Ok(Self { pool, options: Arc::new(options), standby: Arc::default() })
+        Ok(Self { pool, options: Arc::new(options), relaying: Arc::default() })
     }
 
     /// On a connection of its own: a migration may take as long as it needs, but it waits for no lock for long, since
@@ -98,27 +97,6 @@ impl Postgres {
         sqlx::query("select 1").execute(&self.pool).await?;
         Ok(())
     }
-
-    pub(super) async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
-        let standing_by = self.standby().take();
-        let mut connection = match standing_by {
-            Some(connection) => connection,
-            None => PgConnection::connect_with(&self.options).await?,
-        };
-        let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-            .bind(RELAY_LOCK)
-            .fetch_one(&mut connection)
-            .await?;
-        if locked {
-            return Ok(Some(RelayLock::Postgres(AdvisoryLock { connection })));
-        }
-        *self.standby() = Some(connection);
-        Ok(None)
-    }
-
-    fn standby(&self) -> std::sync::MutexGuard<'_, Option<PgConnection>> {
-        self.standby.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Database for Postgres {
@@ -136,17 +114,6 @@ impl Database for Postgres {
 
     fn renew(&self) {
         self.pool.renew();
-    }
-}
-
-/// An advisory lock; it lives as long as its connection.
-pub struct AdvisoryLock {
-    connection: PgConnection,
-}
-
-impl AdvisoryLock {
-    pub(super) async fn is_held(&mut self) -> bool {
-        matches!(tokio::time::timeout(PING_LIMIT, self.connection.ping()).await, Ok(Ok(())))
     }
 }
 

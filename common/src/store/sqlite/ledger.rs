@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::{json as json_rows, json_ids, json_texts, millis};
 use crate::store::columns::{read_all, select};
 use crate::store::connections::Transaction;
-use crate::store::ledger::{Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
+use crate::store::ledger::{
+    Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow,
+};
 use crate::store::{Overdue, StoreError};
 
 /// A write transaction.
@@ -56,14 +58,15 @@ impl Ledger for Tx {
     }
 
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError> {
+        // Without being told, it takes the unique index of provider ids and reads everybody who has none.
         const SQL: &str = select!(
             recipients,
             "where id in (
-                 select id from (select id from recipients
+                 select id from (select id from recipients indexed by recipients_overdue
                       where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null
                       order by attempted_at limit $3)
                  union all
-                 select id from (select id from recipients
+                 select id from (select id from recipients indexed by recipients_unresolved
                       where attempted_at < $2 and rank < 4 and closed = 0 and provider_id is null
                       order by attempted_at limit $3))"
         );

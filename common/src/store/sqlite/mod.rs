@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -12,16 +13,19 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::StoreError;
 use super::columns::{Columns, read_all};
 use super::connections::{Connections, LastCommit, Wait};
 use super::ledger::{Database, ParkedRow};
-use super::{RelayLock, StoreError};
 use crate::service::ConfigError;
 
+mod erasure;
+mod lease;
 mod ledger;
 mod messages;
 mod outbox;
 mod readiness;
+mod retention;
 mod revocations;
 mod sending;
 
@@ -45,6 +49,8 @@ pub(super) struct Sqlite {
     /// For what may be lost in a power cut, because the stream knows it, too: it waits for no disk.
     marker: Connections<sqlx::Sqlite>,
     readers: Connections<sqlx::Sqlite>,
+    /// The lock file of the versions before the relay's lease, while we share it.
+    shared_lock: Arc<Mutex<Option<File>>>,
 }
 
 impl Sqlite {
@@ -63,13 +69,13 @@ impl Sqlite {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
         let pool = |connections, options| Connections::new(0..=connections, options, committed_at.clone());
-        let marker =
-            options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
+        let marker = options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
         Ok(Self {
             file: file.into(),
             writer: pool(1, options.clone().create_if_missing(true)),
             marker: pool(1, marker),
             readers: pool(READERS, options.read_only(true)),
+            shared_lock: Arc::default(),
         })
     }
 
@@ -103,15 +109,6 @@ impl Sqlite {
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("select count(*) from messages where id = ''").execute(&self.readers).await?;
         Ok(())
-    }
-
-    pub(super) async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
-        let file = lock_file(&self.beside("relay.lock")).map_err(unavailable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(RelayLock::Sqlite(file))),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(unavailable(error)),
-        }
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {

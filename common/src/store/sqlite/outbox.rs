@@ -1,13 +1,13 @@
-//! The outbox as the relay sees it, retention, and the audit.
+//! The outbox as the relay sees it, and the audit.
 
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Sqlite, json as json_rows, millis};
+use super::{Sqlite, Tx, json as json_rows, millis};
 use crate::store::columns::{Read as _, read_all};
-use crate::store::ledger::Ledger as _;
-use crate::store::{Announced, Audit, OutboxRow, Prunable, StoreError, Superseded};
+use crate::store::ledger::{Database as _, Ledger as _};
+use crate::store::{Announced, Audit, OutboxRow, OutboxState, RefusedEvent, StoreError, Superseded, Term};
 
 impl Sqlite {
     pub(in crate::store) async fn waiting_events(&self, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
@@ -30,7 +30,21 @@ impl Sqlite {
         query.fetch_optional(&self.readers).await?.map(|row| Announced::read(&row)).transpose()
     }
 
-    pub(in crate::store) async fn supersede(&self, rows: &[Superseded]) -> Result<(), StoreError> {
+    pub(in crate::store) async fn outbox_state(&self) -> Result<OutboxState, StoreError> {
+        const SQL: &str = "select count(*) as waiting,
+             coalesce((select cast(unixepoch('subsec') * 1000 as integer) - created_at from outbox
+                       where stream_seq is null and superseded_at is null order by position limit 1), 0) as oldest_ms,
+             (select count(*) from refused_events) as refused,
+             exists (select 1 from relay_lease where expires_at >= unixepoch('subsec') * 1000) as led
+             from outbox where stream_seq is null and superseded_at is null";
+        OutboxState::read(&sqlx::query(SQL).fetch_one(&self.readers).await?)
+    }
+
+    pub(in crate::store) async fn supersede(
+        &self,
+        term: Term,
+        rows: &[Superseded],
+    ) -> Result<(), StoreError> {
         const MARK: &str = "update outbox set superseded_at = $2
                             where position in (select value from json_each($1)) and stream_seq is null";
         const INHERIT: &str = "update outbox set payload = new.value ->> 'payload'
@@ -38,7 +52,7 @@ impl Sqlite {
                                where outbox.position = new.value ->> 'position'";
         let positions = rows.iter().flat_map(|row| row.positions.iter().copied());
         let heirs = rows.iter().map(|row| json!({"position": row.heir, "payload": row.payload}));
-        let mut tx = Self::begin_on(&self.marker).await?;
+        let mut tx = self.fenced(term).await?;
         sqlx::query(MARK)
             .bind(json_rows(positions.map(Into::into)))
             .bind(millis(OffsetDateTime::now_utc()))
@@ -50,6 +64,7 @@ impl Sqlite {
 
     pub(in crate::store) async fn mark_announced(
         &self,
+        term: Term,
         rows: &[(i64, i64)],
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
@@ -57,42 +72,74 @@ impl Sqlite {
                            from json_each($1) as new
                            where outbox.position = new.value ->> 0";
         let rows = json_rows(rows.iter().map(|(position, stream_seq)| json!([position, stream_seq])));
-        sqlx::query(SQL).bind(rows).bind(millis(now)).execute(&self.marker).await?;
-        Ok(())
+        let mut tx = self.fenced(term).await?;
+        sqlx::query(SQL).bind(rows).bind(millis(now)).execute(tx.connection()?).await?;
+        tx.commit().await
     }
 
     pub(in crate::store) async fn unannounce_above(
         &self,
+        term: Term,
         stream_seq: i64,
         limit: u32,
     ) -> Result<u64, StoreError> {
         const SQL: &str = "update outbox set stream_seq = null, announced_at = null where position in (
              select position from outbox where stream_seq > $1 order by stream_seq desc limit $2)";
-        Ok(sqlx::query(SQL).bind(stream_seq).bind(limit).execute(&self.marker).await?.rows_affected())
+        let mut tx = self.fenced(term).await?;
+        let rows = sqlx::query(SQL).bind(stream_seq).bind(limit).execute(tx.connection()?).await?;
+        tx.commit().await?;
+        Ok(rows.rows_affected())
     }
 
-    pub(in crate::store) async fn prune(
+    pub(in crate::store) async fn set_refused(
         &self,
-        what: Prunable,
-        before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        // Only the outbox's oldest rows are looked at. The row announced last stays: the relay fences with it.
-        const EVENTS: &str = "delete from outbox
-             where position in (select position from outbox order by position limit $2)
-               and coalesce(announced_at, superseded_at) < $1
-               and stream_seq is not (select max(stream_seq) from outbox)";
-        const WEBHOOKS: &str = "delete from webhooks where event_id in (
-             select event_id from webhooks where received_at < $1 order by received_at limit $2)";
-        const KEYS: &str = "delete from idempotency_keys where (church_id, key) in (
-             select church_id, key from idempotency_keys where created_at < $1 order by created_at limit $2)";
-        let sql = match what {
-            Prunable::Events => EVENTS,
-            Prunable::Webhooks => WEBHOOKS,
-            Prunable::IdempotencyKeys => KEYS,
-        };
-        let query = sqlx::query(sql).bind(millis(before)).bind(limit);
-        Ok(query.execute(&self.marker).await?.rows_affected())
+        term: Term,
+        position: i64,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        const KEEP: &str = "insert into refused_events
+                 (event_id, message_id, version, progress, subject, payload, created_at, refused_at, reason)
+             select event_id, message_id, version, progress, subject, payload, created_at, $2, $3
+             from outbox where position = $1 and stream_seq is null";
+        const TAKE_OUT: &str = "delete from outbox where position = $1 and stream_seq is null";
+        let mut tx = self.fenced(term).await?;
+        sqlx::query(KEEP)
+            .bind(position)
+            .bind(millis(OffsetDateTime::now_utc()))
+            .bind(reason)
+            .execute(tx.connection()?)
+            .await?;
+        sqlx::query(TAKE_OUT).bind(position).execute(tx.connection()?).await?;
+        tx.commit().await
+    }
+
+    pub(in crate::store) async fn refused_events(&self, limit: u32) -> Result<Vec<RefusedEvent>, StoreError> {
+        const SQL: &str = "select event_id, message_id, subject, reason from refused_events
+                           order by refused_at, event_id limit $1";
+        read_all(sqlx::query(SQL).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    pub(in crate::store) async fn retry_refused(&self, event_id: Option<Uuid>) -> Result<u64, StoreError> {
+        const PUT_BACK: &str =
+            "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at)
+             select event_id, message_id, version, progress, subject, payload, created_at from refused_events
+             where $1 is null or event_id = $1 order by created_at, version";
+        const TAKE_OUT: &str = "delete from refused_events where $1 is null or event_id = $1";
+        let event_id = event_id.map(|id| id.to_string());
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query(PUT_BACK).bind(&event_id).execute(tx.connection()?).await?.rows_affected();
+        sqlx::query(TAKE_OUT).bind(&event_id).execute(tx.connection()?).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    /// A transaction for changes that hold only in this term. It is the only writer, so nobody takes the lease over
+    /// in its middle.
+    async fn fenced(&self, term: Term) -> Result<Tx, StoreError> {
+        const SQL: &str = "select count(*) from relay_lease where term = $1";
+        let mut tx = Self::begin_on(&self.marker).await?;
+        let held: i64 = sqlx::query_scalar(SQL).bind(term.0).fetch_one(tx.connection()?).await?;
+        if held == 0 { Err(StoreError::LeaseLost) } else { Ok(tx) }
     }
 
     pub(in crate::store) async fn audit(&self) -> Result<Audit, StoreError> {
@@ -107,7 +154,10 @@ impl Sqlite {
               where (outcome in ('applied', 'stale')) <> (recipient_id is not null)) as unmatched,
              (select count(*) from outbox where stream_seq is null and superseded_at is null) as waiting,
              (select count(*) from messages m where exists (select 1 from outbox o where o.message_id = m.id)
-                and m.version <> (select max(o.version) from outbox o where o.message_id = m.id)) as unannounced,
+                and m.version <> (select max(o.version) from outbox o where o.message_id = m.id)
+                and not exists (select 1 from refused_events r
+                                where r.message_id = m.id and r.version = m.version)) as unannounced,
+             (select count(*) from refused_events) as refused,
              (select count(*) from messages m join (
                  select message_id, count(*) as recipients,
                         count(*) filter (where rank >= 5) as delivered,

@@ -1,0 +1,39 @@
+//! Asks whether the stream takes events, and where it ends, by a publish that it can't store.
+//!
+//! It expects a last sequence that no stream reaches. The stream's refusal names its real one, and proves the whole way:
+//! connection, permission, stream, leader. A service may not ask for the stream's state in any other way.
+
+use async_nats::jetstream::context::{Context as JetStream, ContextBuilder, PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+
+use super::answers::last_sequence;
+use crate::broker::Broker;
+use crate::subject::{RELAY_PROBE, STREAM};
+
+/// Exact in any JSON parser, and never reached.
+const UNREACHED: u64 = 1 << 53;
+
+/// Asks the stream.
+pub(super) struct Probe(JetStream);
+
+impl Probe {
+    pub(super) fn new(broker: &Broker) -> Self {
+        Self(ContextBuilder::new().timeout(super::ACK_TIMEOUT).build(broker.client().clone()))
+    }
+
+    /// The sequence of the stream's last event.
+    ///
+    /// # Errors
+    /// The stream does not answer this service.
+    pub(super) async fn last_sequence(&self) -> Result<i64, PublishError> {
+        let question = PublishMessage::build().expected_stream(STREAM).expected_last_sequence(UNREACHED);
+        match self.0.send_publish(RELAY_PROBE, question).await?.await {
+            Err(refusal) if refusal.kind() == PublishErrorKind::WrongLastSequence => {
+                last_sequence(&refusal).ok_or(refusal)
+            }
+            Err(error) => Err(error),
+            // Nobody has that many events.
+            Ok(ack) => Ok(i64::try_from(ack.sequence).unwrap_or(i64::MAX)),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Deletes what is old, beside everything else: a portion, a pause, the next portion. Any number of processes may do it
+//! at the same time.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::service::Context;
+use crate::store::{Prunable, Store};
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(60);
+/// Between two portions, so that commits come in between.
+const PAUSE: Duration = Duration::from_millis(50);
+/// So long a repeated request finds its first one, in days.
+const KEY_DAYS: u32 = 7;
+
+/// How long things are kept.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Retention")]
+pub struct RetentionOptions {
+    /// Keep announced events so many hours, to announce them again if the stream loses its tail
+    #[arg(long, env = "OUTBOX_RETENTION_HOURS", default_value_t = 24, value_name = "HOURS",
+        value_parser = clap::value_parser!(u32).range(1..=87_600))]
+    pub outbox_retention_hours: u32,
+    /// Keep webhooks so many days
+    #[arg(long, env = "WEBHOOK_RETENTION_DAYS", default_value_t = 90, value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    pub webhook_retention_days: u32,
+    /// Keep finished messages and their recipients so many days after their last change; for ever if not given. At
+    /// least 8, because a repeated request finds its message for 7
+    #[arg(long, env = "MESSAGE_RETENTION_DAYS", value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(8..=36_500))]
+    pub message_retention_days: Option<u32>,
+    /// Keep revocations so many days; it must be longer than any token lives
+    #[arg(long, env = "REVOCATION_RETENTION_DAYS", default_value_t = 400, value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub revocation_retention_days: u32,
+}
+
+impl RetentionOptions {
+    /// What is deleted, and the moment before which it is.
+    fn limits(&self, now: OffsetDateTime) -> Vec<(Prunable, OffsetDateTime)> {
+        let days = |days: u32| now - time::Duration::days(days.into());
+        let mut limits = vec![
+            (Prunable::Events, now - time::Duration::hours(self.outbox_retention_hours.into())),
+            (Prunable::Webhooks, days(self.webhook_retention_days)),
+            (Prunable::IdempotencyKeys, days(KEY_DAYS)),
+            (Prunable::Revocations, days(self.revocation_retention_days)),
+        ];
+        limits.extend(self.message_retention_days.map(|limit| (Prunable::Messages, days(limit))));
+        limits
+    }
+}
+
+/// Deletes what is old until shutdown.
+pub fn start(options: &RetentionOptions, store: Store, context: &Context, tasks: &TaskTracker) {
+    let (options, shutdown) = (options.clone(), context.shutdown.clone());
+    tasks.spawn(async move { shutdown.clone().run_until_cancelled(delete(options, store, shutdown)).await });
+}
+
+async fn delete(options: RetentionOptions, store: Store, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        sleep(ROUND).await;
+        for (what, before) in options.limits(OffsetDateTime::now_utc()) {
+            delete_all(&store, what, before).await;
+        }
+    }
+}
+
+async fn delete_all(store: &Store, what: Prunable, before: OffsetDateTime) {
+    let mut all = 0;
+    loop {
+        match store.prune(what, before).await {
+            Ok(0) => break,
+            Ok(rows) => all += rows,
+            Err(error) => {
+                warn!(?what, error = &error as &dyn std::error::Error, "can't delete old rows; trying again");
+                break;
+            }
+        }
+        sleep(PAUSE).await;
+    }
+    if all > 0 {
+        info!(?what, rows = all, "deleted what is older than the retention");
+    }
+}

@@ -1,0 +1,48 @@
+//! `ops provision`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use deploy::nats;
+use deploy::provision::{Limits, Outcome, provision};
+use secrecy::{ExposeSecret as _, SecretString};
+
+#[derive(clap::Args)]
+pub(crate) struct Provision {
+    /// The broker: nats://host:port
+    #[arg(
+        long,
+        env = "NATS_URL",
+        hide_env_values = true,
+        default_value = "nats://127.0.0.1:4222",
+        value_name = "URL"
+    )]
+    nats_url: String,
+    /// The user that may change the stream
+    #[arg(long, env = "NATS_USER", default_value = "provisioner")]
+    nats_user: String,
+    /// The user's password
+    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true)]
+    nats_password: SecretString,
+    /// PEM file with the CA that signed the servers' certificates; turns TLS on
+    #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
+    nats_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+pub(crate) async fn run(options: Provision) -> anyhow::Result<ExitCode> {
+    let password = options.nats_password.expose_secret();
+    let ca_file = options.nats_ca_file.as_deref();
+    let client = nats::connect_with(&options.nats_url, &options.nats_user, password, ca_file).await?;
+    let mut out = std::io::stdout();
+    match provision(client, &options.limits).await? {
+        Outcome::Made => writeln!(out, "made the stream CHURCH")?,
+        Outcome::UpToDate => writeln!(out, "the stream CHURCH is as it should be")?,
+        Outcome::Updated(changes) => {
+            writeln!(out, "updated the stream CHURCH:\n  {}", changes.join("\n  "))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

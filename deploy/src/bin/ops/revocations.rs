@@ -1,0 +1,140 @@
+//! `ops revoke` and `ops revocations`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use common::claims::{IdClaim, Person};
+use common::event::timestamp;
+use common::revocation::Revocation;
+use common::store::{Store, StoreOptions};
+use common::subject::ChurchId;
+use time::OffsetDateTime;
+
+/// Whose tokens. Sign-in code numbers users and admins apart, so each claim has its own flag.
+#[derive(clap::Args)]
+struct Whose {
+    /// The church
+    #[arg(long)]
+    church: ChurchId,
+    /// The person whose tokens carry this `userId`; everybody in the church if no person is given
+    #[arg(long, value_name = "ID", group = "person")]
+    user: Option<String>,
+    /// The person whose tokens carry this `adminId`
+    #[arg(long, value_name = "ID", group = "person")]
+    admin: Option<String>,
+    /// The person whose tokens carry this `sub`, and neither `userId` nor `adminId`
+    #[arg(long, value_name = "ID", group = "person")]
+    sub: Option<String>,
+}
+
+impl Whose {
+    fn person(&self) -> Option<Person> {
+        let ids = [(IdClaim::UserId, &self.user), (IdClaim::AdminId, &self.admin), (IdClaim::Sub, &self.sub)];
+        ids.into_iter().find_map(|(claim, id)| id.clone().map(|id| Person { claim, id }))
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    store: StoreOptions,
+    #[command(flatten)]
+    whose: Whose,
+    /// Take back what was issued until then: 2026-11-22T20:15:00Z; now if not given. A token without `iat` counts as
+    /// issued long ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    issued_before: Option<OffsetDateTime>,
+}
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Revocations {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    list: Option<List>,
+}
+
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    store: StoreOptions,
+    /// Only those of one church
+    #[arg(long)]
+    church: Option<ChurchId>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Accept the tokens of a person, or of everybody in a church, again
+    Undo(Undo),
+}
+
+#[derive(clap::Args)]
+struct Undo {
+    #[command(flatten)]
+    store: StoreOptions,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    timestamp::parse(text).ok_or_else(|| "write a time as 2026-11-22T20:15:00Z".into())
+}
+
+/// `ops revoke`.
+pub(crate) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
+    let until = options.issued_before.unwrap_or_else(OffsetDateTime::now_utc);
+    let person = options.whose.person();
+    let revocation = Revocation::new(options.whose.church, person, until).context("--issued-before")?;
+    Store::new(&options.store)?.revoke(&revocation).await.context("can't record the revocation")?;
+    say(&revocation, "are revoked")
+}
+
+/// `ops revocations`, with and without `undo`.
+pub(crate) async fn run(options: Revocations) -> anyhow::Result<ExitCode> {
+    match (options.what, options.list) {
+        (Some(What::Undo(undo)), _) => take_back(undo).await,
+        (None, Some(list)) => show(&list).await,
+        (None, None) => Err(common::service::ConfigError::new("DATABASE_URL", "it is missing").into()),
+    }
+}
+
+async fn show(options: &List) -> anyhow::Result<ExitCode> {
+    let standing = Store::new(&options.store)?.revocations(options.church.as_ref()).await;
+    for revocation in standing.context("can't read the revocations")? {
+        say(&revocation, "are revoked")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn take_back(undo: Undo) -> anyhow::Result<ExitCode> {
+    let store = Store::new(&undo.store)?;
+    let key = undo.whose.person().map(|person| person.to_string()).unwrap_or_default();
+    let standing = store.revocations(Some(&undo.whose.church)).await.context("can't read the revocations")?;
+    // One of an earlier version names the id alone.
+    let id = undo.whose.person().map(|person| person.id);
+    let of_earlier_versions = |it: &&Revocation| it.claim.is_none() && id.is_some() && it.user_id == id;
+    let found: Vec<_> = standing.iter().filter(|it| it.key() == key || of_earlier_versions(it)).collect();
+    anyhow::ensure!(!found.is_empty(), "no such revocation stands; `ops revocations` lists them");
+    for revocation in found {
+        if store.undo_revocation(revocation).await.context("can't undo the revocation")? {
+            say(revocation, "are accepted again")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(revocation: &Revocation, what: &str) -> anyhow::Result<ExitCode> {
+    let whose = match (revocation.claim, revocation.user_id.as_deref()) {
+        (_, None) => "everybody".to_owned(),
+        (Some(claim), Some(id)) => format!("{} {id}", claim.as_str()),
+        (None, Some(id)) => format!("userId, adminId or sub {id}"),
+    };
+    let until = OffsetDateTime::from_unix_timestamp(revocation.issued_until)?;
+    let (church, until) = (&revocation.church_id, timestamp::to_text(until));
+    writeln!(std::io::stdout(), "tokens of {whose} in {church} issued until {until} {what}")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,47 @@
+//! `ops sender`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use common::store::{Sender, Store, StoreError, StoreOptions};
+use common::subject::ChurchId;
+
+#[derive(clap::Args)]
+pub(crate) struct SetSender {
+    #[command(flatten)]
+    store: StoreOptions,
+    /// The church
+    #[arg(long)]
+    church: ChurchId,
+    /// The number in E.164, which no other church has
+    #[arg(long, value_parser = e164)]
+    number: String,
+    /// The church's own messaging profile: an opt-out blocks a whole profile
+    #[arg(long, value_name = "ID")]
+    messaging_profile_id: Option<String>,
+}
+
+/// A number in E.164.
+pub(crate) fn e164(text: &str) -> Result<String, String> {
+    let is_e164 = text.strip_prefix('+').is_some_and(|digits| {
+        (8..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && !digits.starts_with('0')
+    });
+    if is_e164 { Ok(text.to_owned()) } else { Err("write it as +15551234567".into()) }
+}
+
+pub(crate) async fn run(options: SetSender) -> anyhow::Result<ExitCode> {
+    let sender = Sender {
+        church_id: options.church,
+        number: options.number,
+        messaging_profile_id: options.messaging_profile_id,
+    };
+    match Store::new(&options.store)?.set_sender(&sender).await {
+        Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church sends from it"),
+        outcome => outcome.context("can't record the sender")?,
+    }
+    writeln!(std::io::stdout(), "{} sends from its own number now", sender.church_id)?;
+    Ok(ExitCode::SUCCESS)
+}
