@@ -17,7 +17,6 @@ use uuid::Uuid;
 use super::columns::Columns;
 use super::ledger::Database;
 use super::{RelayLock, StoreError};
-use crate::service::ConfigError;
 
 mod ledger;
 mod messages;
@@ -43,14 +42,7 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn new(url: &str) -> Result<Self, ConfigError> {
-        let file = url.trim_start_matches("sqlite:").trim_start_matches("//");
-        if file.is_empty() || file.contains('?') || file.contains(":memory:") {
-            return Err(ConfigError::new(
-                "DATABASE_URL",
-                "write sqlite:<file>: the services share a file on disk",
-            ));
-        }
+    pub(super) fn new(file: &str) -> Self {
         let options = SqliteConnectOptions::new()
             .filename(file)
             .journal_mode(SqliteJournalMode::Wal)
@@ -59,12 +51,12 @@ impl Sqlite {
             .foreign_keys(true);
         let pool =
             |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(BUSY_TIMEOUT);
-        Ok(Self {
+        Self {
             file: file.into(),
             writer: pool(1).connect_lazy_with(options.clone().create_if_missing(true)),
             marker: pool(1).connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal)),
             readers: pool(READERS).connect_lazy_with(options.read_only(true)),
-        })
+        }
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
