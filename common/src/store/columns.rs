@@ -8,6 +8,29 @@ use super::{Announced, Attempt, DeliveryReport, Failure, Message, OutboxRow, Rec
 use crate::status::{MessageStatus, Rank, RecipientState, Tally};
 use crate::subject::ChurchId;
 
+/// Columns are always named: one that is added while this version runs must not reach its prepared statements.
+macro_rules! select {
+    (messages, $rest:expr) => {
+        concat!(
+            "select id, church_id, author_id, conversation_id, content, target_type, status, version, recipient_count, \
+             delivered_count, failed_count, unconfirmed_count, read_count, failure_reason, sent_at, created_at, \
+             updated_at from messages ",
+            $rest
+        )
+    };
+    (recipients, $rest:expr) => {
+        concat!(
+            "select id, ordinal, phone, member_id, first_name, last_name, rank, closed, failure_code, failure_reason, \
+             delivered_at, failed_at from recipients ",
+            $rest
+        )
+    };
+    (senders, $rest:expr) => {
+        concat!("select church_id, number, messaging_profile_id from senders ", $rest)
+    };
+}
+pub(super) use select;
+
 /// The columns of one row by name.
 pub(super) trait Columns {
     fn opt_id(&self, name: &str) -> Result<Option<Uuid>, StoreError>;
@@ -75,6 +98,17 @@ fn state(row: &impl Columns) -> Result<RecipientState, StoreError> {
     Ok(RecipientState { rank, closed: row.flag("closed")? })
 }
 
+/// The condition for [`RecipientState::word`] to be a status; both databases read it.
+pub(super) fn of_status(status: MessageStatus) -> &'static str {
+    match status {
+        MessageStatus::Pending => "rank < 4 and not closed",
+        MessageStatus::Sent => "rank < 4 and closed",
+        MessageStatus::Failed => "rank = 4",
+        MessageStatus::Delivered => "rank = 5",
+        MessageStatus::Read => "rank = 6",
+    }
+}
+
 fn failure(row: &impl Columns) -> Result<Option<Failure>, StoreError> {
     let code = row.opt_text("failure_code")?;
     let reason = row.opt_text("failure_reason")?;
@@ -122,6 +156,7 @@ impl Read for Recipient {
     fn read(row: &impl Columns) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id("id")?,
+            ordinal: row.number("ordinal")?,
             phone: row.text("phone")?,
             member_id: row.opt_text("member_id")?,
             first_name: row.opt_text("first_name")?,
