@@ -50,7 +50,9 @@ fn check_postgres(text: &str) -> Result<(), String> {
     let has =
         |names: &[&str]| url.query_pairs().any(|(name, value)| names.contains(&&*name) && !value.is_empty());
     if url.host_str().is_none_or(str::is_empty) && !has(&["host", "hostaddr"]) {
-        return Err(format!("names no host; {HELP}, or ?host=/run/postgresql for a socket"));
+        return Err(format!(
+            "names no host; {HELP}, or postgres:///database?host=/run/postgresql for a socket"
+        ));
     }
     if url.path().trim_matches('/').is_empty() && !has(&["dbname"]) {
         return Err(format!("names no database; {HELP}"));
@@ -113,7 +115,7 @@ mod tests {
         for right in [
             "postgres://user:secret@host/church",
             "postgresql://host:5433/church?sslmode=verify-full&sslrootcert=/etc/ca.pem",
-            "postgres://user@/church?host=/run/postgresql",
+            "postgres:///church?host=/run/postgresql&user=church",
             "sqlite:church.db",
             "sqlite:/tmp/church.db",
             "sqlite:///tmp/church.db",
