@@ -38,7 +38,8 @@ async fn ended(program: &Program, variables: &[(&str, &str)]) -> (Option<i32>, S
     let mut command = tokio::process::Command::from(program.command());
     let output = command.envs(variables.iter().copied()).kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, output).await;
-    let output = output.unwrap_or_else(|_| panic!("{} runs with {variables:?}", program.name)).unwrap();
+    assert!(output.is_ok(), "{} runs with {variables:?}", program.name);
+    let output = output.unwrap().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
