@@ -3,16 +3,21 @@
 //! A denied publish shows as nothing but a time-out at the caller and an event on the connection, so the events are
 //! heard here: they are logged, counted and shown in the readiness.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::rustls::RootCertStore;
+use async_nats::rustls::pki_types::CertificateDer;
+use async_nats::rustls::pki_types::pem::PemObject as _;
 use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
+use clap::builder::NonEmptyStringValueParser;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::service::{Condition, ConfigError, Context, Weight};
+use crate::setting;
 
 /// `NATS_URL` and who we are there.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,10 +34,10 @@ pub struct NatsOptions {
     )]
     pub nats_url: Vec<String>,
     /// User of this service
-    #[arg(long, env = "NATS_USER")]
+    #[arg(long, env = "NATS_USER", value_parser = NonEmptyStringValueParser::new())]
     pub nats_user: String,
     /// The user's password
-    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true)]
+    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true, value_parser = setting::secret())]
     pub nats_password: SecretString,
     /// PEM file with the CA that signed the servers' certificates; turns TLS on
     #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
@@ -65,7 +70,7 @@ impl Broker {
     /// readiness condition `nats` follows the connection with the given weight.
     ///
     /// # Errors
-    /// `NATS_URL` is no address, or `NATS_CA_FILE` can't be read.
+    /// `NATS_URL` is no address, or `NATS_CA_FILE` holds no certificate.
     pub async fn connect(
         options: &NatsOptions,
         role: &str,
@@ -115,9 +120,7 @@ impl Broker {
             async move { watcher.hear(event) }
         });
         if let Some(file) = &options.nats_ca_file {
-            if !file.is_file() {
-                return Err(ConfigError::new("NATS_CA_FILE", format!("{} is no file", file.display())).into());
-            }
+            check_ca_file(file)?;
             connect = connect.require_tls(true).add_root_certificates(file.clone());
         }
         let client = connect.connect(servers).await?;
@@ -167,8 +170,33 @@ async fn count(
 
 fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, ConfigError> {
     // The address is not repeated: it may hold a password.
-    let wrong = |_| ConfigError::new("NATS_URL", "write nats://host:port, several comma separated");
-    urls.iter().map(|url| url.trim().parse().map_err(wrong)).collect()
+    let help = "write nats://host:port or tls://host:port, several comma separated";
+    let server = |url: &String| {
+        let address: Option<ServerAddr> = url.trim().parse().ok();
+        address.filter(is_server).ok_or_else(|| ConfigError::new("NATS_URL", help))
+    };
+    urls.iter().map(server).collect()
+}
+
+fn is_server(address: &ServerAddr) -> bool {
+    let url = address.clone().into_inner();
+    matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some_and(|host| !host.is_empty())
+}
+
+/// The client reads the file at each attempt to connect, when nobody looks any more.
+fn check_ca_file(file: &Path) -> Result<(), ConfigError> {
+    let wrong = |why: String| ConfigError::new("NATS_CA_FILE", format!("{}: {why}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|_| wrong("is no PEM file".into()))?;
+    if certificates.is_empty() {
+        return Err(wrong("holds no certificate in PEM".into()));
+    }
+    let mut roots = RootCertStore::empty();
+    certificates
+        .into_iter()
+        .try_for_each(|certificate| roots.add(certificate))
+        .map_err(|_| wrong("holds a certificate that can't be read".into()))
 }
 
 /// Quick at first, then about every two seconds, spread so that services don't come back in step.

@@ -8,20 +8,19 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use secrecy::{ExposeSecret, SecretString};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::service::ConfigError;
-use crate::subject::ChurchId;
+use crate::subject::{ChurchId, InvalidChurchId};
+use crate::token_keys;
 
 /// The one leeway: a token is accepted so long after its `exp`, and a socket closed so long after it.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 /// Longest token that is looked at, in bytes.
 pub const MAX_TOKEN_LEN: usize = 8 * 1024;
-/// Shortest HS256 secret, in bytes.
-const MIN_SECRET_LEN: usize = 32;
 /// Longest user id, in bytes.
 const MAX_USER_LEN: usize = 128;
 
@@ -32,7 +31,8 @@ pub struct JwtOptions {
     /// HS256 secret of at least 32 bytes; several, comma separated, while one is being replaced
     #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_delimiter = ',', value_name = "SECRET")]
     pub jwt_secret: Vec<SecretString>,
-    /// PEM file with an RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA) public key; several, comma separated
+    /// PEM file with an RSA (RS256, 2048 bits or more), P-256 (ES256) or Ed25519 (EdDSA) public key; several, comma
+    /// separated
     #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_delimiter = ',', value_name = "FILE")]
     pub jwt_public_key_file: Vec<PathBuf>,
     /// Refuse tokens of any other issuer (`iss`)
@@ -129,6 +129,9 @@ pub enum TokenError {
     /// It names no church.
     #[error("church missing")]
     ChurchMissing,
+    /// It names a church by an id of a wrong form.
+    #[error("invalid token: {0}")]
+    ChurchMalformed(#[from] InvalidChurchId),
 }
 
 /// Verifies tokens with keys that are parsed once.
@@ -180,8 +183,10 @@ impl TokenVerifier {
                     "set it (HS256), or JWT_PUBLIC_KEY_FILE (RS256, ES256, EdDSA)",
                 ));
             }
-            (secrets, []) => secrets.iter().map(secret_key).collect::<Result<Vec<_>, _>>()?,
-            ([], files) => files.iter().map(public_key).collect::<Result<Vec<_>, _>>()?,
+            (secrets, []) => secrets.iter().map(token_keys::secret).collect::<Result<Vec<_>, _>>()?,
+            ([], files) => {
+                files.iter().map(|file| token_keys::public(file)).collect::<Result<Vec<_>, _>>()?
+            }
             _ => {
                 return Err(ConfigError::new("JWT_SECRET", "set either it or JWT_PUBLIC_KEY_FILE, not both"));
             }
@@ -193,7 +198,7 @@ impl TokenVerifier {
     /// The claims of a token whose signature, time, issuer and audience hold.
     ///
     /// # Errors
-    /// Says which of the four ways of being refused it is.
+    /// Says which of the ways of being refused it is.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
@@ -204,7 +209,7 @@ impl TokenVerifier {
         let mut refusal = TokenError::Invalid;
         for (key, validation) in &*self.keys {
             match jsonwebtoken::decode::<RawClaims>(token, key, validation) {
-                Ok(data) => return claims(data.claims),
+                Ok(token) => return claims(token, OffsetDateTime::now_utc()),
                 Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => {
                     refusal = TokenError::Expired
                 }
@@ -221,9 +226,20 @@ pub fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn claims(raw: RawClaims) -> Result<Claims, TokenError> {
+/// The claims of a token whose signature holds.
+fn claims(token: TokenData<RawClaims>, now: OffsetDateTime) -> Result<Claims, TokenError> {
+    // What a token calls critical must be understood (RFC 7515, 4.1.11), and nothing that it may name is known here.
+    if token.header.crit.is_some() {
+        return Err(TokenError::Invalid);
+    }
+    let raw = token.claims;
+    // Issued in the future, it would outlive its revocation.
+    let newest = now + LEEWAY;
+    if raw.iat.is_some_and(|at| at > newest.unix_timestamp() as f64) {
+        return Err(TokenError::Invalid);
+    }
     let church = raw.church_id.and_then(Id::into_text).ok_or(TokenError::ChurchMissing)?;
-    let church_id = church.parse().map_err(|_| TokenError::Invalid)?;
+    let church_id = church.parse::<ChurchId>()?;
     let ids = [(IdClaim::UserId, raw.user_id), (IdClaim::AdminId, raw.admin_id), (IdClaim::Sub, raw.sub)];
     let user = ids.into_iter().find_map(|(claim, id)| Some((claim, id?.into_text()?)));
     let fits = |id: &str| id.len() <= MAX_USER_LEN && !id.chars().any(char::is_control);
@@ -249,27 +265,6 @@ fn validation(algorithm: Algorithm, options: &JwtOptions) -> Validation {
         validation.required_spec_claims.insert("iss".into());
     }
     validation
-}
-
-fn secret_key(secret: &SecretString) -> Result<(Algorithm, DecodingKey), ConfigError> {
-    let secret = secret.expose_secret().as_bytes();
-    if secret.len() < MIN_SECRET_LEN {
-        return Err(ConfigError::new(
-            "JWT_SECRET",
-            "a secret has at least 32 bytes; make one with `openssl rand -hex 32`",
-        ));
-    }
-    Ok((Algorithm::HS256, DecodingKey::from_secret(secret)))
-}
-
-fn public_key(file: &PathBuf) -> Result<(Algorithm, DecodingKey), ConfigError> {
-    let wrong = |why: String| ConfigError::new("JWT_PUBLIC_KEY_FILE", format!("{}: {why}", file.display()));
-    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    DecodingKey::from_rsa_pem(&pem)
-        .map(|key| (Algorithm::RS256, key))
-        .or_else(|_| DecodingKey::from_ec_pem(&pem).map(|key| (Algorithm::ES256, key)))
-        .or_else(|_| DecodingKey::from_ed_pem(&pem).map(|key| (Algorithm::EdDSA, key)))
-        .map_err(|_| wrong("holds no RSA, P-256 or Ed25519 public key in PEM".into()))
 }
 
 #[cfg(test)]
@@ -322,7 +317,11 @@ mod tests {
             (json!({"userId":"u","churchId":"c","exp":now() - 31}), TokenError::Expired),
             (json!({"userId":"u","exp":exp}), TokenError::ChurchMissing),
             (json!({"userId":"u","churchId":"","exp":exp}), TokenError::ChurchMissing),
-            (json!({"userId":"u","churchId":"a.b","exp":exp}), TokenError::Invalid),
+            (json!({"userId":"u","churchId":"a.b","exp":exp}), TokenError::ChurchMalformed(InvalidChurchId)),
+            (
+                json!({"userId":"u","churchId":"c".repeat(65),"exp":exp}),
+                TokenError::ChurchMalformed(InvalidChurchId),
+            ),
             (json!({"churchId":"c","exp":exp}), TokenError::Invalid),
             (json!({"userId":"a\u{0}b","churchId":"c","exp":exp}), TokenError::Invalid),
             (json!({"userId":"u","churchId":"c"}), TokenError::Invalid),
@@ -340,6 +339,34 @@ mod tests {
     #[test]
     fn a_token_is_accepted_within_the_leeway() {
         assert!(verify(&json!({"userId":"u","churchId":"c","exp":now() - 20})).is_ok());
+        assert!(verify(&json!({"userId":"u","churchId":"c","exp":now() + 60,"iat":now() + 20})).is_ok());
+    }
+
+    #[test]
+    fn a_token_that_was_issued_in_the_future_is_refused() {
+        for ahead in [120.0, 86_400.0, f64::MAX] {
+            let claims =
+                json!({"userId":"u","churchId":"c","exp":now() + 200_000,"iat":now() as f64 + ahead});
+            assert_eq!(verify(&claims), Err(TokenError::Invalid), "{ahead} s");
+        }
+    }
+
+    #[test]
+    fn a_token_that_calls_something_critical_is_refused() {
+        let claims = json!({"userId":"u","churchId":"c","exp":now() + 60});
+        let verifier = TokenVerifier::new(&options(&[SECRET])).unwrap();
+        for crit in [vec![], vec!["exp".to_owned()], vec!["b64".to_owned(), "x".to_owned()]] {
+            let header = Header { crit: Some(crit.clone()), ..Header::default() };
+            let token = encode(&header, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+            assert_eq!(verifier.verify(&token), Err(TokenError::Invalid), "{crit:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_church_is_refused_with_the_form_and_its_reason() {
+        let said = TokenError::ChurchMalformed(InvalidChurchId).to_string();
+        assert!(said.starts_with("invalid token: "), "{said}");
+        assert!(said.contains("1 to 64 characters of A-Z, a-z, 0-9, _ and -, because"), "{said}");
     }
 
     #[test]

@@ -1,52 +1,94 @@
 //! Which web pages may call us: one rule for message-api and the gateway.
 
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue, Method, header, request::Parts};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use url::Url;
 
 use crate::service::ConfigError;
+use crate::setting;
 
-/// `CORS_ORIGINS`.
+/// Request headers that the API itself reads: a page may always send them.
+const OWN_HEADERS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("x-csrf-token"),
+    HeaderName::from_static("idempotency-key"),
+];
+/// How long a browser may keep the answer to a preflight. Chromium keeps none for more than two hours.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(3_600);
+
+/// `CORS_ORIGINS` and `CORS_HEADERS`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Web pages")]
 pub struct CorsOptions {
     /// Origins of the front ends, comma separated (`https://app.example.org`); `localhost` allows any localhost origin
     #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
+    /// Request headers that their pages may send, comma separated, besides Authorization, Content-Type, X-CSRF-Token and
+    /// Idempotency-Key
+    #[arg(
+        long,
+        env = "CORS_HEADERS",
+        value_delimiter = ',',
+        default_value = "x-requested-with,sentry-trace,baggage",
+        value_name = "HEADER"
+    )]
+    pub cors_headers: Vec<String>,
 }
 
 /// The CORS layer of the configured origins, with credentials.
 ///
 /// # Errors
-/// Names the origin that is none.
+/// Names the origin or the header that is none.
 pub fn layer(options: &CorsOptions) -> Result<CorsLayer, ConfigError> {
-    let localhost = options.cors_origins.iter().any(|origin| origin == "localhost");
-    let named =
-        options.cors_origins.iter().filter(|origin| *origin != "localhost").map(|origin| parse(origin));
-    let named = named.collect::<Result<Vec<_>, _>>()?;
+    let (local, named): (Vec<_>, Vec<_>) =
+        options.cors_origins.iter().map(|origin| origin.trim()).partition(|origin| *origin == "localhost");
+    let named = named.into_iter().map(origin).collect::<Result<Vec<_>, _>>()?;
+    let localhost = !local.is_empty();
     let allowed =
         move |origin: &HeaderValue, _: &Parts| named.contains(origin) || (localhost && is_localhost(origin));
     Ok(CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(allowed))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("x-csrf-token"),
-            HeaderName::from_static("idempotency-key"),
-        ])
-        .expose_headers([header::RETRY_AFTER]))
+        .allow_headers(headers(&options.cors_headers)?)
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(PREFLIGHT_AGE))
 }
 
-fn parse(origin: &str) -> Result<HeaderValue, ConfigError> {
-    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    match (authority, HeaderValue::from_str(origin)) {
-        (Some(authority), Ok(value)) if !authority.is_empty() && !authority.contains('/') => Ok(value),
-        _ => Err(ConfigError::new(
-            "CORS_ORIGINS",
-            format!("{origin:?} is no origin; write scheme and host, without a path"),
-        )),
+/// An origin as a browser sends it. Another spelling would be compared with every request and never be the same.
+fn origin(text: &str) -> Result<HeaderValue, ConfigError> {
+    let shown = setting::without_secrets(text);
+    let wrong = |problem: String| Err(ConfigError::new("CORS_ORIGINS", problem));
+    let Some(sent) = Url::parse(text).ok().filter(is_site).map(|url| url.origin().ascii_serialization())
+    else {
+        return wrong(format!(
+            "{shown:?} is no origin; write scheme and host, as https://app.example.org, each origin by itself"
+        ));
+    };
+    match HeaderValue::from_str(text) {
+        Ok(value) if sent == text => Ok(value),
+        _ => wrong(format!("browsers send no origin {shown:?}; write {sent:?}")),
     }
+}
+
+/// A URL parser takes `*` for a letter like any other; a host in an origin has none.
+fn is_site(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.contains('*'))
+}
+
+/// The headers of a page: the API's own and the configured ones. An empty setting means none.
+fn headers(configured: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
+    let header = |name: &&str| match name.parse::<HeaderName>() {
+        // With credentials a browser takes the star for a header of that name.
+        Ok(header) if *name != "*" => Ok(header),
+        _ => Err(ConfigError::new("CORS_HEADERS", format!("{name:?} is no header; name each one"))),
+    };
+    let configured = configured.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+    let configured = configured.map(|name| header(&name)).collect::<Result<Vec<_>, _>>()?;
+    Ok(OWN_HEADERS.into_iter().chain(configured).collect())
 }
 
 fn is_localhost(origin: &HeaderValue) -> bool {
@@ -67,10 +109,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_origin_is_accepted_as_an_origin() {
-        assert!(parse("https://app.example.org").is_ok());
-        for wrong in ["app.example.org", "https://app.example.org/", "*", "https://"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
+    fn only_what_a_browser_sends_is_accepted_as_an_origin() {
+        for right in [
+            "https://app.example.org",
+            "http://localhost:5173",
+            "https://app.example.org:8443",
+            "http://10.0.0.7:3000",
+            "http://[::1]:3000",
+            "https://xn--bcher-kva.example",
+        ] {
+            assert!(origin(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "app.example.org", "*", "null", "https://", "https://*.example.org", "file:///x"] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_spelling_that_a_browser_sends_is_proposed() {
+        for wrong in [
+            "https://app.example.org/",
+            "https://app.example.org/live",
+            "https://App.Example.org",
+            "HTTPS://app.example.org",
+            "https://app.example.org:443",
+            "https://user:secret@app.example.org",
+        ] {
+            let error = origin(wrong).unwrap_err().to_string();
+            assert!(error.contains("write \"https://app.example.org\""), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn headers_are_added_to_the_apis_own() {
+        let names = |configured: &[&str]| {
+            let configured: Vec<_> = configured.iter().map(|name| (*name).to_owned()).collect();
+            headers(&configured)
+                .map(|headers| headers.iter().map(|h| h.as_str().to_owned()).collect::<Vec<_>>())
+        };
+        let own = ["authorization", "content-type", "x-csrf-token", "idempotency-key"];
+        assert_eq!(names(&[""]).unwrap(), own);
+        assert_eq!(names(&[" X-Tenant", "baggage"]).unwrap()[4..], ["x-tenant", "baggage"]);
+        for wrong in ["*", "two words", "x:y"] {
+            assert!(names(&[wrong]).unwrap_err().to_string().starts_with("CORS_HEADERS"), "{wrong}");
         }
     }
 

@@ -46,6 +46,8 @@ impl ConfigError {
 pub trait Settings: clap::Parser {
     /// The service's name, as in its folder.
     const NAME: &'static str;
+    /// The variable of [`Settings::ops_listen`].
+    const OPS_LISTEN: &'static str;
     /// Where the operators' listener binds.
     fn ops_listen(&self) -> SocketAddr;
     /// How to log.
@@ -167,7 +169,7 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     let context = Context::new();
-    let ops = bind(settings.ops_listen()).await?;
+    let ops = bind(S::OPS_LISTEN, settings.ops_listen()).await?;
     info!(service = S::NAME, version = env!("CARGO_PKG_VERSION"), ops = %ops.local_addr()?, "starting");
     let ops_done = CancellationToken::new();
     let ops = tokio::spawn(serve_ops(ops, context.clone(), ops_done.clone()));
@@ -184,13 +186,14 @@ where
     Ok(())
 }
 
-/// Binds a listener; the error says which address, and what to do.
+/// Binds the listener of a setting; the error names its variable and its address, and says what to do. It is no
+/// [`ConfigError`]: what uses the address may end, so that starting again may help.
 ///
 /// # Errors
 /// The address is taken or not ours.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub async fn bind(variable: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("can't listen on {address}; choose another address, or stop what is using it")
+        format!("{variable}: can't listen on {address}; choose another address, or stop what uses it")
     })
 }
 

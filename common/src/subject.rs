@@ -30,7 +30,9 @@ pub struct ChurchId(std::sync::Arc<str>);
 
 /// A church id that can't be a subject token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a church id is 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")]
+#[error(
+    "a church id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -, because it names the church's subjects and room"
+)]
 pub struct InvalidChurchId;
 
 impl ChurchId {

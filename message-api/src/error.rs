@@ -1,7 +1,9 @@
 //! Every failure that a front end sees: one envelope, one place that maps and logs.
 //!
-//! `{"success":false, "error":"<for a person>", "code":"<for a program>", "details"?:[{"field","message"}]}`. A cause
-//! is logged and never answered; what the caller sent is never logged.
+//! `{"success":false, "error":"<for a person>", "code":"<for a program>", "details"?:[{"field","message"}],
+//! "problemCount"?}`. A cause is logged and never answered; what the caller sent is never logged.
+
+use std::fmt;
 
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
@@ -11,6 +13,8 @@ use common::claims::TokenError;
 use common::store::StoreError;
 use serde::Serialize;
 use tracing::{debug, error, warn};
+
+use crate::router::MAX_BODY_MIB;
 
 /// Clients are asked to come back after so many seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -31,14 +35,14 @@ pub(crate) enum ApiError {
     #[error("this address does not know the method")]
     UnknownMethod,
     /// 413.
-    #[error("the body is larger than 1 MiB")]
+    #[error("the body is larger than {MAX_BODY_MIB} MiB")]
     TooLarge,
     /// 400: the body is no JSON, or was not sent to its end.
     #[error("{0}")]
     Malformed(String),
     /// 422: fields are missing or wrong.
-    #[error("some fields are missing or wrong")]
-    Invalid(Vec<Problem>),
+    #[error("{0}")]
+    Invalid(Problems),
     /// 422: well formed, and can't be done.
     #[error("{message}")]
     Impossible {
@@ -79,7 +83,55 @@ impl Problem {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self::Invalid(vec![problem])
+        Self::Invalid(Problems { listed: vec![problem], count: 1 })
+    }
+}
+
+/// All that is wrong with a request: the first problems, and how many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    listed: Vec<Problem>,
+    count: usize,
+}
+
+impl Problems {
+    /// Problems that an answer lists at most.
+    pub(crate) const LISTED: usize = 20;
+
+    /// Adds one.
+    pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.count += 1;
+        if self.listed.len() < Self::LISTED {
+            self.listed.push(Problem::new(field, message));
+        }
+    }
+
+    /// The value, or `None` where the problem is noted.
+    pub(crate) fn note<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
+        read.map_err(|problem| self.add(problem.field, problem.message)).ok()
+    }
+
+    /// # Errors
+    /// There is a problem.
+    pub(crate) fn into_result(self) -> Result<(), ApiError> {
+        if self.count == 0 { Ok(()) } else { Err(ApiError::Invalid(self)) }
+    }
+
+    /// The fields of the listed ones.
+    #[cfg(test)]
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        self.listed.iter().map(|problem| problem.field.as_str()).collect()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            count if count > self.listed.len() => {
+                write!(f, "{count} fields are missing or wrong; the first {} are listed", self.listed.len())
+            }
+            _ => f.write_str("some fields are missing or wrong"),
+        }
     }
 }
 
@@ -94,12 +146,16 @@ impl From<BytesRejection> for ApiError {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Envelope {
     success: bool,
     error: String,
     code: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<Problem>,
+    /// How many there are, where `details` does not list all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem_count: Option<usize>,
 }
 
 impl ApiError {
@@ -110,6 +166,9 @@ impl ApiError {
             Self::Unauthorized(TokenError::Expired) => (StatusCode::UNAUTHORIZED, "token_expired"),
             Self::Unauthorized(TokenError::Revoked) => (StatusCode::UNAUTHORIZED, "token_revoked"),
             Self::Unauthorized(TokenError::ChurchMissing) => (StatusCode::UNAUTHORIZED, "church_missing"),
+            Self::Unauthorized(TokenError::ChurchMalformed(_)) => {
+                (StatusCode::UNAUTHORIZED, "church_malformed")
+            }
             Self::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "route_not_found"),
             Self::UnknownMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -154,8 +213,11 @@ impl IntoResponse for ApiError {
             Self::Store(_) => Self::Broken.to_string(),
             other => other.to_string(),
         };
-        let details = if let Self::Invalid(problems) = self { problems } else { Vec::new() };
-        let mut response = (status, Json(Envelope { success: false, error, code, details })).into_response();
+        let Problems { listed: details, count } =
+            if let Self::Invalid(problems) = self { problems } else { Problems::default() };
+        let problem_count = Some(count).filter(|count| *count > details.len());
+        let envelope = Envelope { success: false, error, code, details, problem_count };
+        let mut response = (status, Json(envelope)).into_response();
         match status {
             StatusCode::SERVICE_UNAVAILABLE => {
                 response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());

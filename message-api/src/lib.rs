@@ -25,6 +25,7 @@ use crate::router::App;
 use crate::telnyx::Telnyx;
 
 mod auth;
+mod characters;
 mod dispatch;
 mod error;
 mod idempotency;
@@ -47,7 +48,7 @@ const ANSWER_TIME: Duration = Duration::from_millis(250);
 /// # Errors
 /// The configuration is wrong, or the listener can't be bound or broke.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
-    let listener = service::bind(settings.api_listen).await?;
+    let listener = service::bind("API_LISTEN", settings.api_listen).await?;
     serve(settings, listener, context).await
 }
 
@@ -58,11 +59,14 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 pub async fn serve(settings: Settings, listener: TcpListener, context: Context) -> anyhow::Result<()> {
     let metrics = ApiMetrics::new(&context.metrics);
     let store = Store::new(&settings.store)?;
+    settings.sending.check()?;
+    settings.telnyx.check_key()?;
     let telnyx = Telnyx::new(&settings.telnyx, settings.sending.send_timeout)?;
     let app = App {
         store: store.within(settings.api_request_timeout.saturating_sub(ANSWER_TIME)),
         verifier: TokenVerifier::new(&settings.jwt)?,
         default_sender: settings.telnyx.default_sender()?,
+        default_country: settings.default_country,
         wake: Arc::new(Notify::new()),
         metrics: metrics.clone(),
         health: context.health.clone(),

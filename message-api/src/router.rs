@@ -23,10 +23,11 @@ use tracing::debug;
 use crate::error::ApiError;
 use crate::messages;
 use crate::metrics::{ApiMetrics, RequestLabels};
+use crate::phone::Country;
 use crate::settings::DefaultSender;
 
-/// Largest body.
-const MAX_BODY_LEN: usize = 1024 * 1024;
+/// Largest body, in MiB: 10 000 recipients fit, with ids and names as long as they may be, in any script.
+pub(crate) const MAX_BODY_MIB: usize = 8;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub verifier: TokenVerifier,
     /// Who a church without a sender of its own sends as.
     pub default_sender: Option<DefaultSender>,
+    /// The country of a number without a country code.
+    pub default_country: Option<Country>,
     /// Wakes the dispatcher.
     pub wake: Arc<Notify>,
     /// What is counted.
@@ -68,10 +71,11 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
     Router::new()
         .route("/api/messages/send", post(messages::send))
         .route("/api/messages/history", get(messages::history))
-        .route("/api/messages/{id}", get(messages::show))
+        .route("/api/messages/{id}", get(messages::show).fallback(messages::unknown_method))
+        .route("/api/messages/{id}/recipients", get(messages::recipients).fallback(messages::unknown_method))
         .fallback(|| async { ApiError::UnknownRoute })
         .method_not_allowed_fallback(|| async { ApiError::UnknownMethod })
-        .layer(DefaultBodyLimit::max(MAX_BODY_LEN))
+        .layer(DefaultBodyLimit::max(MAX_BODY_MIB * 1024 * 1024))
         .layer(from_fn_with_state(app.clone(), bounded))
         .layer(CatchPanicLayer::custom(broken))
         .layer(from_fn_with_state(app.clone(), observed))

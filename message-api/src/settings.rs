@@ -12,9 +12,9 @@ use common::service::ConfigError;
 use common::store::StoreOptions;
 use common::telemetry::LogOptions;
 use reqwest::Url;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::phone::is_e164;
+use crate::phone::{Country, is_e164};
 
 /// The front end's REST API, and sending through Telnyx.
 #[derive(Debug, Clone, Parser)]
@@ -29,6 +29,9 @@ pub struct Settings {
     /// Longest time that a request may take
     #[arg(long, env = "API_REQUEST_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub api_request_timeout: Duration,
+    /// Country of the numbers that come without a country code, in two letters: US, NG, KR; without it they are refused
+    #[arg(long, env = "DEFAULT_COUNTRY", value_parser = country, value_name = "COUNTRY")]
+    pub default_country: Option<Country>,
     /// Telnyx.
     #[command(flatten)]
     pub telnyx: TelnyxOptions,
@@ -69,7 +72,7 @@ pub struct TelnyxOptions {
     #[arg(long, env = "TELNYX_FROM", value_name = "NUMBER")]
     pub telnyx_from: Option<String>,
     /// Messaging profile that goes with it
-    #[arg(long, env = "TELNYX_MESSAGING_PROFILE_ID", value_name = "ID")]
+    #[arg(long, env = "TELNYX_MESSAGING_PROFILE_ID", value_name = "ID", value_parser = profile_id)]
     pub telnyx_messaging_profile_id: Option<String>,
     /// Where Telnyx reaches webhook-ingest; /webhooks/telnyx/{recipientId} is appended
     #[arg(long, env = "PUBLIC_WEBHOOK_URL", value_name = "URL")]
@@ -101,7 +104,8 @@ pub struct SendOptions {
     /// Longest time that Telnyx may take to answer; then nobody knows whether it accepted
     #[arg(long, env = "SEND_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub send_timeout: Duration,
-    /// A message of which nobody knows whether Telnyx accepted it fails after this time without a webhook
+    /// A message of which nobody knows whether Telnyx accepted it fails after this time without a webhook; longer than
+    /// SEND_TIMEOUT
     #[arg(long, env = "UNRESOLVED_AFTER", default_value = "6h", value_parser = duration, value_name = "TIME")]
     pub unresolved_after: Duration,
     /// An accepted message is closed as unconfirmed after this time without a receipt
@@ -120,6 +124,7 @@ pub struct DefaultSender {
 
 impl common::service::Settings for Settings {
     const NAME: &'static str = "message-api";
+    const OPS_LISTEN: &'static str = "API_OPS_LISTEN";
 
     fn ops_listen(&self) -> SocketAddr {
         self.api_ops_listen
@@ -130,7 +135,36 @@ impl common::service::Settings for Settings {
     }
 }
 
+impl SendOptions {
+    /// Checks what must hold between the settings.
+    ///
+    /// # Errors
+    /// A message would be given up while Telnyx may still answer.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.unresolved_after > self.send_timeout {
+            return Ok(());
+        }
+        let help = "give a longer time than SEND_TIMEOUT, for which Telnyx may take to answer";
+        Err(ConfigError::new("UNRESOLVED_AFTER", help))
+    }
+}
+
 impl TelnyxOptions {
+    /// Checks the key. A blank in it comes from copying, and Telnyx would refuse every message.
+    ///
+    /// # Errors
+    /// `TELNYX_API_KEY` is empty or holds a blank.
+    pub fn check_key(&self) -> Result<(), ConfigError> {
+        let key = self.telnyx_api_key.expose_secret();
+        if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(());
+        }
+        Err(ConfigError::new(
+            "TELNYX_API_KEY",
+            "a key has at least one character, and no blank or line break",
+        ))
+    }
+
     /// The configured default sender, if there is one. An empty variable counts as not set.
     ///
     /// # Errors
@@ -172,7 +206,8 @@ impl TelnyxOptions {
 
 /// An http(s) address without query, fragment and the last slash.
 fn base_url(variable: &'static str, text: &str) -> Result<String, ConfigError> {
-    let wrong = |problem: &str| Err(ConfigError::new(variable, format!("{text:?} {problem}")));
+    // The address is not repeated: it may hold a password.
+    let wrong = |problem: &str| Err(ConfigError::new(variable, problem));
     match text.parse::<Url>() {
         Ok(url) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
             wrong("is no http or https address")
@@ -183,6 +218,20 @@ fn base_url(variable: &'static str, text: &str) -> Result<String, ConfigError> {
         Ok(url) => Ok(url.as_str().trim_end_matches('/').to_owned()),
         Err(_) => wrong("is no address; write https://host or https://host/path"),
     }
+}
+
+/// An empty profile counts as none.
+fn profile_id(text: &str) -> Result<String, String> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.into())
+    } else {
+        Err("an id has no blank".into())
+    }
+}
+
+fn country(text: &str) -> Result<Country, String> {
+    let country = text.to_ascii_uppercase().parse();
+    country.map_err(|_| "write the two letters of the country (ISO 3166), as US, NG or KR".into())
 }
 
 /// Reads `90`, `90s`, `15m`, `6h`, `3d`; at most a year.

@@ -77,6 +77,7 @@ pub(crate) fn word_of(error: TokenError) -> &'static str {
         TokenError::Expired => "expired",
         TokenError::Revoked => "revoked",
         TokenError::ChurchMissing => "church_missing",
+        TokenError::ChurchMalformed(_) => "church_malformed",
     }
 }
 

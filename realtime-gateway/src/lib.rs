@@ -79,7 +79,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let cors = cors::layer(&settings.cors)?;
     let (gateway, work) = assemble(&settings, &context).await?;
-    let listener = bind(settings.listen).await?;
+    let listener = bind("GATEWAY_LISTEN", settings.listen).await?;
     info!(address = %listener.local_addr()?, "listening");
     let listener = GuardedListener::new(listener, gateway.stall, gateway.admission.connections);
     let (sessions, io) = sessions(&settings.limits, gateway.clone());

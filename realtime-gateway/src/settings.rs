@@ -87,6 +87,7 @@ pub struct LimitOptions {
 
 impl common::service::Settings for Settings {
     const NAME: &'static str = "realtime-gateway";
+    const OPS_LISTEN: &'static str = "GATEWAY_OPS_LISTEN";
 
     fn ops_listen(&self) -> SocketAddr {
         self.ops_listen

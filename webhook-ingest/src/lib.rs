@@ -44,7 +44,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     // Before anything else: without a key there is nothing to listen for.
     PublicKeys::parse(&settings.telnyx_public_key)?;
-    let listener = service::bind(settings.ingest_listen).await?;
+    let listener = service::bind("INGEST_LISTEN", settings.ingest_listen).await?;
     serve(listener, settings, context).await
 }
 

@@ -58,6 +58,7 @@ pub struct QueueOptions {
 
 impl common::service::Settings for Settings {
     const NAME: &'static str = "webhook-ingest";
+    const OPS_LISTEN: &'static str = "INGEST_OPS_LISTEN";
 
     fn ops_listen(&self) -> SocketAddr {
         self.ingest_ops_listen

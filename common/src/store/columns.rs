@@ -26,7 +26,7 @@ macro_rules! select {
     };
     (recipients, $rest:expr) => {
         concat!(
-            "select id, message_id, phone, member_id, first_name, last_name, rank, closed, provider_id, due_at, \
+            "select id, message_id, ordinal, phone, member_id, first_name, last_name, rank, closed, provider_id, due_at, \
              attempted_at, tried, failure_code, failure_reason, delivered_at, failed_at from recipients ",
             $rest
         )
@@ -104,6 +104,17 @@ fn state(row: &impl Columns) -> Result<RecipientState, StoreError> {
     Ok(RecipientState { rank, closed: row.flag("closed")? })
 }
 
+/// The condition for [`RecipientState::word`] to be a status; both databases read it.
+pub(super) fn of_status(status: MessageStatus) -> &'static str {
+    match status {
+        MessageStatus::Pending => "rank < 4 and not closed",
+        MessageStatus::Sent => "rank < 4 and closed",
+        MessageStatus::Failed => "rank = 4",
+        MessageStatus::Delivered => "rank = 5",
+        MessageStatus::Read => "rank = 6",
+    }
+}
+
 fn failure(row: &impl Columns) -> Result<Option<Failure>, StoreError> {
     let code = row.opt_text("failure_code")?;
     let reason = row.opt_text("failure_reason")?;
@@ -151,6 +162,7 @@ impl Read for Recipient {
     fn read(row: &impl Columns) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id("id")?,
+            ordinal: row.number("ordinal")?,
             phone: row.text("phone")?,
             member_id: row.opt_text("member_id")?,
             first_name: row.opt_text("first_name")?,

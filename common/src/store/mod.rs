@@ -58,6 +58,7 @@ mod records;
 mod retention;
 mod revocations;
 mod sqlite;
+mod url;
 mod webhooks;
 
 pub use connections::Wait;
@@ -90,7 +91,8 @@ pub struct StoreOptions {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: SecretString,
     /// Connections to PostgreSQL at most; webhook-ingest keeps two of them for the webhooks alone
-    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N")]
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub database_connections: u32,
 }
 
@@ -127,7 +129,7 @@ impl Store {
     /// Prepares the store without connecting: the database may be away.
     ///
     /// # Errors
-    /// `DATABASE_URL` names no database that we know.
+    /// `DATABASE_URL` names no database that we know, or none that can be there.
     pub fn new(options: &StoreOptions) -> Result<Self, ConfigError> {
         Self::with(options, options.database_connections, Use::Everything, LastCommit::default())
     }
@@ -154,15 +156,11 @@ impl Store {
         committed_at: LastCommit,
     ) -> Result<Self, ConfigError> {
         let (url, commits) = (options.database_url.expose_secret(), committed_at.clone());
-        let backend = if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Backend::Postgres(postgres::Postgres::new(url, connections, used, commits)?)
-        } else if url.starts_with("sqlite:") {
-            Backend::Sqlite(sqlite::Sqlite::new(url, commits)?)
+        url::check(url)?;
+        let backend = if url.starts_with("sqlite:") {
+            Backend::Sqlite(sqlite::Sqlite::new(url::sqlite_file(url), commits))
         } else {
-            return Err(ConfigError::new(
-                "DATABASE_URL",
-                "write sqlite:<file> or postgres://user:password@host/database",
-            ));
+            Backend::Postgres(postgres::Postgres::new(url, connections, used, commits)?)
         };
         let (announcements, served) = (Arc::default(), Arc::default());
         Ok(Self {
@@ -271,12 +269,17 @@ impl Store {
         dispatch!(self, db => db.message(church, id).await)
     }
 
-    /// The recipients of one message of a church, in the order in which they were given.
+    /// A page of the recipients of one message of a church, in the order in which they were given.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn recipients(&self, church: &ChurchId, message: Uuid) -> Result<Vec<Recipient>, StoreError> {
-        dispatch!(self, db => db.recipients(church, message).await)
+    pub async fn recipients(
+        &self,
+        church: &ChurchId,
+        message: Uuid,
+        query: &RecipientQuery,
+    ) -> Result<Vec<Recipient>, StoreError> {
+        dispatch!(self, db => db.recipients(church, message, query).await)
     }
 
     /// Takes up to `limit` recipients that are due, in fair turns between the churches, and records their attempt.

@@ -108,6 +108,8 @@ pub struct Message {
 pub struct Recipient {
     /// The recipient.
     pub id: Uuid,
+    /// Its place among the message's recipients, from 0.
+    pub ordinal: i64,
     /// E.164.
     pub phone: String,
     /// The member of the church's directory.
@@ -124,6 +126,17 @@ pub struct Recipient {
     pub failed_at: Option<OffsetDateTime>,
     /// Why it failed.
     pub failure: Option<Failure>,
+}
+
+/// Which of a message's recipients.
+#[derive(Debug, Clone)]
+pub struct RecipientQuery {
+    /// Rows at most.
+    pub limit: u32,
+    /// Only recipients behind this place; `None` begins with the first.
+    pub after: Option<i64>,
+    /// Only recipients of this status; all without one.
+    pub status: Option<MessageStatus>,
 }
 
 /// Why a recipient failed.
@@ -155,8 +168,9 @@ pub struct HistoryQuery {
 pub struct HistoryPage {
     /// The rows.
     pub messages: Vec<Message>,
-    /// How many there are on all pages.
-    pub total: u64,
+    /// How many there are on all pages. Not counted for a page behind [`HistoryQuery::before`]: that would read all of
+    /// them again for each page.
+    pub total: Option<u64>,
 }
 
 /// Who a church sends as.

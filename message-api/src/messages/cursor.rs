@@ -1,5 +1,5 @@
-//! The place in a history where the next page begins, opaque to clients: a format number, the creation time in
-//! microseconds and the id of the last message, in base64url.
+//! The place where the next page begins, opaque to clients, in base64url. In a history: a format number, the creation
+//! time in microseconds and the id of the last message. Among recipients: a format number and the place of the last one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 const FORMAT: u8 = 1;
+const RECIPIENTS: u8 = 2;
 
 /// The cursor behind a message.
 pub(super) fn encode(created_at: OffsetDateTime, id: Uuid) -> String {
@@ -26,6 +27,20 @@ pub(super) fn decode(text: &str) -> Option<(OffsetDateTime, Uuid)> {
     Some((OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?, Uuid::from_slice(id).ok()?))
 }
 
+/// The cursor behind a recipient.
+pub(super) fn encode_ordinal(ordinal: i64) -> String {
+    let mut bytes = [RECIPIENTS; 9];
+    bytes[1..].copy_from_slice(&ordinal.to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads [`encode_ordinal`] back; `None` for what is none of ours.
+pub(super) fn decode_ordinal(text: &str) -> Option<i64> {
+    let bytes: [u8; 9] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+    let [RECIPIENTS, ordinal @ ..] = bytes else { return None };
+    Some(i64::from_be_bytes(ordinal))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +50,8 @@ mod tests {
         let at = OffsetDateTime::from_unix_timestamp_nanos(1_790_000_000_123_456_000).unwrap();
         let id = Uuid::now_v7();
         assert_eq!(decode(&encode(at, id)), Some((at, id)));
+        assert_eq!(decode_ordinal(&encode_ordinal(999)), Some(999));
+        assert_eq!((decode(&encode_ordinal(999)), decode_ordinal(&encode(at, id))), (None, None));
     }
 
     #[test]
@@ -45,6 +62,7 @@ mod tests {
             ["", "x", &cursor[1..], &format!("{cursor}AA"), &format!("Ag{}", &cursor[2..]), "====", "ä"]
         {
             assert_eq!(decode(wrong), None, "{wrong}");
+            assert_eq!(decode_ordinal(wrong), None, "{wrong}");
         }
     }
 }

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::cursor;
+use super::parameters::{self, given, number};
 use super::shape::MessageRow;
 use crate::auth::Caller;
-use crate::error::{ApiError, Problem};
+use crate::error::{ApiError, Problem, Problems};
 use crate::router::App;
 
 const DEFAULT_LIMIT: u32 = 20;
@@ -25,7 +26,7 @@ const MAX_PAGE: u32 = 100_000;
 /// A change may become visible so long after the moment that it carries.
 const LATE_COMMITS: Duration = Duration::seconds(20);
 
-/// The query string as it comes: everything in it is text. An empty value is as good as none.
+/// The query string as it comes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HistoryParameters {
@@ -54,8 +55,9 @@ pub(crate) struct HistoryAnswer {
 struct Pagination {
     page: u32,
     limit: u32,
-    total: u64,
-    pages: u64,
+    /// All messages that the query finds; null on a page by cursor.
+    total: Option<u64>,
+    pages: Option<u64>,
     /// Null at the end.
     next_cursor: Option<String>,
 }
@@ -67,9 +69,7 @@ pub(crate) async fn history(
     parameters: Result<Query<HistoryParameters>, QueryRejection>,
 ) -> Result<Json<HistoryAnswer>, ApiError> {
     let as_of = OffsetDateTime::now_utc();
-    let Query(parameters) =
-        parameters.map_err(|_| Problem::new("query", "give each parameter once, in percent encoding"))?;
-    let (page, query) = parameters.read().map_err(ApiError::Invalid)?;
+    let (page, query) = parameters::read(parameters)?.read()?;
     let found = app.store.history(&caller.church_id, &query).await?;
     // A full page may be the last one; then the next is empty.
     let last = found.messages.last().filter(|_| found.messages.len() == query.limit as usize);
@@ -78,7 +78,7 @@ pub(crate) async fn history(
         page,
         limit: query.limit,
         total: found.total,
-        pages: found.total.div_ceil(u64::from(query.limit)),
+        pages: found.total.map(|total| total.div_ceil(u64::from(query.limit))),
         next_cursor,
     };
     let data = found.messages.into_iter().map(MessageRow::from).collect();
@@ -87,44 +87,27 @@ pub(crate) async fn history(
 
 impl HistoryParameters {
     /// The page's number and the query, or all that is wrong.
-    fn read(&self) -> Result<(u32, HistoryQuery), Vec<Problem>> {
-        let mut problems = Vec::new();
-        let page = or_note(number("page", &self.page, 1, MAX_PAGE), &mut problems).unwrap_or(1);
-        let limit = or_note(number("limit", &self.limit, DEFAULT_LIMIT, MAX_LIMIT), &mut problems);
+    fn read(&self) -> Result<(u32, HistoryQuery), ApiError> {
+        let mut problems = Problems::default();
+        let page = problems.note(number("page", &self.page, 1, MAX_PAGE)).unwrap_or(1);
+        let limit = problems.note(number("limit", &self.limit, DEFAULT_LIMIT, MAX_LIMIT));
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
-        let statuses = or_note(statuses(&self.status), &mut problems).unwrap_or_default();
-        let before = or_note(before(&self.cursor, page), &mut problems).flatten();
-        let updated_since = or_note(updated_since(&self.updated_since), &mut problems).flatten();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let statuses = problems.note(statuses(&self.status)).unwrap_or_default();
+        let before = problems.note(before(&self.cursor, page)).flatten();
+        let updated_since = problems.note(updated_since(&self.updated_since)).flatten();
+        problems.into_result()?;
         let offset = u64::from(page - 1) * u64::from(limit);
         Ok((page, HistoryQuery { limit, offset, before, statuses, updated_since }))
     }
 }
 
-fn or_note<T>(read: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
-    read.map_err(|problem| problems.push(problem)).ok()
-}
-
-fn given(value: &Option<String>) -> Option<&str> {
-    value.as_deref().map(str::trim).filter(|value| !value.is_empty())
-}
-
-fn number(field: &str, value: &Option<String>, default: u32, most: u32) -> Result<u32, Problem> {
-    let Some(text) = given(value) else { return Ok(default) };
-    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| Problem::new(field, format!("give a whole number from 1 to {most}")))
-}
-
-/// `sent` also finds `delivered`, because that is what the first front end calls it.
+/// `sent` also finds what got further, because the first front end knows no other word for it.
 fn statuses(value: &Option<String>) -> Result<Vec<MessageStatus>, Problem> {
-    let Some(word) = given(value) else { return Ok(Vec::new()) };
-    match MessageStatus::parse(word) {
-        Some(MessageStatus::Sent) => Ok(vec![MessageStatus::Sent, MessageStatus::Delivered]),
-        Some(status) => Ok(vec![status]),
-        None => Err(Problem::new("status", "give pending, sent, delivered, failed or read")),
-    }
+    use MessageStatus::{Delivered, Read, Sent};
+    Ok(match parameters::status(value)? {
+        Some(Sent) => vec![Sent, Delivered, Read],
+        status => status.into_iter().collect(),
+    })
 }
 
 fn before(value: &Option<String>, page: u32) -> Result<Option<(OffsetDateTime, uuid::Uuid)>, Problem> {
@@ -151,7 +134,7 @@ fn updated_since(value: &Option<String>) -> Result<Option<OffsetDateTime>, Probl
 mod tests {
     use super::*;
 
-    fn read(page: &str, limit: &str, status: &str) -> Result<(u32, HistoryQuery), Vec<Problem>> {
+    fn read(page: &str, limit: &str, status: &str) -> Result<(u32, HistoryQuery), ApiError> {
         let text = |text: &str| Some(text.to_owned());
         let (page, limit, status) = (text(page), text(limit), text(status));
         HistoryParameters { page, limit, status, ..HistoryParameters::default() }.read()
@@ -167,21 +150,24 @@ mod tests {
 
     #[test]
     fn each_wrong_parameter_is_named() {
-        let fields = |problems: Vec<Problem>| problems.into_iter().map(|p| p.field).collect::<Vec<_>>();
-        assert_eq!(fields(read("0", "101", "gone").unwrap_err()), ["page", "limit", "status"]);
-        assert_eq!(fields(read("-1", "x", "").unwrap_err()), ["page", "limit"]);
+        let fields = |error: ApiError| match error {
+            ApiError::Invalid(problems) => problems.fields().join(" "),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(fields(read("0", "101", "gone").unwrap_err()), "page limit status");
+        assert_eq!(fields(read("-1", "x", "").unwrap_err()), "page limit");
         let parameters = HistoryParameters {
             cursor: Some("nonsense".into()),
             updated_since: Some("yesterday".into()),
             ..HistoryParameters::default()
         };
-        assert_eq!(fields(parameters.read().unwrap_err()), ["cursor", "updatedSince"]);
+        assert_eq!(fields(parameters.read().unwrap_err()), "cursor updatedSince");
     }
 
     #[test]
-    fn sent_also_finds_delivered() {
+    fn sent_also_finds_what_got_further() {
         use MessageStatus::{Delivered, Read, Sent};
-        assert_eq!(read("", "", "sent").unwrap().1.statuses, [Sent, Delivered]);
+        assert_eq!(read("", "", "sent").unwrap().1.statuses, [Sent, Delivered, Read]);
         assert_eq!(read("", "", "delivered").unwrap().1.statuses, [Delivered]);
         assert_eq!(read("", "", "read").unwrap().1.statuses, [Read]);
     }

@@ -1,12 +1,16 @@
-//! The messages of the caller's church: send one, look through them, look at one.
+//! The messages of the caller's church: send one, look through them, look at one and at its recipients.
 
 mod cursor;
+mod fields;
 mod history;
+mod parameters;
+mod recipients;
 mod request;
 mod send;
 mod shape;
 mod show;
 
 pub(crate) use history::history;
+pub(crate) use recipients::recipients;
 pub(crate) use send::send;
-pub(crate) use show::show;
+pub(crate) use show::{show, unknown_method};

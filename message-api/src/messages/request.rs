@@ -1,56 +1,34 @@
 //! What `POST /api/messages/send` takes, and what must hold of it.
 
-use std::collections::HashSet;
-
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
-use common::event::timestamp;
 use common::store::NewRecipient;
-use reqwest::Url;
 use serde::Deserialize;
-use time::{Duration, OffsetDateTime};
-use uuid::Uuid;
+use time::OffsetDateTime;
 
-use crate::error::{ApiError, Problem};
-use crate::phone::is_e164;
-use crate::segments;
+use super::fields::Given;
+use crate::error::{ApiError, Problem, Problems};
+use crate::phone::Country;
 
-const MAX_RECIPIENTS: usize = 10_000;
-const MAX_MEDIA: usize = 10;
-const MAX_URL_LEN: usize = 2_000;
-/// Ids of members, conversations and targets, in characters.
-const MAX_ID_CHARS: usize = 128;
-const MAX_NAME_CHARS: usize = 100;
-/// As far ahead as Telnyx would take it. We hold the message until then, so Telnyx's five minutes at least don't
-/// bind; a moment that is over means now, so that a repeated request stays valid.
-const MAX_AHEAD: Duration = Duration::days(5);
-/// More problems are not listed.
-const MAX_PROBLEMS: usize = 20;
-/// Whom a message is meant for.
-const TARGET_TYPES: [&str; 4] = ["individual", "groups", "branches", "all"];
-
-/// The body. What is required is checked by hand, so that all that is wrong is said at once.
+/// The body. Types and what is required are checked by hand, so that all that is wrong is said at once, in our words.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SendRequest {
-    content: Option<String>,
-    target_type: Option<String>,
-    target_ids: Option<Vec<String>>,
-    recipients: Option<Vec<RecipientEntry>>,
-    conversation_id: Option<String>,
-    media_urls: Option<Vec<String>>,
-    send_at: Option<String>,
+    content: Option<Given<String>>,
+    target_type: Option<Given<String>>,
+    target_ids: Option<Given<Vec<Given<String>>>>,
+    recipients: Option<Given<Vec<Given<RecipientEntry>>>>,
+    conversation_id: Option<Given<String>>,
+    media_urls: Option<Given<Vec<Given<String>>>>,
+    send_at: Option<Given<String>>,
 }
 
 /// One recipient, named by its number.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RecipientEntry {
-    phone: Option<String>,
-    member_id: Option<String>,
-    first_name: Option<String>,
-    last_name: Option<String>,
+pub(super) struct RecipientEntry {
+    pub(super) phone: Option<Given<String>>,
+    pub(super) member_id: Option<Given<String>>,
+    pub(super) first_name: Option<Given<String>>,
+    pub(super) last_name: Option<Given<String>>,
 }
 
 /// A request that holds.
@@ -69,35 +47,35 @@ impl SendRequest {
     /// Reads a body.
     ///
     /// # Errors
-    /// It is no JSON (400), or a field has the wrong type (422, named).
+    /// It is no JSON (400), or no object with each field once (422).
     pub(super) fn from_body(body: &[u8]) -> Result<Self, ApiError> {
-        Json::from_bytes(body).map(|Json(request)| request).map_err(|rejection| unreadable(&rejection))
+        serde_json::from_slice(body).map_err(|error| unreadable(&error))
     }
 
-    /// Checks everything.
+    /// Checks everything. Numbers without a country code are of `country`.
     ///
     /// # Errors
     /// All that is wrong with the fields, or that there is nobody to send it to.
-    pub(super) fn check(self, now: OffsetDateTime) -> Result<Draft, ApiError> {
+    pub(super) fn check(self, now: OffsetDateTime, country: Option<Country>) -> Result<Draft, ApiError> {
         let mut problems = Problems::default();
         let content = problems.content(self.content);
-        let has_targets = self.target_type.is_some() || self.target_ids.is_some();
-        let target_type = problems.target_type(self.target_type);
-        let has_ids = problems.target_ids(self.target_ids.unwrap_or_default());
-        problems.line("conversationId", self.conversation_id.as_deref(), MAX_ID_CHARS);
-        let media_urls = self.media_urls.unwrap_or_default();
-        problems.media(&media_urls);
-        let send_at = self.send_at.and_then(|text| problems.send_at(&text, now));
-        let entries = self.recipients.unwrap_or_default();
+        let target_type = problems.text("targetType", self.target_type);
+        let target_ids = problems.list("targetIds", self.target_ids);
+        let has_targets = target_type.is_some() || target_ids.is_some();
+        let target_type = problems.target_type(target_type);
+        let has_ids = problems.target_ids(target_ids.unwrap_or_default());
+        let conversation_id = problems.id("conversationId", self.conversation_id);
+        let media_urls = problems.media(self.media_urls);
+        let send_at = problems.send_at(self.send_at, now);
+        let entries = problems.list("recipients", self.recipients).unwrap_or_default();
         if has_ids && !entries.is_empty() {
             problems.add("targetIds", "give either targetIds or recipients");
         }
-        let recipients = problems.recipients(entries);
+        let recipients = problems.recipients(entries, country);
         problems.into_result()?;
         if recipients.is_empty() {
             return Err(nobody(has_targets));
         }
-        let conversation_id = self.conversation_id;
         Ok(Draft { content, target_type, conversation_id, media_urls, send_at, recipients })
     }
 }
@@ -114,131 +92,16 @@ fn nobody(has_targets: bool) -> ApiError {
     }
 }
 
-fn unreadable(rejection: &JsonRejection) -> ApiError {
-    if rejection.status() != StatusCode::UNPROCESSABLE_ENTITY {
-        return ApiError::Malformed("the body is no JSON".into());
+fn unreadable(error: &serde_json::Error) -> ApiError {
+    if !error.is_data() {
+        let (line, column) = (error.line(), error.column());
+        return ApiError::Malformed(format!("the body is no JSON, from line {line}, column {column} on"));
     }
-    // "<what happened>: <path>: <what is wrong>", where the path may be missing.
-    let text = rejection.body_text();
-    let text = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
-    match text.split_once(": ") {
-        Some((path, message)) if !path.contains(' ') => Problem::new(path, message).into(),
-        _ => Problem::new("body", text).into(),
-    }
-}
-
-/// All that is wrong, up to a number.
-#[derive(Default)]
-struct Problems(Vec<Problem>);
-
-impl Problems {
-    fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        if self.0.len() < MAX_PROBLEMS {
-            self.0.push(Problem::new(field, message));
-        }
-    }
-
-    fn into_result(self) -> Result<(), ApiError> {
-        if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }
-    }
-
-    fn content(&mut self, content: Option<String>) -> String {
-        let content = content.unwrap_or_default();
-        let segments = segments::count(&content);
-        if content.trim().is_empty() {
-            self.add("content", "write a text");
-        } else if content.contains('\0') {
-            self.add("content", "the text holds a character that can't be sent (NUL)");
-        } else if segments > segments::MAX_SEGMENTS {
-            let most = segments::MAX_SEGMENTS;
-            self.add(
-                "content",
-                format!("the text makes {segments} SMS for each recipient, at most {most} are allowed"),
-            );
-        }
-        content
-    }
-
-    fn target_type(&mut self, target_type: Option<String>) -> String {
-        let target_type = target_type.unwrap_or_else(|| TARGET_TYPES[0].to_owned());
-        if !TARGET_TYPES.contains(&target_type.as_str()) {
-            self.add("targetType", format!("give one of {}", TARGET_TYPES.join(", ")));
-        }
-        target_type
-    }
-
-    /// Returns whether there are any.
-    fn target_ids(&mut self, ids: Vec<String>) -> bool {
-        if ids.len() > MAX_RECIPIENTS {
-            self.add("targetIds", format!("give at most {MAX_RECIPIENTS}"));
-        }
-        for (index, id) in ids.iter().take(MAX_RECIPIENTS).enumerate() {
-            self.line(&format!("targetIds[{index}]"), Some(id), MAX_ID_CHARS);
-        }
-        !ids.is_empty()
-    }
-
-    /// An id or a name: one line, not empty, bounded.
-    fn line(&mut self, field: &str, text: Option<&str>, most: usize) {
-        let Some(text) = text else { return };
-        if text.trim().is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
-            self.add(field, format!("give 1 to {most} characters in one line, or leave it out"));
-        }
-    }
-
-    fn media(&mut self, urls: &[String]) {
-        if urls.len() > MAX_MEDIA {
-            self.add("mediaUrls", format!("give at most {MAX_MEDIA}"));
-        }
-        for (index, url) in urls.iter().take(MAX_MEDIA).enumerate() {
-            let is_web = url.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-            if !is_web || url.len() > MAX_URL_LEN || url.contains(char::is_control) {
-                let help = format!("give an http or https address of at most {MAX_URL_LEN} characters");
-                self.add(format!("mediaUrls[{index}]"), help);
-            }
-        }
-    }
-
-    fn send_at(&mut self, text: &str, now: OffsetDateTime) -> Option<OffsetDateTime> {
-        let send_at = timestamp::parse(text);
-        match send_at {
-            None => self.add("sendAt", "give a moment as 2026-11-22T20:15:00Z"),
-            Some(at) if at > now + MAX_AHEAD => self.add("sendAt", "give a moment within the next five days"),
-            Some(_) => {}
-        }
-        send_at.filter(|at| *at > now)
-    }
-
-    fn recipients(&mut self, entries: Vec<RecipientEntry>) -> Vec<NewRecipient> {
-        if entries.len() > MAX_RECIPIENTS {
-            self.add("recipients", format!("give at most {MAX_RECIPIENTS}"));
-            return Vec::new();
-        }
-        let mut phones = HashSet::with_capacity(entries.len());
-        let mut recipients = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.into_iter().enumerate() {
-            let recipient = self.recipient(index, entry);
-            // A person in two groups gets one message.
-            if phones.insert(recipient.phone.clone()) {
-                recipients.push(recipient);
-            }
-        }
-        recipients
-    }
-
-    fn recipient(&mut self, index: usize, entry: RecipientEntry) -> NewRecipient {
-        let field = |name: &str| format!("recipients[{index}].{name}");
-        let phone = entry.phone.unwrap_or_default();
-        if !is_e164(&phone) {
-            self.add(field("phone"), "give the number as +15551230000");
-        }
-        // An empty name is no name: that is how forms send it.
-        let [member_id, first_name, last_name] = [entry.member_id, entry.first_name, entry.last_name]
-            .map(|text| text.filter(|text| !text.is_empty()));
-        self.line(&field("memberId"), member_id.as_deref(), MAX_ID_CHARS);
-        self.line(&field("firstName"), first_name.as_deref(), MAX_NAME_CHARS);
-        self.line(&field("lastName"), last_name.as_deref(), MAX_NAME_CHARS);
-        NewRecipient { id: Uuid::now_v7(), phone, member_id, first_name, last_name }
+    // Fields of another type are read, too: what is left is a field that stands there twice, or no object.
+    let text = error.to_string();
+    match text.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`')) {
+        Some((field, _)) => Problem::new(field, "give it once").into(),
+        None => Problem::new("body", "give a JSON object").into(),
     }
 }
 
@@ -246,15 +109,18 @@ impl Problems {
 mod tests {
     use serde_json::{Value, json};
 
+    use common::event::timestamp;
+    use time::Duration;
+
     use super::*;
 
     fn check(body: &Value) -> Result<Draft, ApiError> {
-        SendRequest::from_body(body.to_string().as_bytes())?.check(OffsetDateTime::now_utc())
+        SendRequest::from_body(body.to_string().as_bytes())?.check(OffsetDateTime::now_utc(), None)
     }
 
     fn fields(body: &Value) -> Vec<String> {
         match check(body) {
-            Err(ApiError::Invalid(problems)) => problems.into_iter().map(|problem| problem.field).collect(),
+            Err(ApiError::Invalid(problems)) => problems.fields().into_iter().map(str::to_owned).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -271,16 +137,20 @@ mod tests {
         for (field, wrong) in [
             ("content", json!("")),
             ("content", json!(" \n")),
+            ("content", json!("\u{200b}\u{feff}")),
+            ("content", json!("\u{7}\u{1b}")),
             ("content", json!("x".repeat(1_531))),
             ("content", json!("a\u{0}b")),
             ("content", Value::Null),
             ("content", json!(5)),
             ("targetType", json!("everybody")),
             ("targetIds", json!(["g1"])),
-            ("conversationId", json!("")),
             ("conversationId", json!("x".repeat(129))),
             ("mediaUrls", json!(vec!["https://a/"; 11])),
             ("sendAt", json!("tomorrow")),
+            ("sendAt", json!(1_790_000_000)),
+            ("mediaUrls", json!("https://a/")),
+            ("recipients", json!({"phone": "+15551230101"})),
             ("sendAt", json!(far)),
         ] {
             assert_eq!(fields(&with(field, wrong.clone())), [field], "{wrong}");
@@ -292,6 +162,8 @@ mod tests {
             ("recipients[0].firstName", json!([{"phone": "+15551230101", "firstName": "x".repeat(101)}])),
             ("recipients[0].memberId", json!([{"phone": "+15551230101", "memberId": "a\nb"}])),
             ("recipients", json!("+15551230101")),
+            ("recipients[0]", json!(["+15551230101"])),
+            ("recipients[0]", json!([null])),
         ] {
             assert_eq!(fields(&with("recipients", wrong.clone())), [field], "{wrong}");
         }
@@ -305,8 +177,89 @@ mod tests {
     fn all_that_is_wrong_is_said_at_once() {
         let body = json!({"content": "", "recipients": [{"phone": "1"}], "sendAt": "x"});
         assert_eq!(fields(&body), ["content", "sendAt", "recipients[0].phone"]);
-        let many = vec![json!({"phone": "1"}); 500];
-        assert_eq!(fields(&with("recipients", json!(many))).len(), MAX_PROBLEMS);
+        // A wrong type is one problem among others.
+        let body = json!({"content": 5, "recipients": [{"phone": 15551230101u64}], "sendAt": "x"});
+        assert_eq!(fields(&body), ["content", "sendAt", "recipients[0].phone"]);
+    }
+
+    #[test]
+    fn how_many_problems_there_are_is_said_where_not_all_are_listed() {
+        let many = with("recipients", json!(vec![json!({"phone": "1"}); 500]));
+        assert_eq!(fields(&many).len(), Problems::LISTED);
+        let said = check(&many).unwrap_err().to_string();
+        assert!(said.contains("500 fields") && said.contains("20 are listed"), "{said}");
+    }
+
+    #[test]
+    fn no_words_of_the_parser_reach_a_caller() {
+        for body in [
+            r#"{"content":5,"recipients":7,"mediaUrls":{},"targetIds":[1],"sendAt":false}"#,
+            r#"{"content":"a","recipients":[{"phone":1,"firstName":[],"lastName":{}},[],"x"]}"#,
+            r#"{"content":"a","content":"b"}"#,
+            r#"["Hello"]"#,
+            r#""Hello""#,
+            "7",
+            "{",
+            "[}",
+            "nul",
+            "{\"content\":\"\u{1}\"}",
+        ] {
+            let read = SendRequest::from_body(body.as_bytes());
+            let error = read.and_then(|request| request.check(OffsetDateTime::now_utc(), None)).unwrap_err();
+            let said = format!("{error:?}").to_lowercase();
+            for word in
+                ["invalid type", "expected", "struct", "variant", "trailing", "eof", "serde", "duplicate"]
+            {
+                assert!(!said.contains(word), "{body}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_that_stands_there_twice_is_named() {
+        let body = r#"{"content":"a","content":"b","recipients":[{"phone":"+15551230101"}]}"#;
+        let Err(ApiError::Invalid(problems)) = SendRequest::from_body(body.as_bytes()) else {
+            panic!("taken")
+        };
+        assert_eq!(problems.fields(), ["content"]);
+    }
+
+    #[test]
+    fn an_empty_optional_text_is_as_absent() {
+        for blank in ["", "  ", "\u{200b}"] {
+            let draft = check(&json!({
+                "content": "Hello", "targetType": blank, "targetIds": [blank], "conversationId": blank,
+                "mediaUrls": [blank], "sendAt": blank, "recipients":
+                [{"phone": "+15551230101", "memberId": blank, "firstName": blank, "lastName": blank}],
+            }));
+            let draft = draft.unwrap();
+            assert_eq!(
+                (draft.target_type.as_str(), draft.conversation_id, draft.send_at),
+                ("individual", None, None)
+            );
+            assert!(draft.media_urls.is_empty());
+            let [recipient] = &draft.recipients[..] else { panic!("{:?}", draft.recipients) };
+            assert_eq!(
+                (&recipient.member_id, &recipient.first_name, &recipient.last_name),
+                (&None, &None, &None)
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_as_people_write_it_and_counts_once() {
+        let body = with(
+            "recipients",
+            json!([
+                {"phone": " (202) 555-0103\u{200e} "}, {"phone": "+1 202 555 0103"}, {"phone": "+12025550103"},
+            ]),
+        );
+        let request = || SendRequest::from_body(body.to_string().as_bytes()).unwrap();
+        let draft = request().check(OffsetDateTime::now_utc(), "US".parse().ok()).unwrap();
+        let phones: Vec<_> = draft.recipients.iter().map(|recipient| recipient.phone.as_str()).collect();
+        assert_eq!(phones, ["+12025550103"]);
+        let refused = request().check(OffsetDateTime::now_utc(), None).unwrap_err();
+        assert!(format!("{refused:?}").contains("no country code"), "{refused:?}");
     }
 
     #[test]
@@ -336,6 +289,7 @@ mod tests {
                 "directory_unavailable",
             ),
             (json!({"content": "Hello", "targetType": "all"}), "directory_unavailable"),
+            (json!({"content": "Hello", "targetType": "", "recipients": null}), "no_recipients"),
         ] {
             match check(&body) {
                 Err(ApiError::Impossible { code, .. }) => assert_eq!(code, expected, "{body}"),

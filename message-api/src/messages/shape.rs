@@ -69,16 +69,20 @@ fn percentage(part: i32, whole: i32) -> i32 {
 
 /// A message with its recipients.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct MessageDetail {
     #[serde(flatten)]
     pub(super) message: MessageRow,
+    /// All of them, or the first page of very many.
     pub(super) recipients: Vec<RecipientRow>,
+    /// The cursor of the next page; null where these are all.
+    pub(super) recipients_next: Option<String>,
 }
 
 /// A recipient.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RecipientRow {
+pub(crate) struct RecipientRow {
     id: Uuid,
     member: Member,
     status: MessageStatus,

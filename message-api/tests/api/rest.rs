@@ -42,6 +42,7 @@ async fn a_message_has_the_shapes_that_the_front_end_knows() {
 
     let detail = api.message(&token, id).await;
     assert_eq!(detail["createdAt"], data["createdAt"]);
+    assert_eq!(detail["recipientsNext"], Value::Null);
     let recipient = &detail["recipients"][0];
     assert_eq!(
         recipient["member"],
@@ -95,14 +96,112 @@ async fn another_churchs_message_is_not_there() {
     assert_eq!((status, &answer["code"]), (StatusCode::NOT_FOUND, &json!("message_not_found")));
     let (_, history) = api.get(&hope, "/api/messages/history").await;
     assert_eq!((&history["data"], &history["pagination"]["total"]), (&json!([]), &json!(0)));
-    assert_eq!(api.get(&grace, "/api/messages/not-an-id").await.0, StatusCode::NOT_FOUND);
+    let (status, answer) = api.get(&hope, &format!("/api/messages/{id}/recipients")).await;
+    assert_eq!((status, &answer["code"]), (StatusCode::NOT_FOUND, &json!("message_not_found")));
+}
+
+#[tokio::test]
+async fn an_address_that_names_no_message_is_no_address_of_ours() {
+    let telnyx = Telnyx::start().await;
+    let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
+    for path in ["conversations", "conversations/recipients", "not-an-id", "%ff", "0/recipients"] {
+        for method in ["GET", "POST", "DELETE"] {
+            // With and without a token: it is not the caller who is wrong.
+            for token in [&token, ""] {
+                let request = api.request(method, &format!("/api/messages/{path}")).bearer_auth(token);
+                let response = request.send().await.unwrap();
+                assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method} {path}");
+                let answer: Value = response.json().await.unwrap();
+                assert_eq!(answer["code"], "route_not_found", "{method} {path}");
+            }
+        }
+    }
+    let unknown = format!("/api/messages/{}", uuid::Uuid::nil());
+    assert_eq!(api.get(&token, &unknown).await.1["code"], "message_not_found");
+    let deleted = api.request("DELETE", &unknown).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(deleted.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn ten_thousand_recipients_with_names_fit_and_come_in_pages() {
+    let telnyx = Telnyx::start().await;
+    // They wait: what is asked here is not how fast they are sent.
+    let (api, token) =
+        (Api::start_with(&telnyx.url, &["--telnyx-from=+15550000000"]).await, token("grace", "u"));
+    let recipients: Vec<_> = (0..10_000)
+        .map(|n| {
+            let (id, name) = (format!("{n:0128}"), "አ".repeat(100));
+            json!({"phone": format!("+1555{n:07}"), "memberId": id, "firstName": name, "lastName": name})
+        })
+        .collect();
+    let soon = common::event::timestamp::to_text(OffsetDateTime::now_utc() + time::Duration::hours(1));
+    let body = json!({"content": "Hello", "sendAt": soon, "recipients": recipients});
+    let (status, answer) = api.send(&token, &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let id = answer["data"]["id"].as_str().unwrap();
+
+    let phones = |rows: &Value| {
+        let rows = rows.as_array().unwrap();
+        rows.iter().map(|row| row["member"]["phone"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let detail = api.message(&token, id).await;
+    assert_eq!(detail["totalRecipients"], 10_000);
+    let mut seen = phones(&detail["recipients"]);
+    assert_eq!(seen.len(), 1_000);
+    let mut cursor = detail["recipientsNext"].as_str().map(str::to_owned);
+    while let Some(next) = cursor {
+        let path = format!("/api/messages/{id}/recipients?cursor={next}");
+        let (_, page) = api.get(&token, &path).await;
+        seen.extend(phones(&page["data"]));
+        cursor = page["pagination"]["nextCursor"].as_str().map(str::to_owned);
+    }
+    assert_eq!(seen, (0..10_000).map(|n| format!("+1555{n:07}")).collect::<Vec<_>>());
+
+    let few = format!("/api/messages/{id}/recipients?limit=2&status=pending");
+    let (_, page) = api.get(&token, &few).await;
+    assert_eq!((phones(&page["data"]), &page["pagination"]["limit"]), (seen[..2].to_vec(), &json!(2)));
+    let (_, none) = api.get(&token, &format!("/api/messages/{id}/recipients?status=read")).await;
+    assert_eq!((&none["data"], &none["pagination"]["nextCursor"]), (&json!([]), &Value::Null));
+    for (query, field) in [("limit=1001", "limit"), ("status=gone", "status"), ("cursor=x", "cursor")] {
+        let (status, answer) = api.get(&token, &format!("/api/messages/{id}/recipients?{query}")).await;
+        assert_eq!((status, &answer["details"][0]["field"]), (UNPROCESSABLE, &json!(field)));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_in_our_words_what_is_wrong_and_how_much_of_it() {
+    let telnyx = Telnyx::start().await;
+    let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
+    let (status, answer) = api.send(&token, &json!({"content": 5, "recipients": "+15551230101"})).await;
+    assert_eq!(status, UNPROCESSABLE);
+    let details = json!([
+        {"field": "content", "message": "give a text"},
+        {"field": "recipients", "message": "give a list"},
+    ]);
+    assert_eq!((&answer["details"], &answer["problemCount"]), (&details, &Value::Null));
+    let (_, answer) = api.send(&token, &message(&["1"; 50])).await;
+    assert_eq!((answer["details"].as_array().unwrap().len(), &answer["problemCount"]), (20, &json!(50)));
+    assert!(answer["error"].as_str().unwrap().starts_with("50 fields"), "{answer}");
+    let (_, answer) = api.send(&token, &message(&["(202) 555-0103"])).await;
+    assert!(answer["details"][0]["message"].as_str().unwrap().contains("no country code"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_number_as_people_write_it_is_sent_to_in_the_default_country() {
+    let telnyx = Telnyx::start().await;
+    let api = Api::start_with(&telnyx.url, &["--telnyx-from=+15550000000", "--default-country=us"]).await;
+    let token = token("grace", "u");
+    let id = api.sent(&token, &["\u{202a}(202) 555-0103\u{202c}"]).await;
+    api.accepted(&token, &id).await;
+    assert_eq!(telnyx.posts_to("+12025550103"), 1);
+    assert_eq!(api.message(&token, &id).await["recipients"][0]["member"]["phone"], "+12025550103");
 }
 
 #[tokio::test]
 async fn every_failure_comes_in_the_envelope() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
-    let large = format!("{{\"content\":\"{}\"}}", "x".repeat(1024 * 1024));
+    let large = format!("{{\"content\":\"{}\"}}", "x".repeat(8 * 1024 * 1024));
     let sent = |body: String| api.post(&token, None, body);
     for (response, status, code) in [
         (api.request("GET", "/nowhere").send().await.unwrap(), StatusCode::NOT_FOUND, "route_not_found"),
@@ -143,6 +242,11 @@ async fn a_front_end_on_localhost_may_call_and_read_failures_too() {
         .header("access-control-request-headers", "authorization,content-type,idempotency-key");
     let preflight = preflight.send().await.unwrap();
     assert_eq!(preflight.status(), StatusCode::OK);
+    assert_eq!(preflight.headers()["access-control-max-age"], "3600");
+    let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap();
+    for header in ["authorization", "idempotency-key", "x-requested-with", "sentry-trace", "baggage"] {
+        assert!(allowed.split(',').any(|name| name == header), "{header} is not in {allowed}");
+    }
     assert_eq!(preflight.headers()["access-control-allow-origin"], origin);
     let refused = api.request("GET", "/api/messages/history").header("origin", origin).send().await.unwrap();
     assert_eq!(refused.status(), UNAUTHORIZED);
@@ -224,6 +328,9 @@ async fn pages_and_cursors_show_every_message_once_newest_first() {
     let (mut by_cursor, mut cursor) = (Vec::new(), String::new());
     loop {
         let (_, answer) = api.get(&token, &format!("/api/messages/history?limit=3&cursor={cursor}")).await;
+        let is_counted = cursor.is_empty();
+        assert_eq!(answer["pagination"]["total"].is_null(), !is_counted, "{answer}");
+        assert_eq!(answer["pagination"]["pages"].is_null(), !is_counted, "{answer}");
         by_cursor.extend(ids(&answer));
         match answer["pagination"]["nextCursor"].as_str() {
             Some(next) => cursor = next.to_owned(),

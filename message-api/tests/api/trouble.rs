@@ -17,7 +17,9 @@ async fn without_its_database_it_asks_to_come_back_and_serves_once_it_is_there()
     let telnyx = Telnyx::start().await;
     let folder = tempfile::tempdir().unwrap();
     let more = ["--telnyx-from=+15550000000"];
-    let api = Api::launch(folder, "later/api.db", &telnyx.url, &more).await;
+    // Its folder is there, and where the file should be nobody can write yet.
+    std::os::unix::fs::symlink(folder.path().join("later/api.db"), folder.path().join("api.db")).unwrap();
+    let api = Api::launch(folder, "api.db", &telnyx.url, &more).await;
     let token = token("grace", "u");
     let response = api.post(&token, None, message(&[ADA]).to_string()).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use common::event::timestamp;
 use common::status::{Rank, RecipientState};
 use common::store::{
-    Answer, Attempt, DeliveryReport, Failure, NewMessage, NewRecipient, PhoneReport, Recorded, Store,
-    Webhook, WebhookContent,
+    Answer, Attempt, DeliveryReport, Failure, NewMessage, NewRecipient, PhoneReport, RecipientQuery,
+    Recorded, Store, Webhook, WebhookContent,
 };
 use common::subject::ChurchId;
 use time::OffsetDateTime;
@@ -54,6 +54,11 @@ pub(crate) fn message(church_id: &str, recipients: usize) -> NewMessage {
 /// Records a message.
 pub(crate) async fn record(store: &Store, message: &NewMessage) {
     assert!(matches!(store.record_message(message, None).await.unwrap(), Recorded::New(_)));
+}
+
+/// All recipients of a message of a test.
+pub(crate) fn all() -> RecipientQuery {
+    RecipientQuery { limit: 1_000, after: None, status: None }
 }
 
 /// Takes all that is due and answers each as accepted, under `p-<recipient>`.

@@ -54,12 +54,16 @@ async fn an_erased_person_is_nowhere_and_everybody_else_is_as_before(kind: Kind)
     let expected = Erased { recipients: 2, unsent: 1, webhooks: 3, events: 1 };
     assert_eq!(store.erase_phone(&phone(0), true).await.unwrap(), expected);
     let grace = church("grace");
-    assert_eq!(store.recipients(&grace, sent).await.unwrap()[0].phone, phone(0), "it was only counted");
+    assert_eq!(
+        store.recipients(&grace, sent, &crate::church::all()).await.unwrap()[0].phone,
+        phone(0),
+        "it was only counted"
+    );
     assert_eq!(store.erase_phone(&phone(0), false).await.unwrap(), expected);
     assert_eq!(store.erase_phone(&phone(0), false).await.unwrap(), Erased::default());
 
     for id in [sent, waiting] {
-        let recipients = store.recipients(&grace, id).await.unwrap();
+        let recipients = store.recipients(&grace, id, &crate::church::all()).await.unwrap();
         assert_eq!((recipients[0].phone.as_str(), &recipients[0].first_name), ("erased", &None));
         assert_eq!(
             (recipients[1].phone.as_str(), recipients[1].first_name.as_deref()),
@@ -70,7 +74,13 @@ async fn an_erased_person_is_nowhere_and_everybody_else_is_as_before(kind: Kind)
     assert!(!dump.contains(&phone(0)), "{dump}");
     let events = store.waiting_events(100).await.unwrap();
     assert!(!events.iter().any(|event| event.payload.contains(&phone(0))), "{events:?}");
-    let failed = store.recipients(&grace, waiting).await.unwrap().swap_remove(0).failure.unwrap();
+    let failed = store
+        .recipients(&grace, waiting, &crate::church::all())
+        .await
+        .unwrap()
+        .swap_remove(0)
+        .failure
+        .unwrap();
     assert_eq!(failed.code, "erased");
     assert_eq!(store.begin_attempts(10, now() + Duration::hours(2)).await.unwrap().len(), 1);
     let audit = store.audit().await.unwrap();

@@ -171,7 +171,7 @@ async fn use_everything(store: &Store, event: &str) {
     let delivered = webhook(event, &provider_id(recipient), &phone(0), state(Rank::Delivered));
     assert_eq!(store.record_webhooks(&[delivered]).await.unwrap(), [Outcome::Applied]);
     assert_eq!(status(store, new.id).await, MessageStatus::Delivered);
-    assert_eq!(store.recipients(&new.church_id, new.id).await.unwrap().len(), 1);
+    assert_eq!(store.recipients(&new.church_id, new.id, &crate::church::all()).await.unwrap().len(), 1);
     assert_eq!(store.sender(&new.church_id).await.unwrap(), None);
     assert!(!store.waiting_events(1).await.unwrap().is_empty());
     let hooked = hinted(webhook(&format!("{event}-p"), "unknown", "+1", state(Rank::Sent)), Uuid::nil());

@@ -6,7 +6,6 @@ mod church;
 mod erasure;
 mod locks;
 mod outbox;
-mod outbox;
 mod readiness;
 mod relay;
 mod reports;

@@ -9,7 +9,9 @@ use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use uuid::Uuid;
 
-use super::church::{accept_all, church, hinted, message, now, phone, provider_id, record, state, webhook};
+use super::church::{
+    accept_all, all, church, hinted, message, now, phone, provider_id, record, state, webhook,
+};
 
 on_both_databases!(
     a_report_raises_the_message_and_announces_it_once,
@@ -192,7 +194,7 @@ async fn tell(store: &Store, batches: Vec<Vec<(usize, i16, bool)>>) {
         assert!(read.version >= version && (read.status == status || read.version > version));
         (status, version) = (read.status, read.version);
     }
-    let recipients = store.recipients(&new.church_id, new.id).await.unwrap();
+    let recipients = store.recipients(&new.church_id, new.id, &all()).await.unwrap();
     assert_eq!(recipients.iter().map(|r| r.state).collect::<Vec<_>>(), expected);
 }
 

@@ -32,8 +32,8 @@ async fn an_old_message_goes_with_its_recipients_and_a_pending_one_stays(kind: K
     assert_eq!(store.prune(Prunable::Messages, later).await.unwrap(), 1);
     assert_eq!(store.prune(Prunable::Messages, later).await.unwrap(), 0);
     assert_eq!(store.message(&grace, finished.id).await.unwrap(), None);
-    assert!(store.recipients(&grace, finished.id).await.unwrap().is_empty());
-    assert_eq!(store.recipients(&grace, pending.id).await.unwrap().len(), 2);
+    assert!(store.recipients(&grace, finished.id, &crate::church::all()).await.unwrap().is_empty());
+    assert_eq!(store.recipients(&grace, pending.id, &crate::church::all()).await.unwrap().len(), 2);
     assert!(store.audit().await.unwrap().is_sound());
 }
 

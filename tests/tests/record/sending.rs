@@ -7,7 +7,7 @@ use tests::on_both_databases;
 use time::Duration;
 use uuid::Uuid;
 
-use super::church::{accept_all, church, message, now, phone, provider_id, record, state, webhook};
+use super::church::{accept_all, all, church, message, now, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
     an_attempt_is_begun_once_by_however_many_dispatchers,
@@ -118,7 +118,7 @@ async fn a_refusal_fails_the_recipient_with_its_reason(kind: Kind) {
     let recipient = begin_one(&store).await;
     let failure = Failure { code: "40310".into(), reason: "This is no phone number.".into() };
     store.record_answers(&[(recipient, Answer::Refused(failure.clone()))], now()).await.unwrap();
-    let recipients = store.recipients(&new.church_id, new.id).await.unwrap();
+    let recipients = store.recipients(&new.church_id, new.id, &all()).await.unwrap();
     let failed = recipients.iter().find(|r| r.id == recipient).unwrap();
     assert_eq!(failed.failure.as_ref(), Some(&failure));
     let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();

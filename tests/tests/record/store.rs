@@ -2,20 +2,23 @@
 
 use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
-use common::status::MessageStatus;
-use common::store::{HistoryQuery, IdempotencyKey, Prunable, Recorded, Sender, StoreError};
+use common::status::{MessageStatus, Rank, RecipientState};
+use common::store::{
+    HistoryQuery, IdempotencyKey, Prunable, Recipient, RecipientQuery, Recorded, Sender, StoreError,
+};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::Duration;
 use uuid::Uuid;
 
-use super::church::{accept_all, church, message, now, record};
+use super::church::{accept_all, all, church, message, now, phone, provider_id, record, webhook};
 
 on_both_databases!(
     a_recorded_message_is_read_back_as_it_was,
     another_church_sees_nothing_of_it,
     the_history_is_newest_first_and_pages_without_gaps,
     the_history_filters_by_status_and_by_change,
+    the_recipients_come_in_pages_and_by_status,
     a_repeated_request_finds_the_first_message,
     of_many_requests_with_one_key_at_once_one_is_recorded,
     the_same_key_with_another_body_is_refused,
@@ -35,7 +38,7 @@ async fn a_recorded_message_is_read_back_as_it_was(kind: Kind) {
     let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
     assert_eq!(read, told);
     assert_eq!((read.version, read.status, read.tally.recipients), (1, MessageStatus::Pending, 3));
-    let recipients = store.recipients(&new.church_id, new.id).await.unwrap();
+    let recipients = store.recipients(&new.church_id, new.id, &all()).await.unwrap();
     let phones: Vec<_> = recipients.iter().map(|r| r.phone.clone()).collect();
     assert_eq!(phones, new.recipients.iter().map(|r| r.phone.clone()).collect::<Vec<_>>());
 }
@@ -47,9 +50,9 @@ async fn another_church_sees_nothing_of_it(kind: Kind) {
     record(&store, &new).await;
     let other = church("hope");
     assert!(store.message(&other, new.id).await.unwrap().is_none());
-    assert!(store.recipients(&other, new.id).await.unwrap().is_empty());
+    assert!(store.recipients(&other, new.id, &all()).await.unwrap().is_empty());
     let query = HistoryQuery { limit: 20, ..HistoryQuery::default() };
-    assert_eq!(store.history(&other, &query).await.unwrap().total, 0);
+    assert_eq!(store.history(&other, &query).await.unwrap().total, Some(0));
 }
 
 async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
@@ -67,7 +70,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     ids.reverse();
     let by_offset = HistoryQuery { limit: 3, offset: 3, ..HistoryQuery::default() };
     let page = store.history(&church("grace"), &by_offset).await.unwrap();
-    assert_eq!(page.total, 7);
+    assert_eq!(page.total, Some(7));
     assert_eq!(page.messages.iter().map(|m| m.id).collect::<Vec<_>>(), ids[3..6]);
 
     let mut seen = Vec::new();
@@ -75,6 +78,8 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     loop {
         let query = HistoryQuery { limit: 2, before, ..HistoryQuery::default() };
         let page = store.history(&church("grace"), &query).await.unwrap();
+        // A page by cursor does not count all the others.
+        assert_eq!(page.total, before.is_none().then_some(7));
         let Some(last) = page.messages.last() else { break };
         before = Some((last.created_at, last.id));
         seen.extend(page.messages.iter().map(|m| m.id));
@@ -98,6 +103,40 @@ async fn the_history_filters_by_status_and_by_change(kind: Kind) {
     assert_eq!(count(query(&[MessageStatus::Delivered], None)).await, 0);
     assert_eq!(count(query(&[], Some(new.created_at))).await, 1);
     assert_eq!(count(query(&[], Some(new.created_at + Duration::milliseconds(1)))).await, 0);
+}
+
+async fn the_recipients_come_in_pages_and_by_status(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 7);
+    record(&store, &new).await;
+    accept_all(&store).await;
+    for (number, rank) in [Rank::Delivered, Rank::Read, Rank::Failed, Rank::Sent].into_iter().enumerate() {
+        let provider = provider_id(new.recipients[number].id);
+        let reached = RecipientState { rank, closed: number == 3 };
+        let report = webhook(&format!("e{number}"), &provider, &phone(number), reached);
+        store.record_webhooks(&[report]).await.unwrap();
+    }
+    let page = async |after, status| {
+        let query = RecipientQuery { limit: 3, after, status };
+        store.recipients(&new.church_id, new.id, &query).await.unwrap()
+    };
+    let mut seen = Vec::new();
+    while let recipients = page(seen.last().map(|r: &Recipient| r.ordinal), None).await
+        && !recipients.is_empty()
+    {
+        seen.extend(recipients);
+    }
+    assert_eq!(
+        seen.iter().map(|r| r.id).collect::<Vec<_>>(),
+        new.recipients.iter().map(|r| r.id).collect::<Vec<_>>()
+    );
+    use MessageStatus::{Delivered, Failed, Pending, Read, Sent};
+    for status in [Pending, Sent, Failed, Delivered, Read] {
+        let expected: Vec<_> = seen.iter().filter(|r| r.state.word() == status).take(3).cloned().collect();
+        assert!(!expected.is_empty(), "{status:?}");
+        assert_eq!(page(None, Some(status)).await, expected, "{status:?}");
+    }
 }
 
 fn key(body: &[u8]) -> IdempotencyKey {

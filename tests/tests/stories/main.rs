@@ -18,6 +18,7 @@ mod processes;
 mod resuming;
 mod revocation;
 mod sending;
+mod settings;
 mod slow;
 mod tokens;
 mod types;

@@ -32,6 +32,16 @@ fn ways() -> impl Iterator<Item = (&'static str, &'static str)> {
         .flat_map(|place| ["websocket", "polling", "polling,websocket"].map(|transports| (place, transports)))
 }
 
+/// How both refuse a church id of a wrong form.
+const MALFORMED: &str = "invalid token: a church id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -, \
+                         because it names the church's subjects and room";
+
+/// A token whose header demands an extension.
+fn critical(secret: &str, claims: &Value) -> String {
+    let header = Header { crit: Some(vec!["b64".into()]), ..Header::new(Algorithm::HS256) };
+    encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
 /// Bad tokens: what the gateway says of them after "Authentication error: ", and message-api's code.
 fn bad_tokens(secret: &str) -> Vec<(&'static str, String, &'static str, &'static str)> {
     let good = json!({"userId": AUTHOR, "churchId": CHURCH, "exp": in_seconds(600)});
@@ -47,7 +57,9 @@ fn bad_tokens(secret: &str) -> Vec<(&'static str, String, &'static str, &'static
         ("another key", signed(Algorithm::HS256, &"k".repeat(48), &good), invalid, invalid_code),
         ("another algorithm", signed(Algorithm::HS512, secret, &good), invalid, invalid_code),
         ("no expiry", with("exp", Value::Null), invalid, invalid_code),
-        ("church of a wrong form", with("churchId", json!("grace.*")), invalid, invalid_code),
+        ("church of a wrong form", with("churchId", json!("grace.*")), MALFORMED, "church_malformed"),
+        ("issued tomorrow", with("iat", json!(in_seconds(86_400))), invalid, invalid_code),
+        ("something critical", critical(secret, &good), invalid, invalid_code),
         ("no user", with("userId", Value::Null), invalid, invalid_code),
         ("expired", with("exp", json!(in_seconds(-31))), "token expired", "token_expired"),
         ("no church", with("churchId", Value::Null), "church missing", "church_missing"),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use common::claims::TokenError;
+use common::subject::InvalidChurchId;
 use serde_json::{Map, Value, json};
 use tests::frontend::{Block, Code, document};
 
@@ -97,8 +98,8 @@ fn the_document_names_every_event_and_every_refusal() {
     for (name, _) in packets() {
         assert!(document.contains(&format!("\n| `{name}` |")), "{name} is in no table");
     }
-    use TokenError::{ChurchMissing, Expired, Invalid, Missing, Revoked};
-    for error in [ChurchMissing, Expired, Invalid, Missing, Revoked] {
+    use TokenError::{ChurchMalformed, ChurchMissing, Expired, Invalid, Missing, Revoked};
+    for error in [ChurchMalformed(InvalidChurchId), ChurchMissing, Expired, Invalid, Missing, Revoked] {
         let row = format!("\n| `connect_error` `Authentication error: {error}` |");
         assert!(document.contains(&row), "{error} is in no table");
     }

@@ -93,7 +93,12 @@ impl Ingest {
     /// On a database file in a folder of its own, ready or not.
     async fn on(file: &str, flags: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        let database = format!("sqlite:{}", folder.path().join(file).display());
+        let path = folder.path().join("record.db");
+        if file != "record.db" {
+            // Its folder is there, and where the file should be nobody can write yet.
+            std::os::unix::fs::symlink(folder.path().join(file), &path).unwrap();
+        }
+        let database = format!("sqlite:{}", path.display());
         let keys = format!("{},{}", public_key([1; 32]), public_key(SEED));
         let common = ["webhook-ingest", "--telnyx-public-key", &keys, "--database-url", &database];
         // Nobody listens there: a broker that is away must not be felt here.

@@ -5,11 +5,11 @@ use uuid::Uuid;
 
 use super::{Postgres, Tx};
 use crate::event::timestamp::millis;
-use crate::store::columns::{Columns as _, Read as _, read_all, select};
+use crate::store::columns::{Columns as _, Read as _, of_status, read_all, select};
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{
-    HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, Recorded, Sender, StoreError,
-    recording,
+    HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, RecipientQuery, Recorded,
+    Sender, StoreError, recording,
 };
 use crate::subject::ChurchId;
 
@@ -61,10 +61,10 @@ impl Postgres {
         church: &ChurchId,
         query: &HistoryQuery,
     ) -> Result<HistoryPage, StoreError> {
-        let mut count = QueryBuilder::new("select count(*) as total from messages");
-        filter(&mut count, church, query);
-        let total = count.build().fetch_one(&self.pool).await?.number("total")?;
-
+        let total = match query.before {
+            Some(_) => None,
+            None => Some(self.count(church, query).await?),
+        };
         let mut page = QueryBuilder::new(select!(messages, ""));
         filter(&mut page, church, query);
         if let Some((created_at, id)) = query.before {
@@ -77,7 +77,14 @@ impl Postgres {
         page.push(" order by created_at desc, id desc limit ").push_bind(i64::from(query.limit));
         page.push(" offset ").push_bind(i64::try_from(query.offset).unwrap_or(i64::MAX));
         let messages = read_all(page.build().fetch_all(&self.pool).await?)?;
-        Ok(HistoryPage { messages, total: u64::try_from(total).unwrap_or(0) })
+        Ok(HistoryPage { messages, total })
+    }
+
+    async fn count(&self, church: &ChurchId, query: &HistoryQuery) -> Result<u64, StoreError> {
+        let mut count = QueryBuilder::new("select count(*) as total from messages");
+        filter(&mut count, church, query);
+        let total = count.build().fetch_one(&self.pool).await?.number("total")?;
+        Ok(u64::try_from(total).unwrap_or(0))
     }
 
     pub(in crate::store) async fn message(
@@ -94,9 +101,18 @@ impl Postgres {
         &self,
         church: &ChurchId,
         message: Uuid,
+        query: &RecipientQuery,
     ) -> Result<Vec<Recipient>, StoreError> {
-        const SQL: &str = select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
-        read_all(sqlx::query(SQL).bind(message).bind(church.as_str()).fetch_all(&self.pool).await?)
+        let mut page = QueryBuilder::new(select!(recipients, "where message_id = "));
+        page.push_bind(message).push(" and church_id = ").push_bind(church.as_str().to_owned());
+        if let Some(after) = query.after {
+            page.push(" and ordinal > ").push_bind(after);
+        }
+        if let Some(status) = query.status {
+            page.push(" and ").push(of_status(status));
+        }
+        page.push(" order by ordinal limit ").push_bind(i64::from(query.limit));
+        read_all(page.build().fetch_all(&self.pool).await?)
     }
 }
 

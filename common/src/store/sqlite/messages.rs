@@ -5,11 +5,11 @@ use sqlx::{QueryBuilder, SqliteConnection};
 use uuid::Uuid;
 
 use super::{Sqlite, json as json_rows, millis};
-use crate::store::columns::{Columns as _, Read as _, read_all, select};
+use crate::store::columns::{Columns as _, Read as _, of_status, read_all, select};
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{
-    HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, Recorded, Sender, StoreError,
-    recording,
+    HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, RecipientQuery, Recorded,
+    Sender, StoreError, recording,
 };
 use crate::subject::ChurchId;
 
@@ -62,10 +62,10 @@ impl Sqlite {
         church: &ChurchId,
         query: &HistoryQuery,
     ) -> Result<HistoryPage, StoreError> {
-        let mut count = QueryBuilder::new("select count(*) as total from messages");
-        filter(&mut count, church, query);
-        let total = count.build().fetch_one(&self.readers).await?.number("total")?;
-
+        let total = match query.before {
+            Some(_) => None,
+            None => Some(self.count(church, query).await?),
+        };
         let mut page = QueryBuilder::new(select!(messages, ""));
         filter(&mut page, church, query);
         if let Some((created_at, id)) = query.before {
@@ -75,7 +75,14 @@ impl Sqlite {
         page.push(" order by created_at desc, id desc limit ").push_bind(query.limit);
         page.push(" offset ").push_bind(i64::try_from(query.offset).unwrap_or(i64::MAX));
         let messages = read_all(page.build().fetch_all(&self.readers).await?)?;
-        Ok(HistoryPage { messages, total: u64::try_from(total).unwrap_or(0) })
+        Ok(HistoryPage { messages, total })
+    }
+
+    async fn count(&self, church: &ChurchId, query: &HistoryQuery) -> Result<u64, StoreError> {
+        let mut count = QueryBuilder::new("select count(*) as total from messages");
+        filter(&mut count, church, query);
+        let total = count.build().fetch_one(&self.readers).await?.number("total")?;
+        Ok(u64::try_from(total).unwrap_or(0))
     }
 
     pub(in crate::store) async fn message(
@@ -92,10 +99,18 @@ impl Sqlite {
         &self,
         church: &ChurchId,
         message: Uuid,
+        query: &RecipientQuery,
     ) -> Result<Vec<Recipient>, StoreError> {
-        const SQL: &str = select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
-        let query = sqlx::query(SQL).bind(message.to_string()).bind(church.as_str());
-        read_all(query.fetch_all(&self.readers).await?)
+        let mut page = QueryBuilder::new(select!(recipients, "where message_id = "));
+        page.push_bind(message.to_string()).push(" and church_id = ").push_bind(church.as_str().to_owned());
+        if let Some(after) = query.after {
+            page.push(" and ordinal > ").push_bind(after);
+        }
+        if let Some(status) = query.status {
+            page.push(" and ").push(of_status(status));
+        }
+        page.push(" order by ordinal limit ").push_bind(query.limit);
+        read_all(page.build().fetch_all(&self.readers).await?)
     }
 }
 

@@ -17,7 +17,6 @@ use super::StoreError;
 use super::columns::{Columns, read_all};
 use super::connections::{Connections, LastCommit, Wait};
 use super::ledger::{Database, ParkedRow};
-use crate::service::ConfigError;
 
 mod erasure;
 mod lease;
@@ -54,14 +53,7 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn new(url: &str, committed_at: LastCommit) -> Result<Self, ConfigError> {
-        let file = url.trim_start_matches("sqlite:").trim_start_matches("//");
-        if file.is_empty() || file.contains('?') || file.contains(":memory:") {
-            return Err(ConfigError::new(
-                "DATABASE_URL",
-                "write sqlite:<file>: the services share a file on disk",
-            ));
-        }
+    pub(super) fn new(file: &str, committed_at: LastCommit) -> Self {
         let options = SqliteConnectOptions::new()
             .filename(file)
             .journal_mode(SqliteJournalMode::Wal)
@@ -70,13 +62,13 @@ impl Sqlite {
             .foreign_keys(true);
         let pool = |connections, options| Connections::new(0..=connections, options, committed_at.clone());
         let marker = options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
-        Ok(Self {
+        Self {
             file: file.into(),
             writer: pool(1, options.clone().create_if_missing(true)),
             marker: pool(1, marker),
             readers: pool(READERS, options.read_only(true)),
             shared_lock: Arc::default(),
-        })
+        }
     }
 
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {

@@ -189,7 +189,7 @@ async fn recipients(
     token: &str,
     message: uuid::Uuid,
 ) -> anyhow::Result<Vec<String>> {
-    let request = http.get(format!("{}/api/messages/{message}", file.api)).bearer_auth(token);
+    let request = http.get(format!("{}/api/messages/{message}/recipients", file.api)).bearer_auth(token);
     let answer = request.send().await.context("message-api does not answer")?;
     anyhow::ensure!(
         answer.status().is_success(),
@@ -197,7 +197,7 @@ async fn recipients(
         answer.status()
     );
     let body: Value = answer.json().await?;
-    let recipients = body["data"]["recipients"].as_array().cloned().unwrap_or_default();
+    let recipients = body["data"].as_array().cloned().unwrap_or_default();
     Ok(recipients.iter().filter_map(|recipient| Some(recipient["id"].as_str()?.to_owned())).collect())
 }
 

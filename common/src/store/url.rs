@@ -1,0 +1,126 @@
+//! `DATABASE_URL`: what is wrong with it is said at the start, because a database that is away is waited for.
+
+use std::path::Path;
+
+use url::Url;
+
+use crate::service::ConfigError;
+
+const HELP: &str = "write sqlite:<file> or postgres://user:password@host/database";
+/// What the driver reads behind the question mark; it leaves out all else, a misspelt `sslmode` for one.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Checks an address of either database, without asking it.
+pub(super) fn check(url: &str) -> Result<(), ConfigError> {
+    let checked = match url.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => check_postgres(url),
+        Some(("sqlite", _)) => check_sqlite(sqlite_file(url)),
+        _ => Err(HELP.into()),
+    };
+    // The address is not repeated: it may hold a password.
+    checked.map_err(|problem| ConfigError::new("DATABASE_URL", problem))
+}
+
+/// The file of a `sqlite:` address.
+pub(super) fn sqlite_file(url: &str) -> &str {
+    url.trim_start_matches("sqlite:").trim_start_matches("//")
+}
+
+fn check_postgres(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; {HELP}"))?;
+    let has =
+        |names: &[&str]| url.query_pairs().any(|(name, value)| names.contains(&&*name) && !value.is_empty());
+    if url.host_str().is_none_or(str::is_empty) && !has(&["host", "hostaddr"]) {
+        return Err(format!(
+            "names no host; {HELP}, or postgres:///database?host=/run/postgresql for a socket"
+        ));
+    }
+    if url.path().trim_matches('/').is_empty() && !has(&["dbname"]) {
+        return Err(format!("names no database; {HELP}"));
+    }
+    let is_known = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
+    match url.query_pairs().find(|(name, _)| !is_known(name)) {
+        Some((name, _)) => {
+            Err(format!("has an unknown parameter {name:?}; leave it out, or mend its spelling"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_sqlite(file: &str) -> Result<(), String> {
+    if file.is_empty() || file.contains('?') || file.contains(":memory:") {
+        return Err("write sqlite:<file>: the services share a file on disk".into());
+    }
+    let path = Path::new(file);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The file itself is not opened: closing it would end the locks that this process has on it.
+    if path.is_dir() || file.ends_with('/') {
+        Err(format!("{file} is a folder; write sqlite:<file>"))
+    } else if !folder.is_dir() {
+        Err(format!("there is no folder {}; make it, or choose another", folder.display()))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_can_not_be_one_is_refused_without_its_password() {
+        for wrong in [
+            "",
+            "church.db",
+            "mysql://user:secret@host/db",
+            "postgres:",
+            "postgres://",
+            "postgres:///church",
+            "postgres://user:secret@/church",
+            "postgres://user:secret@host",
+            "postgres://user:secret@host:port/church",
+            "postgres://user:secret@host/church?sslmod=require",
+            "sqlite:",
+            "sqlite::memory:",
+            "sqlite:/etc",
+            "sqlite:/tmp/",
+            "sqlite:/no/such/folder/church.db",
+        ] {
+            let error = check(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("DATABASE_URL: ") && !error.contains("secret"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_either_database_is_taken() {
+        for right in [
+            "postgres://user:secret@host/church",
+            "postgresql://host:5433/church?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+            "postgres:///church?host=/run/postgresql&user=church",
+            "sqlite:church.db",
+            "sqlite:/tmp/church.db",
+            "sqlite:///tmp/church.db",
+        ] {
+            assert_eq!(check(right), Ok(()), "{right}");
+        }
+    }
+}

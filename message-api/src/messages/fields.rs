@@ -1,0 +1,199 @@
+//! The fields of a request to send: each is read, checked, and what is wrong with it noted.
+
+use std::collections::HashSet;
+
+use common::event::timestamp;
+use common::store::NewRecipient;
+use reqwest::Url;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::request::RecipientEntry;
+use crate::characters::is_blank;
+use crate::error::Problems;
+use crate::phone::{self, Country};
+use crate::segments;
+
+const MAX_RECIPIENTS: usize = 10_000;
+const MAX_MEDIA: usize = 10;
+const MAX_URL_LEN: usize = 2_000;
+/// Ids of members, conversations and targets, in characters.
+const MAX_ID_CHARS: usize = 128;
+const MAX_NAME_CHARS: usize = 100;
+/// As far ahead as Telnyx would take it. We hold the message until then, so Telnyx's five minutes at least don't
+/// bind; a moment that is over means now, so that a repeated request stays valid.
+const MAX_AHEAD: Duration = Duration::days(5);
+/// Whom a message is meant for.
+const TARGET_TYPES: [&str; 4] = ["individual", "groups", "branches", "all"];
+
+/// What stands in a field: a value of its type, or any other.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Given<T> {
+    /// A value of the type.
+    Right(T),
+    /// JSON of another type.
+    Other(IgnoredAny),
+}
+
+impl Problems {
+    /// A text; a blank one is as absent.
+    pub(super) fn text(&mut self, field: &str, given: Option<Given<String>>) -> Option<String> {
+        match given? {
+            Given::Right(text) => Some(text).filter(|text| !is_blank(text)),
+            Given::Other(_) => {
+                self.add(field, "give a text");
+                None
+            }
+        }
+    }
+
+    /// A list, if there is one.
+    pub(super) fn list<T>(&mut self, field: &str, given: Option<Given<Vec<T>>>) -> Option<Vec<T>> {
+        match given? {
+            Given::Right(list) => Some(list),
+            Given::Other(_) => {
+                self.add(field, "give a list");
+                None
+            }
+        }
+    }
+
+    /// An id or a name: one line, bounded.
+    fn line(&mut self, field: &str, given: Option<Given<String>>, most: usize) -> Option<String> {
+        let text = self.text(field, given)?;
+        if text.chars().count() > most || text.chars().any(char::is_control) {
+            self.add(field, format!("give at most {most} characters, in one line"));
+        }
+        Some(text)
+    }
+
+    pub(super) fn id(&mut self, field: &str, given: Option<Given<String>>) -> Option<String> {
+        self.line(field, given, MAX_ID_CHARS)
+    }
+
+    pub(super) fn content(&mut self, given: Option<Given<String>>) -> String {
+        let is_text = !matches!(given, Some(Given::Other(_)));
+        let content = self.text("content", given).unwrap_or_default();
+        let segments = segments::count(&content);
+        if content.is_empty() && is_text {
+            self.add("content", "write a text that can be seen");
+        } else if content.contains('\0') {
+            self.add("content", "the text holds a character that can't be sent (NUL)");
+        } else if segments > segments::MAX_SEGMENTS {
+            let most = segments::MAX_SEGMENTS;
+            let help =
+                format!("the text makes {segments} SMS for each recipient, at most {most} are allowed");
+            self.add("content", help);
+        }
+        content
+    }
+
+    pub(super) fn target_type(&mut self, target_type: Option<String>) -> String {
+        let target_type = target_type.unwrap_or_else(|| TARGET_TYPES[0].to_owned());
+        if !TARGET_TYPES.contains(&target_type.as_str()) {
+            self.add("targetType", format!("give one of {}", TARGET_TYPES.join(", ")));
+        }
+        target_type
+    }
+
+    /// Returns whether there are any.
+    pub(super) fn target_ids(&mut self, ids: Vec<Given<String>>) -> bool {
+        if ids.len() > MAX_RECIPIENTS {
+            self.add("targetIds", format!("give at most {MAX_RECIPIENTS}"));
+        }
+        let mut any = false;
+        for (index, id) in ids.into_iter().take(MAX_RECIPIENTS).enumerate() {
+            any |= self.id(&format!("targetIds[{index}]"), Some(id)).is_some();
+        }
+        any
+    }
+
+    pub(super) fn media(&mut self, given: Option<Given<Vec<Given<String>>>>) -> Vec<String> {
+        let urls = self.list("mediaUrls", given).unwrap_or_default();
+        if urls.len() > MAX_MEDIA {
+            self.add("mediaUrls", format!("give at most {MAX_MEDIA}"));
+        }
+        let mut media = Vec::new();
+        for (index, url) in urls.into_iter().take(MAX_MEDIA).enumerate() {
+            let field = format!("mediaUrls[{index}]");
+            let Some(url) = self.text(&field, Some(url)) else { continue };
+            let is_web = url.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            if !is_web || url.len() > MAX_URL_LEN || url.contains(char::is_control) {
+                let help = format!("give an http or https address of at most {MAX_URL_LEN} characters");
+                self.add(field, help);
+            }
+            media.push(url);
+        }
+        media
+    }
+
+    pub(super) fn send_at(
+        &mut self,
+        given: Option<Given<String>>,
+        now: OffsetDateTime,
+    ) -> Option<OffsetDateTime> {
+        let text = self.text("sendAt", given)?;
+        let send_at = timestamp::parse(text.trim());
+        match send_at {
+            None => self.add("sendAt", "give a moment as 2026-11-22T20:15:00Z"),
+            Some(at) if at > now + MAX_AHEAD => self.add("sendAt", "give a moment within the next five days"),
+            Some(_) => {}
+        }
+        send_at.filter(|at| *at > now)
+    }
+
+    pub(super) fn recipients(
+        &mut self,
+        entries: Vec<Given<RecipientEntry>>,
+        country: Option<Country>,
+    ) -> Vec<NewRecipient> {
+        if entries.len() > MAX_RECIPIENTS {
+            self.add("recipients", format!("give at most {MAX_RECIPIENTS}"));
+            return Vec::new();
+        }
+        let mut phones = HashSet::with_capacity(entries.len());
+        let mut recipients = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let place = format!("recipients[{index}]");
+            let Given::Right(entry) = entry else {
+                self.add(place, "give an object with a phone");
+                continue;
+            };
+            let recipient = self.recipient(&place, entry, country);
+            // A person in two groups gets one message.
+            if phones.insert(recipient.phone.clone()) {
+                recipients.push(recipient);
+            }
+        }
+        recipients
+    }
+
+    fn recipient(&mut self, place: &str, entry: RecipientEntry, country: Option<Country>) -> NewRecipient {
+        let field = |name: &str| format!("{place}.{name}");
+        NewRecipient {
+            id: Uuid::now_v7(),
+            phone: self.phone(&field("phone"), entry.phone, country),
+            member_id: self.id(&field("memberId"), entry.member_id),
+            first_name: self.line(&field("firstName"), entry.first_name, MAX_NAME_CHARS),
+            last_name: self.line(&field("lastName"), entry.last_name, MAX_NAME_CHARS),
+        }
+    }
+
+    fn phone(&mut self, field: &str, given: Option<Given<String>>, country: Option<Country>) -> String {
+        let text = match given {
+            None => String::new(),
+            Some(Given::Right(text)) => text,
+            Some(Given::Other(_)) => {
+                self.add(field, "give the number as a text, as in \"+15551230000\"");
+                return String::new();
+            }
+        };
+        phone::read(&text, country).unwrap_or_else(|reason| {
+            self.add(field, reason);
+            String::new()
+        })
+    }
+}
