@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::ServerAddr;
+use common::service::ConfigError;
 
 use crate::processes::{Processes, Program};
 use crate::tools;
@@ -107,7 +109,28 @@ pub async fn connect_with(
     if let Some(file) = ca_file {
         options = options.require_tls(true).add_root_certificates(file.to_owned());
     }
-    let servers: Vec<&str> = url.split(',').map(str::trim).collect();
+    // The URL is not repeated: it may hold a password.
+    let wrong = |_| ConfigError::new("NATS_URL", "write nats://host:port, several comma separated");
+    let servers = url.split(',').map(|url| url.trim().parse::<ServerAddr>().map_err(wrong));
+    let servers = servers.collect::<Result<Vec<_>, _>>()?;
+    let shown: Vec<_> = servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
     let connected = options.connect(servers).await;
-    connected.with_context(|| format!("can't connect to the broker at {url} as {user}"))
+    connected.with_context(|| format!("can't connect to the broker at {} as {user}", shown.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_in_the_url_is_not_echoed() {
+        for url in ["nats://ops:hidden@127.0.0.1:1", "nats://ops:hidden@127.0.0.1:none", "nats://ops:hidden@"]
+        {
+            let error = format!("{:#}", connect(url, "provisioner", "p").await.unwrap_err());
+            assert!(!error.contains("hidden"), "{error}");
+        }
+        let error = connect("nats://ops:hidden@127.0.0.1:1", "provisioner", "p").await.unwrap_err();
+        let said = format!("{error:#}");
+        assert!(said.contains("127.0.0.1:1 as provisioner") && said.contains("refused"), "{said}");
+    }
 }

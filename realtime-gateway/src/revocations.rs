@@ -72,7 +72,7 @@ impl Revocations {
             is_news
         });
         if is_news {
-            info!(%church, "tokens are revoked");
+            info!(church.id = %church, "tokens are revoked");
         }
     }
 

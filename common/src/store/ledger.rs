@@ -9,6 +9,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::book::Book;
+use super::news::News;
 use super::{Answer, DeliveryReport, Failure, Outcome, Overdue, StoreError, Webhook, WebhookContent};
 use crate::event::ChurchEvent;
 use crate::revocation::Revocation;
@@ -173,12 +174,12 @@ pub(super) struct Settled {
     pub(super) recipient_id: Uuid,
 }
 
-/// Records what became of attempts. Returns the number of events put into the outbox.
+/// Records what became of attempts. Returns what is news.
 pub(super) async fn record_answers<L: Ledger>(
     ledger: &mut L,
     answers: &[(Uuid, Answer)],
     now: OffsetDateTime,
-) -> Result<usize, StoreError> {
+) -> Result<News, StoreError> {
     let ids: Vec<Uuid> = answers.iter().map(|(id, _)| *id).collect();
     let accepted: Vec<&str> = answers.iter().filter_map(|(_, answer)| accepted_id(answer)).collect();
     let parked = ledger.parked_for(&accepted).await?;
@@ -187,9 +188,9 @@ pub(super) async fn record_answers<L: Ledger>(
         book.answer(*id, answer, now);
     }
     settle(ledger, &mut book, parked).await?;
-    let events = book.close(ledger).await?;
+    let news = book.close(ledger).await?;
     ledger.commit().await?;
-    Ok(events)
+    Ok(news)
 }
 
 fn accepted_id(answer: &Answer) -> Option<&str> {
@@ -199,32 +200,32 @@ fn accepted_id(answer: &Answer) -> Option<&str> {
     }
 }
 
-/// Closes or fails what waits too long. Returns how many recipients, and the events put into the outbox.
+/// Closes or fails what waits too long. Returns how many recipients, and what is news.
 pub(super) async fn close_overdue<L: Ledger>(
     ledger: &mut L,
     overdue: &Overdue,
     now: OffsetDateTime,
-) -> Result<(usize, usize), StoreError> {
+) -> Result<(usize, News), StoreError> {
     let ids: Vec<Uuid> = ledger.find_overdue(overdue).await?.iter().map(|row| row.id).collect();
     let mut book = Book::open(ledger, &[], &ids).await?;
     let closed = ids.iter().filter(|id| book.end_waiting(**id, overdue, now)).count();
-    let events = book.close(ledger).await?;
+    let news = book.close(ledger).await?;
     ledger.commit().await?;
-    Ok((closed, events))
+    Ok((closed, news))
 }
 
 /// Records a batch; splits it as long as the database refuses something in it.
 pub(super) async fn record_webhooks<D: Database>(
     database: &D,
     batch: &[Webhook],
-) -> Result<(Vec<Outcome>, usize), StoreError> {
+) -> Result<(Vec<Outcome>, News), StoreError> {
     let mut outcomes = Vec::with_capacity(batch.len());
-    let mut events = 0;
+    let mut news = News::default();
     // The parts still to be recorded, the next one last, so that outcomes come in the order of the batch.
     let mut parts = vec![batch];
     while let Some(part) = parts.pop() {
         let recorded = record_part(&mut database.begin().await?, part).await;
-        let (part_outcomes, part_events) = match (recorded, part) {
+        let (part_outcomes, part_news) = match (recorded, part) {
             (Ok(recorded), _) => recorded,
             (Err(error @ StoreError::Unavailable(_)), _) => return Err(error),
             (Err(error), [poisonous]) => {
@@ -237,7 +238,7 @@ pub(super) async fn record_webhooks<D: Database>(
             }
         };
         outcomes.extend(part_outcomes);
-        events += part_events;
+        news.append(part_news);
     }
     // A recipient that was committed while the batch parked its webhook is found now, not at the next sweep.
     let parked: Vec<&str> = batch
@@ -249,15 +250,15 @@ pub(super) async fn record_webhooks<D: Database>(
     if !parked.is_empty() {
         let mut ledger = database.begin().await?;
         let rows = ledger.parked_among(&parked).await?;
-        events += claim(&mut ledger, rows).await?.1;
+        news.append(claim(&mut ledger, rows).await?.1);
     }
-    Ok((outcomes, events))
+    Ok((outcomes, news))
 }
 
 async fn record_part<L: Ledger>(
     ledger: &mut L,
     batch: &[Webhook],
-) -> Result<(Vec<Outcome>, usize), StoreError> {
+) -> Result<(Vec<Outcome>, News), StoreError> {
     let event_ids: Vec<&str> = batch.iter().map(|webhook| webhook.event_id.as_str()).collect();
     let known = ledger.known_events(&event_ids).await?;
     let reports = || batch.iter().filter_map(|webhook| delivery(webhook));
@@ -290,9 +291,9 @@ async fn record_part<L: Ledger>(
     }
     let rows: Vec<WebhookRow<'_>> = rows.into_values().collect();
     ledger.save_webhooks(&rows).await?;
-    let events = book.close(ledger).await?;
+    let news = book.close(ledger).await?;
     ledger.commit().await?;
-    Ok((outcomes, events))
+    Ok((outcomes, news))
 }
 
 fn delivery(webhook: &Webhook) -> Option<&DeliveryReport> {
@@ -307,7 +308,7 @@ async fn record_refused<L: Ledger>(
     ledger: &mut L,
     webhook: &Webhook,
     refusal: &StoreError,
-) -> Result<(Vec<Outcome>, usize), StoreError> {
+) -> Result<(Vec<Outcome>, News), StoreError> {
     error!(
         error = refusal as &dyn std::error::Error,
         "the database refuses a webhook; it is kept as ignored"
@@ -325,30 +326,30 @@ async fn record_refused<L: Ledger>(
     record_part(ledger, &[kept]).await
 }
 
-/// Tries a page of the parked webhooks again: how many found their recipient, where to go on, the events.
+/// Tries a page of the parked webhooks again: how many found their recipient, where to go on, the news.
 pub(super) async fn sweep_parked<L: Ledger>(
     ledger: &mut L,
     after: Option<&str>,
     limit: u32,
-) -> Result<(usize, Option<String>, usize), StoreError> {
+) -> Result<(usize, Option<String>, News), StoreError> {
     let rows = ledger.parked_after(after.unwrap_or_default(), limit).await?;
     let full = rows.len() >= limit as usize;
     let next = rows.last().map(|row| row.event_id.clone()).filter(|_| full);
-    let (claimed, events) = claim(ledger, rows).await?;
-    Ok((claimed, next, events))
+    let (claimed, news) = claim(ledger, rows).await?;
+    Ok((claimed, next, news))
 }
 
-async fn claim<L: Ledger>(ledger: &mut L, parked: Vec<ParkedRow>) -> Result<(usize, usize), StoreError> {
+async fn claim<L: Ledger>(ledger: &mut L, parked: Vec<ParkedRow>) -> Result<(usize, News), StoreError> {
     let provider_ids: Vec<&str> = parked.iter().map(|row| row.report.provider_id.as_str()).collect();
     let hints: Vec<Uuid> = parked.iter().filter_map(|row| row.report.recipient_hint).collect();
     let mut book = Book::open(ledger, &provider_ids, &hints).await?;
     let settled = settle(ledger, &mut book, parked).await?;
     if settled == 0 {
-        return Ok((0, 0));
+        return Ok((0, News::default()));
     }
-    let events = book.close(ledger).await?;
+    let news = book.close(ledger).await?;
     ledger.commit().await?;
-    Ok((settled, events))
+    Ok((settled, news))
 }
 
 /// Applies those webhooks that are still parked, now that their recipients are locked. Returns how many found theirs.

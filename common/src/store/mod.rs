@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 
 use crate::revocation::Revocation;
@@ -22,12 +22,16 @@ use crate::subject::ChurchId;
 mod book;
 mod columns;
 mod ledger;
+mod news;
+mod outage;
 mod postgres;
 mod recording;
 mod records;
 mod sqlite;
 
 use ledger::Database as _;
+use news::News;
+use outage::Outage;
 pub use records::*;
 
 /// Rows that are changed or deleted at once where it may be many, so that nobody waits long for them.
@@ -101,6 +105,7 @@ fn is_passing(error: &dyn sqlx::error::DatabaseError) -> bool {
 pub struct Store {
     backend: Backend,
     announcements: Arc<Notify>,
+    outage: Arc<Outage>,
     /// The church whose recipient was attempted last: the next turn begins after it.
     served: Arc<Mutex<String>>,
 }
@@ -167,7 +172,8 @@ impl Store {
                 "write sqlite:<file> or postgres://user:password@host/database",
             ));
         };
-        Ok(Self { backend, announcements: Arc::default(), served: Arc::default() })
+        let outage = Arc::new(Outage::new(url));
+        Ok(Self { backend, announcements: Arc::default(), outage, served: Arc::default() })
     }
 
     /// Brings the schema up to date. Several services may do so at the same time; newer schemas are left alone.
@@ -203,13 +209,7 @@ impl Store {
                     migrated = true;
                     condition.met();
                 }
-                Err(error) => {
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the database does not answer; trying again"
-                    );
-                    condition.unmet(error.to_string());
-                }
+                Err(error) => condition.unmet(self.outage.tell(&self.cause(error).await)),
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -218,14 +218,25 @@ impl Store {
         }
     }
 
+    /// The pool says "timed out" where the server refuses the connection; one attempt of its own says why.
+    async fn cause(&self, error: StoreError) -> StoreError {
+        match (&self.backend, &error) {
+            (Backend::Postgres(db), StoreError::Unavailable(sqlx::Error::PoolTimedOut)) => {
+                within(LONGEST_STEP, db.try_to_connect()).await.err().unwrap_or(error)
+            }
+            _ => error,
+        }
+    }
+
     /// Notified after each commit that put a row into the outbox.
     pub fn announcements(&self) -> Arc<Notify> {
         self.announcements.clone()
     }
 
-    /// Tells the relay, if anything is there to be announced.
-    fn announce(&self, events: usize) {
-        if events > 0 {
+    /// Logs what was committed, and tells the relay if anything is there to be announced.
+    fn announce(&self, news: &News) {
+        news.log();
+        if !news.is_empty() {
             self.announcements.notify_one();
         }
     }
@@ -241,7 +252,9 @@ impl Store {
         key: Option<&IdempotencyKey>,
     ) -> Result<Recorded, StoreError> {
         let recorded = dispatch!(self, db => db.record_message(message, key).await)?;
-        self.announce(usize::from(matches!(recorded, Recorded::New(_))));
+        if matches!(recorded, Recorded::New(_)) {
+            self.announcements.notify_one();
+        }
         Ok(recorded)
     }
 
@@ -322,9 +335,8 @@ impl Store {
         if answers.is_empty() {
             return Ok(());
         }
-        let events =
-            dispatch!(self, db => ledger::record_answers(&mut db.begin().await?, answers, now).await)?;
-        self.announce(events);
+        let news = dispatch!(self, db => ledger::record_answers(&mut db.begin().await?, answers, now).await)?;
+        self.announce(&news);
         Ok(())
     }
 
@@ -333,9 +345,9 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn close_overdue(&self, overdue: &Overdue, now: OffsetDateTime) -> Result<usize, StoreError> {
-        let (closed, events) =
+        let (closed, news) =
             dispatch!(self, db => ledger::close_overdue(&mut db.begin().await?, overdue, now).await)?;
-        self.announce(events);
+        self.announce(&news);
         Ok(closed)
     }
 
@@ -345,8 +357,8 @@ impl Store {
     /// # Errors
     /// The database is away ([`StoreError::is_temporary`]); nothing was recorded.
     pub async fn record_webhooks(&self, batch: &[Webhook]) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, events) = dispatch!(self, db => ledger::record_webhooks(db, batch).await)?;
-        self.announce(events);
+        let (outcomes, news) = dispatch!(self, db => ledger::record_webhooks(db, batch).await)?;
+        self.announce(&news);
         Ok(outcomes)
     }
 
@@ -360,9 +372,9 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<(usize, Option<String>), StoreError> {
-        let (claimed, next, events) =
+        let (claimed, next, news) =
             dispatch!(self, db => ledger::sweep_parked(&mut db.begin().await?, after, limit).await)?;
-        self.announce(events);
+        self.announce(&news);
         Ok((claimed, next))
     }
 
@@ -372,7 +384,7 @@ impl Store {
     /// The database is away.
     pub async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
         dispatch!(self, db => db.revoke(revocation).await)?;
-        self.announce(1);
+        self.announcements.notify_one();
         Ok(())
     }
 

@@ -38,7 +38,13 @@ enum What {
 #[derive(clap::Args)]
 struct Provision {
     /// The broker: nats://host:port
-    #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222", value_name = "URL")]
+    #[arg(
+        long,
+        env = "NATS_URL",
+        hide_env_values = true,
+        default_value = "nats://127.0.0.1:4222",
+        value_name = "URL"
+    )]
     nats_url: String,
     /// The user that may change the stream
     #[arg(long, env = "NATS_USER", default_value = "provisioner")]

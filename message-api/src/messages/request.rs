@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use common::event::timestamp;
+use common::json::without_lone_surrogates;
 use common::store::NewRecipient;
 use reqwest::Url;
 use serde::Deserialize;
@@ -66,12 +67,15 @@ pub(super) struct Draft {
 }
 
 impl SendRequest {
-    /// Reads a body.
+    /// Reads a body. Half an emoji, as an editor that cuts by UTF-16 leaves it, becomes U+FFFD.
     ///
     /// # Errors
     /// It is no JSON (400), or a field has the wrong type (422, named).
     pub(super) fn from_body(body: &[u8]) -> Result<Self, ApiError> {
-        Json::from_bytes(body).map(|Json(request)| request).map_err(|rejection| unreadable(&rejection))
+        let read = Json::from_bytes(body).or_else(|rejection| {
+            without_lone_surrogates(body).map_or(Err(rejection), |copy| Json::from_bytes(&copy))
+        });
+        read.map(|Json(request)| request).map_err(|rejection| unreadable(&rejection))
     }
 
     /// Checks everything.
@@ -353,6 +357,16 @@ mod tests {
         assert_eq!(at(Duration::hours(-1)), None);
         assert!(at(Duration::minutes(1)).is_some());
         assert!(at(Duration::days(4)).is_some());
+    }
+
+    #[test]
+    fn half_an_emoji_becomes_the_replacement_character() {
+        let read = |content: &str| {
+            let body = format!(r#"{{"content":"{content}","recipients":[{{"phone":"+15551230101"}}]}}"#);
+            SendRequest::from_body(body.as_bytes()).unwrap().check(OffsetDateTime::now_utc()).unwrap().content
+        };
+        assert_eq!(read(r"Hi \ud83d"), "Hi \u{fffd}");
+        assert_eq!(read(r"Hi \ud83d\ude00, \\ud83d"), "Hi \u{1f600}, \\ud83d");
     }
 
     #[test]

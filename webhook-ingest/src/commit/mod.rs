@@ -125,7 +125,7 @@ impl Committer {
                 for ((webhook, answer), outcome) in webhooks.iter().zip(answers).zip(outcomes) {
                     self.metrics.recorded(outcome);
                     debug!(
-                        event = webhook.event_id,
+                        webhook.id = webhook.event_id,
                         kind = webhook.event_type,
                         outcome = outcome.as_str(),
                         "recorded"

@@ -66,6 +66,11 @@ impl Postgres {
         Ok(())
     }
 
+    /// One attempt to connect, past the pool, which hides why it can't.
+    pub(super) async fn try_to_connect(&self) -> Result<(), StoreError> {
+        Ok(PgConnection::connect_with(&self.options).await?.close().await?)
+    }
+
     pub(super) async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
         let standing_by = self.standby().take();
         let mut connection = match standing_by {
