@@ -16,13 +16,14 @@ build: tools
 demo: tools
 	@$(STACK) demo
 
-## up: run the suite on this machine until Ctrl-C; ARGS='--traffic --gateways 2 --database postgres --detach'
+## up: run the suite on this machine until Ctrl-C; ARGS='--traffic --gateways 2 --database postgres --detach',
+##     for a phone in the same network ARGS='--listen 0.0.0.0 --cors http://192.168.1.5:3000'
 up: tools
 	@$(STACK) up $(ARGS)
 
-## down: stop what `make up ARGS=--detach` started
+## down: stop what `make up ARGS=--detach` started; ARGS='--state DIR' for a folder of its own
 down:
-	@$(STACK) down
+	@$(STACK) down $(ARGS)
 
 ## test: all tests, with a real broker, real databases and the real Socket.IO client
 test: tools

@@ -4,7 +4,7 @@
 //! heard here: they are logged, counted and shown in the readiness.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::rustls::RootCertStore;
@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::service::{Condition, ConfigError, Context, Weight};
 use crate::setting;
+use crate::throttle::Throttle;
 
 /// `NATS_URL` and who we are there.
 #[derive(Debug, Clone, clap::Args)]
@@ -101,8 +102,13 @@ impl Broker {
     async fn connect_as(options: &NatsOptions, role: &str, condition: Condition) -> anyhow::Result<Self> {
         let servers = servers(&options.nats_url)?;
         let (states, link) = watch::channel(Link::default());
-        let watcher =
-            Arc::new(Watcher { states, condition: condition.clone(), last_error: Mutex::new(None) });
+        let watcher = Arc::new(Watcher {
+            user: options.nats_user.clone(),
+            states,
+            condition: condition.clone(),
+            throttle: Throttle::once_a_minute(),
+        });
+        let of_servers = watcher.clone();
         let mut connect = ConnectOptions::with_user_and_password(
             options.nats_user.clone(),
             options.nats_password.expose_secret().to_owned(),
@@ -118,6 +124,15 @@ impl Broker {
         .event_callback(move |event| {
             let watcher = watcher.clone();
             async move { watcher.hear(event) }
+        })
+        // Asked before each round of attempts. It chooses nothing: only here the client says which server gave which
+        // error.
+        .reconnect_to_server_callback(move |servers, _| {
+            let watcher = of_servers.clone();
+            async move {
+                watcher.look_at(&servers);
+                None
+            }
         });
         if let Some(file) = &options.nats_ca_file {
             check_ca_file(file)?;
@@ -208,69 +223,101 @@ fn reconnect_delay(attempts: usize) -> Duration {
 
 /// Hears the connection's events.
 struct Watcher {
+    user: String,
     states: watch::Sender<Link>,
     condition: Condition,
-    last_error: Mutex<Option<String>>,
+    throttle: Throttle,
 }
 
 impl Watcher {
     fn hear(&self, event: Event) {
         match event {
             Event::Connected => self.connected(),
-            Event::Disconnected => self.disconnected(&event),
+            Event::Disconnected => self.disconnected(),
             Event::Closed | Event::Draining => self.states.send_modify(|link| link.up = false),
-            Event::ServerError(ServerError::AuthorizationViolation) => {
-                self.complain("the broker refuses NATS_USER or NATS_PASSWORD".into());
-            }
             Event::ServerError(ServerError::Other(text))
                 if text.to_ascii_lowercase().contains("permissions violation") =>
             {
                 self.denied(&text);
             }
             Event::SlowConsumer(subscription) => {
-                warn!(subscription, "we read too slowly; messages of it were dropped")
+                if let Some(held_back) = self.throttle.opens("slow consumer") {
+                    warn!(subscription, held_back, "we read too slowly; messages of it were dropped");
+                }
             }
             Event::LameDuckMode => info!("the broker is about to stop"),
-            other => self.complain(other.to_string()),
+            // An attempt that failed: the servers' own errors say more.
+            Event::ClientError(_) if !self.states.borrow().up => {}
+            other => self.complain(&other.to_string()),
         }
     }
 
     fn connected(&self) {
         self.condition.met();
-        self.last_error().take();
         self.states.send_modify(|link| {
             link.up = true;
             link.generation += 1;
         });
-        info!("connected to the broker");
+        if let Some(held_back) = self.throttle.opens("connected") {
+            info!(user = self.user, held_back, "connected to the broker");
+        }
     }
 
-    fn disconnected(&self, event: &Event) {
+    fn disconnected(&self) {
         self.condition.unmet("not connected");
         self.states.send_modify(|link| link.up = false);
-        warn!(%event, "no connection to the broker; trying again");
+        if let Some(held_back) = self.throttle.opens("disconnected") {
+            warn!(user = self.user, held_back, "the connection to the broker is lost; trying again");
+        }
+    }
+
+    /// Tells why no server lets us in: address, user and cause.
+    fn look_at(&self, servers: &[async_nats::Server]) {
+        for server in servers {
+            let Some(error) = &server.last_error else { continue };
+            let address = format!("{}:{}", server.addr.host(), server.addr.port());
+            self.condition.unmet(format!("{address}: {error}"));
+            if let Some(held_back) = self.throttle.opens(&format!("{address} {error}")) {
+                warn!(
+                    address,
+                    user = self.user,
+                    error,
+                    held_back,
+                    "can't connect to the broker; trying again{}",
+                    advice(error)
+                );
+            }
+        }
     }
 
     fn denied(&self, text: &str) {
         self.condition.unmet(format!("the broker refuses: {text}"));
         self.states.send_modify(|link| link.denials += 1);
-        error!(refusal = text, "the broker refuses; check the user's permissions in nats.conf");
+        if let Some(held_back) = self.throttle.opens(text) {
+            error!(
+                user = self.user,
+                refusal = text,
+                held_back,
+                "the broker refuses; check the user's permissions in nats.conf"
+            );
+        }
     }
 
-    /// Logs an error once while it repeats itself, as it does at every attempt to connect.
-    fn complain(&self, text: String) {
-        let mut last = self.last_error();
-        if last.as_ref() == Some(&text) {
-            return;
+    fn complain(&self, text: &str) {
+        if let Some(held_back) = self.throttle.opens(text) {
+            warn!(user = self.user, error = text, held_back, "trouble with the broker");
         }
-        if !self.states.borrow().up {
-            self.condition.unmet(text.clone());
-        }
-        warn!(error = text, "trouble with the broker");
-        *last = Some(text);
     }
+}
 
-    fn last_error(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+/// What to look at first.
+fn advice(error: &str) -> &'static str {
+    let error = error.to_ascii_lowercase();
+    if error.contains("authorization") || error.contains("authentication") {
+        "; check NATS_USER and NATS_PASSWORD"
+    } else if error.contains("tls") || error.contains("certificate") {
+        "; check NATS_CA_FILE and the server's certificate"
+    } else {
+        ""
     }
 }

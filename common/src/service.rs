@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::telemetry::{self, LogOptions, Metrics};
+use crate::throttle::Throttle;
 
 /// A wrong or missing setting: the process ends with exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +112,7 @@ where
         Ok(settings) => settings,
         Err(error) => return refuse::<S>(&error),
     };
-    if let Err(error) = telemetry::init(settings.log()) {
+    if let Err(error) = telemetry::init(S::NAME, settings.log()) {
         return fail(S::NAME, &error.into());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -170,7 +171,8 @@ where
 {
     let context = Context::new();
     let ops = bind(S::OPS_LISTEN, settings.ops_listen()).await?;
-    info!(service = S::NAME, version = env!("CARGO_PKG_VERSION"), ops = %ops.local_addr()?, "starting");
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(address = %ops.local_addr()?, "answering operators");
     let ops_done = CancellationToken::new();
     let ops = tokio::spawn(serve_ops(ops, context.clone(), ops_done.clone()));
     tokio::spawn(stop_on_signals(context.clone()));
@@ -182,7 +184,7 @@ where
     if let Some(part) = health.failed() {
         anyhow::bail!("{part} panicked; the log says where");
     }
-    info!(service = S::NAME, "stopped");
+    info!("stopped");
     Ok(())
 }
 
@@ -205,6 +207,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_CONNECTIONS: usize = 8_192;
 /// After an error of the listener, out of file descriptors for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// It lasts while files are exhausted.
+static ACCEPT_TROUBLE: Throttle = Throttle::once_a_minute();
 
 /// Serves a router until the shutdown token is cancelled and its requests are finished, or the grace of ten seconds
 /// is over. Sets TCP_NODELAY; a connection that sends no request for a minute is closed.
@@ -245,7 +249,9 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                warn!(%error, "no connection could be accepted; trying again");
+                if let Some(held_back) = ACCEPT_TROUBLE.opens("") {
+                    warn!(%error, held_back, "no connection could be accepted; trying again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

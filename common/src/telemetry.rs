@@ -1,5 +1,6 @@
 //! Logs and metrics. Neither ever holds a token, a phone number or a message's text.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,15 +10,21 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How logs are written: to standard error, one line an event.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// What is logged, as `level` or `target=level`, comma separated
+    /// What is logged, as `level` or `target=level`, comma separated. Libraries are capped at debug, because at trace
+    /// they print what goes over the wire
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
     /// `text` for people, `json` for machines
@@ -34,27 +41,92 @@ pub enum LogFormat {
     Json,
 }
 
-/// Installs the process's logger. A second call does nothing.
+/// Our own crates. Only they may log at trace.
+const OWN_CRATES: [&str; 8] =
+    ["common", "webhook_ingest", "message_api", "realtime_gateway", "deploy", "stack", "ops", "tests"];
+/// The broker's client logs each attempt to connect; [`crate::broker`] tells of them once in a while, with user and
+/// address. Still on for those who ask for it by name.
+const QUIET: &str = "async_nats=off";
+
+/// Installs the process's logger; each line carries the service's name. A second call does nothing.
 ///
 /// # Errors
 /// Says what is wrong with the filter.
-pub fn init(options: &LogOptions) -> Result<(), crate::service::ConfigError> {
-    let filter = EnvFilter::try_new(&options.log)
-        .map_err(|error| crate::service::ConfigError::new("LOG", format!("{:?}: {error}", options.log)))?;
-    let registry = tracing_subscriber::registry().with(filter);
+pub fn init(service: &'static str, options: &LogOptions) -> Result<(), crate::service::ConfigError> {
+    let wrong = |error| crate::service::ConfigError::new("LOG", format!("{:?}: {error}", options.log));
+    // Checked alone, so that the message shows what was written.
+    EnvFilter::try_new(&options.log).map_err(wrong)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", options.log)).map_err(wrong)?;
+    let cap = filter_fn(|metadata| *metadata.level() <= Level::DEBUG || is_own(metadata.target()));
+    let registry = tracing_subscriber::registry().with(filter).with(cap);
     let installed = match options.log_format {
         LogFormat::Text => {
             // Colours are for eyes; in a file they only get in the way.
             let layer = tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal());
-            registry.with(layer.with_writer(std::io::stderr)).try_init()
+            let named = layer.map_event_format(|lines| NamedText { service, lines });
+            registry.with(named.with_writer(std::io::stderr)).try_init()
         }
         LogFormat::Json => {
-            registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
+            let layer = tracing_subscriber::fmt::layer().json();
+            let named = layer.map_event_format(|lines| NamedJson { service, lines });
+            registry.with(named.with_writer(std::io::stderr)).try_init()
         }
     };
     // Only a test that starts several services in one process comes here twice.
     drop(installed);
     Ok(())
+}
+
+fn is_own(target: &str) -> bool {
+    target.split("::").next().is_some_and(|name| OWN_CRATES.contains(&name))
+}
+
+/// Lines for people, the service's name first.
+struct NamedText<F> {
+    service: &'static str,
+    lines: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for NamedText<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        write!(writer, "{} ", self.service)?;
+        self.lines.format_event(context, writer, event)
+    }
+}
+
+/// Lines for machines, with a field `service` beside `timestamp` and `level`.
+struct NamedJson<F> {
+    service: &'static str,
+    lines: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for NamedJson<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::with_capacity(256);
+        self.lines.format_event(context, Writer::new(&mut line), event)?;
+        // The line is one object; its name goes in behind the brace.
+        write!(writer, "{{\"service\":\"{}\",{}", self.service, line.trim_start_matches('{'))
+    }
 }
 
 /// The process's metrics, in the format of Prometheus at `GET /metrics`.

@@ -1,6 +1,7 @@
 //! Where the parts of a stack are: its ports, its database, its addresses.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -10,13 +11,13 @@ use crate::ports::{Port, Ports};
 use crate::postgres::Postgres;
 use crate::simulator::Signer;
 use crate::stack::StackOptions;
-use crate::stack_file::{NatsAccess, OpsUrls, StackFile, TelnyxKey};
+use crate::stack_file::{MovedPort, NatsAccess, OpsUrls, StackFile, TelnyxKey};
 
-/// A port for each name, the kept one where it is still free.
+/// A port for each name, the kept one where it is still free; and those that are not the documented ones.
 pub(crate) fn take_ports(
     options: &StackOptions,
     installation: &mut Installation,
-) -> anyhow::Result<BTreeMap<String, Port>> {
+) -> anyhow::Result<(BTreeMap<String, Port>, Vec<MovedPort>)> {
     let mut wishes = vec![
         ("api".to_owned(), 8080),
         ("ingest".into(), 8081),
@@ -34,17 +35,34 @@ pub(crate) fn take_ports(
         wishes.push((format!("gateway-{number}"), 8081 + above));
         wishes.push((format!("gateway-{number}-ops"), 9081 + above));
     }
-    let mut ports = BTreeMap::new();
+    let (mut ports, mut moved) = (BTreeMap::new(), Vec::new());
     for (name, documented) in wishes {
         let port = match (installation.ports.get(&name), options.ports) {
-            (Some(kept), _) => Port::from(*kept)?,
-            (None, Ports::Default) => Port::from(documented)?,
+            (Some(kept), _) => Port::at(address(options, &name), *kept)?,
+            (None, Ports::Default) => Port::at(address(options, &name), documented)?,
             (None, Ports::Free) => Port::free()?,
         };
+        if port.number() != documented {
+            moved.push(MovedPort { name: name.clone(), port: port.number(), instead_of: documented });
+        }
         installation.ports.insert(name.clone(), port.number());
         ports.insert(name, port);
     }
-    Ok(ports)
+    Ok((ports, moved))
+}
+
+/// Where a part listens. Front ends on other machines need message-api and the gateways; all else stays on loopback.
+fn address(options: &StackOptions, name: &str) -> IpAddr {
+    let is_for_front_ends = name == "api" || name.starts_with("gateway-") && !name.ends_with("-ops");
+    if is_for_front_ends { options.listen } else { Ipv4Addr::LOCALHOST.into() }
+}
+
+/// A part's base URL as this machine reaches it.
+fn base_url(options: &StackOptions, name: &str, port: u16) -> String {
+    match address(options, name) {
+        address if address.is_unspecified() => local(port),
+        address => format!("http://{}", SocketAddr::new(address, port)),
+    }
 }
 
 pub(crate) fn port(ports: &BTreeMap<String, Port>, name: &str) -> anyhow::Result<u16> {
@@ -72,10 +90,10 @@ pub(crate) fn prepare_postgres(
 pub(crate) fn describe(
     options: &StackOptions,
     installation: &Installation,
-    ports: &BTreeMap<String, Port>,
+    (ports, moved): (&BTreeMap<String, Port>, Vec<MovedPort>),
     postgres: Option<&Postgres>,
 ) -> anyhow::Result<StackFile> {
-    let url = |name: &str| port(ports, name).map(local);
+    let url = |name: &str| port(ports, name).map(|port| base_url(options, name, port));
     let gateways = |suffix: &str| -> anyhow::Result<Vec<String>> {
         (1..=options.gateways).map(|number| url(&format!("gateway-{number}{suffix}"))).collect()
     };
@@ -99,5 +117,6 @@ pub(crate) fn describe(
             public: Signer::from_seed(&secrets.telnyx_seed)?.public_key(),
         },
         processes: BTreeMap::new(),
+        moved_ports: moved,
     })
 }

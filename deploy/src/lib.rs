@@ -11,6 +11,7 @@ pub mod ports;
 pub mod postgres;
 pub mod processes;
 pub mod provision;
+pub mod scratch;
 pub mod services;
 pub mod simulator;
 pub mod stack;

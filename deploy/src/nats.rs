@@ -112,11 +112,28 @@ pub async fn connect_with(
         }
         options = options.require_tls(true).add_root_certificates(file.to_owned());
     }
-    // The address is not repeated as it is given: it may hold a password.
+    // The URL is not repeated: it may hold a password.
     let wrong = |_| ConfigError::new("NATS_URL", "write nats://host:port, several comma separated");
-    let servers: Result<Vec<ServerAddr>, _> = url.split(',').map(|url| url.trim().parse()).collect();
-    let servers = servers.map_err(wrong)?;
-    let addresses: Vec<_> = servers.iter().map(|it| format!("{}:{}", it.host(), it.port())).collect();
+    let servers = url.split(',').map(|url| url.trim().parse::<ServerAddr>().map_err(wrong));
+    let servers = servers.collect::<Result<Vec<_>, _>>()?;
+    let shown: Vec<_> = servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
     let connected = options.connect(servers).await;
-    connected.with_context(|| format!("can't connect to the broker at {} as {user}", addresses.join(", ")))
+    connected.with_context(|| format!("can't connect to the broker at {} as {user}", shown.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_in_the_url_is_not_echoed() {
+        for url in ["nats://ops:hidden@127.0.0.1:1", "nats://ops:hidden@127.0.0.1:none", "nats://ops:hidden@"]
+        {
+            let error = format!("{:#}", connect(url, "provisioner", "p").await.unwrap_err());
+            assert!(!error.contains("hidden"), "{error}");
+        }
+        let error = connect("nats://ops:hidden@127.0.0.1:1", "provisioner", "p").await.unwrap_err();
+        let said = format!("{error:#}");
+        assert!(said.contains("127.0.0.1:1 as provisioner") && said.contains("refused"), "{said}");
+    }
 }

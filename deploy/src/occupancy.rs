@@ -11,7 +11,8 @@ use anyhow::{Context as _, bail};
 pub(crate) fn take(state: &Path) -> anyhow::Result<File> {
     let mut file = open(state)?;
     if file.try_lock().is_err() {
-        bail!("a stack runs in {} already; stop it with `stack down`", state.display());
+        let state = state.display();
+        bail!("a stack runs in {state} already; stop it with `stack down --state {state}`");
     }
     file.set_len(0)?;
     write!(file, "{}", std::process::id())?;

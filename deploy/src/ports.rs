@@ -2,7 +2,7 @@
 //! the same moment, or restart a process on its port, don't take each other's.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -21,7 +21,7 @@ pub enum Ports {
     Free,
 }
 
-/// A port on loopback that nobody else takes while this is held.
+/// A port that nobody else takes while this is held.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -34,16 +34,24 @@ impl Port {
         self.number
     }
 
-    /// `wished`, or the next free one above it.
+    /// `wished`, or the next free one above it, on loopback.
     ///
     /// # Errors
     /// None of the next 200 is free.
     pub fn from(wished: u16) -> anyhow::Result<Self> {
+        Self::at(Ipv4Addr::LOCALHOST.into(), wished)
+    }
+
+    /// `wished`, or the next one above it that is free at this address.
+    ///
+    /// # Errors
+    /// None of the next 200 is free, or the address is not this machine's.
+    pub fn at(address: IpAddr, wished: u16) -> anyhow::Result<Self> {
         let folder = folder()?;
         let end = wished.saturating_add(TRIES);
         (wished..end)
-            .find_map(|number| take(&folder, number))
-            .with_context(|| format!("no port between {wished} and {end} is free"))
+            .find_map(|number| take(&folder, address, number))
+            .with_context(|| format!("no port between {wished} and {end} is free at {address}"))
     }
 
     /// Any free port outside the range of outgoing connections.
@@ -56,7 +64,7 @@ impl Port {
             let mut random = [0; 2];
             aws_lc_rs::rand::fill(&mut random).context("the machine gives no random numbers")?;
             let number = RANGE.start + u16::from_ne_bytes(random) % (RANGE.end - RANGE.start);
-            if let Some(port) = take(&folder, number) {
+            if let Some(port) = take(&folder, Ipv4Addr::LOCALHOST.into(), number) {
                 return Ok(port);
             }
         }
@@ -64,10 +72,10 @@ impl Port {
     }
 }
 
-fn take(folder: &std::path::Path, number: u16) -> Option<Port> {
+fn take(folder: &std::path::Path, address: IpAddr, number: u16) -> Option<Port> {
     let held = File::create(folder.join(number.to_string())).ok()?;
     held.try_lock().ok()?;
-    TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+    TcpListener::bind((address, number)).ok()?;
     Some(Port { number, _held: held })
 }
 

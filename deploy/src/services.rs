@@ -1,5 +1,6 @@
 //! The three services: where their programs are, how they are configured here, and when they are ready.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,10 @@ pub struct Wiring {
     pub telnyx_public_key: String,
     /// `PUBLIC_WEBHOOK_URL`.
     pub ingest_url: String,
+    /// Where message-api and the gateways listen.
+    pub listen: IpAddr,
+    /// `CORS_ORIGINS`.
+    pub cors_origins: Vec<String>,
 }
 
 /// The sender's number of the stack's churches.
@@ -62,11 +67,12 @@ impl Wiring {
     /// # Errors
     /// It was not built.
     pub fn message_api(&self, port: u16, ops_port: u16) -> anyhow::Result<Program> {
-        let mut program = self.service(API, API, "message_api", ("API", port, ops_port))?;
+        let mut program =
+            self.service(API, API, "message_api", ("API", SocketAddr::new(self.listen, port), ops_port))?;
         program.environment.extend(own([
             ("DATABASE_URL", &*self.database_url),
             ("JWT_SECRET", &self.jwt_secret),
-            ("CORS_ORIGINS", "localhost"),
+            ("CORS_ORIGINS", &self.cors_origins.join(",")),
             ("TELNYX_API_KEY", &self.telnyx_api_key),
             ("TELNYX_BASE_URL", &self.telnyx_url),
             ("TELNYX_FROM", FROM),
@@ -80,7 +86,7 @@ impl Wiring {
     /// # Errors
     /// It was not built.
     pub fn webhook_ingest(&self, port: u16, ops_port: u16) -> anyhow::Result<Program> {
-        let mut program = self.service(INGEST, INGEST, "ingest", ("INGEST", port, ops_port))?;
+        let mut program = self.service(INGEST, INGEST, "ingest", ("INGEST", loopback(port), ops_port))?;
         program.environment.extend(own([
             ("DATABASE_URL", &*self.database_url),
             ("TELNYX_PUBLIC_KEY", &self.telnyx_public_key),
@@ -93,31 +99,37 @@ impl Wiring {
     /// # Errors
     /// It was not built.
     pub fn gateway(&self, number: usize, port: u16, ops_port: u16) -> anyhow::Result<Program> {
-        let ports = ("GATEWAY", port, ops_port);
+        let ports = ("GATEWAY", SocketAddr::new(self.listen, port), ops_port);
         let mut program = self.service(&gateway(number), "realtime-gateway", "gateway", ports)?;
-        program.environment.extend(own([("JWT_SECRET", &*self.jwt_secret), ("CORS_ORIGINS", "localhost")]));
+        program
+            .environment
+            .extend(own([("JWT_SECRET", &*self.jwt_secret), ("CORS_ORIGINS", &self.cors_origins.join(","))]));
         Ok(program)
     }
 
-    /// What all three have in common. `ports` are the prefix of the variables and the two ports.
+    /// What all three have in common: the prefix of the variables, where it listens, and its port for operators.
     fn service(
         &self,
         name: &str,
         binary_name: &str,
         user: &str,
-        (prefix, port, ops_port): (&str, u16, u16),
+        (prefix, listen, ops_port): (&str, SocketAddr, u16),
     ) -> anyhow::Result<Program> {
         let password = self.nats_passwords.get(user).map_or("", String::as_str);
         let mut program = Program::new(name, binary(binary_name)?);
         program.environment.extend(own([
-            (&*format!("{prefix}_LISTEN"), &*format!("127.0.0.1:{port}")),
-            (&format!("{prefix}_OPS_LISTEN"), &format!("127.0.0.1:{ops_port}")),
+            (&*format!("{prefix}_LISTEN"), &*listen.to_string()),
+            (&format!("{prefix}_OPS_LISTEN"), &loopback(ops_port).to_string()),
             ("NATS_URL", &self.nats_url),
             ("NATS_USER", user),
             ("NATS_PASSWORD", password),
         ]));
         Ok(program)
     }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 fn own<const N: usize>(pairs: [(&str, &str); N]) -> impl Iterator<Item = (String, String)> {

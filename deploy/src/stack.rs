@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -40,6 +41,10 @@ pub struct StackOptions {
     pub gateways: usize,
     /// Where ports come from.
     pub ports: Ports,
+    /// Where message-api and the gateways listen; everything else stays on loopback.
+    pub listen: IpAddr,
+    /// Origins of front ends besides localhost.
+    pub cors: Vec<String>,
     /// Settings besides: name of the service (`message-api`, `webhook-ingest`, `realtime-gateway`), variable, value.
     pub environment: Vec<(String, String, String)>,
     /// How long things take at the simulator.
@@ -54,6 +59,8 @@ impl StackOptions {
             database: None,
             gateways: 1,
             ports: Ports::Default,
+            listen: Ipv4Addr::LOCALHOST.into(),
+            cors: Vec::new(),
             environment: Vec::new(),
             pace: Pace::default(),
         }
@@ -87,11 +94,11 @@ impl Stack {
         let lock = occupancy::take(&options.state)?;
         let _ = fs::remove_file(StackFile::path(&options.state));
         let mut installation = Installation::open(&options.state, options.database)?;
-        let ports = layout::take_ports(&options, &mut installation)?;
+        let (ports, moved) = layout::take_ports(&options, &mut installation)?;
         installation.save(&options.state)?;
         let postgres = layout::prepare_postgres(&options.state, &installation, &ports)?;
         let mut stack = Self {
-            file: layout::describe(&options, &installation, &ports, postgres.as_ref())?,
+            file: layout::describe(&options, &installation, (&ports, moved), postgres.as_ref())?,
             processes: Processes::new(&options.state.join("logs"))?,
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?,
             simulator: None,
@@ -324,6 +331,8 @@ impl Stack {
             telnyx_api_key: secrets.telnyx_api_key.clone(),
             telnyx_public_key: file.telnyx_key.public.clone(),
             ingest_url: file.ingest.clone(),
+            listen: self.options.listen,
+            cors_origins: std::iter::once("localhost".to_owned()).chain(self.options.cors.clone()).collect(),
         };
         let mut programs = vec![
             wiring.webhook_ingest(self.port("ingest")?, self.port("ingest-ops")?)?,

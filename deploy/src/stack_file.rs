@@ -32,6 +32,21 @@ pub struct StackFile {
     pub telnyx_key: TelnyxKey,
     /// Process ids by name; `stack` is the program that started the others and holds the simulator.
     pub processes: BTreeMap<String, u32>,
+    /// Ports that are not the documented ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_ports: Vec<MovedPort>,
+}
+
+/// A port that is not the documented one, because that was taken when the stack first started in its folder, or is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MovedPort {
+    /// The part that listens there.
+    pub name: String,
+    /// Where it is.
+    pub port: u16,
+    /// Where the documents say that it is.
+    pub instead_of: u16,
 }
 
 /// Base URLs of the operators' listeners.

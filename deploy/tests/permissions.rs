@@ -8,6 +8,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use deploy::nats;
 use deploy::ports::Port;
 use deploy::processes::Processes;
+use deploy::scratch::Scratch;
 use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -141,7 +142,7 @@ fn others(all: &[&str], allowed: &[&str]) -> Vec<String> {
 
 #[tokio::test]
 async fn each_user_may_do_its_work_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Scratch::new().unwrap();
     let (_broker, url, _ports) = broker(folder.path()).await;
     for (user, may_publish, may_hear) in USERS {
         let (client, mut refusals) = connect(&url, user).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use deploy::installation::Database;
 use deploy::ports::Ports;
 use deploy::provision::{Limits, Outcome, provision};
+use deploy::scratch::Scratch;
 use deploy::stack::{Stack, StackOptions};
 use deploy::stack_file::StackFile;
 use deploy::watch::Watcher;
@@ -41,7 +42,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn it_starts_again_with_the_same_data_ports_and_secrets_and_leaves_nothing_running() {
-    let state = tempfile::tempdir().unwrap();
+    let state = Scratch::new().unwrap();
     let first = Stack::start(options(state.path())).await.unwrap();
     let token = first.token("grace", "pastor", LIMIT).unwrap();
     let sent = traffic::send(first.http(), &first.file().api, &token, "Hello", &[PHONE]).await.unwrap();
@@ -67,7 +68,7 @@ async fn it_starts_again_with_the_same_data_ports_and_secrets_and_leaves_nothing
 
 #[tokio::test]
 async fn with_postgres_and_two_gateways_a_message_reaches_the_clients_of_both() {
-    let state = tempfile::tempdir().unwrap();
+    let state = Scratch::new().unwrap();
     let wished = StackOptions { database: Some(Database::Postgres), gateways: 2, ..options(state.path()) };
     let stack = Stack::start(wished).await.unwrap();
     let token = stack.token("grace", "pastor", Duration::from_secs(600)).unwrap();
@@ -87,7 +88,7 @@ async fn with_postgres_and_two_gateways_a_message_reaches_the_clients_of_both() 
 
 #[tokio::test]
 async fn a_killed_process_is_started_again_on_its_port() {
-    let state = tempfile::tempdir().unwrap();
+    let state = Scratch::new().unwrap();
     let mut stack = Stack::start(options(state.path())).await.unwrap();
     stack.kill("message-api").await.unwrap();
     assert!(stack.ready("message-api").await.unwrap_err().to_string().contains("signal 9"));
@@ -101,7 +102,7 @@ async fn a_killed_process_is_started_again_on_its_port() {
 
 #[tokio::test]
 async fn the_stream_is_made_once_and_updated_in_place() {
-    let state = tempfile::tempdir().unwrap();
+    let state = Scratch::new().unwrap();
     let stack = Stack::start(options(state.path())).await.unwrap();
     let again = provision(stack.nats("provisioner").await.unwrap(), &Limits::default()).await.unwrap();
     assert_eq!(again, Outcome::UpToDate);
@@ -113,15 +114,15 @@ async fn the_stream_is_made_once_and_updated_in_place() {
 
 #[tokio::test]
 async fn a_second_stack_in_the_same_folder_is_refused() {
-    let state = tempfile::tempdir().unwrap();
+    let state = Scratch::new().unwrap();
     let stack = Stack::start(options(state.path())).await.unwrap();
     let refused = Stack::start(options(state.path())).await.err().unwrap();
     assert!(refused.to_string().contains("runs in"), "{refused}");
     stack.stop().await;
 }
 
-/// `stack up --detach` in a folder whose ports are free ones.
-async fn up_in_background(state: &Path) -> StackFile {
+/// `stack up --detach` in a folder whose ports are free ones; with what it said.
+async fn up_in_background(state: &Path) -> (StackFile, String) {
     // The first start chooses the ports, the second keeps them.
     Stack::start(options(state)).await.unwrap().stop().await;
     let up = Command::new(env!("CARGO_BIN_EXE_stack"))
@@ -131,23 +132,56 @@ async fn up_in_background(state: &Path) -> StackFile {
         .output()
         .unwrap();
     assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
-    StackFile::read(state).unwrap()
+    (StackFile::read(state).unwrap(), String::from_utf8(up.stdout).unwrap())
 }
 
 #[tokio::test]
-async fn what_was_started_in_the_background_is_stopped_by_down() {
-    let state = tempfile::tempdir().unwrap();
-    let file = up_in_background(state.path()).await;
+async fn what_was_started_in_the_background_says_the_line_that_stops_it_and_which_ports_moved() {
+    let state = Scratch::new().unwrap();
+    let (file, said) = up_in_background(state.path()).await;
     assert_eq!(running(&file).len(), file.processes.len());
-    assert!(occupancy::stop_running(state.path()).await.unwrap());
+    let port = file.api.rsplit_once(':').unwrap().1;
+    assert!(said.contains(&format!("! the port of api is {port} and not 8080, which was taken")), "{said}");
+    let line = said.lines().find(|line| line.contains(" down ")).unwrap();
+    let down = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(down.status.success(), "{line}: {}", String::from_utf8_lossy(&down.stderr));
     eventually("something is still running", || running(&file).is_empty()).await;
     assert!(!occupancy::stop_running(state.path()).await.unwrap());
 }
 
+/// Linux answers at all of 127.0.0.0/8, which stands here for the network.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn other_devices_reach_message_api_and_the_gateway_if_that_is_wished_and_nothing_else() {
+    let state = Scratch::new().unwrap();
+    let origin = "http://192.168.1.5:3000";
+    let stack = Stack::start(StackOptions {
+        listen: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        cors: vec![origin.into()],
+        ..options(state.path())
+    })
+    .await
+    .unwrap();
+    let ask = async |url: &str| {
+        let url = url.replace("127.0.0.1", "127.0.0.2");
+        stack.http().get(url).header("origin", origin).send().await
+    };
+    let file = stack.file();
+    let polling = format!("{}/socket.io/?EIO=4&transport=polling", file.gateways[0]);
+    for url in [format!("{}/api/messages/history", file.api), polling] {
+        let answer = ask(&url).await.unwrap();
+        assert_eq!(answer.headers()["access-control-allow-origin"], origin, "{url}");
+    }
+    for url in [&file.ingest, &file.telnyx, &file.ops.api, &file.ops.gateways[0], &file.nats.monitor] {
+        assert!(ask(url).await.is_err(), "{url}");
+    }
+    stack.stop().await;
+}
+
 #[tokio::test]
 async fn nothing_is_left_running_when_the_stack_itself_is_killed() {
-    let state = tempfile::tempdir().unwrap();
-    let file = up_in_background(state.path()).await;
+    let state = Scratch::new().unwrap();
+    let (file, _) = up_in_background(state.path()).await;
     let stack = rustix::process::Pid::from_raw(file.processes["stack"] as i32).unwrap();
     rustix::process::kill_process(stack, rustix::process::Signal::KILL).unwrap();
     eventually("something is still running", || running(&file).is_empty()).await;

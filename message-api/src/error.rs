@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::claims::TokenError;
 use common::store::StoreError;
+use common::throttle::Throttle;
 use serde::Serialize;
 use tracing::{debug, error, warn};
 
@@ -158,6 +159,9 @@ struct Envelope {
     problem_count: Option<usize>,
 }
 
+/// Tells of what failed by our own trouble.
+static TROUBLE: Throttle = Throttle::once_a_minute();
+
 impl ApiError {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
@@ -184,16 +188,20 @@ impl ApiError {
     }
 
     fn log(&self, status: StatusCode, code: &str) {
+        if !status.is_server_error() {
+            return debug!(status = status.as_u16(), code, "a request was refused");
+        }
+        // Where the database is away, each request fails in the same way.
+        let Some(held_back) = TROUBLE.opens(code) else { return };
         match self {
-            Self::Store(cause) if cause.is_temporary() => {
-                warn!(error = cause as &dyn std::error::Error, code, "a request was not done");
+            Self::Store(cause) if !cause.is_temporary() => {
+                error!(error = cause as &dyn std::error::Error, code, held_back, "a request was not done");
             }
             Self::Store(cause) => {
-                error!(error = cause as &dyn std::error::Error, code, "a request was not done");
+                warn!(error = cause as &dyn std::error::Error, code, held_back, "a request was not done");
             }
-            Self::TimedOut => warn!(code, "a request was not done"),
-            Self::Broken => error!(code, "a request was not done"),
-            _ => debug!(status = status.as_u16(), code, "a request was refused"),
+            Self::Broken => error!(code, held_back, "a request was not done"),
+            _ => warn!(code, held_back, "a request was not done"),
         }
     }
 }

@@ -92,7 +92,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         send_when_ready(&settings.sending, telnyx, app, context.shutdown.clone()),
     );
 
-    info!(listen = %listener.local_addr().context("the listener has no address")?, "listening");
+    info!(address = %listener.local_addr().context("the listener has no address")?, "listening");
     service::serve_http(listener, router, context.shutdown.clone()).await;
     tasks.close();
     let grace = settings.sending.send_timeout + Duration::from_secs(15);

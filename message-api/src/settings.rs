@@ -66,7 +66,13 @@ pub struct TelnyxOptions {
     #[arg(long, env = "TELNYX_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub telnyx_api_key: SecretString,
     /// Telnyx, or what stands in for it
-    #[arg(long, env = "TELNYX_BASE_URL", default_value = "https://api.telnyx.com", value_name = "URL")]
+    #[arg(
+        long,
+        env = "TELNYX_BASE_URL",
+        hide_env_values = true,
+        default_value = "https://api.telnyx.com",
+        value_name = "URL"
+    )]
     pub telnyx_base_url: String,
     /// Number that a church without a sender of its own sends from; for an installation with one church
     #[arg(long, env = "TELNYX_FROM", value_name = "NUMBER")]
@@ -75,7 +81,7 @@ pub struct TelnyxOptions {
     #[arg(long, env = "TELNYX_MESSAGING_PROFILE_ID", value_name = "ID", value_parser = profile_id)]
     pub telnyx_messaging_profile_id: Option<String>,
     /// Where Telnyx reaches webhook-ingest; /webhooks/telnyx/{recipientId} is appended
-    #[arg(long, env = "PUBLIC_WEBHOOK_URL", value_name = "URL")]
+    #[arg(long, env = "PUBLIC_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
     pub public_webhook_url: String,
 }
 
@@ -303,6 +309,10 @@ mod tests {
         }
         let error = wrong("--public-webhook-url=https://x/webhooks/telnyx/").webhook_prefix().unwrap_err();
         assert!(error.to_string().starts_with("PUBLIC_WEBHOOK_URL"), "{error}");
+        for wrong_url in ["ftp://user:hidden@x", "https://user:hidden@x/?a=b", "https://user:hidden@x:port"] {
+            let error = wrong(&format!("--public-webhook-url={wrong_url}")).webhook_prefix().unwrap_err();
+            assert!(!error.to_string().contains("hidden"), "{error}");
+        }
         let error = wrong("--telnyx-from=5551230000").default_sender().unwrap_err();
         assert!(error.to_string().starts_with("TELNYX_FROM"), "{error}");
     }

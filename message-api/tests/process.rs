@@ -74,8 +74,8 @@ async fn it_starts_without_a_broker_is_ready_and_stops_with_exit_code_0() {
         let folder = tempfile::tempdir().unwrap();
         let mut child = binary(folder.path()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let ops = field(&mut log, "starting", "ops").await;
-        field(&mut log, "listening", "listen").await;
+        let ops = field(&mut log, "answering operators", "address").await;
+        field(&mut log, "listening", "address").await;
         eventually(async || {
             let response = reqwest::get(format!("http://{ops}/readyz")).await.unwrap();
             response.status().is_success() && response.text().await.unwrap().contains("degraded: nats")
@@ -95,7 +95,7 @@ async fn no_log_holds_a_token_a_number_or_a_text() {
     let mut command = binary(folder.path());
     let mut child = command.env("LOG", "trace").env("TELNYX_FROM", "+15550000000").spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    let api = field(&mut log, "listening", "listen").await;
+    let api = field(&mut log, "listening", "address").await;
     // Read all the while: whoever writes to a log that nobody reads waits.
     let said = Arc::new(Mutex::new(String::new()));
     let reading = tokio::spawn({

@@ -94,7 +94,7 @@ pub(crate) async fn attend(
         TransportType::Polling => "polling",
     };
     gateway.counters.connections.get_or_create(&Transport { transport }).inc();
-    debug!(church = %claims.church_id, socket = %socket.id, transport, "connected");
+    debug!(church.id = %claims.church_id, socket.id = %socket.id, transport, "connected");
     let opening = socket.req_parts().extensions.get::<Opening>();
     let address = opening.map_or(IpAddr::from([0, 0, 0, 0]), |opening| opening.address);
     let (church, user) = (claims.church_id.clone(), claims.user_id.as_str().into());
@@ -155,7 +155,7 @@ async fn departed(
     let reason = if gateway.transports.stalled(&socket) { "stalled" } else { word(why) };
     gateway.counters.disconnects.get_or_create(&Reason { reason }).inc();
     let church = &session.church;
-    debug!(%church, socket = %socket.id, reason, "disconnected");
+    debug!(church.id = %church, socket.id = %socket.id, reason, "disconnected");
     session.gone.cancel();
     if why == DisconnectReason::ClientNSDisconnect {
         // The client says goodbye and normally closes its connection, too. One that does not would stay for ever.

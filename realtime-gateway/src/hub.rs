@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::claims::{Claims, TokenError};
-use common::subject::ChurchId;
+use common::status::MessageStatus;
+use common::subject::{self, ChurchId, Topic};
 use socketioxide::socket::Sid;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::admission::{Refusal, SeatLimits};
 use crate::cursor::{Fingerprint, Place};
@@ -134,11 +135,13 @@ impl Hub {
     pub(crate) fn publish(&self, stored: &Stored) {
         let mut state = self.state();
         let State { stream: Some(stream), rooms, .. } = &mut *state else { return };
+        let mut emitted = None;
         match stream.memory.take(stream.created, stored) {
             Ok(event) => {
                 self.counters.events.inc();
                 let age = OffsetDateTime::now_utc() - event.at;
                 self.counters.event_age.observe(age.as_seconds_f64().max(0.0));
+                emitted = Some(event.clone());
                 for seat in rooms.get_mut(&event.church).into_iter().flat_map(Room::seats) {
                     self.send_to_seat(seat, &event, stream);
                 }
@@ -148,6 +151,10 @@ impl Hub {
         }
         self.measure(stream);
         self.last.send_replace(stored.sequence);
+        drop(state);
+        if let Some(event) = emitted {
+            tell(&event, stored);
+        }
     }
 
     fn foreign(&self, stored: &Stored, error: &Foreign) {
@@ -167,7 +174,7 @@ impl Hub {
             Err(Unsent::Full) => {
                 seat.live = false;
                 self.counters.laggards.inc();
-                debug!(church = %seat.member.church, socket = %seat.member.socket.id, "lags behind");
+                debug!(church.id = %seat.member.church, socket.id = %seat.member.socket.id, "lags behind");
                 let progress = stream.progress(event.sequence - 1, sent);
                 // Nobody listens any more when the gateway ends.
                 let _ = self.laggards.send(Laggard { member: seat.member.clone(), progress });
@@ -377,6 +384,18 @@ impl Hub {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Logs that an event went out: a change of status for everybody, mere progress for those who look closely.
+fn tell(event: &Event, stored: &Stored) {
+    let (message, church, sequence) = (event.message, &event.church, event.sequence);
+    let status = event.status.as_str();
+    let accepted = matches!(subject::parse(&stored.subject), Some((_, Topic::Sent)));
+    if accepted || event.status != MessageStatus::Pending {
+        info!(message.id = %message, church.id = %church, sequence, status, "emitted");
+    } else {
+        debug!(message.id = %message, church.id = %church, sequence, status, "emitted");
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) async fn resume(gateway: &Gateway, member: &Member, cursor: Option<St
         Err(stop) => stop.word(),
     };
     gateway.counters.resumes.get_or_create(&Reason { reason }).inc();
-    debug!(church = %member.church, socket = %member.socket.id, reason, "resumed");
+    debug!(church.id = %member.church, socket.id = %member.socket.id, reason, "resumed");
     if let Err(stop) = outcome {
         stop.consequence(gateway, member);
     }
@@ -90,7 +90,7 @@ pub(crate) async fn resume_laggards(gateway: Arc<Gateway>, mut laggards: mpsc::U
         tokio::spawn(async move {
             let mut resume = Resume { gateway: &gateway, member: &member, progress, full_since: None };
             if let Err(stop) = resume.run().await {
-                debug!(church = %member.church, socket = %member.socket.id, reason = stop.word(), "did not catch up");
+                debug!(church.id = %member.church, socket.id = %member.socket.id, reason = stop.word(), "did not catch up");
                 stop.consequence(&gateway, &member);
             }
         });

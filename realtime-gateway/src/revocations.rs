@@ -91,7 +91,7 @@ impl Revocations {
             *of_church != before
         });
         if is_news {
-            info!(%church, undone, "revoked tokens changed");
+            info!(church.id = %church, undone, "revoked tokens changed");
         }
     }
 

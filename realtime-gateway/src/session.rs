@@ -251,7 +251,7 @@ fn end(gateway: &Gateway, seat: &mut Seat, reason: &'static str) {
     if !seat.term.end() {
         return;
     }
-    debug!(church = %seat.member.church, socket = %seat.member.socket.id, reason, "the token is good no more");
+    debug!(church.id = %seat.member.church, socket.id = %seat.member.socket.id, reason, "the token is good no more");
     gateway.hub.close(&seat.member, reason);
 }
 

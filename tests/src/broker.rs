@@ -9,8 +9,8 @@ use deploy::nats;
 use deploy::ports::Port;
 use deploy::processes::Processes;
 use deploy::provision::{Limits, provision};
+use deploy::scratch::Scratch;
 use secrecy::SecretString;
-use tempfile::TempDir;
 
 /// Every user's password.
 const PASSWORD: &str = "p0123456789abcdef";
@@ -21,7 +21,7 @@ pub struct TestBroker {
     port: Port,
     monitor: Port,
     http: reqwest::Client,
-    folder: TempDir,
+    folder: Scratch,
 }
 
 impl TestBroker {

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::store::{Store, StoreOptions};
 use deploy::postgres::PrivateServer;
+use deploy::scratch::Scratch;
 use secrecy::SecretString;
 use sqlx::{ConnectOptions as _, Executor as _};
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 /// Which database.
@@ -22,11 +22,11 @@ pub enum Kind {
 pub struct Database {
     /// As in `DATABASE_URL`.
     pub url: String,
-    _folder: TempDir,
+    _folder: Scratch,
 }
 
 /// One server for all tests of a process. Its guard ends it, and removes its folder, when the process ends.
-static SERVER: OnceCell<(PrivateServer, TempDir)> = OnceCell::const_new();
+static SERVER: OnceCell<(PrivateServer, Scratch)> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Database {
@@ -102,20 +102,18 @@ pub async fn execute(url: &str, sql: &str) {
     }
 }
 
-async fn start_server() -> (PrivateServer, TempDir) {
+async fn start_server() -> (PrivateServer, Scratch) {
     let folder = folder();
     let server = PrivateServer::start_disposable(folder.path()).await.expect("a private PostgreSQL starts");
     (server, folder)
 }
 
-/// A folder inside the project's target folder, gone when dropped.
+/// A folder that is gone when dropped; a failing test keeps it and shows the ends of its logs.
 ///
 /// # Panics
 /// It can't be made.
-pub fn folder() -> TempDir {
-    let parent = deploy::tools::project().join("target/test-state");
-    std::fs::create_dir_all(&parent).expect("the target folder is writable");
-    tempfile::Builder::new().prefix("t").tempdir_in(parent).expect("a folder is made")
+pub fn folder() -> Scratch {
+    Scratch::new().expect("a folder is made")
 }
 
 /// Runs the same tests on both databases: `async fn name(kind: Kind)` becomes `sqlite::name` and `postgres::name`.

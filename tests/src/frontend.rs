@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use deploy::scratch::Scratch;
 use deploy::tools;
-use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::databases;
@@ -67,7 +67,7 @@ pub fn document() -> String {
 
 /// A folder with the document's code, the types of the events, and what `tests/frontend` has to run them.
 pub struct Code {
-    folder: TempDir,
+    folder: Scratch,
 }
 
 impl Code {

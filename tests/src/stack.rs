@@ -9,13 +9,13 @@ use common::subject::{ChurchId, STREAM};
 use deploy::installation::Database;
 use deploy::ports::Ports;
 use deploy::provision::{Limits, provision};
+use deploy::scratch::Scratch;
 use deploy::simulator::{Entry, Pace, Simulator};
 use deploy::stack::{Stack, StackOptions};
 use deploy::traffic;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::Response;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ pub struct TestStack {
     /// The stack itself, for stories in which its processes end.
     pub stack: Stack,
     http: reqwest::Client,
-    _folder: TempDir,
+    _folder: Scratch,
 }
 
 impl TestStack {

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::commit::Unrecorded;
-use crate::parse::NotAnEnvelope;
 use crate::signature;
 
 /// Why a request is not answered 200.
@@ -17,9 +16,6 @@ pub enum Refused {
     /// Nobody knows that it is Telnyx.
     #[error(transparent)]
     Unsigned(#[from] signature::Refusal),
-    /// Signed, but not a webhook.
-    #[error(transparent)]
-    NotAnEnvelope(#[from] NotAnEnvelope),
     /// The body did not come to its end.
     #[error("the body could not be read")]
     BodyBroken,
@@ -45,7 +41,7 @@ impl Refused {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Unsigned(_) => StatusCode::UNAUTHORIZED,
-            Self::NotAnEnvelope(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unrecorded(_) | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -57,7 +53,6 @@ impl Refused {
     pub fn code(self) -> &'static str {
         match self {
             Self::Unsigned(refusal) => refusal.as_str(),
-            Self::NotAnEnvelope(_) => "not_an_envelope",
             Self::BodyBroken => "body_broken",
             Self::TooLarge => "too_large",
             Self::Unrecorded(Unrecorded::QueueFull) => "queue_full",
@@ -83,9 +78,12 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let body = Failure { success: false, error: self.to_string(), code: self.code() };
         let mut response = (self.status(), Json(body)).into_response();
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
+        let (name, value) = match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => (header::RETRY_AFTER, "1"),
+            StatusCode::METHOD_NOT_ALLOWED => (header::ALLOW, "POST"),
+            _ => return response,
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
         response
     }
 }

@@ -1,5 +1,7 @@
 //! What is counted, all of it from the start at zero.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::store::Outcome;
@@ -15,6 +17,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 pub struct IngestMetrics {
     webhooks: Family<OutcomeLabel, Counter>,
     refusals: Family<ReasonLabel, Counter>,
+    unreadable: Family<ReasonLabel, Counter>,
+    unknown_statuses: Family<WordLabel, Counter>,
+    words: Arc<Mutex<BTreeSet<String>>>,
     batch_size: Histogram,
     commit_seconds: Histogram,
     answer_seconds: Histogram,
@@ -32,6 +37,16 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WordLabel {
+    word: String,
+}
+
+/// Words that are counted each for itself; all further ones are `other`.
+const MAX_WORDS: usize = 16;
+/// The longest word that is counted for itself.
+const MAX_WORD: usize = 32;
+
 impl IngestMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Self {
@@ -44,6 +59,13 @@ impl IngestMetrics {
         Self {
             webhooks,
             refusals: metrics.counters("ingest_refusals", "Requests not answered 200, by reason"),
+            unreadable: metrics.counters(
+                "ingest_unreadable",
+                "Signed bodies that can't be read, kept as ignored, by reason",
+            ),
+            unknown_statuses: metrics
+                .counters("ingest_unknown_statuses", "Words for a recipient's status that are not known"),
+            words: Arc::default(),
             batch_size: metrics.register(
                 "ingest_batch_size",
                 "Webhooks in one commit",
@@ -64,6 +86,24 @@ impl IngestMetrics {
 
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(crate) fn unreadable(&self, reason: &'static str) {
+        self.unreadable.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts an unknown word. Gives it as it may be shown: `other` for what is no word, or one word too many.
+    pub(crate) fn unknown_status(&self, word: &str) -> String {
+        let is_word = (1..=MAX_WORD).contains(&word.len())
+            && word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_counted = is_word && (words.contains(word) || words.len() < MAX_WORDS);
+        if is_counted {
+            words.insert(word.to_owned());
+        }
+        let label = WordLabel { word: if is_counted { word } else { "other" }.to_owned() };
+        self.unknown_statuses.get_or_create(&label).inc();
+        label.word
     }
 
     pub(crate) fn answered(&self, after: Duration) {
@@ -95,5 +135,27 @@ pub(crate) struct InQueue(Gauge);
 impl Drop for InQueue {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_words_are_counted_each_for_itself_up_to_a_bound() {
+        let registry = Metrics::default();
+        let metrics = IngestMetrics::new(&registry);
+        let words: Vec<String> = (0..100u8).map(|n| "x".repeat(usize::from(n) % 20 + 1)).collect();
+        for word in words.iter().map(String::as_str).chain(["+15550000101", "two words", "", "ümlaut"]) {
+            let _ = metrics.unknown_status(word);
+        }
+        let shown = registry.encode();
+        let counted = shown.lines().filter(|line| line.starts_with("ingest_unknown_statuses_total{"));
+        assert_eq!(counted.count(), MAX_WORDS + 1, "{shown}");
+        // Four of twenty words, five times each, and what is no word.
+        assert!(shown.contains("ingest_unknown_statuses_total{word=\"other\"} 24"), "{shown}");
+        assert!(shown.contains("ingest_unknown_statuses_total{word=\"xx\"} 5"), "{shown}");
+        assert!(!shown.contains("1555"), "{shown}");
     }
 }

@@ -2,16 +2,16 @@
 //! the recipient's id is read from the signed body.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::routing::post;
 use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
 use common::store::Outcome;
+use common::throttle::Throttle;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -21,8 +21,8 @@ use tracing::{debug, warn};
 use crate::commit::{Place, Queue, Unrecorded};
 use crate::error::Refused;
 use crate::metrics::IngestMetrics;
-use crate::parse;
-use crate::signature::{PublicKeys, Refusal, Unverified};
+use crate::parse::{self, Unreadable};
+use crate::signature::{Claim, PublicKeys, Refusal};
 
 /// The longest body that is taken.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -30,63 +30,65 @@ pub const MAX_BODY: usize = 1024 * 1024;
 const MAX_READ_ON: usize = 4 * MAX_BODY;
 /// All waiting together. Telnyx gives up after two seconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
-/// Each kind of trouble is told at most this often, whatever a stranger sends.
-const SECONDS_BETWEEN_WARNINGS: u64 = 60;
+/// As much of a path as is shown, in characters.
+const SHOWN_PATH: usize = 48;
 
 /// What receiving needs.
 pub struct Reception {
     keys: PublicKeys,
     queue: Queue,
     metrics: IngestMetrics,
-    api_v1: Throttle,
-    unsigned: Throttle,
-    overload: Throttle,
+    /// Each kind of trouble is told once a minute, whatever a stranger sends.
+    throttle: Throttle,
 }
 
 impl Reception {
     /// Believes whoever holds one of these keys, and hands on to the queue.
     pub fn new(keys: PublicKeys, queue: Queue, metrics: IngestMetrics) -> Self {
-        Self {
-            keys,
-            queue,
-            metrics,
-            api_v1: Throttle::default(),
-            unsigned: Throttle::default(),
-            overload: Throttle::default(),
+        Self { keys, queue, metrics, throttle: Throttle::once_a_minute() }
+    }
+
+    /// Counts a refusal, and tells operators what they can do something about. The committer tells of the database.
+    fn refused(&self, refused: Refused, parts: &Parts) {
+        let reason = refused.code();
+        self.metrics.refused(reason);
+        let advice = match refused {
+            Refused::Unsigned(Refusal::ApiV1) => "",
+            Refused::Unsigned(_) => "; if Telnyx sent it, check TELNYX_PUBLIC_KEY and the clock",
+            Refused::NotFound | Refused::NotPost => "; if Telnyx sent it, check the webhook's URL",
+            Refused::Unrecorded(Unrecorded::QueueFull) | Refused::Late => "; Telnyx sends again",
+            _ => return debug!(reason, "not recorded: {refused}"),
+        };
+        if let Some(held_back) = self.throttle.opens(reason) {
+            let path: String = parts.uri.path().chars().take(SHOWN_PATH).collect();
+            warn!(reason, path, held_back, "refused a request: {refused}{advice}");
         }
     }
 
-    /// Tells operators what they can do something about, and not more often than they can read. The committer tells
-    /// of the database.
-    fn tell(&self, refused: Refused) {
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let reason = refused.code();
-        match refused {
-            Refused::Unsigned(Refusal::ApiV1) if self.api_v1.opens(now) => {
-                warn!(reason, "refused a webhook: {refused}");
-            }
-            Refused::Unsigned(_) if self.unsigned.opens(now) => {
-                warn!(
-                    reason,
-                    "refused a webhook: {refused}; if Telnyx sent it, check TELNYX_PUBLIC_KEY and the clock"
-                );
-            }
-            Refused::Unrecorded(Unrecorded::QueueFull) | Refused::Late if self.overload.opens(now) => {
-                warn!(reason, "answering 503: {refused}; Telnyx sends again");
-            }
-            _ => debug!(reason, "not recorded: {refused}"),
+    /// Counts a signed body that can't be read, and tells of it.
+    fn unreadable(&self, webhook_id: &str, reason: Unreadable) {
+        self.metrics.unreadable(reason.as_str());
+        if let Some(held_back) = self.throttle.opens("unreadable") {
+            warn!(webhook.id = webhook_id, held_back, "kept a signed webhook that can't be read: {reason}");
+        }
+    }
+
+    /// Counts a word for a status that is not known, and tells of it.
+    fn unknown_status(&self, webhook_id: &str, word: &str) {
+        let word = self.metrics.unknown_status(word);
+        if let Some(held_back) = self.throttle.opens(&format!("status {word}")) {
+            warn!(
+                webhook.id = webhook_id,
+                word, held_back, "a webhook has a status that is not known; the event's type decided"
+            );
         }
     }
 }
 
-/// The routes of the service.
+/// The service's one route.
 pub fn router(reception: Arc<Reception>) -> Router {
-    Router::new()
-        .route("/webhooks/telnyx", post(receive))
-        .route("/webhooks/telnyx/{recipient_id}", post(receive))
-        .method_not_allowed_fallback(async || Refused::NotPost)
-        .fallback(async || Refused::NotFound)
-        .with_state(reception)
+    // Not a route of the router's: a slash too many must not lose a webhook.
+    Router::new().fallback(receive).with_state(reception)
 }
 
 /// The answer after the commit.
@@ -100,32 +102,60 @@ async fn receive(
     request: Request,
 ) -> Result<Json<Received>, Refused> {
     let arrived = Instant::now();
-    let taken = match reception.queue.take_place() {
-        Ok(place) => {
-            let taking = take(&reception, place, request);
-            tokio::time::timeout_at(arrived + ANSWER_WITHIN, taking).await.unwrap_or(Err(Refused::Late))
-        }
-        Err(full) => Err(full.into()),
-    };
+    let (parts, body) = request.into_parts();
+    let taken = take(&reception, &parts, body, arrived + ANSWER_WITHIN).await;
     reception.metrics.answered(arrived.elapsed());
     match taken {
-        Ok(_) => Ok(Json(Received { received: true })),
+        Ok(()) => Ok(Json(Received { received: true })),
         Err(refused) => {
-            reception.metrics.refused(refused.code());
-            reception.tell(refused);
+            reception.refused(refused, &parts);
             Err(refused)
         }
     }
 }
 
-/// Reads, verifies, parses and waits for the commit.
-async fn take(reception: &Reception, place: Place, request: Request) -> Result<Outcome, Refused> {
-    let (Parts { headers, .. }, body) = request.into_parts();
-    let body = read(body).await?;
+/// Judges the head of a request, which costs nothing, before it takes a place and reads the body.
+async fn take(reception: &Reception, parts: &Parts, body: Body, until: Instant) -> Result<(), Refused> {
+    if !is_for_webhooks(parts.uri.path()) {
+        return Err(Refused::NotFound);
+    }
+    if parts.method != Method::POST {
+        return Err(Refused::NotPost);
+    }
     let now = OffsetDateTime::now_utc();
-    let verified = Unverified::new(&headers, body).verify(&reception.keys, now)?;
-    let webhook = parse::webhook(&verified, now)?;
-    Ok(place.commit(webhook).await?)
+    let claim = Claim::read(&parts.headers, now)?;
+    let place = reception.queue.take_place()?;
+    let recording = record(reception, &claim, place, body, now);
+    tokio::time::timeout_at(until, recording).await.unwrap_or(Err(Refused::Late))
+}
+
+/// `/webhooks/telnyx` or `/webhooks/telnyx/{recipientId}`, with any number of slashes at each place.
+fn is_for_webhooks(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    (parts.next(), parts.next()) == (Some("webhooks"), Some("telnyx")) && parts.count() <= 1
+}
+
+/// Reads the body, verifies and parses it, and waits for its commit.
+async fn record(
+    reception: &Reception,
+    claim: &Claim<'_>,
+    place: Place,
+    body: Body,
+    now: OffsetDateTime,
+) -> Result<(), Refused> {
+    let verified = claim.verify(read(body).await?, &reception.keys)?;
+    let reading = parse::webhook(&verified, now);
+    let webhook_id = reading.webhook.event_id.clone();
+    // A repetition was told of when it first came.
+    if place.commit(reading.webhook).await? != Outcome::Duplicate {
+        if let Some(reason) = reading.unreadable {
+            reception.unreadable(&webhook_id, reason);
+        }
+        for word in &reading.unknown_statuses {
+            reception.unknown_status(&webhook_id, word);
+        }
+    }
+    Ok(())
 }
 
 /// The whole body, whether its length was announced or not.
@@ -148,28 +178,28 @@ async fn read(body: Body) -> Result<Bytes, Refused> {
     if length > MAX_BODY { Err(Refused::TooLarge) } else { Ok(whole.freeze()) }
 }
 
-/// Opens once in a while.
-#[derive(Default)]
-struct Throttle(AtomicI64);
-
-impl Throttle {
-    /// Whether it opens at this second; it then stays closed for a minute.
-    fn opens(&self, now: i64) -> bool {
-        let last = self.0.load(Ordering::Relaxed);
-        let due = now.abs_diff(last) >= SECONDS_BETWEEN_WARNINGS;
-        due && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_warning_is_repeated_once_a_minute() {
-        let throttle = Throttle::default();
-        let opened: Vec<_> =
-            [1_000, 1_001, 1_059, 1_060, 1_061, 900].into_iter().map(|now| throttle.opens(now)).collect();
-        assert_eq!(opened, [true, false, false, true, false, true]);
+    fn a_slash_too_many_changes_nothing_and_anything_else_is_not_for_webhooks() {
+        let id = "0195a3c0-7a30-7c51-9d5e-0a1b2c3d4e5f";
+        for path in ["/webhooks/telnyx", "/webhooks/telnyx/", "//webhooks/telnyx", "/webhooks//telnyx//"] {
+            assert!(is_for_webhooks(path), "{path}");
+            assert!(is_for_webhooks(&format!("{path}/{id}")) && is_for_webhooks(&format!("{path}/{id}/")));
+            assert!(!is_for_webhooks(&format!("{path}/{id}/more")), "{path}");
+        }
+        for path in [
+            "/",
+            "",
+            "/webhooks",
+            "/webhooks/",
+            "/webhooks/telnyxes",
+            "/telnyx/webhooks",
+            "/x/webhooks/telnyx",
+        ] {
+            assert!(!is_for_webhooks(path), "{path}");
+        }
     }
 }

@@ -104,7 +104,7 @@ async fn it_becomes_ready_without_its_broker_and_ends_with_0_at_either_signal() 
         let mut command = binary(&folder);
         command.env("TELNYX_PUBLIC_KEY", KEY);
         let mut running = Running::start(command);
-        let ops = running.address("starting", "ops");
+        let ops = running.address("answering operators", "address");
         let webhooks = running.address("taking webhooks", "address");
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let readiness = async || {

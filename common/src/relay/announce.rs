@@ -18,7 +18,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
-use tracing::{error, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::answers::{is_out_of_place, is_too_large, last_id, last_sequence, words};
@@ -26,7 +26,7 @@ use super::{ACK_TIMEOUT, Counters};
 use crate::broker::Broker;
 use crate::event::ChurchEvent;
 use crate::store::{OutboxRow, Store, StoreError, Superseded, Term};
-use crate::subject::STREAM;
+use crate::subject::{self, STREAM, Topic};
 
 /// Rows on their way at once.
 const WINDOW: usize = 256;
@@ -233,6 +233,7 @@ impl Announcer {
         self.reduced.remove(&row.position);
         self.unmarked.push((row.position, sequence));
         self.counters.announced.inc();
+        tell(row, sequence);
         if self.place.is_none_or(|place| sequence >= place.sequence) {
             self.place = Some(Place { fence: Fence::Event(row.event_id), sequence });
         }
@@ -419,6 +420,18 @@ impl Announcer {
         let denied = denials > self.denials_seen;
         self.denials_seen = denials;
         denied
+    }
+}
+
+/// Logs that an event of a message stands in the stream: a change of status for everybody, mere progress for those who
+/// look closely.
+fn tell(row: &OutboxRow, sequence: i64) {
+    let Some((church, Topic::Sent | Topic::Status)) = subject::parse(&row.subject) else { return };
+    let (message, event) = (row.message_id, row.event_id);
+    if row.progress {
+        debug!(message.id = %message, church.id = %church, event.id = %event, sequence, "announced");
+    } else {
+        info!(message.id = %message, church.id = %church, event.id = %event, sequence, "announced");
     }
 }
 

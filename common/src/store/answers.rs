@@ -5,15 +5,16 @@ use uuid::Uuid;
 
 use super::book::Book;
 use super::ledger::{Database, Ledger, Locking, end};
+use super::news::News;
 use super::webhooks::settle;
 use super::{Answer, Overdue, StoreError};
 
-/// Records what became of attempts. Returns the number of events put into the outbox.
+/// Records what became of attempts. Returns what is news.
 pub(super) async fn record_answers<D: Database>(
     database: &D,
     answers: &[(Uuid, Answer)],
     now: OffsetDateTime,
-) -> Result<usize, StoreError> {
+) -> Result<News, StoreError> {
     let mut ledger = database.begin().await?;
     let recorded = answered(&mut ledger, answers, now).await;
     end(ledger, recorded).await
@@ -23,7 +24,7 @@ async fn answered<L: Ledger>(
     ledger: &mut L,
     answers: &[(Uuid, Answer)],
     now: OffsetDateTime,
-) -> Result<usize, StoreError> {
+) -> Result<News, StoreError> {
     let ids: Vec<Uuid> = answers.iter().map(|(id, _)| *id).collect();
     let accepted: Vec<&str> = answers.iter().filter_map(|(_, answer)| accepted_id(answer)).collect();
     let parked = ledger.parked_for(&accepted).await?;
@@ -42,13 +43,13 @@ fn accepted_id(answer: &Answer) -> Option<&str> {
     }
 }
 
-/// Closes or fails what waits too long; what is locked waits for the next round. Returns how many recipients, and the
-/// events put into the outbox.
+/// Closes or fails what waits too long; what is locked waits for the next round. Returns how many recipients, and
+/// what is news.
 pub(super) async fn close_overdue<D: Database>(
     database: &D,
     overdue: &Overdue,
     now: OffsetDateTime,
-) -> Result<(usize, usize), StoreError> {
+) -> Result<(usize, News), StoreError> {
     let mut locking = Locking::Wait;
     loop {
         let mut ledger = database.begin().await?;
@@ -65,7 +66,7 @@ async fn overdue_closed<L: Ledger>(
     overdue: &Overdue,
     now: OffsetDateTime,
     locking: Locking,
-) -> Result<(usize, usize), StoreError> {
+) -> Result<(usize, News), StoreError> {
     let ids: Vec<Uuid> = ledger.find_overdue(overdue).await?.iter().map(|row| row.id).collect();
     let mut book = Book::open(ledger, &[], &ids, locking).await?;
     let closed = ids.iter().filter(|id| book.end_waiting(**id, overdue, now)).count();

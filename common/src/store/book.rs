@@ -8,6 +8,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::ledger::{Ledger, Locking, MessageRow, OutboxEntry, RecipientRow, WebhookRow};
+use super::news::News;
 use super::{
     Answer, DeliveryReport, Failure, Outcome, Overdue, PhoneReport, StoreError, Webhook, WebhookContent,
 };
@@ -232,7 +233,7 @@ impl Book {
     }
 
     /// Writes what changed: recipients, then messages with their new versions, then one event for each.
-    pub(super) async fn close<L: Ledger>(mut self, ledger: &mut L) -> Result<usize, StoreError> {
+    pub(super) async fn close<L: Ledger>(mut self, ledger: &mut L) -> Result<News, StoreError> {
         // Taken after the locks: what is committed later does not look as if it had been earlier.
         let now = OffsetDateTime::now_utc();
         let changed: BTreeMap<Uuid, RecipientRow> = self
@@ -245,12 +246,13 @@ impl Book {
         for row in changed.values() {
             by_message.entry(row.message_id).or_default().push(row);
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut news) = (Vec::new(), News::default());
         for (message_id, rows) in by_message {
             let Some(message) = self.messages.get_mut(&message_id) else { continue };
             let occurred_at = self.occurred_at.get(&message_id).copied();
             if let Some((event, progress)) = advance(message, &rows, &self.before, (now, occurred_at)) {
                 entries.push(OutboxEntry::new(&event, progress)?);
+                news.add(&event, progress);
                 self.touched.insert(message_id);
             }
         }
@@ -259,7 +261,7 @@ impl Book {
         ledger.save_recipients(&Vec::from_iter(changed.into_values())).await?;
         ledger.save_messages(&messages).await?;
         ledger.append_outbox(&entries).await?;
-        Ok(entries.len())
+        Ok(news)
     }
 }
 

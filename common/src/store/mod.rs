@@ -50,6 +50,8 @@ mod erasure;
 mod failures;
 mod lease;
 mod ledger;
+mod news;
+mod outage;
 mod outbox;
 mod postgres;
 mod readiness;
@@ -67,6 +69,8 @@ pub use erasure::Erased;
 pub use failures::StoreError;
 pub use lease::{LEASE, LeaseState, Term};
 use ledger::Database as _;
+use news::News;
+use outage::Outage;
 pub use outbox::{OutboxState, RefusedEvent};
 pub use readiness::Readiness;
 pub use records::*;
@@ -115,6 +119,7 @@ pub struct Store {
     /// Whether the database did not answer when it was last looked at.
     is_away: Arc<AtomicBool>,
     announcements: Arc<Notify>,
+    outage: Arc<Outage>,
     /// The church whose recipient was attempted last: the next turn begins after it.
     served: Arc<Mutex<String>>,
 }
@@ -169,6 +174,7 @@ impl Store {
             committed_at,
             is_away: Arc::default(),
             announcements,
+            outage: Arc::new(Outage::new(url)),
             served,
         })
     }
@@ -215,9 +221,15 @@ impl Store {
         self.announcements.clone()
     }
 
+    /// Logs what was committed, and tells the relay if anything is there to be announced.
+    fn announce(&self, news: &News) {
+        news.log();
+        self.wake_relay(!news.is_empty());
+    }
+
     /// Tells the relay, if anything is there to be announced.
-    fn announce(&self, events: usize) {
-        if events > 0 {
+    fn wake_relay(&self, has_events: bool) {
+        if has_events {
             self.announcements.notify_one();
         }
     }
@@ -233,7 +245,7 @@ impl Store {
         key: Option<&IdempotencyKey>,
     ) -> Result<Recorded, StoreError> {
         let recorded = dispatch!(self, db => db.record_message(message, key).await)?;
-        self.announce(usize::from(matches!(recorded, Recorded::New(_))));
+        self.wake_relay(matches!(recorded, Recorded::New(_)));
         Ok(recorded)
     }
 
@@ -319,8 +331,8 @@ impl Store {
         if answers.is_empty() {
             return Ok(());
         }
-        let events = dispatch!(self, db => answers::record_answers(db, answers, now).await)?;
-        self.announce(events);
+        let news = dispatch!(self, db => answers::record_answers(db, answers, now).await)?;
+        self.announce(&news);
         Ok(())
     }
 
@@ -329,8 +341,8 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn close_overdue(&self, overdue: &Overdue, now: OffsetDateTime) -> Result<usize, StoreError> {
-        let (closed, events) = dispatch!(self, db => answers::close_overdue(db, overdue, now).await)?;
-        self.announce(events);
+        let (closed, news) = dispatch!(self, db => answers::close_overdue(db, overdue, now).await)?;
+        self.announce(&news);
         Ok(closed)
     }
 
@@ -347,7 +359,7 @@ impl Store {
         park_before: OffsetDateTime,
     ) -> Result<Batch, StoreError> {
         let recorded = dispatch!(self, db => webhooks::record(db, batch, park_before).await)?;
-        self.announce(recorded.events);
+        self.announce(&recorded.news);
         Ok(recorded)
     }
 
@@ -361,8 +373,8 @@ impl Store {
             return Ok(());
         }
         let parked = &batch.parked;
-        let (_, events) = dispatch!(self, db => webhooks::claim(db, parked.clone()).await)?;
-        self.announce(events);
+        let (_, news) = dispatch!(self, db => webhooks::claim(db, parked.clone()).await)?;
+        self.announce(&news);
         Ok(())
     }
 
@@ -396,8 +408,8 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<(usize, Option<String>), StoreError> {
-        let (claimed, next, events) = dispatch!(self, db => webhooks::sweep_parked(db, after, limit).await)?;
-        self.announce(events);
+        let (claimed, next, news) = dispatch!(self, db => webhooks::sweep_parked(db, after, limit).await)?;
+        self.announce(&news);
         Ok((claimed, next))
     }
 

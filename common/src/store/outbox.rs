@@ -137,7 +137,7 @@ impl Store {
     /// The database is away.
     pub async fn retry_refused(&self, event_id: Option<Uuid>) -> Result<u64, StoreError> {
         let rows = dispatch!(self, db => db.retry_refused(event_id).await)?;
-        self.announce(usize::try_from(rows).unwrap_or(usize::MAX));
+        self.wake_relay(rows > 0);
         Ok(rows)
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError, within};
+use super::{Backend, Store, StoreError, Wait, within};
 use crate::service::Condition;
 
 /// Between two looks.
@@ -48,6 +48,16 @@ impl Store {
         shutdown.run_until_cancelled(self.watch(readiness)).await;
     }
 
+    /// The pool says "timed out" where the server refuses the connection; one attempt of its own says why.
+    async fn cause(&self, error: StoreError) -> StoreError {
+        match (&self.backend, &error) {
+            (Backend::Postgres(db), StoreError::TimedOut { waited_for: Wait::Connection, .. }) => {
+                within(LOOK_LIMIT, db.try_to_connect()).await.err().unwrap_or(error)
+            }
+            _ => error,
+        }
+    }
+
     async fn watch(&self, readiness: Readiness) {
         let mut writes = None;
         loop {
@@ -67,9 +77,7 @@ impl Store {
                     self.look_at(writes, &readiness.writes).await;
                 }
                 Err(error) => {
-                    let told = &error as &dyn std::error::Error;
-                    warn!(error = told, "the database does not answer; trying again");
-                    readiness.reads.unmet(error.to_string());
+                    readiness.reads.unmet(self.outage.tell(&self.cause(error).await));
                     // Until it answers again nobody waits long for it.
                     self.is_away.store(true, Ordering::Relaxed);
                 }

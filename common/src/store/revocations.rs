@@ -14,7 +14,7 @@ impl Store {
     /// The database is away.
     pub async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
         dispatch!(self, db => db.revoke(revocation).await)?;
-        self.announce(1);
+        self.wake_relay(true);
         Ok(())
     }
 
@@ -24,7 +24,7 @@ impl Store {
     /// The database is away.
     pub async fn undo_revocation(&self, revocation: &Revocation) -> Result<bool, StoreError> {
         let undone = dispatch!(self, db => db.undo_revocation(revocation).await)?;
-        self.announce(usize::from(undone));
+        self.wake_relay(undone);
         Ok(undone)
     }
 
@@ -55,7 +55,7 @@ impl Store {
         limit: u32,
     ) -> Result<usize, StoreError> {
         let events = dispatch!(self, db => db.announce_revocations_again(before, limit).await)?;
-        self.announce(events);
+        self.wake_relay(events > 0);
         Ok(events)
     }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::book::Book;
 use super::ledger::{Database, Ledger, Locking, ParkedRow, Settled, WebhookRow, end};
+use super::news::News;
 use super::{Outcome, StoreError, Webhook, WebhookContent};
 
 /// What became of one webhook of a batch.
@@ -33,14 +34,14 @@ pub struct Batch {
     pub recordings: Vec<Recording>,
     /// Recorded as parked, because their recipients were not known: they may be by now.
     pub(super) parked: Vec<ParkedRow>,
-    pub(super) events: usize,
+    pub(super) news: News,
 }
 
 impl Batch {
     fn add(&mut self, part: Self) {
         self.recordings.extend(part.recordings);
         self.parked.extend(part.parked);
-        self.events += part.events;
+        self.news.append(part.news);
     }
 
     fn of(recording: Recording) -> Self {
@@ -134,7 +135,7 @@ async fn record_part<L: Ledger>(
         rows.insert(event_id, row);
     }
     // Webhooks are locked last, as everywhere.
-    recorded.events = book.close(ledger).await?;
+    recorded.news = book.close(ledger).await?;
     ledger.save_webhooks(&Vec::from_iter(rows.into_values())).await?;
     Ok(recorded)
 }
@@ -178,26 +179,26 @@ fn refused(webhook: &Webhook) -> Webhook {
     }
 }
 
-/// Tries a page of the parked webhooks again: how many found their recipient, where to go on, the events.
+/// Tries a page of the parked webhooks again: how many found their recipient, where to go on, the news.
 pub(super) async fn sweep_parked<D: Database>(
     database: &D,
     after: Option<&str>,
     limit: u32,
-) -> Result<(usize, Option<String>, usize), StoreError> {
+) -> Result<(usize, Option<String>, News), StoreError> {
     let rows = database.parked_after(after.unwrap_or_default(), limit).await?;
     let full = rows.len() >= limit as usize;
     let next = rows.last().map(|row| row.event_id.clone()).filter(|_| full);
-    let (claimed, events) = claim(database, rows).await?;
-    Ok((claimed, next, events))
+    let (claimed, news) = claim(database, rows).await?;
+    Ok((claimed, next, news))
 }
 
 /// Gives parked webhooks their recipients. What is locked, and what this version can't read, stays parked. Returns how
-/// many found theirs, and the events.
+/// many found theirs, and the news.
 pub(super) async fn claim<D: Database>(
     database: &D,
     parked: Vec<ParkedRow>,
-) -> Result<(usize, usize), StoreError> {
-    let (mut settled, mut events) = (0, 0);
+) -> Result<(usize, News), StoreError> {
+    let (mut settled, mut news) = (0, News::default());
     let mut parts = vec![parked];
     let mut locking = Locking::Wait;
     while let Some(mut part) = parts.pop() {
@@ -209,7 +210,7 @@ pub(super) async fn claim<D: Database>(
         match end(ledger, claimed).await {
             Ok(claimed) => {
                 settled += claimed.0;
-                events += claimed.1;
+                news.append(claimed.1);
             }
             Err(error) if error.is_row_lock() && locking == Locking::Wait => {
                 locking = Locking::SkipLocked;
@@ -225,14 +226,14 @@ pub(super) async fn claim<D: Database>(
             Err(error) => return Err(error),
         }
     }
-    Ok((settled, events))
+    Ok((settled, news))
 }
 
 async fn claim_part<L: Ledger>(
     ledger: &mut L,
     parked: &[ParkedRow],
     locking: Locking,
-) -> Result<(usize, usize), StoreError> {
+) -> Result<(usize, News), StoreError> {
     let provider_ids: Vec<&str> = parked.iter().map(|row| row.report.provider_id.as_str()).collect();
     let hints: Vec<Uuid> = parked.iter().filter_map(|row| row.report.recipient_hint).collect();
     let mut book = Book::open(ledger, &provider_ids, &hints, locking).await?;

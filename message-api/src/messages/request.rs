@@ -1,5 +1,6 @@
 //! What `POST /api/messages/send` takes, and what must hold of it.
 
+use common::json::without_lone_surrogates;
 use common::store::NewRecipient;
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -44,12 +45,15 @@ pub(super) struct Draft {
 }
 
 impl SendRequest {
-    /// Reads a body.
+    /// Reads a body. Half an emoji, as an editor that cuts by UTF-16 leaves it, becomes U+FFFD.
     ///
     /// # Errors
     /// It is no JSON (400), or no object with each field once (422).
     pub(super) fn from_body(body: &[u8]) -> Result<Self, ApiError> {
-        serde_json::from_slice(body).map_err(|error| unreadable(&error))
+        let read = serde_json::from_slice(body).or_else(|error| {
+            without_lone_surrogates(body).map_or(Err(error), |copy| serde_json::from_slice(&copy))
+        });
+        read.map_err(|error| unreadable(&error))
     }
 
     /// Checks everything. Numbers without a country code are of `country`.
@@ -307,6 +311,16 @@ mod tests {
         assert_eq!(at(Duration::hours(-1)), None);
         assert!(at(Duration::minutes(1)).is_some());
         assert!(at(Duration::days(4)).is_some());
+    }
+
+    #[test]
+    fn half_an_emoji_becomes_the_replacement_character() {
+        let read = |content: &str| {
+            let body = format!(r#"{{"content":"{content}","recipients":[{{"phone":"+15551230101"}}]}}"#);
+            SendRequest::from_body(body.as_bytes()).unwrap().check(OffsetDateTime::now_utc()).unwrap().content
+        };
+        assert_eq!(read(r"Hi \ud83d"), "Hi \u{fffd}");
+        assert_eq!(read(r"Hi \ud83d\ude00, \\ud83d"), "Hi \u{1f600}, \\ud83d");
     }
 
     #[test]

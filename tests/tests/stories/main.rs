@@ -1,6 +1,6 @@
 //! Stories that cross the services: the whole stack, the real Socket.IO client, and what goes wrong between them.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
 mod churches;
 mod churn;
@@ -9,10 +9,12 @@ mod cursors;
 mod databases;
 mod draining;
 mod expiry;
+mod failing;
 mod frontend;
 mod history;
 mod leaving;
 mod limits;
+mod logs;
 mod outages;
 mod processes;
 mod resuming;

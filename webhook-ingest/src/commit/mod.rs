@@ -165,7 +165,7 @@ impl Committer {
             Recording::Recorded(outcome) => {
                 self.metrics.recorded(outcome);
                 debug!(
-                    event = entry.webhook.event_id,
+                    webhook.id = entry.webhook.event_id,
                     kind = entry.webhook.event_type,
                     outcome = outcome.as_str(),
                     "recorded"

@@ -1,11 +1,12 @@
 //! Reads a signed body into what the store takes, as liberally as Telnyx writes.
 //!
-//! Only what is no envelope at all is refused. Whatever else we can't use is kept as ignored, with the reason: Telnyx
+//! Nothing that is signed is refused. What we can't use, or can't even read, is kept as ignored, with the reason: Telnyx
 //! must not repeat it, and operators must find it. Nothing read here decides a status; the ranks do, in the store.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use common::event::timestamp;
+use common::json::without_lone_surrogates;
 use common::status::Rank;
 use common::store::{DeliveryReport, PhoneReport, Webhook, WebhookContent};
 use serde_json::{Map, Value};
@@ -23,9 +24,9 @@ const MAX_EVENT_TYPE: usize = 64;
 /// The longest phone number or address of a messaging service that is kept.
 const MAX_PHONE: usize = 64;
 
-/// Why a signed body is refused: it is not what Telnyx sends, and sending it again can't help.
+/// Why a signed body can't be read at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnEnvelope {
+pub enum Unreadable {
     /// Not JSON, or nested deeper than anything that Telnyx sends.
     #[error("the body is not JSON")]
     NotJson,
@@ -37,6 +38,28 @@ pub enum NotAnEnvelope {
     NoData,
 }
 
+impl Unreadable {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::NotAnObject => "not_an_object",
+            Self::NoData => "no_data",
+        }
+    }
+}
+
+/// A webhook as the store takes it, and what operators should know of it.
+#[derive(Debug)]
+pub struct Reading {
+    /// What is recorded.
+    pub webhook: Webhook,
+    /// The body can't be read; it is kept as ignored.
+    pub unreadable: Option<Unreadable>,
+    /// Words for a status that we do not know; the event's kind decided in their place.
+    pub unknown_statuses: Vec<String>,
+}
+
 /// What is read of the envelope.
 struct Event<'a> {
     id: Option<&'a str>,
@@ -46,29 +69,57 @@ struct Event<'a> {
 }
 
 /// Reads a webhook.
-///
-/// # Errors
-/// The body is no envelope.
-pub fn webhook(verified: &Verified, received_at: OffsetDateTime) -> Result<Webhook, NotAnEnvelope> {
+pub fn webhook(verified: &Verified, received_at: OffsetDateTime) -> Reading {
     let body = verified.body();
-    let envelope: Value = serde_json::from_slice(body).map_err(|_| NotAnEnvelope::NotJson)?;
-    let envelope = envelope.as_object().ok_or(NotAnEnvelope::NotAnObject)?;
-    let event = read_event(envelope)?;
-    Ok(Webhook {
+    match parse(body) {
+        Ok(envelope) => match envelope.as_object().ok_or(Unreadable::NotAnObject).and_then(read_event) {
+            Ok(event) => reading(&event, body, received_at),
+            Err(unreadable) => unread(unreadable, body, received_at),
+        },
+        Err(unreadable) => unread(unreadable, body, received_at),
+    }
+}
+
+fn reading(event: &Event<'_>, body: &Bytes, received_at: OffsetDateTime) -> Reading {
+    let (content, unknown_statuses) = match delivery(event) {
+        Ok((report, unknown)) => (WebhookContent::Delivery(report), unknown),
+        Err(reason) => (WebhookContent::Ignored { reason }, Vec::new()),
+    };
+    let webhook = Webhook {
         event_id: event.id.map_or_else(|| derived_id(body), str::to_owned),
         event_type: event.kind.unwrap_or("unknown").to_owned(),
         occurred_at: event.occurred_at,
         received_at,
         body: body.clone(),
-        content: match delivery(&event) {
-            Ok(report) => WebhookContent::Delivery(report),
-            Err(reason) => WebhookContent::Ignored { reason },
-        },
+        content,
+    };
+    Reading { webhook, unreadable: None, unknown_statuses }
+}
+
+/// Telnyx must not repeat what can never be read, and operators must find it.
+fn unread(unreadable: Unreadable, body: &Bytes, received_at: OffsetDateTime) -> Reading {
+    let webhook = Webhook {
+        event_id: derived_id(body),
+        event_type: "unreadable".into(),
+        occurred_at: None,
+        received_at,
+        body: body.clone(),
+        content: WebhookContent::Ignored { reason: unreadable.to_string() },
+    };
+    Reading { webhook, unreadable: Some(unreadable), unknown_statuses: Vec::new() }
+}
+
+/// JSON as it stands, else as others read it: half an emoji, escaped or not, is a replacement character.
+fn parse(body: &[u8]) -> Result<Value, Unreadable> {
+    serde_json::from_slice(body).or_else(|_| {
+        let text = String::from_utf8_lossy(body);
+        let copy = without_lone_surrogates(text.as_bytes());
+        serde_json::from_slice(copy.as_deref().unwrap_or(text.as_bytes())).map_err(|_| Unreadable::NotJson)
     })
 }
 
 /// The event of an envelope, or of the flat objects that a few kinds (link clicks) are sent as.
-fn read_event(envelope: &Map<String, Value>) -> Result<Event<'_>, NotAnEnvelope> {
+fn read_event(envelope: &Map<String, Value>) -> Result<Event<'_>, Unreadable> {
     if let Some(data) = envelope.get("data").and_then(Value::as_object) {
         return Ok(Event {
             id: name(data, "id", MAX_ID),
@@ -84,12 +135,12 @@ fn read_event(envelope: &Map<String, Value>) -> Result<Event<'_>, NotAnEnvelope>
                 ["event_type", "record_type"].into_iter().find_map(|key| name(envelope, key, MAX_EVENT_TYPE));
             Ok(Event { id: None, kind, occurred_at: None, payload: None })
         }
-        _ => Err(NotAnEnvelope::NoData),
+        _ => Err(Unreadable::NoData),
     }
 }
 
-/// What the event says of a message that we sent, or why it says nothing.
-fn delivery(event: &Event<'_>) -> Result<DeliveryReport, String> {
+/// What the event says of a message that we sent, with the words for a status that are unknown; or why it says nothing.
+fn delivery(event: &Event<'_>) -> Result<(DeliveryReport, Vec<String>), String> {
     let (Some(kind), Some(payload)) = (event.kind, event.payload) else {
         return Err("it has no event type or no payload".into());
     };
@@ -98,11 +149,13 @@ fn delivery(event: &Event<'_>) -> Result<DeliveryReport, String> {
         return Err("the message was received, not sent".into());
     }
     let provider_id = name(payload, "id", MAX_ID).ok_or("it names no message")?;
-    Ok(DeliveryReport {
+    let (to, unknown) = phone_reports(kind, payload)?;
+    let report = DeliveryReport {
         provider_id: provider_id.to_owned(),
         recipient_hint: text(payload, "webhook_url").and_then(recipient_of_url),
-        to: phone_reports(kind, payload)?,
-    })
+        to,
+    };
+    Ok((report, unknown))
 }
 
 /// The event types that report how far a message got.
@@ -123,7 +176,7 @@ impl Kind {
         })
     }
 
-    /// What the event alone says of a recipient whose status is left out.
+    /// What the event alone says of a recipient whose status is left out, or is a word that we do not know.
     fn rank(self) -> Rank {
         match self {
             Self::Sent => Rank::Sent,
@@ -133,53 +186,53 @@ impl Kind {
     }
 }
 
-/// One report for each phone in `to` whose status we know. `to` is a list, or a single entry; an entry is an object,
-/// or just the phone.
-fn phone_reports(kind: Kind, payload: &Map<String, Value>) -> Result<Vec<PhoneReport>, String> {
+/// One report for each phone in `to`, and the unknown words in them. `to` is a list, or a single entry; an entry is an
+/// object, or just the phone.
+fn phone_reports(
+    kind: Kind,
+    payload: &Map<String, Value>,
+) -> Result<(Vec<PhoneReport>, Vec<String>), &'static str> {
     let entries = match payload.get("to") {
         Some(Value::Array(entries)) => entries.as_slice(),
         Some(entry) => std::slice::from_ref(entry),
         None => &[],
     };
-    let mut problem = None;
     let mut reports = Vec::with_capacity(entries.len());
-    for entry in entries {
-        match phone_report(kind, entry, payload) {
-            Ok(report) => reports.push(report),
-            Err(why) => problem = Some(why),
+    let mut unknown = Vec::new();
+    for (phone, status) in entries.iter().filter_map(phone_and_status) {
+        let word = word_of(status);
+        let rank = word.as_deref().map(Rank::from_telnyx);
+        if rank == Some(None) {
+            unknown.extend(word.clone());
         }
+        let rank = rank.flatten().unwrap_or_else(|| kind.rank());
+        let failure = || failure::of(payload.get("errors"), word.as_deref().unwrap_or_default());
+        reports.push(PhoneReport {
+            phone: phone.to_owned(),
+            rank: rank.as_i16(),
+            closed: kind == Kind::Finalized && rank < Rank::Failed,
+            // Errors of a recipient that has not failed are no reason of a failure.
+            failure: (rank == Rank::Failed).then(failure),
+        });
     }
-    if reports.is_empty() {
-        return Err(problem.unwrap_or("it names no phone").into());
-    }
-    Ok(reports)
+    if reports.is_empty() { Err("it names no phone") } else { Ok((reports, unknown)) }
 }
 
-fn phone_report(
-    kind: Kind,
-    entry: &Value,
-    payload: &Map<String, Value>,
-) -> Result<PhoneReport, &'static str> {
-    let (phone, status) = match entry {
-        Value::Object(entry) => (name(entry, "phone_number", MAX_PHONE), entry.get("status")),
-        Value::String(phone) => (Some(phone.as_str()).filter(|phone| is_name(phone, MAX_PHONE)), None),
-        _ => (None, None),
-    };
-    let phone = phone.ok_or("it names no phone")?;
-    let word = match status {
-        None | Some(Value::Null) => None,
-        Some(status) => Some(status.as_str().ok_or("its status is no word")?),
-    };
-    let rank = match word {
-        None => kind.rank(),
-        Some(word) => Rank::from_telnyx(word).ok_or("its status is a word that we do not know")?,
-    };
-    Ok(PhoneReport {
-        phone: phone.to_owned(),
-        rank: rank.as_i16(),
-        closed: kind == Kind::Finalized && rank < Rank::Failed,
-        failure: (rank == Rank::Failed).then(|| failure::of(payload.get("errors"), word.unwrap_or_default())),
-    })
+fn phone_and_status(entry: &Value) -> Option<(&str, Option<&Value>)> {
+    match entry {
+        Value::Object(entry) => Some((name(entry, "phone_number", MAX_PHONE)?, entry.get("status"))),
+        Value::String(phone) => is_name(phone, MAX_PHONE).then_some((phone, None)),
+        _ => None,
+    }
+}
+
+/// The word of a status, `None` where it is left out. What is no text is a word that nobody knows.
+fn word_of(status: Option<&Value>) -> Option<String> {
+    match status? {
+        Value::Null => None,
+        Value::String(word) => Some(word.clone()),
+        other => Some(other.to_string()),
+    }
 }
 
 /// Our recipient id at the end of the URL that we gave Telnyx with the message, whatever host and prefix it has.

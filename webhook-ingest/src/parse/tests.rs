@@ -6,8 +6,15 @@ use super::*;
 const RECIPIENT: &str = "0195a3c0-7a30-7c51-9d5e-0a1b2c3d4e5f";
 const PHONE: &str = "+15550000101";
 
-fn parse(body: impl AsRef<[u8]>) -> Result<Webhook, NotAnEnvelope> {
+fn read(body: impl AsRef<[u8]>) -> Reading {
     webhook(&Verified::trusted(Bytes::copy_from_slice(body.as_ref())), OffsetDateTime::UNIX_EPOCH)
+}
+
+/// A body that can be read.
+fn parsed(body: impl AsRef<[u8]>) -> Webhook {
+    let reading = read(body);
+    assert_eq!(reading.unreadable, None);
+    reading.webhook
 }
 
 /// A webhook in full, as Telnyx sends it for one message.
@@ -36,14 +43,14 @@ fn with(mut body: Value, field: &str, value: Value) -> Value {
 }
 
 fn report(body: &Value) -> DeliveryReport {
-    match parse(body.to_string()).unwrap().content {
+    match parsed(body.to_string()).content {
         WebhookContent::Delivery(report) => report,
         WebhookContent::Ignored { reason } => panic!("ignored: {reason}"),
     }
 }
 
 fn ignored(body: &Value) -> String {
-    match parse(body.to_string()).unwrap().content {
+    match parsed(body.to_string()).content {
         WebhookContent::Ignored { reason } => reason,
         WebhookContent::Delivery(report) => panic!("not ignored: {report:?}"),
     }
@@ -52,7 +59,7 @@ fn ignored(body: &Value) -> String {
 #[test]
 fn a_delivery_report_is_read_in_full() {
     let body = full("message.finalized", "delivered");
-    let webhook = parse(body.to_string()).unwrap();
+    let webhook = parsed(body.to_string());
     assert_eq!(webhook.event_id, "6a09cdc3-8948-47f0-aa62-74ac943d6c58");
     assert_eq!(webhook.event_type, "message.finalized");
     assert_eq!(webhook.occurred_at.map(timestamp::to_text).as_deref(), Some("2026-11-22T20:15:31.123Z"));
@@ -109,6 +116,61 @@ fn a_missing_status_means_what_the_event_says() {
 }
 
 #[test]
+fn a_status_that_is_not_known_means_what_the_event_says_and_is_told() {
+    for (status, word) in
+        [(json!("teleported"), "teleported"), (json!(3), "3"), (json!("Delivered"), "Delivered")]
+    {
+        for (event, rank, closed) in [
+            ("message.sent", Rank::Sent, false),
+            ("message.finalized", Rank::Unconfirmed, true),
+            ("message.read", Rank::Read, false),
+        ] {
+            let to = json!([{"phone_number": PHONE, "status": status}]);
+            let reading = read(with(full(event, ""), "to", to).to_string());
+            assert_eq!(reading.unknown_statuses, [word]);
+            let WebhookContent::Delivery(report) = reading.webhook.content else { panic!("ignored") };
+            assert_eq!((report.to[0].rank, report.to[0].closed), (rank.as_i16(), closed), "{event} {status}");
+            assert_eq!(report.to[0].failure, None, "{event} {status}");
+        }
+    }
+    assert!(read(full("message.finalized", "delivered").to_string()).unknown_statuses.is_empty());
+}
+
+#[test]
+fn errors_of_a_recipient_that_has_not_failed_are_no_reason_of_a_failure() {
+    let errors = json!([{"code": "40008", "title": "Undeliverable"}]);
+    for (event, status) in [
+        ("message.sent", "queued"),
+        ("message.sent", "sent"),
+        ("message.finalized", "sent"),
+        ("message.finalized", "delivery_unconfirmed"),
+        ("message.finalized", "teleported"),
+        ("message.finalized", "delivered"),
+        ("message.read", "read"),
+    ] {
+        let report = report(&with(full(event, status), "errors", errors.clone()));
+        assert_eq!(report.to[0].failure, None, "{event} {status}");
+    }
+}
+
+#[test]
+fn half_an_emoji_in_a_text_costs_nothing_and_the_body_is_kept_as_received() {
+    let whole = full("message.finalized", "delivered");
+    for text in [&br"Amen \ud83d"[..], br"\ude00 \\ud83d \ud83d\ude00", b"cut \xed\xa0\xbd", b"\xff"] {
+        let body = whole.to_string();
+        let (before, after) = body.split_once("Service at ten").unwrap();
+        let body = [before.as_bytes(), text, after.as_bytes()].concat();
+        let webhook = parsed(&body);
+        assert_eq!(
+            (&webhook.body[..], webhook.event_id.as_str()),
+            (&body[..], "6a09cdc3-8948-47f0-aa62-74ac943d6c58")
+        );
+        let WebhookContent::Delivery(read) = webhook.content else { panic!("ignored") };
+        assert_eq!(read, report(&whole));
+    }
+}
+
+#[test]
 fn each_recipient_of_a_group_has_its_own_status() {
     let to = json!([
         {"phone_number": "+15550000001", "status": "delivered"},
@@ -118,7 +180,7 @@ fn each_recipient_of_a_group_has_its_own_status() {
     ]);
     let ranks: Vec<_> =
         report(&with(full("message.finalized", ""), "to", to)).to.into_iter().map(|to| to.rank).collect();
-    assert_eq!(ranks, [Rank::Delivered.as_i16(), Rank::Failed.as_i16()]);
+    assert_eq!(ranks, [Rank::Delivered, Rank::Failed, Rank::Unconfirmed].map(Rank::as_i16));
 }
 
 #[test]
@@ -145,7 +207,7 @@ fn odd_shapes_of_what_we_do_not_need_harm_nothing() {
     bare.as_object_mut().unwrap().remove("meta");
     bare["data"]["occurred_at"] = json!("yesterday");
     assert_eq!(report(&bare), expected);
-    assert_eq!(parse(bare.to_string()).unwrap().occurred_at, None);
+    assert_eq!(parsed(bare.to_string()).occurred_at, None);
 }
 
 #[test]
@@ -172,10 +234,8 @@ fn what_we_do_not_use_is_kept_with_the_reason() {
     for (body, part) in [
         (full("message.received", "delivered"), "message.received"),
         (full("10dlc.campaign.update", ""), "10dlc.campaign.update"),
-        (full("message.finalized", "teleported"), "do not know"),
         (with(full("message.sent", "sent"), "to", json!([])), "no phone"),
         (with(full("message.sent", "sent"), "to", Value::Null), "no phone"),
-        (with(full("message.sent", "sent"), "to", json!([{"phone_number": PHONE, "status": 3}])), "no word"),
         (with(full("message.sent", "sent"), "direction", json!("inbound")), "received"),
         (with(full("message.sent", "sent"), "id", Value::Null), "no message"),
         (with(full("message.sent", "sent"), "id", json!("x".repeat(129))), "no message"),
@@ -195,10 +255,10 @@ fn an_event_without_a_usable_id_gets_one_from_its_body() {
     for id in [Value::Null, json!(""), json!(7), json!("x".repeat(129)), json!("a b"), json!("a\u{0}")] {
         let mut body = full("message.sent", "sent");
         body["data"]["id"] = id.clone();
-        let [first, again] = [(); 2].map(|()| parse(body.to_string()).unwrap().event_id);
+        let [first, again] = [(); 2].map(|()| parsed(body.to_string()).event_id);
         assert!(first.starts_with("sha256:") && first.len() == 71 && first == again, "{id}: {first}");
         body["data"]["payload"]["text"] = json!("another");
-        assert_ne!(parse(body.to_string()).unwrap().event_id, first, "{id}");
+        assert_ne!(parsed(body.to_string()).event_id, first, "{id}");
     }
 }
 
@@ -209,7 +269,7 @@ fn a_flat_event_is_kept() {
         (json!({"record_type": "message_link_click"}), "message_link_click"),
         (json!({"event_type": "two words", "data": null}), "unknown"),
     ] {
-        let webhook = parse(body.to_string()).unwrap();
+        let webhook = parsed(body.to_string());
         assert_eq!(webhook.event_type, kind);
         assert!(webhook.event_id.starts_with("sha256:"));
         assert!(matches!(webhook.content, WebhookContent::Ignored { .. }));
@@ -217,29 +277,32 @@ fn a_flat_event_is_kept() {
 }
 
 #[test]
-fn what_is_no_envelope_is_refused() {
+fn what_can_not_be_read_is_kept_under_an_id_of_its_body_with_the_reason() {
     let deep = "[".repeat(500_000);
     let deep_data = format!("{{\"data\":{}1{}}}", "{\"data\":".repeat(100_000), "}".repeat(100_000));
-    for (body, refusal) in [
-        (&b""[..], NotAnEnvelope::NotJson),
-        (b"\xff\xfe", NotAnEnvelope::NotJson),
-        (b"{\"data\":{\"id\":\"\xff\"}}", NotAnEnvelope::NotJson),
-        (b"{\"data\":", NotAnEnvelope::NotJson),
-        (b"{\"data\":{}} trailing", NotAnEnvelope::NotJson),
-        (b"a=1&b=2", NotAnEnvelope::NotJson),
-        (deep.as_bytes(), NotAnEnvelope::NotJson),
-        (deep_data.as_bytes(), NotAnEnvelope::NotJson),
-        (b"null", NotAnEnvelope::NotAnObject),
-        (b"[{\"data\":{}}]", NotAnEnvelope::NotAnObject),
-        (b"\"data\"", NotAnEnvelope::NotAnObject),
-        (b"{}", NotAnEnvelope::NoData),
-        (b"{\"data\":null}", NotAnEnvelope::NoData),
-        (b"{\"data\":[]}", NotAnEnvelope::NoData),
-        (b"{\"data\":7,\"event_type\":\"x\"}", NotAnEnvelope::NoData),
-        (b"{\"event_type\":7}", NotAnEnvelope::NoData),
+    for (body, why) in [
+        (&b""[..], Unreadable::NotJson),
+        (b"\xff\xfe", Unreadable::NotJson),
+        (b"{\"data\":", Unreadable::NotJson),
+        (b"{\"data\":{}} trailing", Unreadable::NotJson),
+        (b"a=1&b=2", Unreadable::NotJson),
+        (deep.as_bytes(), Unreadable::NotJson),
+        (deep_data.as_bytes(), Unreadable::NotJson),
+        (b"null", Unreadable::NotAnObject),
+        (b"[{\"data\":{}}]", Unreadable::NotAnObject),
+        (b"\"data\"", Unreadable::NotAnObject),
+        (b"{}", Unreadable::NoData),
+        (b"{\"data\":null}", Unreadable::NoData),
+        (b"{\"data\":[]}", Unreadable::NoData),
+        (b"{\"data\":7,\"event_type\":\"x\"}", Unreadable::NoData),
+        (b"{\"event_type\":7}", Unreadable::NoData),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(40)]);
-        assert_eq!(parse(body).err(), Some(refusal), "{shown}");
+        let reading = read(body);
+        assert_eq!(reading.unreadable, Some(why), "{shown}");
+        let WebhookContent::Ignored { reason } = reading.webhook.content else { panic!("{shown}") };
+        assert_eq!((reason, &reading.webhook.body[..]), (why.to_string(), body), "{shown}");
+        assert_eq!(reading.webhook.event_id, derived_id(&Bytes::copy_from_slice(body)), "{shown}");
     }
 }
 
@@ -291,14 +354,14 @@ proptest! {
         let mut body = full("message.finalized", "delivery_failed");
         body["data"]["payload"]["to"] = to;
         body["data"]["payload"]["errors"] = errors;
-        prop_assert!(parse(body.to_string()).is_ok());
+        prop_assert_eq!(read(body.to_string()).unreadable, None);
         body["data"]["payload"] = payload;
-        prop_assert!(parse(body.to_string()).is_ok());
+        prop_assert_eq!(read(body.to_string()).unreadable, None);
     }
 
     #[test]
     fn no_body_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), json in any_json()) {
-        let _ = parse(bytes);
-        let _ = parse(json.to_string());
+        let _ = read(bytes);
+        let _ = read(json.to_string());
     }
 }

@@ -1,7 +1,8 @@
 //! Telnyx's signature (API v2): Ed25519 over the timestamp header as it stands, a `|`, and the body as received.
 //!
-//! [`Unverified`] never gives its body out; only [`Verified`] does, and only a signature that holds makes one. Every
-//! doubt is a refusal: a header given twice, a number with anything but digits, base64 of any other kind.
+//! The headers are judged alone ([`Claim`]), so that whoever has none costs nothing. Only [`Verified`] gives a body to
+//! those who read it, and only a signature that holds makes one. Every doubt is a refusal: a header given twice, a
+//! number with anything but digits, base64 of any other kind.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use axum::http::{HeaderMap, HeaderName};
@@ -93,59 +94,63 @@ impl Refusal {
     }
 }
 
-/// A request of which nobody knows who sent it.
+/// What a request's headers claim: this signature, made at this second. It is cheap to read, so it is read before
+/// anything is spent on the body.
 #[derive(Debug)]
-pub struct Unverified<'a> {
-    headers: &'a HeaderMap,
-    body: Bytes,
+pub struct Claim<'a> {
+    signature: [u8; 64],
+    timestamp: &'a [u8],
 }
 
 /// The body of a request that Telnyx signed.
 #[derive(Debug)]
 pub struct Verified(Bytes);
 
-impl<'a> Unverified<'a> {
-    /// A request as it arrived: the raw body, never one that was read and written again.
-    pub fn new(headers: &'a HeaderMap, body: Bytes) -> Self {
-        Self { headers, body }
-    }
-
-    /// Gives the body out if one of the keys signed it within the tolerance around `now`.
+impl<'a> Claim<'a> {
+    /// Reads the headers of a request that arrived `now`.
     ///
     /// # Errors
-    /// Says why it is not believed.
-    pub fn verify(self, keys: &PublicKeys, now: OffsetDateTime) -> Result<Verified, Refusal> {
-        let (signature, timestamp) = self.signed_headers()?;
+    /// They claim nothing, nothing readable, or a time too far from `now`.
+    pub fn read(headers: &'a HeaderMap, now: OffsetDateTime) -> Result<Self, Refusal> {
+        let (signature, timestamp) = signed_headers(headers)?;
         let signature = parse_signature(signature).ok_or(Refusal::SignatureMalformed)?;
         let seconds = parse_seconds(timestamp).ok_or(Refusal::TimestampMalformed)?;
         if now.unix_timestamp().abs_diff(seconds) > TOLERANCE_SECONDS {
             return Err(Refusal::Stale);
         }
-        let signed = [timestamp, b"|", &self.body].concat();
-        if keys.0.iter().any(|key| key.verify(&signed, &signature).is_ok()) {
-            Ok(Verified(self.body))
+        Ok(Self { signature, timestamp })
+    }
+
+    /// Believes a body if one of the keys signed it: the raw bytes, never what was read and written again.
+    ///
+    /// # Errors
+    /// No key did.
+    pub fn verify(&self, body: Bytes, keys: &PublicKeys) -> Result<Verified, Refusal> {
+        let signed = [self.timestamp, b"|", &body].concat();
+        if keys.0.iter().any(|key| key.verify(&signed, &self.signature).is_ok()) {
+            Ok(Verified(body))
         } else {
             Err(Refusal::Wrong)
         }
     }
+}
 
-    /// Signature and timestamp as they stand.
-    fn signed_headers(&self) -> Result<(&'a [u8], &'a [u8]), Refusal> {
-        let missing = match self.headers.contains_key(V1_HEADER) {
-            true => Refusal::ApiV1,
-            false => Refusal::SignatureMissing,
-        };
-        let signature = self.only(&SIGNATURE_HEADER)?.ok_or(missing)?;
-        let timestamp = self.only(&TIMESTAMP_HEADER)?.ok_or(Refusal::TimestampMissing)?;
-        Ok((signature, timestamp))
-    }
+/// Signature and timestamp as they stand.
+fn signed_headers(headers: &HeaderMap) -> Result<(&[u8], &[u8]), Refusal> {
+    let missing = match headers.contains_key(V1_HEADER) {
+        true => Refusal::ApiV1,
+        false => Refusal::SignatureMissing,
+    };
+    let signature = only(headers, &SIGNATURE_HEADER)?.ok_or(missing)?;
+    let timestamp = only(headers, &TIMESTAMP_HEADER)?.ok_or(Refusal::TimestampMissing)?;
+    Ok((signature, timestamp))
+}
 
-    fn only(&self, name: &HeaderName) -> Result<Option<&'a [u8]>, Refusal> {
-        let mut values = self.headers.get_all(name).iter();
-        match (values.next(), values.next()) {
-            (value, None) => Ok(value.map(|value| value.as_bytes())),
-            _ => Err(Refusal::Repeated),
-        }
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.map(|value| value.as_bytes())),
+        _ => Err(Refusal::Repeated),
     }
 }
 

@@ -39,7 +39,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 fn verify(headers: &HeaderMap, body: &[u8], keys: &PublicKeys) -> Result<Bytes, Refusal> {
     let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-    Unverified::new(headers, Bytes::copy_from_slice(body)).verify(keys, now).map(|verified| verified.0)
+    Claim::read(headers, now)?.verify(Bytes::copy_from_slice(body), keys).map(|verified| verified.0)
 }
 
 fn verify_with(timestamp: &str, signature: &str) -> Result<Bytes, Refusal> {

@@ -1,18 +1,55 @@
-//! A signed body is kept if it is any kind of event, and refused if no repetition could ever make it one.
+//! Whatever is signed is kept and answered 200: no repetition could make it better.
 
 use super::*;
 
 #[tokio::test]
-async fn a_signed_body_that_is_no_envelope_is_refused() {
+async fn a_signed_body_that_can_not_be_read_is_kept_as_ignored_and_counted() {
     let ingest = Ingest::start().await;
     let deep = "[".repeat(500_000);
-    for body in
-        [&b""[..], b"not json", b"\xff\xfe", b"null", b"[]", b"7", b"{}", b"{\"data\":[]}", deep.as_bytes()]
-    {
+    let bodies =
+        [&b""[..], b"not json", b"\xff\xfe", b"null", b"[]", b"7", b"{}", b"{\"data\":[]}", deep.as_bytes()];
+    // Telnyx may repeat it all the same: the id is the body's own.
+    for body in bodies.iter().chain(&bodies) {
         let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
-        assert_eq!(ingest.post(body).await.code(), (400, "not_an_envelope"), "{shown}");
+        assert_eq!(ingest.post(body).await.status, 200, "{shown}");
     }
-    assert_eq!(ingest.store.audit().await.unwrap().accepted, 0);
+    let audit = ingest.store.audit().await.unwrap();
+    assert_eq!((audit.accepted, audit.ignored, audit.duplicate), (18, 9, 9));
+    for (reason, count) in [("not_json", 4), ("not_an_object", 3), ("no_data", 2)] {
+        assert!(ingest.shows(&format!("ingest_unreadable_total{{reason=\"{reason}\"}} {count}")), "{reason}");
+    }
+    ingest.stop().await;
+}
+
+#[tokio::test]
+async fn a_receipt_with_half_an_emoji_is_applied() {
+    let ingest = Ingest::start().await;
+    let sent = ingest.send(&[PHONE]).await;
+    ingest.accept(sent.recipients[0], "m1").await;
+    let body = webhook("message.finalized", "delivered", "m1").to_string();
+    let body = body.replace("Service at ten", r"Amen \ud83d");
+    assert!(serde_json::from_str::<Value>(&body).is_err());
+    assert_eq!(ingest.post(&body).await.status, 200);
+    assert_eq!(ingest.message(&sent).await.status, MessageStatus::Delivered);
+    ingest.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_final_status_ends_the_waiting_and_is_counted_by_its_word() {
+    let ingest = Ingest::start().await;
+    let sent = ingest.send(&[PHONE]).await;
+    ingest.accept(sent.recipients[0], "m1").await;
+    let mut body = webhook("message.finalized", "teleported", "m1");
+    body["data"]["payload"]["errors"] = json!([{"code": "40008", "title": "Undeliverable"}]);
+    assert_eq!(ingest.post(body.to_string()).await.status, 200);
+    assert_eq!(ingest.post(body.to_string()).await.status, 200);
+    let message = ingest.message(&sent).await;
+    assert_eq!((message.status, message.tally.unconfirmed), (MessageStatus::Sent, 1));
+    // It has not failed, so there is no reason of a failure.
+    assert_eq!(message.failure_reason, None);
+    let recipients = ingest.store.recipients(&sent.church_id, sent.id).await.unwrap();
+    assert_eq!(recipients[0].failure, None);
+    assert!(ingest.shows("ingest_unknown_statuses_total{word=\"teleported\"} 1"));
     ingest.stop().await;
 }
 
@@ -22,7 +59,7 @@ async fn an_event_that_we_do_not_use_is_kept_and_answered_200() {
     let bodies = [
         webhook("message.received", "delivered", "m1"),
         webhook("10dlc.brand.update", "", "m1"),
-        webhook("message.finalized", "teleported", "m1"),
+        webhook("message.echo", "delivered", "m1"),
         json!({"data": {}}),
         json!({"data": {"id": "x\u{0}y", "event_type": "a\u{0}b", "payload": {"to": "\u{0}"}}}),
         json!({"record_type": "link_click", "url": "https://example.org"}),
@@ -41,6 +78,22 @@ async fn an_event_that_we_do_not_use_is_kept_and_answered_200() {
 }
 
 #[tokio::test]
+async fn a_slash_too_many_loses_no_webhook() {
+    let ingest = Ingest::start().await;
+    let id = Uuid::now_v7();
+    for path in ["/webhooks/telnyx/", "//webhooks/telnyx", "//webhooks/telnyx/"] {
+        for path in [path.to_owned(), format!("{}/{id}", path.trim_end_matches('/')), format!("{path}/{id}/")]
+        {
+            let body = webhook("message.sent", "sent", "m1").to_string().into_bytes();
+            let headers = signed(&body, 0);
+            assert_eq!(ingest.post_to(&path, body, &headers).await.status, 200, "{path}");
+        }
+    }
+    assert_eq!(ingest.store.audit().await.unwrap().accepted, 9);
+    ingest.stop().await;
+}
+
+#[tokio::test]
 async fn another_path_or_method_is_answered_plainly() {
     let ingest = Ingest::start().await;
     for (path, code) in [
@@ -55,5 +108,7 @@ async fn another_path_or_method_is_answered_plainly() {
     assert_eq!(got.status(), 405);
     assert_eq!(got.headers()["allow"], "POST");
     assert_eq!(got.json::<Value>().await.unwrap()["code"], "method_not_allowed");
+    assert!(ingest.shows("ingest_refusals_total{reason=\"not_found\"} 4"));
+    assert!(ingest.shows("ingest_refusals_total{reason=\"method_not_allowed\"} 1"));
     ingest.stop().await;
 }

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser as _;
 use common::service::Context;
+use common::status::MessageStatus;
 use common::store::{Answer, Message, NewMessage, NewRecipient, Store};
 use common::subject::ChurchId;
 use serde_json::{Value, json};

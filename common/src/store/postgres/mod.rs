@@ -97,6 +97,11 @@ impl Postgres {
         sqlx::query("select 1").execute(&self.pool).await?;
         Ok(())
     }
+
+    /// One attempt to connect, past the pool, which hides why it can't.
+    pub(super) async fn try_to_connect(&self) -> Result<(), StoreError> {
+        Ok(PgConnection::connect_with(&self.options).await?.close().await?)
+    }
 }
 
 impl Database for Postgres {

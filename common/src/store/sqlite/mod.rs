@@ -201,8 +201,8 @@ mod tests {
     #[tokio::test]
     async fn after_the_file_could_not_grow_the_next_write_finds_a_fresh_connection() {
         let folder = tempfile::TempDir::new().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("church.db").display());
-        let database = Sqlite::new(&url, LastCommit::default()).unwrap();
+        let file = folder.path().join("church.db").display().to_string();
+        let database = Sqlite::new(&file, LastCommit::default());
         database.migrate().await.unwrap();
         // As if the disk were full; it holds for this connection alone.
         let mut lease = database.writer.acquire().await.unwrap();
@@ -220,8 +220,8 @@ mod tests {
     #[tokio::test]
     async fn a_transaction_that_is_dropped_in_its_middle_holds_no_lock() {
         let folder = tempfile::TempDir::new().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("church.db").display());
-        let database = Sqlite::new(&url, LastCommit::default()).unwrap();
+        let file = folder.path().join("church.db").display().to_string();
+        let database = Sqlite::new(&file, LastCommit::default());
         database.migrate().await.unwrap();
         for number in 0..5 {
             drop(database.begin().await.unwrap());

@@ -1,6 +1,7 @@
 //! Everything on one machine, with one command.
 
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,6 +66,12 @@ struct Up {
     /// How many gateways
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     gateways: u8,
+    /// Where message-api and the gateways listen; 0.0.0.0 for other devices in the network
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "IP")]
+    listen: IpAddr,
+    /// Origins of web pages besides localhost, comma separated: http://192.168.1.5:3000
+    #[arg(long, value_delimiter = ',', value_name = "ORIGIN")]
+    cors: Vec<String>,
     /// Go to the background once all is ready
     #[arg(long)]
     detach: bool,
@@ -111,7 +118,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let log = LogOptions { log: command.log.clone(), log_format: LogFormat::Text };
-    let outcome = telemetry::init(&log).map_err(anyhow::Error::from).and_then(|()| run(command));
+    let outcome = telemetry::init("stack", &log).map_err(anyhow::Error::from).and_then(|()| run(command));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! `stack up`: in the foreground until Ctrl-C, or in the background until `stack down`.
 
-use std::io::Write as _;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use common::service::next_signal;
 use deploy::stack::{Stack, StackOptions};
-use deploy::stack_file::StackFile;
+use deploy::stack_file::{MovedPort, StackFile};
 use deploy::{demo, tools, traffic};
 
 use super::{Up, or_signal};
@@ -28,11 +29,13 @@ pub(super) async fn run(options: Up) -> anyhow::Result<()> {
     let mut stack = or_signal(Stack::start(StackOptions {
         database: options.database,
         gateways: usize::from(options.gateways),
+        listen: options.listen,
+        cors: options.cors.clone(),
         ..StackOptions::new(&options.at.state)
     }))
     .await?;
     if !options.detached {
-        introduce(stack.file(), &options.at.state)?;
+        introduce(stack.file(), &options)?;
         writeln!(std::io::stdout(), "\nCtrl-C stops it; the data stays.")?;
     }
     let outcome = tend(&mut stack, options.traffic).await;
@@ -85,8 +88,11 @@ async fn detach(options: &Up) -> anyhow::Result<()> {
             bail!("{error:#}\n{}", said.trim());
         }
     };
-    introduce(&file, &options.at.state)?;
-    writeln!(std::io::stdout(), "\nIt runs in the background; `stack down` stops it, the data stays.")?;
+    introduce(&file, options)?;
+    let (stack, state) = (std::env::current_exe()?, options.at.state.canonicalize()?);
+    let (stack, state) = (stack.display(), state.display());
+    writeln!(std::io::stdout(), "\nIt runs in the background. This stops it, the data stays:")?;
+    writeln!(std::io::stdout(), "  {stack} down --state {state}")?;
     Ok(())
 }
 
@@ -106,17 +112,56 @@ async fn wait_until_ready(child: &mut Child, state: &Path) -> anyhow::Result<Sta
 }
 
 /// Says where everything is and what to try.
-fn introduce(file: &StackFile, state: &Path) -> anyhow::Result<()> {
+fn introduce(file: &StackFile, options: &Up) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    let gateways = file.gateways.join("  ");
-    let (stack, watch) = (std::env::current_exe()?, tools::project().join("deploy/client/watch.mjs"));
-    let (stack, watch, state) = (stack.display(), watch.display(), state.display());
+    let state = options.at.state.canonicalize()?;
     writeln!(out, "message-api       {}   (operators: {})", file.api, file.ops.api)?;
     writeln!(out, "webhook-ingest    {}   (operators: {})", file.ingest, file.ops.ingest)?;
+    let gateways = file.gateways.join("  ");
     writeln!(out, "realtime-gateway  {gateways}   (operators: {})", file.ops.gateways.join("  "))?;
     writeln!(out, "Telnyx simulator  {}   (its book: {}/simulator/book)", file.telnyx, file.telnyx)?;
     writeln!(out, "NATS              {}   (monitor: {})", file.nats.url, file.nats.monitor)?;
-    writeln!(out, "passwords, keys   {}", StackFile::path(Path::new(&state.to_string())).display())?;
+    writeln!(out, "passwords, keys   {}", StackFile::path(&state).display())?;
+    writeln!(out, "logs              {}", state.join("logs").display())?;
+    tell_of_moved_ports(&mut out, file)?;
+    if options.listen.is_unspecified() {
+        tell_of_the_network(&mut out, file)?;
+    }
+    suggest(&mut out, file, &state)
+}
+
+/// A page or a script that was written for the documented ports does not work then.
+fn tell_of_moved_ports(out: &mut impl Write, file: &StackFile) -> anyhow::Result<()> {
+    for MovedPort { name, port, instead_of } in &file.moved_ports {
+        writeln!(out, "! the port of {name} is {port} and not {instead_of}, which was taken")?;
+    }
+    Ok(())
+}
+
+fn tell_of_the_network(out: &mut impl Write, file: &StackFile) -> anyhow::Result<()> {
+    let Some(address) = own_address() else {
+        writeln!(out, "\nThis machine is in no network that other devices could reach it by.")?;
+        return Ok(());
+    };
+    let from_outside = |url: &String| url.replace("127.0.0.1", &address.to_string());
+    let gateways: Vec<_> = file.gateways.iter().map(from_outside).collect();
+    writeln!(out, "\nFrom other devices in the network, without encryption:")?;
+    writeln!(out, "message-api       {}", from_outside(&file.api))?;
+    writeln!(out, "realtime-gateway  {}", gateways.join("  "))?;
+    Ok(())
+}
+
+/// The address by which this machine would speak to others. Nothing is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address of documentation: it leads where all others lead.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
+}
+
+fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Result<()> {
+    let (stack, watch) = (std::env::current_exe()?, tools::project().join("deploy/client/watch.mjs"));
+    let (stack, watch, state) = (stack.display(), watch.display(), state.display());
     writeln!(
         out,
         "\nSend a text (numbers ending 0101 are delivered, 0102 blocked, 0103 silent, 0104 read, 0105 unconfirmed):"

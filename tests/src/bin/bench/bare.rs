@@ -18,7 +18,7 @@ use sqlx::sqlite::{
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use webhook_ingest::signature::{PublicKeys, Unverified};
+use webhook_ingest::signature::{Claim, PublicKeys};
 
 /// As webhook-ingest's by default.
 const QUEUE: usize = 2048;
@@ -66,8 +66,9 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, StatusCode> {
-    let verified = Unverified::new(&headers, body).verify(&shared.keys, OffsetDateTime::now_utc());
-    let verified = verified.map_err(|_| StatusCode::UNAUTHORIZED)?;
+    let claim = Claim::read(&headers, OffsetDateTime::now_utc());
+    let verified =
+        claim.and_then(|claim| claim.verify(body, &shared.keys)).map_err(|_| StatusCode::UNAUTHORIZED)?;
     let (answer, committed) = oneshot::channel();
     let entry = (verified.body().clone(), answer);
     shared.queue.try_send(entry).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;

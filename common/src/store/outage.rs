@@ -1,0 +1,78 @@
+//! Tells why the database can't be used: where, as whom, and the cause, once in a while.
+
+use std::error::Error;
+use std::str::FromStr as _;
+
+use sqlx::postgres::PgConnectOptions;
+use tracing::warn;
+
+use super::StoreError;
+use crate::throttle::Throttle;
+
+/// A database as it may stand in a log, without its password, and what was told of it.
+pub(super) struct Outage {
+    address: String,
+    user: String,
+    throttle: Throttle,
+}
+
+impl Outage {
+    /// Nothing told yet of the database of a URL.
+    pub(super) fn new(url: &str) -> Self {
+        let file = url.strip_prefix("sqlite:").map(|file| file.trim_start_matches("//").to_owned());
+        let (address, user) = match (file, PgConnectOptions::from_str(url)) {
+            (Some(file), _) => (file, String::new()),
+            (None, Ok(options)) => (postgres_address(&options), options.get_username().to_owned()),
+            (None, Err(_)) => <_>::default(),
+        };
+        Self { address, user, throttle: Throttle::once_a_minute() }
+    }
+
+    /// Logs an error and gives its cause for the readiness.
+    pub(super) fn tell(&self, error: &StoreError) -> String {
+        let cause = cause_of(error);
+        let Self { address, user, .. } = self;
+        if let Some(held_back) = self.throttle.opens(&cause) {
+            warn!(address, user, cause, held_back, "the database can't be used: {error}; trying again");
+        }
+        format!("{error}: {cause}")
+    }
+}
+
+fn postgres_address(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_default();
+    match options.get_socket() {
+        Some(socket) => format!("{}/{database}", socket.display()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
+/// What lies deepest: the server's or the operating system's own words.
+fn cause_of(error: &StoreError) -> String {
+    let mut deepest: &dyn Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_shown_and_the_password_is_not() {
+        for (url, address, user) in [
+            ("postgres://church:hidden@db.example.org/live", "db.example.org:5432/live", "church"),
+            (
+                "postgres://church:hid%40den@10.0.0.1:6543/live?sslmode=require",
+                "10.0.0.1:6543/live",
+                "church",
+            ),
+            ("sqlite:/var/lib/church.db", "/var/lib/church.db", ""),
+        ] {
+            let outage = Outage::new(url);
+            assert_eq!((outage.address.as_str(), outage.user.as_str()), (address, user));
+        }
+    }
+}
