@@ -82,9 +82,9 @@ fn sqlite_code(error: &dyn DatabaseError) -> Option<u32> {
 }
 
 fn has_code(error: &Error, code: &str) -> bool {
-    error.as_database_error().is_some_and(|error| {
-        sqlite_code(error).is_none() && error.code().is_some_and(|found| found == code)
-    })
+    error
+        .as_database_error()
+        .is_some_and(|error| sqlite_code(error).is_none() && error.code().is_some_and(|found| found == code))
 }
 
 /// Whether another connection has SQLite's write lock.

@@ -62,7 +62,11 @@ pub(super) trait Ledger: Send {
     /// Locks messages, in the order of their ids, and reads them.
     async fn lock_messages(&mut self, ids: &[Uuid], locking: Locking) -> Result<Vec<MessageRow>, StoreError>;
     /// Locks recipients, in the order of their ids, and reads them.
-    async fn lock_recipients(&mut self, ids: &[Uuid], locking: Locking) -> Result<Vec<RecipientRow>, StoreError>;
+    async fn lock_recipients(
+        &mut self,
+        ids: &[Uuid],
+        locking: Locking,
+    ) -> Result<Vec<RecipientRow>, StoreError>;
     /// Recipients that wait too long for a receipt, unlocked.
     async fn find_overdue(&mut self, overdue: &Overdue) -> Result<Vec<RecipientRow>, StoreError>;
     /// Writes recipients back.
@@ -86,10 +90,7 @@ pub(super) trait Ledger: Send {
 }
 
 /// Ends a transaction as what was done in it ended: commits it, or takes it back.
-pub(super) async fn end<L: Ledger, T>(
-    mut ledger: L,
-    done: Result<T, StoreError>,
-) -> Result<T, StoreError> {
+pub(super) async fn end<L: Ledger, T>(mut ledger: L, done: Result<T, StoreError>) -> Result<T, StoreError> {
     match done {
         Ok(done) => ledger.commit().await.map(|()| done),
         Err(error) => {

@@ -3,7 +3,6 @@
 //! A process that commits proves by that that it can write. One that has nothing to commit writes one small row of its
 //! own every few seconds. `GET /readyz` itself asks nobody: it tells what was found out here.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -17,7 +16,9 @@ use crate::service::Condition;
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest time that a look may take.
-const LOOK_LIMIT: Duration = Duration::from_secs(3);
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+/// An answer that takes longer may mean that nobody listens any more.
+const SOON: Duration = Duration::from_secs(1);
 /// Between two writes, while nothing else is committed.
 const WRITE: Duration = Duration::from_secs(5);
 /// So many writes in a row have to fail: one may meet a lock.
@@ -53,11 +54,11 @@ impl Store {
         loop {
             let looked = match &mut writes {
                 None => self.migrate().await,
-                Some(_) => within(LOOK_LIMIT, self.look()).await,
+                Some(_) => self.look().await,
             };
             match looked {
                 Ok(()) => {
-                    self.is_away.store(false, Ordering::Relaxed);
+                    self.is_away.send_replace(false);
                     readiness.reads.met();
                     let writes = writes.get_or_insert_with(|| {
                         info!("the database is ready");
@@ -70,19 +71,27 @@ impl Store {
                     let told = &error as &dyn std::error::Error;
                     warn!(error = told, "the database does not answer; trying again");
                     readiness.reads.unmet(error.to_string());
-                    // Until it answers again nobody waits long for it.
-                    self.is_away.store(true, Ordering::Relaxed);
                 }
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
+    /// Asks for a sign of life. A slow server is waited for; one that refuses connections is away.
     async fn look(&self) -> Result<(), StoreError> {
-        match &self.backend {
+        let ping = async || match &self.backend {
             Backend::Postgres(db) => db.ping().await,
             Backend::Sqlite(db) => db.ping().await,
+        };
+        let soon = within(SOON, ping()).await;
+        let Err(StoreError::TimedOut { .. }) = soon else { return soon };
+        if let Backend::Postgres(db) = &self.backend
+            && let Ok(Err(refusal)) = tokio::time::timeout(SOON, db.knock()).await
+        {
+            self.is_away.send_replace(true);
+            return Err(refusal);
         }
+        within(LOOK_LIMIT, ping()).await
     }
 
     /// Finds out whether this process can write, if its last proof of that is old or it could not.
@@ -106,7 +115,10 @@ impl Store {
             Err(error) => {
                 writes.failed += 1;
                 if writes.failed == FAILURES {
-                    warn!(error = &error as &dyn std::error::Error, "the database can't be written; trying again");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the database can't be written; trying again"
+                    );
                 }
                 if writes.failed >= FAILURES {
                     condition.unmet(format!("{} writes in a row failed: {error}", writes.failed));

@@ -157,10 +157,7 @@ async fn record_alone<D: Database>(
         );
         return Ok(Batch::of(Recording::Unreadable));
     }
-    error!(
-        error = cause as &dyn std::error::Error,
-        "the database refuses a webhook; it is kept as ignored"
-    );
+    error!(error = cause as &dyn std::error::Error, "the database refuses a webhook; it is kept as ignored");
     let mut ledger = database.begin().await?;
     let kept = refused(webhook);
     let recorded = record_part(&mut ledger, &[kept], OffsetDateTime::UNIX_EPOCH, Locking::Wait).await;

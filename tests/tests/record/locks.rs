@@ -185,7 +185,9 @@ async fn a_column_that_is_added_while_statements_are_prepared_disturbs_nobody(ki
     for round in 0..4 {
         use_everything(&store, &format!("before-{round}")).await;
     }
-    for table in ["messages", "recipients", "webhooks", "outbox", "senders", "idempotency_keys", "revocations"] {
+    for table in
+        ["messages", "recipients", "webhooks", "outbox", "senders", "idempotency_keys", "revocations"]
+    {
         execute(&database, kind, &format!("alter table {table} add column added text")).await;
     }
     for round in 0..4 {

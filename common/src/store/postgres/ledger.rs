@@ -8,7 +8,9 @@ use uuid::Uuid;
 use crate::event::timestamp::millis;
 use crate::store::columns::{read_all, select};
 use crate::store::connections::{Transaction, Wait, waits_for};
-use crate::store::ledger::{Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
+use crate::store::ledger::{
+    Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow,
+};
 use crate::store::{Overdue, StoreError};
 
 /// A write transaction.
@@ -54,7 +56,11 @@ impl Ledger for Tx {
         read_all(rows)
     }
 
-    async fn lock_recipients(&mut self, ids: &[Uuid], locking: Locking) -> Result<Vec<RecipientRow>, StoreError> {
+    async fn lock_recipients(
+        &mut self,
+        ids: &[Uuid],
+        locking: Locking,
+    ) -> Result<Vec<RecipientRow>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }

@@ -85,9 +85,8 @@ impl Postgres {
         church: &ChurchId,
         id: Uuid,
     ) -> Result<Option<Message>, StoreError> {
-        let query = sqlx::query(select!(messages, "where id = $1 and church_id = $2"))
-            .bind(id)
-            .bind(church.as_str());
+        let query =
+            sqlx::query(select!(messages, "where id = $1 and church_id = $2")).bind(id).bind(church.as_str());
         query.fetch_optional(&self.pool).await?.map(|row| Message::read(&row)).transpose()
     }
 
@@ -96,8 +95,7 @@ impl Postgres {
         church: &ChurchId,
         message: Uuid,
     ) -> Result<Vec<Recipient>, StoreError> {
-        const SQL: &str =
-            select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
+        const SQL: &str = select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
         read_all(sqlx::query(SQL).bind(message).bind(church.as_str()).fetch_all(&self.pool).await?)
     }
 }
@@ -150,7 +148,8 @@ async fn insert_message(connection: &mut PgConnection, message: &NewMessage) -> 
 }
 
 async fn insert_recipients(connection: &mut PgConnection, message: &NewMessage) -> Result<(), StoreError> {
-    const SQL: &str = "insert into recipients (message_id, church_id, due_at, id, ordinal, phone, member_id, first_name,
+    const SQL: &str =
+        "insert into recipients (message_id, church_id, due_at, id, ordinal, phone, member_id, first_name,
              last_name)
          select $1, $2, $3, new.id, new.ordinal, new.phone, new.member_id, new.first_name, new.last_name
          from unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])

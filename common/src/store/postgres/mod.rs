@@ -99,6 +99,11 @@ impl Postgres {
         Ok(())
     }
 
+    /// Finds out whether the server takes connections; a pool tries on in silence while they are refused.
+    pub(super) async fn knock(&self) -> Result<(), StoreError> {
+        Ok(PgConnection::connect_with(&self.options).await?.close().await?)
+    }
+
     pub(super) async fn try_relay_lock(&self) -> Result<Option<RelayLock>, StoreError> {
         let standing_by = self.standby().take();
         let mut connection = match standing_by {

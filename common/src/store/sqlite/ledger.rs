@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::{json as json_rows, json_ids, json_texts, millis};
 use crate::store::columns::{read_all, select};
 use crate::store::connections::Transaction;
-use crate::store::ledger::{Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow};
+use crate::store::ledger::{
+    Ledger, Locking, MessageRow, OutboxEntry, ParkedRow, RecipientRow, Settled, WebhookRow,
+};
 use crate::store::{Overdue, StoreError};
 
 /// A write transaction.

@@ -93,8 +93,7 @@ impl Sqlite {
         church: &ChurchId,
         message: Uuid,
     ) -> Result<Vec<Recipient>, StoreError> {
-        const SQL: &str =
-            select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
+        const SQL: &str = select!(recipients, "where message_id = $1 and church_id = $2 order by ordinal");
         let query = sqlx::query(SQL).bind(message.to_string()).bind(church.as_str());
         read_all(query.fetch_all(&self.readers).await?)
     }

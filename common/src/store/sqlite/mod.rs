@@ -63,8 +63,7 @@ impl Sqlite {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
         let pool = |connections, options| Connections::new(0..=connections, options, committed_at.clone());
-        let marker =
-            options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
+        let marker = options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
         Ok(Self {
             file: file.into(),
             writer: pool(1, options.clone().create_if_missing(true)),
