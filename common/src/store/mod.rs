@@ -5,13 +5,12 @@
 //! and write rows for them. Whatever changes
 //! a message puts the event into the outbox in the same transaction, and [`Store::announcements`] tells the relay.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -22,23 +21,24 @@ use crate::subject::ChurchId;
 /// took back because of a changed column or a deadlock is done again, once.
 macro_rules! dispatch {
     ($store:expr, $db:ident => $call:expr) => {
-        within($store.limit_now(), async {
-            let mut again = true;
-            loop {
-                let done = match &$store.backend {
-                    Backend::Postgres($db) => async { $call }.await,
-                    Backend::Sqlite($db) => async { $call }.await,
-                };
-                match done {
-                    Err(error) if again && error.may_be_repeated() => {
-                        again = false;
-                        $store.renew();
+        $store
+            .bounded(async {
+                let mut again = true;
+                loop {
+                    let done = match &$store.backend {
+                        Backend::Postgres($db) => async { $call }.await,
+                        Backend::Sqlite($db) => async { $call }.await,
+                    };
+                    match done {
+                        Err(error) if again && error.may_be_repeated() => {
+                            again = false;
+                            $store.renew();
+                        }
+                        done => break done,
                     }
-                    done => break done,
                 }
-            }
-        })
-        .await
+            })
+            .await
     };
 }
 
@@ -82,7 +82,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// Longest time that a call for webhooks may take. Longer than Telnyx waits, so that a slow database still gets on: what
 /// is recorded after its requester gave up is a duplicate when Telnyx repeats it.
 const LONGEST_WEBHOOK_CALL: Duration = Duration::from_secs(10);
-/// Longest time that a call may take while the database does not answer at all.
+/// Longest time that a call goes on once it is known that the database's server refuses connections.
 const LONGEST_CALL_WHILE_AWAY: Duration = Duration::from_secs(1);
 /// Connections that nobody but the webhooks may use.
 const WEBHOOK_CONNECTIONS: u32 = 2;
@@ -116,8 +116,8 @@ pub struct Store {
     /// Longest time that a call may take.
     limit: Duration,
     committed_at: LastCommit,
-    /// Whether the database did not answer when it was last looked at.
-    is_away: Arc<AtomicBool>,
+    /// Whether the database's server refused connections when it was last looked at.
+    is_away: watch::Sender<bool>,
     announcements: Arc<Notify>,
     outage: Arc<Outage>,
     /// The church whose recipient was attempted last: the next turn begins after it.
@@ -172,7 +172,7 @@ impl Store {
             backend,
             limit: LONGEST_CALL,
             committed_at,
-            is_away: Arc::default(),
+            is_away: watch::Sender::default(),
             announcements,
             outage: Arc::new(Outage::new(url)),
             served,
@@ -184,9 +184,23 @@ impl Store {
         Self { limit, ..self.clone() }
     }
 
-    fn limit_now(&self) -> Duration {
-        let is_away = self.is_away.load(Ordering::Relaxed);
-        if is_away { self.limit.min(LONGEST_CALL_WHILE_AWAY) } else { self.limit }
+    /// Does a call within its limit. Nobody waits long for a server that is known to be away.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let mut is_away = self.is_away.subscribe();
+        let away = async {
+            if is_away.wait_for(|away| *away).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(LONGEST_CALL_WHILE_AWAY).await;
+        };
+        tokio::select! {
+            biased;
+            done = within(self.limit, call) => done,
+            () = away => {
+                let refused = std::io::ErrorKind::ConnectionRefused;
+                Err(StoreError::Unavailable(sqlx::Error::Io(refused.into())))
+            }
+        }
     }
 
     /// Replaces every connection before it is used again.

@@ -3,7 +3,6 @@
 //! A process that commits proves by that that it can write. One that has nothing to commit writes one small row of its
 //! own every few seconds. `GET /readyz` itself asks nobody: it tells what was found out here.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -11,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError, Wait, within};
+use super::{Backend, Store, StoreError, within};
 use crate::service::Condition;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest time that a look may take.
-const LOOK_LIMIT: Duration = Duration::from_secs(3);
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+/// An answer that takes longer may mean that nobody listens any more.
+const SOON: Duration = Duration::from_secs(1);
 /// Between two writes, while nothing else is committed.
 const WRITE: Duration = Duration::from_secs(5);
 /// So many writes in a row have to fail: one may meet a lock.
@@ -48,26 +49,16 @@ impl Store {
         shutdown.run_until_cancelled(self.watch(readiness)).await;
     }
 
-    /// The pool says "timed out" where the server refuses the connection; one attempt of its own says why.
-    async fn cause(&self, error: StoreError) -> StoreError {
-        match (&self.backend, &error) {
-            (Backend::Postgres(db), StoreError::TimedOut { waited_for: Wait::Connection, .. }) => {
-                within(LOOK_LIMIT, db.try_to_connect()).await.err().unwrap_or(error)
-            }
-            _ => error,
-        }
-    }
-
     async fn watch(&self, readiness: Readiness) {
         let mut writes = None;
         loop {
             let looked = match &mut writes {
                 None => self.migrate().await,
-                Some(_) => within(LOOK_LIMIT, self.look()).await,
+                Some(_) => self.look().await,
             };
             match looked {
                 Ok(()) => {
-                    self.is_away.store(false, Ordering::Relaxed);
+                    self.is_away.send_replace(false);
                     readiness.reads.met();
                     let writes = writes.get_or_insert_with(|| {
                         info!("the database is ready");
@@ -77,20 +68,28 @@ impl Store {
                     self.look_at(writes, &readiness.writes).await;
                 }
                 Err(error) => {
-                    readiness.reads.unmet(self.outage.tell(&self.cause(error).await));
-                    // Until it answers again nobody waits long for it.
-                    self.is_away.store(true, Ordering::Relaxed);
+                    readiness.reads.unmet(self.outage.tell(&error));
                 }
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
+    /// Asks for a sign of life. A slow server is waited for; one that refuses connections is away.
     async fn look(&self) -> Result<(), StoreError> {
-        match &self.backend {
+        let ping = async || match &self.backend {
             Backend::Postgres(db) => db.ping().await,
             Backend::Sqlite(db) => db.ping().await,
+        };
+        let soon = within(SOON, ping()).await;
+        let Err(StoreError::TimedOut { .. }) = soon else { return soon };
+        if let Backend::Postgres(db) = &self.backend
+            && let Ok(Err(refusal)) = tokio::time::timeout(SOON, db.knock()).await
+        {
+            self.is_away.send_replace(true);
+            return Err(refusal);
         }
+        within(LOOK_LIMIT, ping()).await
     }
 
     /// Finds out whether this process can write, if its last proof of that is old or it could not.

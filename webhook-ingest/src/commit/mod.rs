@@ -17,8 +17,9 @@ use tracing::{debug, error, info, warn};
 use crate::metrics::{InQueue, IngestMetrics};
 use crate::settings::QueueOptions;
 
-/// At this age a webhook waits no longer for its message to be unlocked: it is parked, and left to the sweep.
-const PARK_AFTER: Duration = Duration::from_millis(800);
+/// A webhook of this age waits once more for its message to be unlocked, 200 ms, and is then parked and left to the sweep:
+/// at the age of 800 ms there is still time to answer it.
+const PARK_AFTER: Duration = Duration::from_millis(600);
 /// How soon webhooks of locked messages are tried again if no others come.
 const LOCKED_RETRY: Duration = Duration::from_millis(50);
 

@@ -98,8 +98,8 @@ impl Postgres {
         Ok(())
     }
 
-    /// One attempt to connect, past the pool, which hides why it can't.
-    pub(super) async fn try_to_connect(&self) -> Result<(), StoreError> {
+    /// One attempt to connect past the pool, which tries on in silence while the server refuses.
+    pub(super) async fn knock(&self) -> Result<(), StoreError> {
         Ok(PgConnection::connect_with(&self.options).await?.close().await?)
     }
 }
