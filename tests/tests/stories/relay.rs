@@ -1,7 +1,5 @@
 //! The process that relays ends or stands still; another one takes over.
 
-use std::time::Duration;
-
 use tests::databases::Kind;
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
@@ -20,8 +18,7 @@ const STANDBY: &str = "message-api";
 
 /// A stack in which webhook-ingest relays and message-api stands by.
 async fn stack(kind: Kind) -> TestStack {
-    let mut stack =
-        TestStack::start_with(kind, |options| options.pace.back_off = Duration::from_secs(2)).await;
+    let mut stack = TestStack::start(kind).await;
     stack.stack.terminate(STANDBY).await.unwrap();
     eventually("webhook-ingest relays", async || {
         let log = std::fs::read_to_string(stack.stack.log(HOLDER)).unwrap_or_default();
@@ -37,6 +34,14 @@ async fn send(stack: &TestStack, count: usize) -> Vec<Uuid> {
     let mut messages = Vec::new();
     for _ in 0..count {
         messages.push(stack.send(CHURCH, AUTHOR, &[DELIVERED]).await);
+    }
+    messages
+}
+
+async fn delivered(stack: &TestStack, count: usize) -> Vec<Uuid> {
+    let messages = send(stack, count).await;
+    for message in &messages {
+        stack.until_status(CHURCH, *message, "delivered").await;
     }
     messages
 }
@@ -63,23 +68,27 @@ async fn assert_whole(stack: &TestStack, messages: &[Uuid], client: &mut tests::
 async fn a_relay_that_is_killed_is_replaced_and_nothing_is_lost(kind: Kind) {
     let mut stack = stack(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
-    let mut messages = send(&stack, 5).await;
+    let mut messages = delivered(&stack, 5).await;
+    stack.telnyx().hold(true);
     stack.stack.kill(HOLDER).await.unwrap();
     messages.extend(send(&stack, 5).await);
     stack.until_announced().await;
     stack.stack.start_process(HOLDER).unwrap();
     stack.stack.ready(HOLDER).await.unwrap();
+    stack.telnyx().hold(false);
     assert_whole(&stack, &messages, &mut client).await;
 }
 
 async fn a_relay_that_stands_still_is_replaced_and_harms_nothing_when_it_wakes(kind: Kind) {
     let stack = stack(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
-    let mut messages = send(&stack, 5).await;
+    let mut messages = delivered(&stack, 5).await;
+    stack.telnyx().hold(true);
     signal(&stack, HOLDER, "-STOP").await;
     messages.extend(send(&stack, 5).await);
     stack.until_announced().await;
     signal(&stack, HOLDER, "-CONT").await;
+    stack.telnyx().hold(false);
     messages.extend(send(&stack, 5).await);
     assert_whole(&stack, &messages, &mut client).await;
 }
