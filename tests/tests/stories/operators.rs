@@ -13,12 +13,15 @@ async fn ops(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command.output().await.unwrap()
 }
 
+/// Arguments, environment, and what is named.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_setting_ends_every_command_with_2_and_is_named() {
     let database = Database::fresh(Kind::Sqlite).await;
     let url = [("DATABASE_URL", database.url.as_str())];
     let broker = |url| [("NATS_URL", url), ("NATS_PASSWORD", "secret")];
-    let cases: [(&[&str], &[(&str, &str)], &str); 8] = [
+    let cases: [Case<'_>; 8] = [
         (&["audit"], &[("DATABASE_URL", "mysql://localhost/church")], "DATABASE_URL"),
         (&["revocations"], &[], "DATABASE_URL"),
         (

@@ -43,6 +43,8 @@ async fn delivered(stack: &TestStack, count: usize) -> Vec<Uuid> {
     for message in &messages {
         stack.until_status(CHURCH, *message, "delivered").await;
     }
+    // Quiet: SQLite has one writer, and one that is stopped in the middle of a write holds up everybody.
+    stack.until_announced().await;
     messages
 }
 

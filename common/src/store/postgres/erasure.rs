@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::Postgres;
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::erasure::{ERASED, Known, Page, quoted};
+use crate::store::erasure::{ERASED, Known, Page, Traces, quoted};
 
 impl Postgres {
     pub(in crate::store) async fn recipients_of(&self, phone: &str) -> Result<Vec<Known>, StoreError> {
@@ -40,8 +40,7 @@ impl Postgres {
 
     pub(in crate::store) async fn erase_webhooks(
         &self,
-        ids: &[Uuid],
-        phone: &str,
+        traces: &Traces<'_>,
         after: &str,
         limit: u32,
         dry: bool,
@@ -58,7 +57,12 @@ impl Postgres {
         let mut tx = self.pool.begin().await?;
         let last: Option<String> =
             sqlx::query_scalar(LAST).bind(after).bind(i64::from(limit) - 1).fetch_optional(&mut *tx).await?;
-        let erase = sqlx::query(ERASE).bind(after).bind(&last).bind(ids).bind(quoted(phone)).bind(ERASED);
+        let erase = sqlx::query(ERASE)
+            .bind(after)
+            .bind(&last)
+            .bind(traces.ids)
+            .bind(quoted(traces.phone))
+            .bind(ERASED);
         let erased = erase.execute(&mut *tx).await?.rows_affected();
         if dry {
             tx.rollback().await?
