@@ -78,7 +78,8 @@ impl Database {
     /// The schema can't be made.
     pub async fn migrated(&self) -> Store {
         let store = self.store();
-        store.migrate().await.expect("the schema is made");
+        // On a busy machine the first connection may take longer than a call waits for it.
+        crate::eventually("the schema is made", async || store.migrate().await.ok()).await;
         store
     }
 }

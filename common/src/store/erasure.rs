@@ -4,7 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Answer, Backend, Failure, Store, StoreError, within};
+use super::{Answer, Backend, Failure, Store, StoreError};
 
 /// What stands in the place of an erased number.
 pub(super) const ERASED: &str = "erased";
@@ -45,7 +45,7 @@ impl Store {
         let mut erased = Erased { recipients: known.len() as u64, ..Erased::default() };
         erased.unsent = self.fail_unsent(&known, dry).await?;
         let ids: Vec<Uuid> = known.iter().map(|recipient| recipient.id).collect();
-        erased.webhooks = self.erase_webhooks(&ids, phone, dry).await?;
+        erased.webhooks = self.erase_webhooks(&Traces { ids: &ids, phone }, dry).await?;
         erased.events = dispatch!(self, db => db.erase_events(phone, dry).await)?;
         if !dry {
             for portion in ids.chunks(PORTION) {
@@ -74,11 +74,10 @@ impl Store {
     }
 
     /// Goes through all webhooks, page after page: those of the recipients, and those that name the number.
-    async fn erase_webhooks(&self, ids: &[Uuid], phone: &str, dry: bool) -> Result<u64, StoreError> {
+    async fn erase_webhooks(&self, traces: &Traces<'_>, dry: bool) -> Result<u64, StoreError> {
         let (mut all, mut after) = (0, String::new());
         loop {
-            let page =
-                dispatch!(self, db => db.erase_webhooks(ids, phone, &after, PORTION as u32, dry).await)?;
+            let page = dispatch!(self, db => db.erase_webhooks(traces, &after, PORTION as u32, dry).await)?;
             all += page.erased;
             match page.last {
                 Some(last) => after = last,
@@ -86,6 +85,14 @@ impl Store {
             }
         }
     }
+}
+
+/// By what a person's webhooks are found.
+pub(super) struct Traces<'a> {
+    /// The recipients that had the number.
+    pub(super) ids: &'a [Uuid],
+    /// The number.
+    pub(super) phone: &'a str,
 }
 
 /// One page of webhooks.

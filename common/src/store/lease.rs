@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError, within};
+use super::{Backend, Store, StoreError};
 
 /// How long a lease is valid after it was taken or renewed.
 pub const LEASE: Duration = Duration::from_secs(10);

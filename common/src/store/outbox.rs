@@ -7,7 +7,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Announced, Backend, OutboxRow, Store, StoreError, Superseded, Term, within};
+use super::{Announced, Backend, OutboxRow, Store, StoreError, Superseded, Term};
 
 /// Rows that are changed at once where it may be many, so that nobody waits long for them.
 const PORTION: u32 = 1_000;

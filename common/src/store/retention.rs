@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Backend, Store, StoreError, within};
+use super::{Backend, Store, StoreError};
 
 /// Rows deleted at once, so that nobody waits long for them.
 const PORTION: u32 = 500;

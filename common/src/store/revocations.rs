@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Backend, Store, StoreError, Term, within};
+use super::{Backend, Store, StoreError, Term};
 use crate::claims::Person;
 use crate::revocation::Revocation;
 use crate::subject::ChurchId;

@@ -3,7 +3,7 @@
 use deploy::services::binary;
 use serde_json::{Value, json};
 use tests::client::Client;
-use tests::databases::Kind;
+use tests::databases::{self, Kind};
 use tests::load::socketio;
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
@@ -20,12 +20,17 @@ async fn two_gateways(kind: Kind) -> TestStack {
     TestStack::start_with(kind, |options| options.gateways = 2).await
 }
 
-/// Runs the operators' command.
-async fn revoke(stack: &TestStack, arguments: &[&str]) {
+/// Runs an operators' command on the database; gives what it says.
+async fn ops(stack: &TestStack, arguments: &[&str]) -> String {
     let mut command = Command::new(binary("ops").unwrap());
-    command.arg("revoke").args(arguments).env("DATABASE_URL", &stack.stack.file().database);
+    command.args(arguments).env("DATABASE_URL", &stack.stack.file().database);
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn revoke(stack: &TestStack, arguments: &[&str]) {
+    ops(stack, &[&["revoke"], arguments].concat()).await;
 }
 
 /// A token that was issued so many seconds ago.
@@ -158,4 +163,106 @@ async fn what_was_issued_to_a_church_before_a_time_is_revoked_and_what_came_late
         }
         kill_and_restart(&mut stack).await;
     }
+}
+
+/// How many revocations the stream holds.
+async fn revocations_in_the_stream(stack: &TestStack) -> usize {
+    let client = stack.stack.nats("ops").await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream(common::subject::STREAM).await.unwrap();
+    let state = stream.cached_info().state.clone();
+    let mut count = 0;
+    for sequence in state.first_sequence..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await;
+        count += usize::from(message.is_ok_and(|message| message.subject.ends_with(".revoked")));
+    }
+    count
+}
+
+async fn until_in_the_stream(stack: &TestStack) {
+    eventually("the stream holds a revocation", async || {
+        (revocations_in_the_stream(stack).await > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_outlive_the_outbox_and_the_stream_until_they_are_undone() {
+    let mut stack = two_gateways(Kind::Sqlite).await;
+    let old = stack.token(CHURCH, AUTHOR);
+    revoke(&stack, &["--church", CHURCH, "--user", AUTHOR]).await;
+    until_in_the_stream(&stack).await;
+    stack.send(CHURCH, "deacon", &["+12025550101"]).await;
+    stack.until_announced().await;
+    // The outbox forgets it after its retention.
+    let database = stack.stack.file().database.clone();
+    databases::execute(&database, "delete from outbox where subject like '%.revoked'").await;
+    stack.wipe_broker().await;
+    until_in_the_stream(&stack).await;
+    kill_and_restart(&mut stack).await;
+    assert_refused(&stack, &old).await;
+
+    let list = ops(&stack, &["revocations"]).await;
+    assert!(list.contains(&format!("tokens of userId {AUTHOR} in {CHURCH} issued until")), "{list}");
+    ops(&stack, &["revocations", "undo", "--church", CHURCH, "--user", AUTHOR]).await;
+    eventually("the token is accepted again", async || {
+        knock_at_both(&stack, &old).await.iter().all(Result::is_ok).then_some(())
+    })
+    .await;
+    assert_good(&stack, &old).await;
+    kill_and_restart(&mut stack).await;
+    assert_good(&stack, &old).await;
+    assert_eq!(ops(&stack, &["revocations", "list", "--church", CHURCH]).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_the_stream_forgets_with_age_is_announced_again() {
+    let mut stack = two_gateways(Kind::Sqlite).await;
+    let old = stack.token(CHURCH, AUTHOR);
+    revoke(&stack, &["--church", CHURCH, "--user", AUTHOR]).await;
+    until_in_the_stream(&stack).await;
+    let week = std::time::Duration::from_secs(7 * 24 * 3_600);
+    keep_events_for(&stack, std::time::Duration::from_secs(1)).await;
+    eventually("it is too old for the stream", async || {
+        (revocations_in_the_stream(&stack).await == 0).then_some(())
+    })
+    .await;
+    keep_events_for(&stack, week).await;
+    let database = stack.stack.file().database.clone();
+    databases::execute(&database, "update revocations set announced_at = $EPOCH").await;
+    until_in_the_stream(&stack).await;
+    kill_and_restart(&mut stack).await;
+    assert_refused(&stack, &old).await;
+}
+
+async fn keep_events_for(stack: &TestStack, time: std::time::Duration) {
+    let jetstream = async_nats::jetstream::new(stack.stack.nats("provisioner").await.unwrap());
+    let stream = jetstream.get_stream(common::subject::STREAM).await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    // The window for duplicates may not be longer.
+    config.duplicate_window = time.min(std::time::Duration::from_secs(120));
+    config.max_age = time;
+    jetstream.update_stream(config).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_keeps_the_token_when_the_user_of_the_same_number_loses_it() {
+    let stack = two_gateways(Kind::Sqlite).await;
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let token = |claim: &str| {
+        stack.token_with(&json!({claim: 7, "churchId": CHURCH, "iat": now - 60, "exp": now + 3_600}))
+    };
+    revoke(&stack, &["--church", CHURCH, "--user", "7"]).await;
+    until_in_the_stream(&stack).await;
+    eventually("the gateways know it", async || {
+        knock_at_both(&stack, &token("userId")).await.iter().all(Result::is_err).then_some(())
+    })
+    .await;
+    assert_refused(&stack, &token("userId")).await;
+    assert_good(&stack, &token("adminId")).await;
+    revoke(&stack, &["--church", CHURCH, "--admin", "7"]).await;
+    eventually("the gateways know it", async || {
+        knock_at_both(&stack, &token("adminId")).await.iter().all(Result::is_err).then_some(())
+    })
+    .await;
+    assert_refused(&stack, &token("adminId")).await;
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Postgres, Tx};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::erasure::{ERASED, Known, Page, quoted};
+use crate::store::erasure::{ERASED, Known, Page, Traces, quoted};
 use crate::store::ledger::{Database as _, Ledger as _};
 
 impl Postgres {
@@ -42,8 +42,7 @@ impl Postgres {
 
     pub(in crate::store) async fn erase_webhooks(
         &self,
-        ids: &[Uuid],
-        phone: &str,
+        traces: &Traces<'_>,
         after: &str,
         limit: u32,
         dry: bool,
@@ -63,7 +62,7 @@ impl Postgres {
             .bind(i64::from(limit) - 1)
             .fetch_optional(tx.connection()?)
             .await?;
-        let erase = sqlx::query(ERASE).bind(after).bind(&last).bind(ids).bind(quoted(phone)).bind(ERASED);
+        let erase = sqlx::query(ERASE).bind(after).bind(&last).bind(traces.ids).bind(quoted(traces.phone)).bind(ERASED);
         let erased = erase.execute(tx.connection()?).await?.rows_affected();
         finish(tx, dry).await?;
         Ok(Page { erased, last })

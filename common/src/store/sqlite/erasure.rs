@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Sqlite, Tx, json_ids};
 use crate::store::StoreError;
 use crate::store::columns::Columns as _;
-use crate::store::erasure::{ERASED, Known, Page, quoted};
+use crate::store::erasure::{ERASED, Known, Page, Traces, quoted};
 use crate::store::ledger::{Database as _, Ledger as _};
 
 impl Sqlite {
@@ -37,8 +37,7 @@ impl Sqlite {
 
     pub(in crate::store) async fn erase_webhooks(
         &self,
-        ids: &[Uuid],
-        phone: &str,
+        traces: &Traces<'_>,
         after: &str,
         limit: u32,
         dry: bool,
@@ -55,8 +54,12 @@ impl Sqlite {
         let mut tx = self.begin().await?;
         let query = sqlx::query_scalar(LAST).bind(after).bind(limit - 1);
         let last: Option<String> = query.fetch_optional(tx.connection()?).await?;
-        let erase =
-            sqlx::query(ERASE).bind(after).bind(&last).bind(json_ids(ids)).bind(quoted(phone)).bind(ERASED);
+        let erase = sqlx::query(ERASE)
+            .bind(after)
+            .bind(&last)
+            .bind(json_ids(traces.ids))
+            .bind(quoted(traces.phone))
+            .bind(ERASED);
         let erased = erase.execute(tx.connection()?).await?.rows_affected();
         finish(tx, dry).await?;
         Ok(Page { erased, last })

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Subcommand;
+use clap::{Parser as _, Subcommand};
 use common::claims::{IdClaim, Person};
 use common::event::timestamp;
 use common::revocation::Revocation;
@@ -49,27 +49,26 @@ pub(crate) struct Revoke {
 }
 
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Revocations {
     #[command(subcommand)]
     what: Option<What>,
-    #[command(flatten)]
-    list: Option<List>,
 }
 
-#[derive(clap::Args)]
+#[derive(Subcommand)]
+enum What {
+    /// List the revocations that stand (the default)
+    List(List),
+    /// Accept the tokens of a person, or of everybody in a church, again
+    Undo(Undo),
+}
+
+#[derive(clap::Parser)]
 struct List {
     #[command(flatten)]
     store: StoreOptions,
     /// Only those of one church
     #[arg(long)]
     church: Option<ChurchId>,
-}
-
-#[derive(Subcommand)]
-enum What {
-    /// Accept the tokens of a person, or of everybody in a church, again
-    Undo(Undo),
 }
 
 #[derive(clap::Args)]
@@ -93,12 +92,12 @@ pub(crate) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
     say(&revocation, "are revoked")
 }
 
-/// `ops revocations`, with and without `undo`.
+/// `ops revocations`, with and without a word behind it.
 pub(crate) async fn run(options: Revocations) -> anyhow::Result<ExitCode> {
-    match (options.what, options.list) {
-        (Some(What::Undo(undo)), _) => take_back(undo).await,
-        (None, Some(list)) => show(&list).await,
-        (None, None) => Err(common::service::ConfigError::new("DATABASE_URL", "it is missing").into()),
+    match options.what {
+        Some(What::Undo(undo)) => take_back(undo).await,
+        Some(What::List(list)) => show(&list).await,
+        None => show(&List::parse_from(["ops revocations"])).await,
     }
 }
 
