@@ -7,6 +7,7 @@
 
 mod admission;
 mod connection;
+mod credit;
 mod cursor;
 mod drain;
 mod followed;
