@@ -295,7 +295,8 @@ mod tests {
             rate: Some(RateLimiter::direct(Quota::per_second(all))),
             ..admission(&[])
         };
-        let tries = |address: IpAddr, times| (0..times).map(|_| admission.check(1, address)).collect::<Vec<_>>();
+        let tries =
+            |address: IpAddr, times| (0..times).map(|_| admission.check(1, address)).collect::<Vec<_>>();
         let one = tries(IpAddr::from([192, 0, 2, 1]), 10_000);
         assert!(one.contains(&Err(Refusal::AddressRate)) && !one.contains(&Err(Refusal::Rate)));
         assert_eq!(tries(IpAddr::from([192, 0, 2, 2]), 1), [Ok(())]);

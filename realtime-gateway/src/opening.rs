@@ -192,11 +192,14 @@ mod tests {
             let expected = Opening { asked: Asked::Open(TransportType::Polling), token: Some("x".into()) };
             assert_eq!(opening, Ok(expected));
         }
-        for query in ["EIO=4&transport=polling", "transport=poll%69ng&EIO=%34", "EIO=4&transport=polling&t=a&t=b"]
+        for query in
+            ["EIO=4&transport=polling", "transport=poll%69ng&EIO=%34", "EIO=4&transport=polling&t=a&t=b"]
         {
             assert_eq!(get(query), Ok(Asked::Open(TransportType::Polling)), "{query}");
         }
-        for query in [format!("EIO=4&transport=polling&sid={SID}"), format!("EIO=4&transport=polling&s%69d={SID}")] {
+        for query in
+            [format!("EIO=4&transport=polling&sid={SID}"), format!("EIO=4&transport=polling&s%69d={SID}")]
+        {
             assert_eq!(get(&query), Ok(Asked::Poll(sid)), "{query}");
             let post = parse(Method::POST, &format!("/socket.io/?{query}"));
             assert_eq!(post.map(|opening| opening.asked), Ok(Asked::Post(sid)), "{query}");
