@@ -357,7 +357,8 @@ async fn requests_that_open_nothing_and_one_address_keep_nobody_else_out() {
     let requests = "GET / HTTP/1.1\r\nHost: gateway\r\n\r\n".repeat(999)
         + "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
     let (asked, read) = tokio::join!(asks.write_all(requests.as_bytes()), answers.read_to_end(&mut heard));
-    (asked.unwrap(), read.unwrap());
+    asked.unwrap();
+    read.unwrap();
     assert_eq!(String::from_utf8_lossy(&heard).matches("HTTP/1.1 404").count(), 1_000);
 
     let open = async |address: &str| {
