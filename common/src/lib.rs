@@ -11,6 +11,7 @@ pub mod event;
 pub mod failure;
 pub mod json;
 pub mod relay;
+mod reserve;
 pub mod retention;
 pub mod revocation;
 pub mod service;

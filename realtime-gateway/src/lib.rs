@@ -7,9 +7,11 @@
 
 mod admission;
 mod connection;
+mod credit;
 mod cursor;
 mod drain;
 mod followed;
+mod frames;
 mod gateway;
 mod guard;
 mod handshake;
@@ -20,6 +22,7 @@ mod live;
 mod member;
 mod memory;
 mod metrics;
+mod opening;
 mod packets;
 mod places;
 mod replay;
@@ -30,8 +33,11 @@ mod server;
 mod session;
 mod settings;
 mod stream;
+mod traffic;
 mod transports;
+mod websocket;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +60,7 @@ use tracing::info;
 pub use crate::settings::{LimitOptions, Settings};
 
 use crate::admission::{Admission, SeatLimits};
+use crate::credit::CreditLimit;
 use crate::gateway::Gateway;
 use crate::guard::GuardedListener;
 use crate::history::History;
@@ -63,12 +70,16 @@ use crate::memory::Limits;
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
 use crate::stream::Reader;
+use crate::traffic::TrafficLimits;
 use crate::transports::Transports;
 
 /// The gateway's name in the broker's permissions.
 const ROLE: &str = "gateway";
 /// How long a client may take from its connection to its token.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the library is told that an answer to a poll may hold, in bytes. It keeps back what goes beyond and loses it when
+/// a websocket takes over, so nothing ever must: the credit bounds what there is. Clients read it as a 32-bit number.
+const POLL_BYTES: u64 = i32::MAX as u64;
 /// How long the sockets have to close when the gateway stops.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -153,6 +164,7 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
         link: broker.link(),
         history: History::new(reader.clone()),
         transports,
+        traffic: traffic(&settings.limits),
         stall: Duration::from_secs(settings.limits.write_stall),
         counters: counters.clone(),
         shutdown: context.shutdown.clone(),
@@ -160,6 +172,12 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
     let limits = memory(&settings.limits);
     let source = Source { broker, reader, hub, revocations, condition, limits, counters };
     Ok((gateway, Work { source, replays, laggards }))
+}
+
+fn traffic(limits: &LimitOptions) -> TrafficLimits {
+    let (packets, bytes) = (limits.socket_buffer as usize, limits.socket_bytes as usize);
+    let message = NonZeroU32::new(limits.max_message).unwrap_or(NonZeroU32::MIN);
+    TrafficLimits { credit: CreditLimit::of_queue(packets, bytes), message }
 }
 
 fn seats(limits: &LimitOptions) -> SeatLimits {
@@ -190,7 +208,7 @@ fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) 
         .ping_timeout(Duration::from_secs(20))
         .connect_timeout(CONNECT_TIMEOUT)
         .max_buffer_size(limits.socket_buffer as usize)
-        .max_payload(limits.max_message.into())
+        .max_payload(POLL_BYTES)
         .ws_max_message_size(max_message)
         .ws_max_frame_size(max_message)
         .ws_read_buffer_size(512)

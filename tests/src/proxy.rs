@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use deploy::ports::Port;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -115,6 +115,75 @@ impl Proxy {
     pub fn trickle(&self, bytes_a_second: Option<usize>) {
         self.control.send_modify(|control| control.trickle = bytes_a_second);
     }
+}
+
+/// A reverse proxy as it is often set up first: what concerns a single connection it does not pass on, and so no
+/// handshake of a websocket. It ends when it is dropped.
+pub struct PlainProxy {
+    port: Port,
+    _stops_when_dropped: DropGuard,
+}
+
+/// Headers that concern a single connection.
+const OF_ONE_CONNECTION: [&str; 3] = ["connection", "upgrade", "keep-alive"];
+
+impl PlainProxy {
+    /// Leads to a base URL.
+    ///
+    /// # Panics
+    /// The URL has no address, or no port is free.
+    pub async fn to(url: &str) -> Self {
+        let (port, target) = (Port::free().expect("a free port"), address(url));
+        let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
+        let running = CancellationToken::new();
+        let (stops, connections) = (running.clone(), running.clone());
+        tokio::spawn(stops.run_until_cancelled_owned(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connections.clone().run_until_cancelled_owned(carry_plainly(client, target)));
+            }
+        }));
+        Self { port, _stops_when_dropped: running.drop_guard() }
+    }
+
+    /// Its own base URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port.number())
+    }
+}
+
+/// Ends with either side, whether it ended well or not.
+async fn carry_plainly(mut client: TcpStream, target: SocketAddr) {
+    let Ok(mut server) = connect(target).await else { return };
+    let ((client_in, mut client_out), (mut server_in, mut server_out)) = (client.split(), server.split());
+    let mut requests = BufReader::new(client_in);
+    tokio::select! {
+        _ = tokio::io::copy(&mut server_in, &mut client_out) => {}
+        _ = async { while pass_request(&mut requests, &mut server_out).await? {}; io::Result::Ok(()) } => {}
+    }
+}
+
+/// Passes on one request; `false` if there is none.
+async fn pass_request(from: &mut BufReader<ReadHalf<'_>>, to: &mut WriteHalf<'_>) -> io::Result<bool> {
+    let (mut head, mut body) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if from.read_line(&mut line).await? == 0 {
+            return Ok(false);
+        }
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        if name.eq_ignore_ascii_case("content-length") {
+            body = value.trim().parse().map_err(io::Error::other)?;
+        }
+        if !OF_ONE_CONNECTION.iter().any(|dropped| name.eq_ignore_ascii_case(dropped)) {
+            head += &line;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    to.write_all(head.as_bytes()).await?;
+    tokio::io::copy(&mut from.take(body), to).await?;
+    Ok(true)
 }
 
 async fn accept(listener: TcpListener, control: watch::Receiver<Control>) {

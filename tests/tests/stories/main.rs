@@ -8,6 +8,7 @@ mod crashes;
 mod cursors;
 mod databases;
 mod draining;
+mod edge;
 mod expiry;
 mod failing;
 mod frontend;
