@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-pub use crate::settings::{LimitOptions, Settings};
+pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 
 use crate::admission::{Admission, SeatLimits};
 use crate::gateway::Gateway;
@@ -67,8 +67,6 @@ use crate::transports::Transports;
 
 /// The gateway's name in the broker's permissions.
 const ROLE: &str = "gateway";
-/// How long a client may take from its connection to its token.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the sockets have to close when the gateway stops.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -82,7 +80,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let listener = bind(settings.listen).await?;
     info!(address = %listener.local_addr()?, "listening");
     let listener = GuardedListener::new(listener, gateway.stall, gateway.admission.connections);
-    let (sessions, io) = sessions(&settings.limits, gateway.clone());
+    let (sessions, io) = sessions(&settings, gateway.clone());
     gateway.transports.serve(sessions.clone());
     let router = server::router(gateway.clone(), sessions, cors);
     let mut serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
@@ -179,16 +177,18 @@ fn memory(limits: &LimitOptions) -> Limits {
 }
 
 /// The Socket.IO service, and its handle.
-fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) {
+fn sessions(settings: &Settings, gateway: Arc<Gateway>) -> (Router, SocketIo) {
+    let Settings { limits, patience, .. } = settings;
     // Nobody has a reason to send binary data; a little of it is ignored like any other event.
     let max_message = limits.max_message as usize;
     let parser = ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(max_message);
     let (service, io) = SocketIo::builder()
         .with_state(gateway)
         .with_parser(parser)
-        .ping_interval(Duration::from_secs(25))
-        .ping_timeout(Duration::from_secs(20))
-        .connect_timeout(CONNECT_TIMEOUT)
+        .ping_interval(Duration::from_millis(patience.ping_interval))
+        .ping_timeout(Duration::from_millis(patience.ping_timeout))
+        .connect_timeout(Duration::from_millis(patience.connect_timeout))
+        .upgrade_timeout(Duration::from_millis(patience.connect_timeout))
         .max_buffer_size(limits.socket_buffer as usize)
         .max_payload(limits.max_message.into())
         .ws_max_message_size(max_message)

@@ -29,6 +29,9 @@ pub struct Settings {
     /// Sockets and memory.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// What a silent client is given.
+    #[command(flatten)]
+    pub patience: PatienceOptions,
     /// The logs.
     #[command(flatten)]
     pub log: LogOptions,
@@ -83,6 +86,23 @@ pub struct LimitOptions {
     #[arg(long, env = "GATEWAY_MEMORY_CHURCH_EVENTS", default_value_t = 1_000, value_name = "EVENTS",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub memory_church_events: u32,
+}
+
+/// How long a client may be silent. The protocol's usual figures; tests can't wait for them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PatienceOptions {
+    /// Milliseconds between two pings to a client
+    #[arg(long, env = "GATEWAY_PING_INTERVAL", default_value_t = 25_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub ping_interval: u64,
+    /// Milliseconds that a client has to answer a ping
+    #[arg(long, env = "GATEWAY_PING_TIMEOUT", default_value_t = 20_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub ping_timeout: u64,
+    /// Milliseconds that a client has from its connection to its token, and to go over from polling to a websocket
+    #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", default_value_t = 10_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub connect_timeout: u64,
 }
 
 impl common::service::Settings for Settings {
