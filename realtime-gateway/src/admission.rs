@@ -1,11 +1,12 @@
 //! How many may come in. Whoever may not is told so at the earliest moment, and to try again.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::HeaderMap;
 use common::service::ConfigError;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tracing::{info, warn};
 
 use crate::settings::LimitOptions;
@@ -39,6 +40,9 @@ pub(crate) enum Refusal {
     /// Too many came at once.
     #[error("too many new connections at once")]
     Rate,
+    /// Too many came at once from one address.
+    #[error("too many new connections at once from this address")]
+    AddressRate,
     /// The church has all its sockets.
     #[error("too many sockets of one church")]
     Church,
@@ -58,6 +62,7 @@ impl Refusal {
             Self::NoPlace => "no_place",
             Self::Connections => "connections",
             Self::Rate => "rate",
+            Self::AddressRate => "address_rate",
             Self::Church => "church",
             Self::User => "user",
             Self::Address => "address",
@@ -70,6 +75,7 @@ pub(crate) struct Admission {
     /// Connections that may be open at once.
     pub(crate) connections: usize,
     rate: Option<DefaultDirectRateLimiter>,
+    address_rate: Option<AddressRate>,
     proxies: Vec<Network>,
 }
 
@@ -92,6 +98,7 @@ impl Admission {
             connections,
             rate: NonZeroU32::new(options.connects_per_second)
                 .map(|n| RateLimiter::direct(Quota::per_second(n))),
+            address_rate: NonZeroU32::new(options.address_connects_per_second).map(AddressRate::new),
             proxies: options
                 .trusted_proxies
                 .iter()
@@ -100,13 +107,17 @@ impl Admission {
         })
     }
 
-    /// Whether one more session may be opened while so many connections are open, this one included.
+    /// Whether one more session may be opened from an address while so many connections are open, this one included.
+    /// The address is asked first, so that one of them can't use up what all share.
     ///
     /// # Errors
     /// Which limit is reached.
-    pub(crate) fn check(&self, open: usize) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, open: usize, address: IpAddr) -> Result<(), Refusal> {
         if open > self.connections {
             return Err(Refusal::Connections);
+        }
+        if self.address_rate.as_ref().is_some_and(|rate| !rate.allows(address)) {
+            return Err(Refusal::AddressRate);
         }
         match &self.rate {
             Some(rate) if rate.check().is_err() => Err(Refusal::Rate),
@@ -114,7 +125,8 @@ impl Admission {
         }
     }
 
-    /// The browser's address: the peer, or what trusted proxies say of whom they speak for.
+    /// What sockets are counted by: the browser's address, or of IPv6 its /64, which one household has whole. It is the
+    /// peer's, or what trusted proxies say of whom they speak for.
     pub(crate) fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         let mut address = peer.ip().to_canonical();
         let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -127,7 +139,43 @@ impl Admission {
                 _ => break,
             }
         }
-        address
+        of_one_household(address)
+    }
+}
+
+/// Bits of an IPv6 address that one household can choose.
+const OWN_BITS: u32 = 64;
+
+fn of_one_household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> OWN_BITS << OWN_BITS).into(),
+    }
+}
+
+/// How many sessions each address may open a second.
+struct AddressRate {
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    /// Addresses at which those that are not needed any more are forgotten.
+    crowded: AtomicUsize,
+}
+
+/// Addresses that are remembered in any case.
+const FEW_ADDRESSES: usize = 1_024;
+
+impl AddressRate {
+    fn new(rate: NonZeroU32) -> Self {
+        let limiter = RateLimiter::keyed(Quota::per_second(rate));
+        Self { limiter, crowded: AtomicUsize::new(FEW_ADDRESSES) }
+    }
+
+    fn allows(&self, address: IpAddr) -> bool {
+        let allows = self.limiter.check_key(&address).is_ok();
+        if self.limiter.len() > self.crowded.load(Ordering::Relaxed) {
+            self.limiter.retain_recent();
+            self.crowded.store(FEW_ADDRESSES.max(2 * self.limiter.len()), Ordering::Relaxed);
+        }
+        allows
     }
 }
 
@@ -189,7 +237,7 @@ mod tests {
 
     fn admission(proxies: &[&str]) -> Admission {
         let proxies = proxies.iter().map(|text| Network::parse(text).unwrap()).collect();
-        Admission { connections: 2, rate: None, proxies }
+        Admission { connections: 2, rate: None, address_rate: None, proxies }
     }
 
     fn address(proxies: &[&str], peer: &str, forwarded: &[&str]) -> String {
@@ -205,7 +253,7 @@ mod tests {
         assert_eq!(address(&[], "10.0.0.1", &["1.2.3.4"]), "10.0.0.1");
         assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(address(&["10.0.0.0/8"], "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
-        assert_eq!(address(&["10.0.0.1"], "::ffff:10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(address(&["10.0.0.1"], "::ffff:10.0.0.1", &["2001:db8::1"]), "2001:db8::");
     }
 
     #[test]
@@ -226,7 +274,41 @@ mod tests {
 
     #[test]
     fn one_connection_too_many_is_refused() {
-        assert_eq!(admission(&[]).check(2), Ok(()));
-        assert_eq!(admission(&[]).check(3), Err(Refusal::Connections));
+        let (admission, address) = (admission(&[]), IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(admission.check(2, address), Ok(()));
+        assert_eq!(admission.check(3, address), Err(Refusal::Connections));
+    }
+
+    #[test]
+    fn one_household_is_one_address() {
+        let of = |peer: &str| address(&[], peer, &[]);
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2:ffff::1"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn one_address_can_not_use_up_what_all_share() {
+        let (own, all) = (NonZeroU32::new(5).unwrap(), NonZeroU32::new(100).unwrap());
+        let admission = Admission {
+            address_rate: Some(AddressRate::new(own)),
+            rate: Some(RateLimiter::direct(Quota::per_second(all))),
+            ..admission(&[])
+        };
+        let tries =
+            |address: IpAddr, times| (0..times).map(|_| admission.check(1, address)).collect::<Vec<_>>();
+        let one = tries(IpAddr::from([192, 0, 2, 1]), 10_000);
+        assert!(one.contains(&Err(Refusal::AddressRate)) && !one.contains(&Err(Refusal::Rate)));
+        assert_eq!(tries(IpAddr::from([192, 0, 2, 2]), 1), [Ok(())]);
+    }
+
+    #[test]
+    fn addresses_that_are_gone_are_forgotten() {
+        // At a million a second nothing has to be remembered for long.
+        let rate = AddressRate::new(NonZeroU32::new(1_000_000).unwrap());
+        for number in 0..100_000 {
+            assert!(rate.allows(Ipv6Addr::from_bits(number << OWN_BITS).into()));
+        }
+        assert!(rate.limiter.len() < 50_000, "{}", rate.limiter.len());
     }
 }

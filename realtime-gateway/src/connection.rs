@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::frames::Written;
+use crate::traffic::Traffic;
 
 /// How long a connection may take to its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -27,6 +30,8 @@ struct Shared {
     known: AtomicBool,
     /// Bytes that a stranger has sent and that are not taken yet.
     sent: AtomicUsize,
+    /// Of the session whose websocket it is.
+    traffic: OnceLock<Arc<Traffic>>,
     cut: CancellationToken,
     stalled: AtomicBool,
     at_end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -56,6 +61,7 @@ impl Connection {
             used: AtomicBool::new(false),
             known: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
+            traffic: OnceLock::new(),
             cut: CancellationToken::new(),
             stalled: AtomicBool::new(false),
             at_end: Mutex::new(None),
@@ -84,8 +90,33 @@ impl Connection {
         self.0.all.sent_by_strangers.fetch_sub(sent, Ordering::Relaxed);
     }
 
-    /// Counts what a stranger sends: a large message may come before the token in it can be read.
-    pub(crate) fn sends(&self, bytes: usize) {
+    /// Makes it the websocket of a session. It never is another's.
+    pub(crate) fn carry(&self, traffic: Arc<Traffic>) {
+        let _ = self.0.traffic.set(traffic);
+    }
+
+    /// Whether it is a websocket, and what it writes is to be told.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.0.traffic.get().is_some()
+    }
+
+    /// Notes a packet that is written to the websocket, and cuts one that was refused too often.
+    pub(crate) fn wrote(&self, packet: Written) {
+        if self.0.traffic.get().is_some_and(|traffic| traffic.wrote(packet).is_err()) {
+            self.cut();
+        }
+    }
+
+    /// Counts what the other end sends, and cuts a websocket on which it is too much.
+    pub(crate) fn hears(&self, bytes: usize) {
+        if self.0.traffic.get().is_some_and(|traffic| traffic.hear(bytes).is_err()) {
+            self.cut();
+        }
+        self.stranger_sends(bytes);
+    }
+
+    /// A large message may come before the token in it can be read.
+    fn stranger_sends(&self, bytes: usize) {
         if bytes == 0 || self.0.known.load(Ordering::Relaxed) {
             return;
         }
@@ -170,14 +201,14 @@ mod tests {
         let (crowd, small, large, known) =
             (connection(&all), connection(&all), connection(&all), connection(&all));
         known.known();
-        crowd.sends(STRANGERS_BYTES);
-        small.sends(STRANGER_BYTES);
-        large.sends(STRANGER_BYTES + 1);
-        known.sends(STRANGERS_BYTES);
+        crowd.hears(STRANGERS_BYTES);
+        small.hears(STRANGER_BYTES);
+        large.hears(STRANGER_BYTES + 1);
+        known.hears(STRANGERS_BYTES);
         assert_eq!([&crowd, &small, &large, &known].map(Connection::is_cut), [false, false, true, false]);
         crowd.taken();
         let late = connection(&all);
-        late.sends(STRANGERS_BYTES / 2);
+        late.hears(STRANGERS_BYTES / 2);
         assert!(!late.is_cut());
         [crowd, small, large, known, late].iter().for_each(Connection::closed);
         assert_eq!((all.open(), all.sent_by_strangers.load(Ordering::Relaxed)), (0, 0));

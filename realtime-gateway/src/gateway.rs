@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::broker::Link;
 use common::claims::{Claims, TokenError, TokenVerifier};
 use common::subject::ChurchId;
+use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,8 @@ use crate::hub::Hub;
 use crate::member::Member;
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
-use crate::transports::Transports;
+use crate::traffic::TrafficLimits;
+use crate::transports::{Carrier, Transports};
 
 /// One running gateway.
 pub(crate) struct Gateway {
@@ -36,8 +38,12 @@ pub(crate) struct Gateway {
     pub(crate) link: watch::Receiver<Link>,
     /// Which connections carry which session.
     pub(crate) transports: Transports,
+    /// What each session may say and be sent.
+    pub(crate) traffic: TrafficLimits,
     /// How long a client may take nothing of what it is sent.
     pub(crate) stall: Duration,
+    /// How long a client may take from its connection to its token.
+    pub(crate) connect_timeout: Duration,
     /// What is counted.
     pub(crate) counters: Counters,
     /// Cancelled when the gateway has to stop.
@@ -70,15 +76,21 @@ impl Gateway {
             return Err(Refusal::NoPlace);
         }
         self.hub.has_seat_from(address)?;
-        self.admission.check(connection.open())?;
+        self.admission.check(connection.open(), address)?;
         // Last, because a signature takes time to check. A bad token is told of later, in the words that clients know.
         let claims = token.and_then(|token| self.verify(token).ok());
         claims.map_or(Ok(()), |claims| self.hub.has_seat_for(&claims))
     }
 
+    /// Closes the transport of a socket's session.
+    pub(crate) fn close(&self, socket: &SocketRef) {
+        if let Some(carrier) = Carrier::of(socket) {
+            self.transports.close(carrier);
+        }
+    }
+
     /// Takes a socket's seat away. Doing it twice does no harm, not doing it would keep the seat for ever.
     pub(crate) fn depart(&self, church: &ChurchId, sid: Sid) {
-        self.transports.departed(sid);
         self.hub.leave(church, sid);
     }
 
@@ -90,7 +102,7 @@ impl Gateway {
 
     /// Clears up after a socket that has gone before anybody listened to that. Its connection may still be there.
     pub(crate) fn clear_up(&self, member: &Member) {
-        self.transports.close(&member.socket);
+        self.close(&member.socket);
         self.depart(&member.church, member.socket.id);
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::connection::{Connection, Totals};
+use crate::frames::Frames;
 
 /// Connections beyond the limit that are still answered, with 503.
 const TO_SAY_NO: usize = 32;
@@ -70,17 +71,26 @@ pub(crate) struct GuardedIo {
     cut_writer: Pin<Box<WaitForCancellationFutureOwned>>,
     stall: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    frames: Frames,
 }
 
 impl GuardedIo {
     fn new(inner: TcpStream, connection: Connection, stall: Duration) -> Self {
         let (cut_reader, cut_writer) = (Box::pin(connection.until_cut()), Box::pin(connection.until_cut()));
-        Self { inner, connection, cut_reader, cut_writer, stall, deadline: None }
+        Self { inner, connection, cut_reader, cut_writer, stall, deadline: None, frames: Frames::default() }
     }
 
     /// Its handle.
     pub(crate) fn connection(&self) -> Connection {
         self.connection.clone()
+    }
+
+    /// Tells the session which packets are written now.
+    fn wrote(&mut self, bytes: &[u8]) {
+        if self.connection.is_websocket() {
+            let connection = &self.connection;
+            self.frames.pass(bytes, |packet| connection.wrote(packet));
+        }
     }
 
     /// Watches over a write that did `outcome`: done resets the clock, pending starts it.
@@ -123,7 +133,7 @@ impl AsyncRead for GuardedIo {
         }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
-        self.connection.sends(buf.filled().len() - before);
+        self.connection.hears(buf.filled().len() - before);
         outcome
     }
 }
@@ -134,6 +144,9 @@ impl AsyncWrite for GuardedIo {
             return Poll::Ready(Err(was_cut()));
         }
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = outcome {
+            self.wrote(bytes.get(..written).unwrap_or_default());
+        }
         self.watch(cx, outcome)
     }
 
@@ -146,6 +159,13 @@ impl AsyncWrite for GuardedIo {
             return Poll::Ready(Err(was_cut()));
         }
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(mut written)) = outcome {
+            for slice in slices {
+                let part = slice.get(..written.min(slice.len())).unwrap_or_default();
+                written -= part.len();
+                self.wrote(part);
+            }
+        }
         self.watch(cx, outcome)
     }
 

@@ -1,6 +1,5 @@
 //! Who may come in, and the first words to a socket.
 
-use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 use common::claims::{Claims, TokenError};
@@ -15,8 +14,8 @@ use crate::gateway::Gateway;
 use crate::member::Member;
 use crate::metrics::{Reason, Transport};
 use crate::resume::resume;
-use crate::server::Opening;
 use crate::session::{self, Session, Term};
+use crate::transports::Carrier;
 
 /// What a client sends when it connects. Anything may be missing or of another form than expected.
 #[derive(Deserialize, Default)]
@@ -27,8 +26,14 @@ pub(crate) struct Auth {
 
 /// A refused token, in the words that clients know.
 #[derive(Debug, thiserror::Error)]
-#[error("Authentication error: {0}")]
-pub(crate) struct Refused(TokenError);
+pub(crate) enum Refused {
+    /// The token does not let it in.
+    #[error("Authentication error: {0}")]
+    Token(#[from] TokenError),
+    /// The session tried too many tokens, and its transport is being closed.
+    #[error("too many attempts")]
+    TooMany,
+}
 
 /// Lets a socket in if its token is good.
 ///
@@ -39,30 +44,33 @@ pub(crate) async fn authenticate(
     TryData(auth): TryData<Auth>,
     State(gateway): State<Arc<Gateway>>,
 ) -> Result<(), Refused> {
+    let Some(carrier) = Carrier::of(&socket) else { return Err(TokenError::Missing.into()) };
+    if carrier.traffic.check_token().is_err() {
+        gateway.counters.auth_failures.get_or_create(&Reason { reason: "too_many" }).inc();
+        gateway.transports.close(carrier);
+        return Err(Refused::TooMany);
+    }
     let auth = auth.unwrap_or_default();
-    match verify(&gateway, &socket, auth.token) {
+    match verify(&gateway, carrier, auth.token) {
         Ok(claims) => {
             socket.extensions.insert(claims);
             Ok(())
         }
         Err(error) => {
             gateway.counters.auth_failures.get_or_create(&Reason { reason: word_of(error) }).inc();
-            Err(Refused(error))
+            Err(error.into())
         }
     }
 }
 
-fn verify(gateway: &Gateway, socket: &SocketRef, token: Option<Value>) -> Result<Claims, TokenError> {
+fn verify(gateway: &Gateway, carrier: &Carrier, token: Option<Value>) -> Result<Claims, TokenError> {
     let token = match token {
         None | Some(Value::Null) => None,
         Some(Value::String(token)) if token.is_empty() => None,
         Some(Value::String(token)) => Some(token),
         Some(_) => return Err(TokenError::Invalid),
     };
-    let Some(opening) = socket.req_parts().extensions.get::<Opening>() else {
-        return Err(TokenError::Missing);
-    };
-    let mut of_request = opening.token.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut of_request = carrier.token.lock().unwrap_or_else(PoisonError::into_inner);
     let claims = gateway.verify(token.as_ref().or(of_request.as_ref()).map_or("", String::as_str))?;
     // What is kept of the request lives as long as the session, and has no use for the token any more.
     *of_request = None;
@@ -94,17 +102,18 @@ pub(crate) async fn attend(
     };
     gateway.counters.connections.get_or_create(&Transport { transport }).inc();
     debug!(church = %claims.church_id, socket = %socket.id, transport, "connected");
-    let opening = socket.req_parts().extensions.get::<Opening>();
-    let address = opening.map_or(IpAddr::from([0, 0, 0, 0]), |opening| opening.address);
+    // Without it the socket was not let in.
+    let Some(carrier) = Carrier::of(&socket).cloned() else { return };
     let (church, user) = (claims.church_id.clone(), claims.user_id.as_str().into());
-    let member = Member { socket, church, user, address };
+    let (address, credit) = (carrier.address, carrier.traffic.credit.clone());
+    let member = Member { socket, church, user, address, credit };
     member.socket.extensions.remove::<Claims>();
     let session = Arc::new(Session::new(member.church.clone()));
     member.socket.extensions.insert(session.clone());
     member.socket.on_disconnect(departed);
     member.socket.on("auth:refresh", session::refresh);
     member.socket.on_fallback(unknown);
-    gateway.transports.attended(&member.socket);
+    carrier.attended();
     if let Err(refusal) = gateway.hub.sit(&member, Term::of(&claims)) {
         gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
         return gateway.turn_away(&member, refusal.word());
@@ -151,14 +160,14 @@ async fn departed(
     Extension(session): Extension<Arc<Session>>,
     State(gateway): State<Arc<Gateway>>,
 ) {
-    let reason = if gateway.transports.stalled(&socket) { "stalled" } else { word(why) };
+    let carrier = Carrier::of(&socket);
+    let reason = if carrier.is_some_and(|carrier| carrier.stalled()) { "stalled" } else { word(why) };
     gateway.counters.disconnects.get_or_create(&Reason { reason }).inc();
     let church = &session.church;
     debug!(%church, socket = %socket.id, reason, "disconnected");
     session.gone.cancel();
-    if why == DisconnectReason::ClientNSDisconnect {
-        // The client says goodbye and normally closes its connection, too. One that does not would stay for ever.
-        gateway.transports.close(&socket);
+    if let Some(carrier) = carrier.filter(|_| why == DisconnectReason::ClientNSDisconnect) {
+        gateway.transports.close_if_unused(carrier, gateway.connect_timeout);
     }
     gateway.depart(church, socket.id);
 }

@@ -28,7 +28,7 @@ use crate::revocations::Revocations;
 use crate::room::{Headcount, Room, Seat, is_full};
 use crate::session::{RefreshError, Term};
 use crate::stream::Stored;
-use crate::transports::Transports;
+use crate::transports::{Carrier, Transports};
 
 /// At most so many events are sent in one go where many are there at once, so that they fit into a socket's queue.
 pub(crate) const STRIDE: usize = 32;
@@ -202,7 +202,9 @@ impl Hub {
     /// Closes a socket's transport, so that its client comes back and resumes.
     pub(crate) fn close(&self, member: &Member, reason: &'static str) {
         self.counters.closes.get_or_create(&Reason { reason }).inc();
-        self.transports.close(&member.socket);
+        if let Some(carrier) = Carrier::of(&member.socket) {
+            self.transports.close(carrier);
+        }
     }
 
     /// Whether one more socket may come from an address.

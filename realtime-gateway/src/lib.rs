@@ -7,9 +7,11 @@
 
 mod admission;
 mod connection;
+mod credit;
 mod cursor;
 mod drain;
 mod followed;
+mod frames;
 mod gateway;
 mod guard;
 mod handshake;
@@ -20,6 +22,7 @@ mod live;
 mod member;
 mod memory;
 mod metrics;
+mod opening;
 mod packets;
 mod places;
 mod replay;
@@ -30,8 +33,11 @@ mod server;
 mod session;
 mod settings;
 mod stream;
+mod traffic;
 mod transports;
+mod websocket;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +60,7 @@ use tracing::info;
 pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 
 use crate::admission::{Admission, SeatLimits};
+use crate::credit::CreditLimit;
 use crate::gateway::Gateway;
 use crate::guard::GuardedListener;
 use crate::history::History;
@@ -63,10 +70,14 @@ use crate::memory::Limits;
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
 use crate::stream::Reader;
+use crate::traffic::TrafficLimits;
 use crate::transports::Transports;
 
 /// The gateway's name in the broker's permissions.
 const ROLE: &str = "gateway";
+/// What the library is told that an answer to a poll may hold, in bytes. It keeps back what goes beyond and loses it when
+/// a websocket takes over, so nothing ever must: the credit bounds what there is. Clients read it as a 32-bit number.
+const POLL_BYTES: u64 = i32::MAX as u64;
 /// How long the sockets have to close when the gateway stops.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -151,13 +162,21 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
         link: broker.link(),
         history: History::new(reader.clone()),
         transports,
+        traffic: traffic(&settings.limits),
         stall: Duration::from_secs(settings.limits.write_stall),
+        connect_timeout: Duration::from_millis(settings.patience.connect_timeout),
         counters: counters.clone(),
         shutdown: context.shutdown.clone(),
     });
     let limits = memory(&settings.limits);
     let source = Source { broker, reader, hub, revocations, condition, limits, counters };
     Ok((gateway, Work { source, replays, laggards }))
+}
+
+fn traffic(limits: &LimitOptions) -> TrafficLimits {
+    let (packets, bytes) = (limits.socket_buffer as usize, limits.socket_bytes as usize);
+    let message = NonZeroU32::new(limits.max_message).unwrap_or(NonZeroU32::MIN);
+    TrafficLimits { credit: CreditLimit::of_queue(packets, bytes), message }
 }
 
 fn seats(limits: &LimitOptions) -> SeatLimits {
@@ -178,7 +197,7 @@ fn memory(limits: &LimitOptions) -> Limits {
 
 /// The Socket.IO service, and its handle.
 fn sessions(settings: &Settings, gateway: Arc<Gateway>) -> (Router, SocketIo) {
-    let Settings { limits, patience, .. } = settings;
+    let (limits, patience, connect_timeout) = (&settings.limits, &settings.patience, gateway.connect_timeout);
     // Nobody has a reason to send binary data; a little of it is ignored like any other event.
     let max_message = limits.max_message as usize;
     let parser = ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(max_message);
@@ -187,10 +206,10 @@ fn sessions(settings: &Settings, gateway: Arc<Gateway>) -> (Router, SocketIo) {
         .with_parser(parser)
         .ping_interval(Duration::from_millis(patience.ping_interval))
         .ping_timeout(Duration::from_millis(patience.ping_timeout))
-        .connect_timeout(Duration::from_millis(patience.connect_timeout))
-        .upgrade_timeout(Duration::from_millis(patience.connect_timeout))
+        .connect_timeout(connect_timeout)
+        .upgrade_timeout(connect_timeout)
         .max_buffer_size(limits.socket_buffer as usize)
-        .max_payload(limits.max_message.into())
+        .max_payload(POLL_BYTES)
         .ws_max_message_size(max_message)
         .ws_max_frame_size(max_message)
         .ws_read_buffer_size(512)

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use common::event::timestamp;
 use common::subject::ChurchId;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 use socketioxide::{SendError, SocketError};
 use time::OffsetDateTime;
 
+use crate::credit::{Credit, Share};
 use crate::packets::{Packet, Packets};
 
 /// A connected socket and whose it is.
@@ -24,12 +26,17 @@ pub(crate) struct Member {
     pub(crate) user: Arc<str>,
     /// Where it comes from.
     pub(crate) address: IpAddr,
+    /// What its session may have out.
+    pub(crate) credit: Arc<Credit>,
 }
+
+/// Bytes of an event's packet around its name and its body: `42["name",body]`.
+const AROUND: usize = 7;
 
 /// Why a packet did not get into a socket's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsent {
-    /// The queue is full: the client does not keep up.
+    /// The credit is used up, or the queue is full: the client does not keep up.
     Full,
     /// The socket is not there any more.
     Gone,
@@ -72,7 +79,7 @@ impl Member {
     pub(crate) fn send(&self, packets: &Packets, from: usize) -> (usize, Result<(), Unsent>) {
         let mut sent = 0;
         for Packet { name, body } in packets.of_user(&self.user).skip(from) {
-            if let Err(unsent) = self.emit(name, body) {
+            if let Err(unsent) = self.put(Share::Whole, name, body) {
                 return (sent, Err(unsent));
             }
             sent += 1;
@@ -85,9 +92,24 @@ impl Member {
     /// # Errors
     /// Why it did not get there.
     pub(crate) fn emit(&self, name: &str, body: &impl Serialize) -> Result<(), Unsent> {
-        self.socket.emit(name, body).map_err(|error| match error {
-            SendError::Socket(SocketError::InternalChannelFull) => Unsent::Full,
-            _ => Unsent::Gone,
+        // What we send can always be written as JSON.
+        let body = to_raw_value(body).map_err(|_| Unsent::Gone)?;
+        self.put(Share::Whole, name, &body)
+    }
+
+    /// Puts one packet into the socket's queue, if it fits into this share of the credit.
+    ///
+    /// # Errors
+    /// Why it did not get there.
+    pub(crate) fn put(&self, share: Share, name: &str, body: &RawValue) -> Result<(), Unsent> {
+        let bytes = AROUND + name.len() + body.get().len();
+        self.credit.take(bytes, share).map_err(|_| Unsent::Full)?;
+        self.socket.emit(name, body).map_err(|error| {
+            self.credit.give_back(1, bytes);
+            match error {
+                SendError::Socket(SocketError::InternalChannelFull) => Unsent::Full,
+                _ => Unsent::Gone,
+            }
         })
     }
 }

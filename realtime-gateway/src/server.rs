@@ -1,33 +1,38 @@
 //! The HTTP side: what a request may open, and what the Socket.IO library gets to see of it.
 
-use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Extension, Query, Request, State};
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::extract::{Extension, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, http::Method};
-use common::claims;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Deserialize;
+use serde_json::{Map, Value};
+use socketioxide::TransportType;
+use socketioxide::socket::Sid;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::cors::CorsLayer;
+use tracing::{debug, warn};
 
 use crate::admission::Refusal;
 use crate::connection::Connection;
 use crate::gateway::Gateway;
 use crate::guard::{GuardedIo, GuardedListener};
 use crate::metrics::Reason;
+use crate::opening::{Asked, BadRequest, Opening};
+use crate::transports::Carrier;
+use crate::websocket;
 
 /// How long a connection may wait for its next request. Proxies keep theirs for about a minute.
 const IDLE: Duration = Duration::from_secs(75);
@@ -35,17 +40,6 @@ const IDLE: Duration = Duration::from_secs(75);
 const HEADERS: usize = 32 << 10;
 /// How long what a client posts may take to arrive.
 const POSTING: Duration = Duration::from_secs(20);
-
-/// What is kept of the request that opened a session.
-#[derive(Clone)]
-pub(crate) struct Opening {
-    /// The token of the query, else of the Authorization header, until it has let the socket in.
-    pub(crate) token: Arc<Mutex<Option<String>>>,
-    /// The browser's address.
-    pub(crate) address: IpAddr,
-    /// The connection, if the session is a websocket from the start.
-    pub(crate) websocket: Option<Connection>,
-}
 
 /// The router of browsers: CORS, then admission, then the Socket.IO service.
 pub(crate) fn router(gateway: Arc<Gateway>, sessions: Router, cors: CorsLayer) -> Router {
@@ -79,14 +73,33 @@ async fn carry(io: GuardedIo, router: Router, shutdown: CancellationToken) {
     }
 }
 
-#[derive(Deserialize, Default)]
-struct SessionQuery {
-    #[serde(rename = "EIO", default)]
-    protocol: String,
-    #[serde(default)]
-    transport: String,
-    sid: Option<String>,
-    token: Option<String>,
+/// Why a request does not get what it asks for.
+enum Denied {
+    /// It never will.
+    Bad(BadRequest),
+    /// Temporary trouble, which the stock client tries again by itself.
+    Refused(Refusal),
+    /// What it posts is too large, too slow or too much.
+    Posted(StatusCode),
+}
+
+impl From<BadRequest> for Denied {
+    fn from(bad: BadRequest) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Bad(bad) => bad.into_response(),
+            Self::Posted(status) => status.into_response(),
+            Self::Refused(refusal) => {
+                let later = [(header::RETRY_AFTER, "1")];
+                (StatusCode::SERVICE_UNAVAILABLE, later, refusal.to_string()).into_response()
+            }
+        }
+    }
 }
 
 async fn admit(
@@ -95,77 +108,152 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let Query(query) = Query::<SessionQuery>::try_from_uri(request.uri()).unwrap_or_default();
-    let upgrade = query.sid.clone().filter(|_| query.transport == "websocket");
     connection.used();
-    let address = gateway.admission.address(connection.peer(), request.headers());
-    let token = query.token.clone().or_else(|| authorization(request.headers()));
-    if query.sid.is_none()
-        && let Err(refusal) = gateway.may_open(&connection, address, token.as_deref())
-    {
-        gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
-        return refuse(refusal);
-    }
-    let opening = Opening {
-        token: Arc::new(Mutex::new(token)),
-        address,
-        websocket: opens_websocket(&query).then(|| connection.clone()),
+    let (head, body) = request.into_parts();
+    let edge = Edge { gateway: &gateway, connection: &connection, next };
+    let answer = match Opening::parse(&head) {
+        Ok(opening) => edge.serve(opening, head, body).await,
+        Err(bad) => Err(bad.into()),
     };
-    let posts = request.method() == Method::POST;
-    let answer = next.run(slim(request, &query, opening));
-    let response = if posts {
-        timeout(POSTING, answer).await.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
-    } else {
-        answer.await
-    };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(sid) = upgrade.and_then(|sid| sid.parse().ok())
-    {
-        gateway.counters.upgrades.inc();
-        gateway.transports.upgraded(sid, &connection);
-    }
     connection.taken();
-    response
+    answer.unwrap_or_else(|denied| {
+        if let Denied::Bad(bad) = &denied {
+            debug!(peer = %connection.peer(), reason = %bad, "a request is refused");
+        }
+        denied.into_response()
+    })
 }
 
-/// Temporary trouble, which the stock client tries again by itself.
-fn refuse(refusal: Refusal) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], refusal.to_string()).into_response()
+/// What one request needs to be served.
+struct Edge<'a> {
+    gateway: &'a Gateway,
+    connection: &'a Connection,
+    next: Next,
+}
+
+impl Edge<'_> {
+    async fn serve(self, opening: Opening, head: Parts, body: Body) -> Result<Response, Denied> {
+        let Opening { asked, token } = opening;
+        let carrier = match asked.sid() {
+            None => self.new_carrier(&head.headers, token)?,
+            Some(sid) => self.gateway.transports.find(sid).ok_or(BadRequest::Session)?,
+        };
+        let body = match asked {
+            Asked::Post(_) => Body::from(self.posted(&carrier, body).await?),
+            _ => Body::empty(),
+        };
+        let protocol = websocket::protocol(&head.headers);
+        let request = slim(asked, head, body, carrier.clone());
+        let Self { gateway, connection, next } = self;
+        let answer = next.run(request).await;
+        match (answer.status(), asked) {
+            (StatusCode::SWITCHING_PROTOCOLS, asked) if asked.is_websocket() => {
+                if asked.sid().is_some() {
+                    gateway.counters.upgrades.inc();
+                }
+                carrier.go_over(connection);
+                Ok(with_protocol(answer, protocol))
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, _) => {
+                // It can't be: the library was asked for something else. A websocket that nobody knows is never left open.
+                warn!(peer = %connection.peer(), "a websocket that was not asked for is cut");
+                connection.cut();
+                Ok(answer)
+            }
+            (StatusCode::OK, Asked::Open(TransportType::Polling)) => opened(gateway, &carrier, answer).await,
+            (StatusCode::OK, Asked::Poll(_)) => polled(gateway, &carrier, answer).await,
+            _ => Ok(answer),
+        }
+    }
+
+    fn new_carrier(&self, headers: &HeaderMap, token: Option<String>) -> Result<Arc<Carrier>, Denied> {
+        let Self { gateway, connection, .. } = self;
+        let address = gateway.admission.address(connection.peer(), headers);
+        gateway.may_open(connection, address, token.as_deref()).map_err(|refusal| {
+            gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
+            Denied::Refused(refusal)
+        })?;
+        Ok(Carrier::new(token, address, gateway.traffic))
+    }
+
+    /// What a client posts, whole: the library would read as much of it as it may answer to a poll.
+    async fn posted(&self, carrier: &Arc<Carrier>, body: Body) -> Result<Bytes, Denied> {
+        let most = self.gateway.traffic.message.get() as usize;
+        if body.size_hint().lower() > most as u64 {
+            return Err(Denied::Posted(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        let whole = timeout(POSTING, to_bytes(body, most)).await;
+        let whole = whole.map_err(|_| Denied::Posted(StatusCode::REQUEST_TIMEOUT))?;
+        let whole = whole.map_err(|_| Denied::Posted(StatusCode::PAYLOAD_TOO_LARGE))?;
+        if carrier.traffic.hear(whole.len()).is_err() {
+            self.gateway.transports.close(carrier);
+            return Err(Denied::Posted(StatusCode::TOO_MANY_REQUESTS));
+        }
+        Ok(whole)
+    }
+}
+
+/// The answer that opens a session on polling. The client hears how much it may post, and not how much a poll may
+/// bring: the library has one figure for both.
+async fn opened(gateway: &Gateway, carrier: &Arc<Carrier>, answer: Response) -> Result<Response, Denied> {
+    let (mut head, body) = answer.into_parts();
+    let body = whole(body).await;
+    let Some((sid, packet)) = open_packet(&body, gateway.traffic.message.get()) else {
+        warn!("the Socket.IO library opens a session in words that are not known");
+        return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    };
+    gateway.transports.opened(sid, carrier);
+    head.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(head, Body::from(packet)))
+}
+
+/// The session's name, and the packet with another figure in it.
+fn open_packet(body: &[u8], max_payload: u32) -> Option<(Sid, String)> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(body.strip_prefix(b"0")?).ok()?;
+    let sid = fields.get("sid")?.as_str()?.parse().ok()?;
+    fields.insert("maxPayload".into(), max_payload.into());
+    Some((sid, format!("0{}", Value::Object(fields))))
+}
+
+/// What waited for a poll. Its events are out until its bytes are written.
+async fn polled(gateway: &Gateway, carrier: &Arc<Carrier>, answer: Response) -> Result<Response, Denied> {
+    let (head, body) = answer.into_parts();
+    match carrier.traffic.answer(whole(body).await) {
+        Ok(body) => Ok(Response::from_parts(head, Body::from(body))),
+        Err(_) => {
+            gateway.transports.close(carrier);
+            Err(Denied::Posted(StatusCode::TOO_MANY_REQUESTS))
+        }
+    }
+}
+
+/// The library's answers are there at once and can't fail.
+async fn whole(body: Body) -> Bytes {
+    to_bytes(body, usize::MAX).await.unwrap_or_default()
+}
+
+fn with_protocol(mut answer: Response, protocol: Option<HeaderValue>) -> Response {
+    if let Some(protocol) = protocol {
+        answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    answer
 }
 
 /// Headers that the Socket.IO library reads.
 const NEEDED: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE];
 
-fn opens_websocket(query: &SessionQuery) -> bool {
-    query.sid.is_none() && query.transport == "websocket"
-}
-
-/// A copy of what is needed. The library keeps the opening request as long as the socket lives, and the original
+/// A copy of what is needed. The library keeps the opening request as long as the session lives, and the original
 /// parts would keep the whole read buffer of the connection alive with them.
-fn slim(request: Request, query: &SessionQuery, opening: Opening) -> Request {
-    let (parts, body) = request.into_parts();
-    let Parts { method, uri, headers, mut extensions, .. } = parts;
+fn slim(asked: Asked, head: Parts, body: Body, carrier: Arc<Carrier>) -> Request {
+    let Parts { method, headers, mut extensions, .. } = head;
     extensions.remove::<Connection>();
-    extensions.insert(opening);
+    extensions.insert(carrier);
     let mut slim = Request::new(body);
     *slim.method_mut() = method;
-    *slim.uri_mut() = slim_uri(&uri, query);
+    *slim.uri_mut() = asked.uri();
     *slim.headers_mut() = needed(&headers);
     *slim.extensions_mut() = extensions;
     slim
-}
-
-fn authorization(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    claims::bearer(value).map(str::to_owned)
-}
-
-fn slim_uri(uri: &Uri, query: &SessionQuery) -> Uri {
-    let SessionQuery { protocol, transport, sid, .. } = query;
-    let sid = sid.as_ref().map(|sid| format!("&sid={sid}")).unwrap_or_default();
-    let slim = format!("{}?EIO={protocol}&transport={transport}{sid}", uri.path());
-    // Only a value that can't stand in an address fails here; without a query the library refuses the request.
-    slim.parse().unwrap_or_else(|_| Uri::from_static("/socket.io/"))
 }
 
 fn needed(headers: &HeaderMap) -> HeaderMap {
@@ -186,28 +274,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_of_an_address_has_no_token() {
-        let uri: Uri = "/socket.io/?EIO=4&transport=polling&t=1&sid=abc&token=secret".parse().unwrap();
-        let Query(query) = Query::<SessionQuery>::try_from_uri(&uri).unwrap();
-        assert_eq!(query.token.as_deref(), Some("secret"));
-        assert_eq!(slim_uri(&uri, &query).to_string(), "/socket.io/?EIO=4&transport=polling&sid=abc");
-    }
-
-    #[test]
-    fn an_address_that_can_not_be_copied_is_refused_by_the_library() {
-        let uri: Uri = "/socket.io/?EIO=4&transport=polling&sid=a%20b".parse().unwrap();
-        let Query(query) = Query::<SessionQuery>::try_from_uri(&uri).unwrap();
-        assert_eq!(slim_uri(&uri, &query).query(), None);
-    }
-
-    #[test]
     fn of_the_headers_only_the_needed_ones_are_kept() {
         let mut headers = HeaderMap::new();
         for (name, value) in [("authorization", "Bearer t"), ("sec-websocket-key", "k"), ("cookie", "c")] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        assert_eq!(authorization(&headers).as_deref(), Some("t"));
         let kept = needed(&headers);
         assert_eq!((kept.len(), kept.get("sec-websocket-key").unwrap().as_bytes()), (1, b"k".as_slice()));
+    }
+
+    #[test]
+    fn a_client_hears_how_much_it_may_post() {
+        let body = br#"0{"sid":"abcdefghijklmnop","upgrades":["websocket"],"maxPayload":2147483647}"#;
+        let (sid, packet) = open_packet(body, 16_384).unwrap();
+        assert_eq!(sid.as_str(), "abcdefghijklmnop");
+        let fields: Value = serde_json::from_str(&packet[1..]).unwrap();
+        assert_eq!((&fields["maxPayload"], &fields["upgrades"][0]), (&16_384.into(), &"websocket".into()));
+        assert_eq!(open_packet(b"40{}", 1), None);
     }
 }

@@ -50,8 +50,13 @@ pub struct LimitOptions {
     #[arg(long, env = "GATEWAY_SOCKET_BUFFER", default_value_t = 512, value_name = "PACKETS",
         value_parser = clap::value_parser!(u32).range(64..=65_536))]
     pub socket_buffer: u32,
-    /// Largest message that a client may send, in bytes; its token and cursor must fit
-    #[arg(long, env = "GATEWAY_MAX_MESSAGE", default_value_t = 1_310_720, value_name = "BYTES",
+    /// Bytes of packets that may wait for one socket; beyond, it goes on at its own pace
+    #[arg(long, env = "GATEWAY_SOCKET_BYTES", default_value_t = 256 << 10, value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(16_384..))]
+    pub socket_bytes: u32,
+    /// Largest message that a client may send, in bytes; its token and cursor must fit. A client that sends more than
+    /// four of them at once, or more than one a second, is closed
+    #[arg(long, env = "GATEWAY_MAX_MESSAGE", default_value_t = 16 << 10, value_name = "BYTES",
         value_parser = clap::value_parser!(u32).range(8_192..))]
     pub max_message: u32,
     /// Connections that may be open at once; 0 is what the limit of open files allows
@@ -63,13 +68,17 @@ pub struct LimitOptions {
     /// Sockets that one user may have here; 0 is no limit
     #[arg(long, env = "GATEWAY_MAX_USER_SOCKETS", default_value_t = 100, value_name = "SOCKETS")]
     pub max_user_sockets: usize,
-    /// Sockets that may come from one address; 0 is no limit. Behind a proxy set TRUSTED_PROXIES, too
+    /// Sockets that may come from one address (of IPv6 from one /64); 0 is no limit. Behind a proxy set TRUSTED_PROXIES, too
     #[arg(long, env = "GATEWAY_MAX_ADDRESS_SOCKETS", default_value_t = 0, value_name = "SOCKETS")]
     pub max_address_sockets: usize,
     /// Proxies whose X-Forwarded-For is believed: addresses or blocks, comma separated (`10.0.0.0/8`)
     #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_name = "ADDRESS")]
     pub trusted_proxies: Vec<String>,
-    /// New sessions a second, and as many at once; 0 is no limit
+    /// New sessions that one address may open a second, and as many at once; 0 is no limit. Behind a proxy set
+    /// TRUSTED_PROXIES, too
+    #[arg(long, env = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND", default_value_t = 200, value_name = "SESSIONS")]
+    pub address_connects_per_second: u32,
+    /// New sessions a second of all addresses, and as many at once; 0 is no limit
     #[arg(long, env = "GATEWAY_CONNECTS_PER_SECOND", default_value_t = 1_000, value_name = "SESSIONS")]
     pub connects_per_second: u32,
     /// Seconds over which the sockets are closed when the gateway stops, so that not all come back at once

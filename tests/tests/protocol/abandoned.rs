@@ -32,8 +32,10 @@ async fn come_and_go(gateway: &TestGateway) {
     let sessions = join_all((0..CROWD).map(|_| Polling::open(gateway))).await;
     let (taking_over, _) = sessions.split_at(CROWD / 4);
     for session in taking_over {
-        let Ok(mut socket) = Websocket::request(gateway, &query(session)).await else { panic!("refused") };
-        socket.send(PROBE).await;
+        // On a busy machine the session may have ended before.
+        if let Ok(mut socket) = Websocket::request(gateway, &query(session)).await {
+            socket.send(PROBE).await;
+        }
     }
     join_all(sessions.iter().map(Polling::until_closed)).await;
 }
@@ -41,9 +43,10 @@ async fn come_and_go(gateway: &TestGateway) {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_are_left_alone_leave_nothing_behind() {
     let short = [
-        ("GATEWAY_PING_TIMEOUT", "1000"),
-        ("GATEWAY_CONNECT_TIMEOUT", "1000"),
+        ("GATEWAY_PING_TIMEOUT", "2000"),
+        ("GATEWAY_CONNECT_TIMEOUT", "2000"),
         ("GATEWAY_CONNECTS_PER_SECOND", "0"),
+        ("GATEWAY_ADDRESS_CONNECTS_PER_SECOND", "0"),
     ];
     let mut gateway = TestGateway::start(&short).await;
     come_and_go(&gateway).await;
@@ -52,4 +55,5 @@ async fn sessions_that_are_left_alone_leave_nothing_behind() {
         come_and_go(&gateway).await;
     }
     assert_flat(&mut gateway, before);
+    assert!(gateway.count("gateway_upgrades_total").await > 0.0);
 }

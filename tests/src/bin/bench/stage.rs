@@ -63,11 +63,11 @@ impl Stage {
         options.database = Some(database);
         options.ports = Ports::Free;
         options.gateways = setup.gateways;
-        options.environment.push((
-            GATEWAY.into(),
-            "GATEWAY_CONNECTS_PER_SECOND".into(),
-            setup.connects_per_second.to_string(),
-        ));
+        let rate = setup.connects_per_second.to_string();
+        // The whole crowd comes from one address.
+        for limit in ["GATEWAY_CONNECTS_PER_SECOND", "GATEWAY_ADDRESS_CONNECTS_PER_SECOND"] {
+            options.environment.push((GATEWAY.into(), limit.into(), rate.clone()));
+        }
         let stack = Stack::start(options).await.context("the stack does not start")?;
         let url = SecretString::from(stack.file().database.clone());
         let store = Store::new(&StoreOptions { database_url: url, database_connections: 8 })?;
