@@ -81,6 +81,11 @@ async fn websocket_member(gateway: &TestGateway) -> Websocket {
     client
 }
 
+/// Waits for something, but not for ever.
+async fn in_time<T>(what: &str, wanted: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, wanted).await.unwrap_or_else(|_| panic!("waited a minute for {what}"))
+}
+
 /// The name and the first argument of an event's packet.
 fn event(packet: &str) -> (String, Value) {
     let arguments = packet.strip_prefix(packet::EVENT).unwrap_or_else(|| panic!("no event: {packet}"));

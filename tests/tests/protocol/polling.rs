@@ -5,7 +5,7 @@ use serde_json::Value;
 use tests::gateway::TestGateway;
 
 use crate::packet::{OPEN, PING, PONG};
-use crate::{LIMIT, json_after};
+use crate::{in_time, json_after};
 
 /// What stands between the packets of one body.
 const SEPARATOR: char = '\u{1e}';
@@ -81,7 +81,7 @@ impl Polling {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, next).await.unwrap()
+        in_time("a packet", next).await
     }
 
     /// Goes on to the packet that contains a text.
@@ -112,7 +112,7 @@ impl Polling {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, closed).await.unwrap();
+        in_time("the end of the session", closed).await;
         packets
     }
 }

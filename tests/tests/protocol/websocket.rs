@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::packet::{OPEN, PING, PONG};
-use crate::{LIMIT, json_after};
+use crate::{in_time, json_after};
 
 /// An open websocket.
 pub(crate) struct Websocket(WebSocketStream<TcpStream>);
@@ -62,7 +62,7 @@ impl Websocket {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, frame).await.unwrap()
+        in_time("a frame, or the end of the connection", frame).await
     }
 
     /// The next packet besides pings, which are answered.
@@ -75,7 +75,7 @@ impl Websocket {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, next).await.unwrap()
+        in_time("a packet, or the end of the connection", next).await
     }
 
     /// Goes on to the packet that contains a text.
