@@ -29,7 +29,7 @@ pub struct Settings {
     /// Sockets and memory.
     #[command(flatten)]
     pub limits: LimitOptions,
-    /// What a silent client is given.
+    /// How long a client may be silent.
     #[command(flatten)]
     pub patience: PatienceOptions,
     /// The logs.
@@ -97,7 +97,7 @@ pub struct LimitOptions {
     pub memory_church_events: u32,
 }
 
-/// How long a client may be silent. The protocol's usual figures; tests can't wait for them.
+/// How long a client may be silent. The defaults are the protocol's usual figures; only tests need others.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PatienceOptions {
     /// Milliseconds between two pings to a client
@@ -108,7 +108,7 @@ pub struct PatienceOptions {
     #[arg(long, env = "GATEWAY_PING_TIMEOUT", default_value_t = 20_000, value_name = "MILLISECONDS", hide = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub ping_timeout: u64,
-    /// Milliseconds that a client has from its connection to its token, and to go over from polling to a websocket
+    /// Milliseconds that a client has from its connection to its token, and for its upgrade to a websocket
     #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", default_value_t = 10_000, value_name = "MILLISECONDS", hide = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub connect_timeout: u64,

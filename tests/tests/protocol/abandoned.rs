@@ -1,4 +1,4 @@
-//! Sessions that their clients leave alone, in whatever state, end and leave nothing behind.
+//! Sessions that their clients abandon end and leave no memory in use.
 
 use futures_util::future::join_all;
 use tests::gateway::TestGateway;
@@ -12,7 +12,7 @@ use crate::{PATIENT, assert_flat, polling_member};
 const CROWD: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_that_never_takes_over_ends_together_with_its_session() {
+async fn an_upgrade_that_is_never_finished_ends_both_the_websocket_and_the_session() {
     let hasty = [PATIENT[0], ("GATEWAY_CONNECT_TIMEOUT", "3000")];
     let gateway = TestGateway::start(&hasty).await;
     let (silent, probing) = (polling_member(&gateway).await, polling_member(&gateway).await);
@@ -26,12 +26,12 @@ async fn a_websocket_that_never_takes_over_ends_together_with_its_session() {
     gateway.until_count("gateway_sockets", 0.0).await;
 }
 
-/// Opens a session for each of a crowd, leaves some of them in the middle of going over to a websocket, and comes back
-/// to each only to see that it has ended.
+/// Opens a session for each of a crowd, leaves some of them in the middle of an upgrade, and looks at each again only to
+/// see that it has ended.
 async fn come_and_go(gateway: &TestGateway) {
     let sessions = join_all((0..CROWD).map(|_| Polling::open(gateway))).await;
-    let (taking_over, _) = sessions.split_at(CROWD / 4);
-    for session in taking_over {
+    let (upgrading, _) = sessions.split_at(CROWD / 4);
+    for session in upgrading {
         // On a busy machine the session may have ended before.
         if let Ok(mut socket) = Websocket::request(gateway, &query(session)).await {
             socket.send(PROBE).await;
@@ -41,7 +41,7 @@ async fn come_and_go(gateway: &TestGateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_that_are_left_alone_leave_nothing_behind() {
+async fn abandoned_sessions_end_and_leave_no_memory_in_use() {
     let short = [
         ("GATEWAY_PING_TIMEOUT", "2000"),
         ("GATEWAY_CONNECT_TIMEOUT", "2000"),

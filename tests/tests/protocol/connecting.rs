@@ -39,7 +39,7 @@ async fn a_client_on_polling_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_refused_is_told_why_and_may_try_again_on_the_same_connection() {
+async fn a_refused_client_is_told_why_and_may_try_again_on_the_same_connection() {
     let gateway = patient_gateway().await;
     let mut client = Websocket::open(&gateway).await;
     client.send(CONNECT).await;
@@ -77,7 +77,7 @@ async fn a_handshake_that_can_not_be_read_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_never_shows_a_good_token_is_closed_and_who_does_stays() {
+async fn a_client_without_a_good_token_is_closed_after_a_while_and_a_member_stays() {
     let gateway = TestGateway::start(&HASTY).await;
     let mut member = websocket_member(&gateway).await;
     let (mut silent, mut refused, polls) =
@@ -93,7 +93,7 @@ async fn who_never_shows_a_good_token_is_closed_and_who_does_stays() {
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_the_namespace_keeps_the_connection_and_may_come_back() {
+async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_back() {
     let gateway = TestGateway::start(&OFTEN).await;
     let (mut client, mut polls) = (websocket_member(&gateway).await, polling_member(&gateway).await);
     client.send(DISCONNECT).await;
@@ -114,7 +114,7 @@ async fn who_leaves_the_namespace_keeps_the_connection_and_may_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_the_namespace_for_good_is_closed_in_the_end() {
+async fn a_client_that_leaves_the_namespace_for_good_is_closed_after_a_while() {
     let gateway = TestGateway::start(&HASTY).await;
     let mut client = websocket_member(&gateway).await;
     client.send(DISCONNECT).await;

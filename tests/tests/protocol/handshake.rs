@@ -20,7 +20,7 @@ const OTHER_VERSIONS: [&str; 6] = [
 /// Queries that name no transport that is served.
 const OTHER_TRANSPORTS: [&str; 4] =
     ["EIO=4", "EIO=4&transport=", "EIO=4&transport=abc", "EIO=4&transport=webtransport"];
-/// A session's id that was never given out.
+/// An id of a session that does not exist.
 const NO_SESSION: &str = "AAAAAAAAAAAAAAAA";
 
 async fn ask(gateway: &TestGateway, method: Method, query: &str) -> StatusCode {

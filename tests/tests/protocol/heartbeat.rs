@@ -13,7 +13,7 @@ use crate::{CHURCH, PATIENT, connect, event, polling_member, websocket_member};
 
 /// Often pinged, and given long to answer: these clients answer, if not in time.
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
-/// Who does not answer is found soon, but not before he is let in.
+/// A client that does not answer is closed soon, but not before it was let in.
 const STRICT: [(&str, &str); 3] =
     [("GATEWAY_PING_INTERVAL", "200"), ("GATEWAY_PING_TIMEOUT", "3000"), PATIENT[1]];
 /// How many pings are waited for.

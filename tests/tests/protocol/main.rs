@@ -1,8 +1,8 @@
 //! The gateway keeps to the Engine.IO protocol (version 4) and the Socket.IO protocol (version 5), also towards clients
 //! that do not. Requests and frames are written here by hand, because a stock client sends only what is right.
 //!
-//! The protocols' own suites expect a server that sends back what it is told. This one only tells news: what the church
-//! is told stands in the place of an echo, and the acknowledgement of `auth:refresh` in the place of others.
+//! The protocols' own test suites expect a server that echoes messages. The gateway echoes nothing. Here a church's
+//! events take the place of the echo, and the acknowledgement of `auth:refresh` that of other acknowledgements.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
@@ -50,11 +50,11 @@ mod packet {
     pub(crate) const CONNECT_ERROR: &str = "44";
 }
 
-/// Ends no client that is merely silent within a test. So what ends here, ends for the reason that the test gives.
+/// Limits that no test reaches: a connection that ends, ends for the reason that the test gives.
 const PATIENT: [(&str, &str); 2] =
     [("GATEWAY_PING_TIMEOUT", "600000"), ("GATEWAY_CONNECT_TIMEOUT", "600000")];
 
-/// A gateway with time for everybody.
+/// A gateway with these limits.
 async fn patient_gateway() -> TestGateway {
     TestGateway::start(&PATIENT).await
 }

@@ -1,5 +1,5 @@
-//! Clients that break the protocols on purpose end their own connection, are nobody else's trouble, and leave nothing
-//! behind. Each case here has stopped a server of some library or made it keep what it was sent.
+//! A client that breaks the protocols on purpose is closed, disturbs nobody else, and leaves no memory in use. Each
+//! kind of case has crashed some Socket.IO server, or filled its memory.
 
 use futures_util::future::join_all;
 use reqwest::StatusCode;
@@ -86,7 +86,7 @@ async fn misbehave(gateway: &TestGateway) {
     }
 }
 
-/// Others go on: they hear what is told now, and nothing is wrong with them.
+/// The other member still hears every event, and its socket is the only one.
 async fn assert_unharmed(gateway: &TestGateway, member: &mut Websocket) {
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
@@ -94,7 +94,7 @@ async fn assert_unharmed(gateway: &TestGateway, member: &mut Websocket) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_packets_end_their_client_alone_and_leave_nothing_behind() {
+async fn wrong_packets_close_their_client_alone_and_leave_no_memory_in_use() {
     let mut gateway = TestGateway::start(GATEWAY).await;
     let mut member = websocket_member(&gateway).await;
     join_all((0..CROWD).map(|_| misbehave(&gateway))).await;
@@ -108,7 +108,7 @@ async fn wrong_packets_end_their_client_alone_and_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_bodies_end_their_session_alone() {
+async fn wrong_bodies_close_their_session_alone() {
     let gateway = TestGateway::start(GATEWAY).await;
     let mut member = websocket_member(&gateway).await;
     let half_a_letter = vec![b'4', b'2', 0xf0, 0x9f];
@@ -184,7 +184,7 @@ async fn flood(client: &mut Websocket, packet: impl Fn(&str) -> String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn floods_end_their_client_alone_and_are_not_kept() {
+async fn floods_close_their_client_alone_and_are_not_kept() {
     let mut gateway = TestGateway::start(GATEWAY).await;
     let mut member = websocket_member(&gateway).await;
     let before = gateway.peak_memory();
@@ -217,7 +217,7 @@ async fn a_session_is_let_in_once_whatever_it_asks_for_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packets_before_a_token_end_the_connection() {
+async fn packets_before_the_token_close_the_connection() {
     let gateway = TestGateway::start(GATEWAY).await;
     for packet in [r#"42["message"]"#, "41", "431[]", r#"421["auth:refresh"]"#] {
         let mut stranger = Websocket::open(&gateway).await;

@@ -19,7 +19,7 @@ fn binary_event(number: u32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn polls_bring_all_packets_whole_and_in_order_several_in_one_answer() {
+async fn one_poll_brings_all_waiting_packets_whole_and_in_order() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let greeted = gateway.count("gateway_deliveries_total").await;
@@ -85,11 +85,11 @@ async fn two_polls_at_once_end_the_session() {
     let gateway = patient_gateway().await;
     let client = Polling::open(&gateway).await;
     client.past_first_ping().await;
-    // Whichever comes first waits for packets, and the other one meets it.
+    // The first one waits for packets, and the second one finds it waiting.
     let mut answers = <[_; 2]>::from(tokio::join!(client.poll(), client.poll()));
     answers.sort();
-    let [waited, met] = answers;
-    assert_eq!(waited, (StatusCode::OK, CLOSE.into()));
-    assert_eq!(met.0, StatusCode::BAD_REQUEST);
+    let [first, second] = answers;
+    assert_eq!(first, (StatusCode::OK, CLOSE.into()));
+    assert_eq!(second.0, StatusCode::BAD_REQUEST);
     assert_eq!(client.poll().await.0, StatusCode::BAD_REQUEST);
 }

@@ -13,12 +13,12 @@ use crate::{CHURCH, HOUR, connect, event, patient_gateway, polling_member};
 pub(crate) const PROBE: &str = "2probe";
 pub(crate) const PROBED: &str = "3probe";
 
-/// The query of a websocket that takes a session over.
+/// The query of the websocket that upgrades a session.
 pub(crate) fn query(client: &Polling) -> String {
     format!("EIO=4&transport=websocket&sid={}", client.sid())
 }
 
-/// Takes a session over to a websocket as a client does that has no poll open.
+/// Upgrades a session as a client does that has no poll open.
 async fn upgraded(gateway: &TestGateway, client: &Polling) -> Websocket {
     let Ok(mut socket) = Websocket::request(gateway, &query(client)).await else { panic!("it is refused") };
     socket.send(PROBE).await;
@@ -33,7 +33,7 @@ async fn next_event(socket: &mut Websocket) -> Uuid {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waited_for_a_poll_and_what_comes_later_arrives_by_websocket_in_order() {
+async fn events_from_before_and_after_an_upgrade_arrive_by_websocket_in_order() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let announcer = gateway.announcer().await;
@@ -48,16 +48,16 @@ async fn what_waited_for_a_poll_and_what_comes_later_arrives_by_websocket_in_ord
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn polls_are_freed_while_the_session_is_taken_over() {
+async fn polls_are_answered_at_once_during_an_upgrade() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
-    let taking_over = async {
+    let upgrading = async {
         let Ok(mut socket) = Websocket::request(&gateway, &query(&client)).await else { panic!("refused") };
         socket.send(PROBE).await;
         assert_eq!(socket.frame().await.as_deref(), Some(PROBED));
         socket
     };
-    let (packets, mut socket) = tokio::join!(client.packets(), taking_over);
+    let (packets, mut socket) = tokio::join!(client.packets(), upgrading);
     // Depending on which came first, the session's first ping may still have been there for the poll.
     assert!(packets.iter().all(|packet| [NOOP, PING].contains(&&**packet)), "{packets:?}");
     assert_eq!(client.packets().await, [NOOP]);
@@ -67,7 +67,7 @@ async fn polls_are_freed_while_the_session_is_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_for_a_session_that_was_taken_over_are_refused_and_do_it_no_harm() {
+async fn requests_for_an_upgraded_session_are_refused_and_do_it_no_harm() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
@@ -80,7 +80,7 @@ async fn requests_for_a_session_that_was_taken_over_are_refused_and_do_it_no_har
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_websocket_of_a_session_is_closed_and_the_first_stays() {
+async fn a_second_websocket_of_an_upgraded_session_is_closed_and_the_first_stays() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
@@ -96,9 +96,9 @@ async fn a_second_websocket_of_a_session_is_closed_and_the_first_stays() {
     assert_eq!(gateway.count("gateway_sockets").await, 1.0);
 }
 
-/// Node's server would go on by polling. Here the session ends, and the client resumes in a new one.
+/// Node's server goes on by polling then. Here the library ends the session, and the client resumes in a new one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_that_fails_before_it_takes_over_ends_the_session_and_loses_nothing() {
+async fn an_upgrade_that_fails_ends_the_session_and_loses_nothing() {
     let gateway = patient_gateway().await;
     let mut client = Polling::open(&gateway).await;
     client.send(&[&connect(&gateway)]).await;
