@@ -10,6 +10,7 @@ pub mod cors;
 pub mod event;
 pub mod failure;
 pub mod relay;
+mod reserve;
 pub mod revocation;
 pub mod service;
 pub mod status;

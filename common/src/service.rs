@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::reserve::{Accepted, ReservedListener};
 use crate::telemetry::{self, LogOptions, Metrics};
 
 /// A wrong or missing setting: the process ends with exit code 2.
@@ -198,6 +199,8 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long a connection may wait for a request, or for the rest of its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for a connection that took the last file: the next one needs it.
+const LAST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to one listener at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8_192;
 /// After an error of the listener, out of file descriptors for one.
@@ -206,11 +209,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves a router until the shutdown token is cancelled and its requests are finished, or the grace of ten seconds
 /// is over. Sets TCP_NODELAY; a connection that sends no request for a minute is closed.
 pub async fn serve_http(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let (http, last) = (http(HEADER_TIMEOUT, true), http(LAST_TIMEOUT, false));
     let (open, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-    while let Some((stream, place)) = shutdown.run_until_cancelled(next_connection(&listener, &places)).await
+    let listener = ReservedListener::new(listener);
+    while let Some((accepted, place)) =
+        shutdown.run_until_cancelled(next_connection(&listener, &places)).await
     {
+        let Accepted { stream, last: taken } = accepted;
+        let http = if taken.is_some() { &last } else { &http };
         // A stream that is closed already refuses; it is found out at the first read.
         let _ = stream.set_nodelay(true);
         let connection =
@@ -219,7 +225,7 @@ pub async fn serve_http(listener: TcpListener, router: Router, shutdown: Cancell
         tokio::spawn(async move {
             // How a connection ends is its client's business.
             let _ = connection.await;
-            drop(place);
+            drop((taken, place));
         });
     }
     drop(listener);
@@ -228,12 +234,18 @@ pub async fn serve_http(listener: TcpListener, router: Router, shutdown: Cancell
     }
 }
 
+fn http(header_timeout: Duration, keep_alive: bool) -> hyper::server::conn::http1::Builder {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(header_timeout).keep_alive(keep_alive);
+    http
+}
+
 async fn next_connection(
-    listener: &TcpListener,
+    listener: &ReservedListener,
     places: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+) -> (Accepted, OwnedSemaphorePermit) {
     let Ok(place) = places.clone().acquire_owned().await else { return std::future::pending().await };
-    (accept(listener).await.0, place)
+    (listener.accept().await, place)
 }
 
 /// The next connection and its peer. Errors such as too many open files are outlived.

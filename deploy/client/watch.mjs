@@ -1,7 +1,8 @@
 // Watches a church's events with the stock Socket.IO client.
 //
 //   TOKEN=… node watch.mjs http://127.0.0.1:8082 [--json] [--cursor CURSOR] [--transports websocket,polling]
-//                [--token-in auth|query|header|nothing] [--refresh] [--delay MILLISECONDS] [--sockets N] [--until-eof]
+//                [--token-in auth|query|header|nothing] [--refresh] [--delay MILLISECONDS] [--sockets N] [--try-all]
+//                [--until-eof]
 //
 // Prints each event; with --json one line each: {"at": milliseconds since 1970, "event": name, "data": payload}, and
 // with several sockets also "socket", the number of the one that saw it, from 0. What the client itself reports appears
@@ -11,6 +12,8 @@
 // before that (1000). TOKEN may be several tokens, comma separated: each connection takes the next one, and the last
 // serves for all that follow. With --refresh an expiring token is replaced by the next one on the living connection,
 // and the answer appears as auth:refreshed. The address may be several, too: the sockets take turns.
+//
+// With --try-all a transport that can't be opened is followed by the next one in the list, within the same try.
 //
 // Ends on Ctrl-C, and with --until-eof as soon as its standard input ends.
 
@@ -27,6 +30,7 @@ const { values: options, positionals } = parseArgs({
     refresh: { type: "boolean", default: false },
     delay: { type: "string", default: "1000" },
     sockets: { type: "string", default: "1" },
+    "try-all": { type: "boolean", default: false },
     "until-eof": { type: "boolean", default: false },
   },
 });
@@ -42,7 +46,7 @@ const place = {
 if (!urls || !token || !place) {
   console.error("usage: TOKEN=… node watch.mjs URL [--json] [--cursor CURSOR] [--transports LIST]");
   console.error("         [--token-in auth|query|header|nothing] [--refresh] [--delay MILLISECONDS]");
-  console.error("         [--sockets N] [--until-eof]");
+  console.error("         [--sockets N] [--try-all] [--until-eof]");
   process.exit(2);
 }
 
@@ -58,6 +62,7 @@ function watch(number) {
     ...place,
     forceNew: true,
     transports: options.transports.split(","),
+    tryAllTransports: options["try-all"],
     reconnectionAttempts: Infinity,
     reconnectionDelay: Number(options.delay),
     auth: (send) => send(place.auth ? { token: nextToken(), cursor } : { cursor }),

@@ -76,7 +76,7 @@ pub struct LimitOptions {
     pub trusted_proxies: Vec<String>,
     /// New sessions that one address may open a second, and as many at once; 0 is no limit. Behind a proxy set
     /// TRUSTED_PROXIES, too
-    #[arg(long, env = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND", default_value_t = 200, value_name = "SESSIONS")]
+    #[arg(long, env = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND", default_value_t = 500, value_name = "SESSIONS")]
     pub address_connects_per_second: u32,
     /// New sessions a second of all addresses, and as many at once; 0 is no limit
     #[arg(long, env = "GATEWAY_CONNECTS_PER_SECOND", default_value_t = 1_000, value_name = "SESSIONS")]

@@ -5,6 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
 use deploy::ports::Port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -103,6 +108,55 @@ impl Proxy {
     pub fn trickle(&self, bytes_a_second: Option<usize>) {
         self.control.send_modify(|control| control.trickle = bytes_a_second);
     }
+}
+
+/// A reverse proxy as it is often set up first: what concerns a single connection it does not pass on, and so no
+/// handshake of a websocket. It ends when it is dropped.
+pub struct PlainProxy {
+    port: Port,
+    _stops_when_dropped: DropGuard,
+}
+
+/// Headers that concern a single connection.
+const OF_ONE_CONNECTION: [&str; 4] = ["connection", "upgrade", "keep-alive", "host"];
+
+impl PlainProxy {
+    /// Leads to a base URL.
+    ///
+    /// # Panics
+    /// No port is free.
+    pub async fn to(url: &str) -> Self {
+        let port = Port::free().expect("a free port");
+        let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
+        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let router = Router::new().fallback(pass_on).with_state((http, url.to_owned()));
+        let running = CancellationToken::new();
+        let serving = axum::serve(listener, router).into_future();
+        tokio::spawn(running.clone().run_until_cancelled_owned(serving));
+        Self { port, _stops_when_dropped: running.drop_guard() }
+    }
+
+    /// Its own base URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port.number())
+    }
+}
+
+async fn pass_on(
+    State((http, target)): State<(reqwest::Client, String)>,
+    request: Request,
+) -> Result<Response, StatusCode> {
+    let (mut head, body) = request.into_parts();
+    OF_ONE_CONNECTION.iter().for_each(|name| drop(head.headers.remove(*name)));
+    let body = to_bytes(body, usize::MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    let request = http.request(head.method, format!("{target}{}", head.uri)).headers(head.headers).body(body);
+    let answer = request.send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    let mut response = Response::builder().status(answer.status());
+    if let Some(kind) = answer.headers().get("content-type") {
+        response = response.header("content-type", kind);
+    }
+    let body = answer.bytes().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    response.body(Body::from(body)).map_err(|_| StatusCode::BAD_GATEWAY)
 }
 
 async fn accept(listener: TcpListener, control: watch::Receiver<Control>) {

@@ -24,6 +24,8 @@ const READ_BUFFER: usize = 4096;
 const OPEN: &str = "0";
 const PING: &str = "2";
 const PONG: &str = "3";
+const UPGRADE: &str = "5";
+const PROBE: &str = "probe";
 const CONNECT: &str = "40";
 const DISCONNECT: &str = "41";
 const EVENT: &str = "42";
@@ -125,14 +127,18 @@ impl Client {
     }
 
     async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = tcp::connect(address).await?;
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
-        let (socket, _) =
-            client_async_with_config(format!("ws://{address}{PATH}"), stream, Some(config)).await?;
-        let mut client = Self { socket, traffic: Traffic::default() };
+        let mut client = Self::over_websocket(address, PATH).await?;
         let open = client.text().await?.context("closed at once")?;
         anyhow::ensure!(open.starts_with(OPEN), "not an Engine.IO server: {open}");
         Ok(client)
+    }
+
+    async fn over_websocket(address: SocketAddr, path: &str) -> anyhow::Result<Self> {
+        let stream = tcp::connect(address).await?;
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
+        let (socket, _) =
+            client_async_with_config(format!("ws://{address}{path}"), stream, Some(config)).await?;
+        Ok(Self { socket, traffic: Traffic::default() })
     }
 
     /// The next event; `None` once the connection has ended. Cancelling this loses nothing.
@@ -193,6 +199,49 @@ impl Client {
     async fn send(&mut self, packet: String) -> anyhow::Result<()> {
         self.traffic.sent += packet.len() as u64;
         Ok(self.socket.send(Message::text(packet)).await?)
+    }
+}
+
+/// The packets of one websocket, as they come and go: for sessions that do what no client does.
+#[derive(Debug)]
+pub struct Packets(Client);
+
+impl Packets {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// Nobody listens, or speaks something else.
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        Client::open(address).await.map(Self)
+    }
+
+    /// Goes on with a session that is on polling.
+    ///
+    /// # Errors
+    /// The server does not go along.
+    pub async fn upgrade(address: SocketAddr, sid: &str) -> anyhow::Result<Self> {
+        let mut client = Client::over_websocket(address, &format!("{PATH}&sid={sid}")).await?;
+        client.send(format!("{PING}{PROBE}")).await?;
+        let answer = client.text().await?.context("closed while it was probed")?;
+        anyhow::ensure!(answer == format!("{PONG}{PROBE}"), "not the answer to a probe: {answer}");
+        client.send(UPGRADE.to_owned()).await?;
+        Ok(Self(client))
+    }
+
+    /// Sends a packet.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn say(&mut self, packet: &str) -> anyhow::Result<()> {
+        self.0.send(packet.to_owned()).await
+    }
+
+    /// The next packet besides pings; `None` once the connection has ended.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn next(&mut self) -> anyhow::Result<Option<String>> {
+        Ok(self.0.text().await?.map(|text| text.as_str().to_owned()))
     }
 }
 

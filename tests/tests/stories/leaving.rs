@@ -55,7 +55,12 @@ async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_go_in_the_moment_in_which_they_are_let_in_leave_no_seat() {
-    let stack = TestStack::start(Kind::Sqlite).await;
+    let stack = TestStack::start_with(Kind::Sqlite, |options| {
+        // All of them come from one address.
+        let limit = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND".into();
+        options.environment.push(("realtime-gateway".into(), limit, "0".into()));
+    })
+    .await;
     let (address, ops) = (stack.gateway_address(0), &stack.stack.file().ops.gateways[0]);
     let auth = json!({"token": stack.token(CHURCH, AUTHOR)});
     for _ in 0..1_000 {

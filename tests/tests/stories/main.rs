@@ -7,6 +7,7 @@ mod churn;
 mod crashes;
 mod cursors;
 mod draining;
+mod edge;
 mod expiry;
 mod frontend;
 mod history;

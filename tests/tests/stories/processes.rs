@@ -77,3 +77,36 @@ fn a_wrong_setting_ends_every_service_with_2_and_is_named() {
         assert!(said.contains(variable), "{} with {variable}={value}: {said}", program.name);
     }
 }
+
+/// Leaves a process no file but those that it has.
+#[cfg(target_os = "linux")]
+fn exhaust_files(pid: u32) -> std::io::Result<()> {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?;
+    let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse::<u64>().ok());
+    let highest = numbers.max().unwrap_or(0);
+    let limit = Rlimit { current: Some(highest + 1), maximum: Some(highest + 1) };
+    prlimit(Pid::from_raw(pid.cast_signed()), Resource::Nofile, limit)?;
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_a_file_left_still_answers_its_operators() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let file = stack.stack.file();
+    exhaust_files(file.processes["message-api"]).unwrap();
+    // What is free below the limit is taken by connections that say nothing; the last of them wait to be accepted.
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(
+            tokio::net::TcpStream::connect(tests::load::http::address_of(&file.api).unwrap()).await.unwrap(),
+        );
+    }
+    let url = format!("{}/readyz", file.ops.api);
+    // Each asks over a connection of its own.
+    for _ in 0..20 {
+        let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+}
