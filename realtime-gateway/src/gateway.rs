@@ -42,6 +42,8 @@ pub(crate) struct Gateway {
     pub(crate) traffic: TrafficLimits,
     /// How long a client may take nothing of what it is sent.
     pub(crate) stall: Duration,
+    /// How long a client may take from its connection to its token.
+    pub(crate) connect_timeout: Duration,
     /// What is counted.
     pub(crate) counters: Counters,
     /// Cancelled when the gateway has to stop.

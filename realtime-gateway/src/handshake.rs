@@ -10,7 +10,6 @@ use socketioxide::socket::DisconnectReason;
 use socketioxide::{SocketIo, TransportType};
 use tracing::debug;
 
-use crate::CONNECT_TIMEOUT;
 use crate::gateway::Gateway;
 use crate::member::Member;
 use crate::metrics::{Reason, Transport};
@@ -169,7 +168,7 @@ async fn departed(
     debug!(church.id = %church, socket.id = %socket.id, reason, "disconnected");
     session.gone.cancel();
     if let Some(carrier) = carrier.filter(|_| why == DisconnectReason::ClientNSDisconnect) {
-        gateway.transports.close_if_unused(carrier, CONNECT_TIMEOUT);
+        gateway.transports.close_if_unused(carrier, gateway.connect_timeout);
     }
     gateway.depart(church, socket.id);
 }

@@ -57,7 +57,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-pub use crate::settings::{LimitOptions, Settings};
+pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 
 use crate::admission::{Admission, SeatLimits};
 use crate::credit::CreditLimit;
@@ -75,8 +75,6 @@ use crate::transports::Transports;
 
 /// The gateway's name in the broker's permissions.
 const ROLE: &str = "gateway";
-/// How long a client may take from its connection to its token.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the library is told that an answer to a poll may hold, in bytes. It keeps back what goes beyond and loses it when
 /// a websocket takes over, so nothing ever must: the credit bounds what there is. Clients read it as a 32-bit number.
 const POLL_BYTES: u64 = i32::MAX as u64;
@@ -93,7 +91,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let listener = bind("GATEWAY_LISTEN", settings.listen).await?;
     info!(address = %listener.local_addr()?, "listening");
     let listener = GuardedListener::new(listener, gateway.stall, gateway.admission.connections);
-    let (sessions, io) = sessions(&settings.limits, gateway.clone());
+    let (sessions, io) = sessions(&settings, gateway.clone());
     gateway.transports.serve(sessions.clone());
     let router = server::router(gateway.clone(), sessions, cors);
     let mut serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
@@ -166,6 +164,7 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
         transports,
         traffic: traffic(&settings.limits),
         stall: Duration::from_secs(settings.limits.write_stall),
+        connect_timeout: Duration::from_millis(settings.patience.connect_timeout),
         counters: counters.clone(),
         shutdown: context.shutdown.clone(),
     });
@@ -197,16 +196,18 @@ fn memory(limits: &LimitOptions) -> Limits {
 }
 
 /// The Socket.IO service, and its handle.
-fn sessions(limits: &LimitOptions, gateway: Arc<Gateway>) -> (Router, SocketIo) {
+fn sessions(settings: &Settings, gateway: Arc<Gateway>) -> (Router, SocketIo) {
+    let (limits, patience, connect_timeout) = (&settings.limits, &settings.patience, gateway.connect_timeout);
     // Nobody has a reason to send binary data; a little of it is ignored like any other event.
     let max_message = limits.max_message as usize;
     let parser = ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(max_message);
     let (service, io) = SocketIo::builder()
         .with_state(gateway)
         .with_parser(parser)
-        .ping_interval(Duration::from_secs(25))
-        .ping_timeout(Duration::from_secs(20))
-        .connect_timeout(CONNECT_TIMEOUT)
+        .ping_interval(Duration::from_millis(patience.ping_interval))
+        .ping_timeout(Duration::from_millis(patience.ping_timeout))
+        .connect_timeout(connect_timeout)
+        .upgrade_timeout(connect_timeout)
         .max_buffer_size(limits.socket_buffer as usize)
         .max_payload(POLL_BYTES)
         .ws_max_message_size(max_message)

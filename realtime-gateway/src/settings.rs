@@ -29,6 +29,9 @@ pub struct Settings {
     /// Sockets and memory.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// How long a client may be silent.
+    #[command(flatten)]
+    pub patience: PatienceOptions,
     /// The logs.
     #[command(flatten)]
     pub log: LogOptions,
@@ -92,6 +95,23 @@ pub struct LimitOptions {
     #[arg(long, env = "GATEWAY_MEMORY_CHURCH_EVENTS", default_value_t = 1_000, value_name = "EVENTS",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub memory_church_events: u32,
+}
+
+/// How long a client may be silent. The defaults are the protocol's usual figures; only tests need others.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PatienceOptions {
+    /// Milliseconds between two pings to a client
+    #[arg(long, env = "GATEWAY_PING_INTERVAL", default_value_t = 25_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub ping_interval: u64,
+    /// Milliseconds that a client has to answer a ping
+    #[arg(long, env = "GATEWAY_PING_TIMEOUT", default_value_t = 20_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub ping_timeout: u64,
+    /// Milliseconds that a client has from its connection to its token, and for its upgrade to a websocket
+    #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", default_value_t = 10_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub connect_timeout: u64,
 }
 
 impl common::service::Settings for Settings {

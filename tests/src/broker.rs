@@ -15,13 +15,18 @@ use secrecy::SecretString;
 /// Every user's password.
 const PASSWORD: &str = "p0123456789abcdef";
 
+/// The passwords of all users.
+pub(crate) fn passwords() -> BTreeMap<String, String> {
+    nats::USERS.iter().map(|user| (user.to_string(), PASSWORD.into())).collect()
+}
+
 /// A running broker with its stream; gone when dropped.
 pub struct TestBroker {
-    processes: Processes,
+    pub(crate) processes: Processes,
     port: Port,
     monitor: Port,
     http: reqwest::Client,
-    folder: Scratch,
+    pub(crate) folder: Scratch,
 }
 
 impl TestBroker {
@@ -33,8 +38,7 @@ impl TestBroker {
         let folder = crate::databases::folder();
         let mut processes = Processes::new(&folder.path().join("logs")).expect("processes can be started");
         let (port, monitor) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
-        let passwords: BTreeMap<_, _> =
-            nats::USERS.iter().map(|user| (user.to_string(), PASSWORD.into())).collect();
+        let passwords = passwords();
         let data = folder.path().join("nats");
         let program = nats::program(port.number(), monitor.number(), &data, &passwords)
             .expect("there is a nats-server");

@@ -10,6 +10,7 @@ pub mod client;
 pub mod crowd;
 pub mod databases;
 pub mod frontend;
+pub mod gateway;
 pub mod load;
 pub mod proxy;
 pub mod stack;

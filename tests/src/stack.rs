@@ -287,7 +287,8 @@ impl TestStack {
     }
 }
 
-fn number(metrics: &str, name: &str) -> Option<f64> {
+/// The value of a line of metrics.
+pub(crate) fn number(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.parse().ok()
 }
 

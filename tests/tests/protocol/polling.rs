@@ -1,0 +1,122 @@
+//! A session on HTTP long-polling, request by request.
+
+use reqwest::{Body, Client, Response, StatusCode};
+use serde_json::Value;
+use tests::gateway::TestGateway;
+
+use crate::packet::{OPEN, PING, PONG};
+use crate::{in_time, json_after};
+
+/// What stands between the packets of one body.
+const SEPARATOR: char = '\u{1e}';
+
+/// An open session.
+pub(crate) struct Polling {
+    http: Client,
+    url: String,
+    /// What the server said of the session.
+    pub(crate) opened: Value,
+    /// Packets that came and were not looked at yet.
+    waiting: Vec<String>,
+}
+
+/// The address of the Socket.IO service with this query.
+pub(crate) fn url(gateway: &TestGateway, query: &str) -> String {
+    format!("http://{}/socket.io/?{query}", gateway.address())
+}
+
+impl Polling {
+    /// Opens one.
+    pub(crate) async fn open(gateway: &TestGateway) -> Self {
+        Self::open_with(gateway, "EIO=4&transport=polling").await
+    }
+
+    /// Opens one with more in the query.
+    pub(crate) async fn open_with(gateway: &TestGateway, query: &str) -> Self {
+        let answer = gateway.http().get(url(gateway, query)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let opened = json_after(OPEN, &answer.text().await.unwrap());
+        let sid = opened["sid"].as_str().unwrap();
+        let url = url(gateway, &format!("EIO=4&transport=polling&sid={sid}"));
+        Self { http: gateway.http().clone(), url, opened, waiting: Vec::new() }
+    }
+
+    /// The session's id.
+    pub(crate) fn sid(&self) -> &str {
+        self.opened["sid"].as_str().unwrap()
+    }
+
+    /// One poll as it is answered.
+    pub(crate) async fn poll(&self) -> (StatusCode, String) {
+        read(self.http.get(&self.url).send().await.unwrap()).await
+    }
+
+    /// Posts a body as it is.
+    pub(crate) async fn post(&self, body: impl Into<Body>) -> (StatusCode, String) {
+        read(self.http.post(&self.url).body(body).send().await.unwrap()).await
+    }
+
+    /// Posts packets that must be taken.
+    pub(crate) async fn send(&self, packets: &[&str]) {
+        let answer = self.post(packets.join(&SEPARATOR.to_string())).await;
+        assert_eq!(answer, (StatusCode::OK, "ok".into()));
+    }
+
+    /// The packets of one poll, which must be answered.
+    pub(crate) async fn packets(&self) -> Vec<String> {
+        let (status, body) = self.poll().await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        body.split(SEPARATOR).map(str::to_owned).collect()
+    }
+
+    /// Polls until the next packet besides pings, which are answered.
+    pub(crate) async fn next(&mut self) -> String {
+        let next = async {
+            loop {
+                let packet = self.waiting.drain(..1.min(self.waiting.len())).next();
+                match packet {
+                    Some(packet) if packet == PING => self.send(&[PONG]).await,
+                    Some(packet) => return packet,
+                    None => self.waiting = self.packets().await,
+                }
+            }
+        };
+        in_time("a packet", next).await
+    }
+
+    /// Goes on to the packet that contains a text.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        loop {
+            let packet = self.next().await;
+            if packet.contains(text) {
+                return packet;
+            }
+        }
+    }
+
+    /// Takes the first ping and answers it: with that a session begins, and nothing else waits any more.
+    pub(crate) async fn past_first_ping(&self) {
+        assert_eq!(self.packets().await, [PING]);
+        self.send(&[PONG]).await;
+    }
+
+    /// Polls until the session is known no more; gives the packets that came before.
+    pub(crate) async fn until_closed(&self) -> Vec<String> {
+        let mut packets = Vec::new();
+        let closed = async {
+            loop {
+                let (status, body) = self.poll().await;
+                match status {
+                    StatusCode::OK => packets.extend(body.split(SEPARATOR).map(str::to_owned)),
+                    _ => return assert_eq!(status, StatusCode::BAD_REQUEST, "{body}"),
+                }
+            }
+        };
+        in_time("the end of the session", closed).await;
+        packets
+    }
+}
+
+async fn read(answer: Response) -> (StatusCode, String) {
+    (answer.status(), answer.text().await.unwrap())
+}
