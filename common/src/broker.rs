@@ -4,8 +4,9 @@
 //! heard here: they are logged, counted and shown in the readiness.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,6 +14,9 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::service::{Condition, ConfigError, Context, Weight};
+
+/// Between two log lines about messages that were dropped because we read too slowly.
+const BETWEEN_OVERRUNS: Duration = Duration::from_secs(60);
 
 /// `NATS_URL` and who we are there.
 #[derive(Debug, Clone, clap::Args)]
@@ -96,8 +100,12 @@ impl Broker {
     async fn connect_as(options: &NatsOptions, role: &str, condition: Condition) -> anyhow::Result<Self> {
         let servers = servers(&options.nats_url)?;
         let (states, link) = watch::channel(Link::default());
-        let watcher =
-            Arc::new(Watcher { states, condition: condition.clone(), last_error: Mutex::new(None) });
+        let watcher = Arc::new(Watcher {
+            states,
+            condition: condition.clone(),
+            last_error: Mutex::new(None),
+            overruns: Mutex::default(),
+        });
         let mut connect = ConnectOptions::with_user_and_password(
             options.nats_user.clone(),
             options.nats_password.expose_secret().to_owned(),
@@ -132,6 +140,12 @@ impl Broker {
     /// The connection's state; changes wake whoever waits on the receiver.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+
+    /// How many connections were made so far. A message that came over a new connection is never handed out before this
+    /// has risen, which can't be said of [`Broker::link`].
+    pub fn connections(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     /// Says that the broker just did what it was asked, which ends an earlier refusal in the readiness.
@@ -183,6 +197,26 @@ struct Watcher {
     states: watch::Sender<Link>,
     condition: Condition,
     last_error: Mutex<Option<String>>,
+    overruns: Mutex<Overruns>,
+}
+
+/// Messages that were dropped because we read too slowly: there may be thousands a second.
+#[derive(Default)]
+struct Overruns {
+    untold: u64,
+    told: Option<Instant>,
+}
+
+impl Overruns {
+    /// One more. Gives how many there were since the last time, once a minute.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| now.duration_since(told) < BETWEEN_OVERRUNS) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 impl Watcher {
@@ -199,9 +233,7 @@ impl Watcher {
             {
                 self.denied(&text);
             }
-            Event::SlowConsumer(subscription) => {
-                warn!(subscription, "we read too slowly; messages of it were dropped")
-            }
+            Event::SlowConsumer(subscription) => self.overrun(subscription),
             Event::LameDuckMode => info!("the broker is about to stop"),
             other => self.complain(other.to_string()),
         }
@@ -229,6 +261,13 @@ impl Watcher {
         error!(refusal = text, "the broker refuses; check the user's permissions in nats.conf");
     }
 
+    fn overrun(&self, subscription: u64) {
+        let mut overruns = self.overruns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dropped) = overruns.add(Instant::now()) {
+            warn!(subscription, dropped, "messages were dropped because this service reads too slowly");
+        }
+    }
+
     /// Logs an error once while it repeats itself, as it does at every attempt to connect.
     fn complain(&self, text: String) {
         let mut last = self.last_error();
@@ -244,5 +283,18 @@ impl Watcher {
 
     fn last_error(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_messages_are_told_of_once_a_minute_with_their_number() {
+        let (mut overruns, begin) = (Overruns::default(), Instant::now());
+        let mut told = |second| overruns.add(begin + Duration::from_secs(second));
+        assert_eq!([told(0), told(1), told(59)], [Some(1), None, None]);
+        assert_eq!([told(60), told(61)], [Some(3), None]);
     }
 }
