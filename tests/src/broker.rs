@@ -81,6 +81,18 @@ impl TestBroker {
         provision(self.client("provisioner").await, &limits).await.expect("the stream is made");
     }
 
+    /// Changes the stream as an operator may.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub async fn change_stream(&self, change: impl FnOnce(&mut jetstream::stream::Config)) {
+        let jetstream = jetstream::new(self.client("provisioner").await);
+        let stream = jetstream.get_stream(STREAM).await.expect("there is a stream");
+        let mut config = stream.cached_info().config.clone();
+        change(&mut config);
+        jetstream.update_stream(config).await.expect("the stream is changed");
+    }
+
     /// Ends it at once.
     ///
     /// # Panics

@@ -35,11 +35,20 @@ impl TestGateway {
     /// It does not start.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
         let broker = TestBroker::start().await;
+        let url = broker.url();
+        Self::start_at(broker, &url, environment).await
+    }
+
+    /// Starts one that reaches its broker at this address, which may be a proxy's.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn start_at(broker: TestBroker, nats_url: &str, environment: &[(&str, &str)]) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("an HTTP client");
         let (port, ops_port) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
         let wiring = Wiring {
             jwt_secret: SECRET.into(),
-            nats_url: broker.url(),
+            nats_url: nats_url.to_owned(),
             nats_passwords: broker::passwords(),
             ..Wiring::default()
         };
@@ -53,9 +62,33 @@ impl TestGateway {
         gateway
     }
 
-    async fn until_ready(&self) {
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// It is not.
+    pub async fn until_ready(&self) {
         let ops_url = self.ops_url();
         eventually("the gateway is ready", async || services::ready(&self.http, &ops_url).await.ok()).await;
+    }
+
+    /// What it says at `/readyz`.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn readiness(&self) -> (u16, String) {
+        let answer = self.http.get(format!("{}/readyz", self.ops_url())).send().await;
+        let answer = answer.expect("it answers operators");
+        (answer.status().as_u16(), answer.text().await.expect("it says something"))
+    }
+
+    /// Its broker.
+    pub fn broker(&mut self) -> &mut TestBroker {
+        &mut self.broker
+    }
+
+    /// Where browsers connect, as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
     }
 
     /// Where browsers connect.
