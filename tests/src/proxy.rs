@@ -5,13 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use deploy::ports::Port;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -118,21 +113,23 @@ pub struct PlainProxy {
 }
 
 /// Headers that concern a single connection.
-const OF_ONE_CONNECTION: [&str; 4] = ["connection", "upgrade", "keep-alive", "host"];
+const OF_ONE_CONNECTION: [&str; 3] = ["connection", "upgrade", "keep-alive"];
 
 impl PlainProxy {
     /// Leads to a base URL.
     ///
     /// # Panics
-    /// No port is free.
+    /// The URL has no address, or no port is free.
     pub async fn to(url: &str) -> Self {
-        let port = Port::free().expect("a free port");
+        let (port, target) = (Port::free().expect("a free port"), address(url));
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-        let router = Router::new().fallback(pass_on).with_state((http, url.to_owned()));
         let running = CancellationToken::new();
-        let serving = axum::serve(listener, router).into_future();
-        tokio::spawn(running.clone().run_until_cancelled_owned(serving));
+        let (stops, connections) = (running.clone(), running.clone());
+        tokio::spawn(stops.run_until_cancelled_owned(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connections.clone().run_until_cancelled_owned(carry_plainly(client, target)));
+            }
+        }));
         Self { port, _stops_when_dropped: running.drop_guard() }
     }
 
@@ -142,21 +139,39 @@ impl PlainProxy {
     }
 }
 
-async fn pass_on(
-    State((http, target)): State<(reqwest::Client, String)>,
-    request: Request,
-) -> Result<Response, StatusCode> {
-    let (mut head, body) = request.into_parts();
-    OF_ONE_CONNECTION.iter().for_each(|name| drop(head.headers.remove(*name)));
-    let body = to_bytes(body, usize::MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
-    let request = http.request(head.method, format!("{target}{}", head.uri)).headers(head.headers).body(body);
-    let answer = request.send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
-    let mut response = Response::builder().status(answer.status());
-    if let Some(kind) = answer.headers().get("content-type") {
-        response = response.header("content-type", kind);
+/// Ends with either side, whether it ended well or not.
+async fn carry_plainly(mut client: TcpStream, target: SocketAddr) {
+    let Ok(mut server) = connect(target).await else { return };
+    let ((client_in, mut client_out), (mut server_in, mut server_out)) = (client.split(), server.split());
+    let mut requests = BufReader::new(client_in);
+    tokio::select! {
+        _ = tokio::io::copy(&mut server_in, &mut client_out) => {}
+        _ = async { while pass_request(&mut requests, &mut server_out).await? {}; io::Result::Ok(()) } => {}
     }
-    let body = answer.bytes().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
-    response.body(Body::from(body)).map_err(|_| StatusCode::BAD_GATEWAY)
+}
+
+/// Passes on one request; `false` if there is none.
+async fn pass_request(from: &mut BufReader<ReadHalf<'_>>, to: &mut WriteHalf<'_>) -> io::Result<bool> {
+    let (mut head, mut body) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if from.read_line(&mut line).await? == 0 {
+            return Ok(false);
+        }
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        if name.eq_ignore_ascii_case("content-length") {
+            body = value.trim().parse().map_err(io::Error::other)?;
+        }
+        if !OF_ONE_CONNECTION.iter().any(|dropped| name.eq_ignore_ascii_case(dropped)) {
+            head += &line;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    to.write_all(head.as_bytes()).await?;
+    tokio::io::copy(&mut from.take(body), to).await?;
+    Ok(true)
 }
 
 async fn accept(listener: TcpListener, control: watch::Receiver<Control>) {

@@ -28,6 +28,9 @@ fn forged(cursor: &str, place: usize, change: impl Fn(u64) -> u64) -> Value {
     json!(URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// Beside a token it fits into the largest message.
+const LONG: usize = 12 << 10;
+
 /// What is no place in the church's stream.
 fn bad_cursors(good: &str, of_another: &str) -> Vec<(&'static str, Value)> {
     vec![
@@ -45,8 +48,8 @@ fn bad_cursors(good: &str, of_another: &str) -> Vec<(&'static str, Value)> {
         ("a number", json!(42)),
         ("an object", json!({"cursor": good})),
         ("a list", json!([good])),
-        ("a megabyte", json!("A".repeat(1 << 20))),
-        ("a megabyte of good ones", json!(good.repeat((1 << 20) / good.len()))),
+        ("as long as a message may be", json!("A".repeat(LONG))),
+        ("as many good ones", json!(good.repeat(LONG / good.len()))),
     ]
 }
 
