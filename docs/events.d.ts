@@ -90,6 +90,21 @@ export interface Notification {
   eventId: string;
 }
 
+/**
+ * Whether events may be late or missing: `degraded: true` when a trouble of the gateway has lasted for a while (and to
+ * whoever connects meanwhile), `degraded: false` when everything has come. Nothing is lost unless `connected` says so.
+ */
+export type LiveDegraded =
+  | {
+      type: "live:degraded";
+      degraded: true;
+      /** The gateway can't reach the stream of events, or events are missing that it can't read. */
+      reason: "unreachable" | "gap";
+      /** RFC 3339, UTC, milliseconds. */
+      since: string;
+    }
+  | { type: "live:degraded"; degraded: false };
+
 export interface ServerToClientEvents {
   connected: (event: Connected) => void;
   "message:sent": (event: MessageEvent<"message:sent">) => void;
@@ -98,6 +113,7 @@ export interface ServerToClientEvents {
   "message:failed": (event: MessageEvent<"message:failed">) => void;
   "message:read": (event: MessageEvent<"message:read">) => void;
   notification: (event: Notification) => void;
+  "live:degraded": (event: LiveDegraded) => void;
   /** The token ends in a minute, at `exp` (Unix seconds). */
   "auth:expiring": (event: { type: "auth:expiring"; exp: number }) => void;
 }

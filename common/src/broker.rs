@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::rustls::RootCertStore;
@@ -152,6 +153,12 @@ impl Broker {
         self.link.clone()
     }
 
+    /// How many connections were made so far. A message that came over a new connection is never handed out before this
+    /// has risen, which can't be said of [`Broker::link`].
+    pub fn connections(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
     /// Says that the broker just did what it was asked, which ends an earlier refusal in the readiness.
     pub fn obeyed(&self) {
         if self.link.borrow().up {
@@ -242,7 +249,10 @@ impl Watcher {
             }
             Event::SlowConsumer(subscription) => {
                 if let Some(held_back) = self.throttle.opens("slow consumer") {
-                    warn!(subscription, held_back, "we read too slowly; messages of it were dropped");
+                    warn!(
+                        subscription,
+                        held_back, "messages were dropped because this service reads too slowly"
+                    );
                 }
             }
             Event::LameDuckMode => info!("the broker is about to stop"),

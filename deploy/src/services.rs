@@ -34,7 +34,7 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Addresses and secrets that services are configured with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Wiring {
     /// `DATABASE_URL`.
     pub database_url: String,

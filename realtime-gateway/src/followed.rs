@@ -91,7 +91,7 @@ mod tests {
             "unconfirmedCount": 0, "readCount": 0, "timestamp": "2026-11-22T20:15:31.123Z",
         });
         let event: ChurchEvent = serde_json::from_value(payload.clone()).unwrap();
-        Stored { sequence, subject: event.subject(), payload: payload.to_string().into() }
+        Stored { sequence, subject: event.subject(), payload: payload.to_string().into(), after: None }
     }
 
     /// Remembers four events, two of each church, after six that it has forgotten.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::broker::Link;
-use common::claims::{Claims, TokenError, TokenVerifier};
+use common::claims::{self, Claims, TokenError, TokenVerifier};
 use common::subject::ChurchId;
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
@@ -19,6 +19,7 @@ use crate::hub::Hub;
 use crate::member::Member;
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
+use crate::standing::Standing;
 use crate::traffic::TrafficLimits;
 use crate::transports::{Carrier, Transports};
 
@@ -34,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) hub: Arc<Hub>,
     /// What is older than the hub's memory.
     pub(crate) history: History,
+    /// Whether the stream answers, and everything was handed on.
+    pub(crate) standing: Arc<Standing>,
     /// The connection to the broker, as it is now.
     pub(crate) link: watch::Receiver<Link>,
     /// Which connections carry which session.
@@ -51,12 +54,12 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// The claims of a token that holds and was not taken back.
+    /// The claims of a token that holds and was not taken back. Some clients put `Bearer` before it wherever they send it.
     ///
     /// # Errors
     /// Why it is refused.
     pub(crate) fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        self.revocations.verify(&self.verifier, token)
+        self.revocations.verify(&self.verifier, claims::bearer(token).unwrap_or(token))
     }
 
     /// Whether a new session may be opened now.

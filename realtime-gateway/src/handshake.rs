@@ -11,6 +11,7 @@ use socketioxide::{SocketIo, TransportType};
 use tracing::debug;
 
 use crate::gateway::Gateway;
+use crate::leftover::is_here;
 use crate::member::Member;
 use crate::metrics::{Reason, Transport};
 use crate::resume::resume;
@@ -132,13 +133,6 @@ pub(crate) async fn attend(
         // It may have gone before it had its seat.
         gateway.depart(&member.church, member.socket.id);
     }
-}
-
-/// Whether the library still knows this very socket: one that has left is not told of again, whatever it says itself. A
-/// client that hurries may still slip through; whose seat is left over is found by the tokens' clock.
-fn is_here(io: &SocketIo, socket: &SocketRef) -> bool {
-    let known = io.of("/").and_then(|namespace| namespace.get_socket(socket.id));
-    known.is_some_and(|known| std::ptr::eq(&raw const *known, &raw const **socket))
 }
 
 /// The gateway only speaks. What a client says besides is not for us.

@@ -3,14 +3,13 @@
 //! A gateway that goes down sends thousands of clients here at once. So a part of the stream is read once for all
 //! who ask for it at about the same time, and only a few reads are under way at any moment.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use common::event::ChurchEvent;
 use common::status::MessageStatus;
 use common::subject::{self, ChurchId};
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use moka::future::Cache;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -21,8 +20,10 @@ use crate::stream::{ReadError, Reader, Stored};
 
 /// Reads that are under way at once.
 const READS: usize = 8;
-/// Pages are kept for whoever asks next, as long as all together they weigh no more than this: each its events and one.
-const KEPT: usize = 4_096;
+/// Pages are kept for whoever asks next, as long as all together they take no more bytes than this.
+const KEPT: u64 = 16 << 20;
+/// What a page and each of its events take besides packets, about.
+const OVERHEAD: usize = 256;
 /// A page ends once it has so many events.
 const ENOUGH: usize = 128;
 
@@ -40,8 +41,10 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    fn weight(&self) -> usize {
-        1 + self.events.len()
+    /// Bytes, about.
+    fn weight(&self) -> u32 {
+        let events: usize = self.events.iter().map(|event| OVERHEAD + event.packets.size()).sum();
+        u32::try_from(OVERHEAD + events).unwrap_or(u32::MAX)
     }
 }
 
@@ -58,106 +61,34 @@ pub(crate) struct Key {
     pub(crate) after: u64,
 }
 
-type Reading = Shared<BoxFuture<'static, Result<Arc<Page>, ReadError>>>;
-
-/// Reads pages, each once.
+/// Reads pages, each once for all who ask for it.
 pub(crate) struct History {
     reader: Reader,
-    reads: Arc<Semaphore>,
-    pages: Arc<Mutex<Pages>>,
-}
-
-#[derive(Default)]
-struct Pages {
-    kept: HashMap<Key, Kept>,
-    /// Oldest first.
-    order: VecDeque<Key>,
-    weight: usize,
-}
-
-struct Kept {
-    reading: Reading,
-    /// As much as one event until it is read.
-    weight: usize,
-}
-
-impl Pages {
-    fn begin(&mut self, key: &Key, reading: Reading) {
-        self.kept.insert(key.clone(), Kept { reading, weight: 1 });
-        self.order.push_back(key.clone());
-        self.weight += 1;
-        self.forget_oldest();
-    }
-
-    /// What a reading brought: a page is weighed, and what did not work is forgotten.
-    fn end(&mut self, key: &Key, reading: &Reading, page: Option<&Page>) {
-        // It may be another reading's turn by now.
-        let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.reading.ptr_eq(reading)) else { return };
-        match page {
-            Some(page) => {
-                self.weight = self.weight - kept.weight + page.weight();
-                kept.weight = page.weight();
-            }
-            None => {
-                self.forget(key);
-                self.order.retain(|kept| kept != key);
-            }
-        }
-        self.forget_oldest();
-    }
-
-    fn forget_oldest(&mut self) {
-        while self.weight > KEPT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.forget(&oldest);
-        }
-    }
-
-    fn forget(&mut self, key: &Key) {
-        self.weight -= self.kept.remove(key).map_or(0, |kept| kept.weight);
-    }
+    reads: Semaphore,
+    pages: Cache<Key, Arc<Page>>,
 }
 
 impl History {
     /// Reads over this connection.
     pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader, reads: Arc::new(Semaphore::new(READS)), pages: Arc::default() }
+        let pages = Cache::builder().max_capacity(KEPT).weigher(|_, page: &Arc<Page>| page.weight()).build();
+        Self { reader, reads: Semaphore::new(READS), pages }
     }
 
-    /// The page that a key names. It need not go on beyond `floor`, which the gateway has passed long ago.
+    /// The page that a key names. It need not go on beyond `floor`, which the gateway has passed long ago. One of those
+    /// who ask reads it, and the next of them if that one loses patience; once nobody asks any more, nothing is left of
+    /// the reading, nor of one that fails.
     ///
     /// # Errors
     /// The stream can't be read now.
     pub(crate) async fn page(&self, key: Key, floor: u64) -> Result<Arc<Page>, ReadError> {
-        self.reading(key, floor).await
-    }
-
-    /// A reading has a task of its own, so that it comes to its end and gives its turn back, whoever loses patience.
-    fn reading(&self, key: Key, floor: u64) -> Reading {
-        let mut pages = lock(&self.pages);
-        if let Some(kept) = pages.kept.get(&key) {
-            return kept.reading.clone();
-        }
-        let (reader, reads, wanted) = (self.reader.clone(), self.reads.clone(), key.clone());
-        let reading = async move {
+        let reading = async {
             let closed = |_| ReadError::Unavailable("the gateway stops".into());
-            let _turn = reads.acquire_owned().await.map_err(closed)?;
-            read(&reader, &wanted, floor).await.map(Arc::new)
+            let _turn = self.reads.acquire().await.map_err(closed)?;
+            read(&self.reader, &key, floor).await.map(Arc::new)
         };
-        let reading = reading.boxed().shared();
-        pages.begin(&key, reading.clone());
-        let (all, driven) = (self.pages.clone(), reading.clone());
-        tokio::spawn(async move {
-            let page = driven.clone().await;
-            lock(&all).end(&key, &driven, page.as_deref().ok());
-        });
-        reading
+        self.pages.try_get_with_by_ref(&key, reading).await.map_err(|error| ReadError::clone(&error))
     }
-}
-
-fn lock(pages: &Mutex<Pages>) -> MutexGuard<'_, Pages> {
-    pages.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads what comes after the anchor, and then the anchor: messages go from the head alone, so if it is still there,
@@ -220,9 +151,12 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::future::join_all;
+    use serde_json::value::to_raw_value;
+    use time::OffsetDateTime;
     use tokio::time::timeout;
 
     use super::*;
+    use crate::packets::{Packet, Packets};
 
     /// As much as any number of readings may take here, in a clock that does not wait.
     const LONG: Duration = Duration::from_secs(600);
@@ -237,29 +171,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn readings_that_nobody_waits_for_any_more_give_their_turns_back() {
+    async fn of_readings_that_nobody_waits_for_any_more_nothing_is_left() {
         let history = without_a_broker().await;
         let impatient = (0..10 * READS as u64).map(|n| history.page(key(n), 1_000));
         assert!(timeout(Duration::from_millis(1), join_all(impatient)).await.is_err());
+        assert_eq!(history.reads.available_permits(), READS, "they gave their turns back");
         let answer = timeout(LONG, history.page(key(1_000), 2_000)).await.unwrap();
         assert!(matches!(answer, Err(ReadError::Unavailable(_))));
-        let pages = lock(&history.pages);
-        assert!(pages.kept.len() < READS, "what failed is not kept");
+        history.pages.run_pending_tasks().await;
+        assert_eq!(history.pages.entry_count(), 0, "what failed is not kept");
     }
 
-    #[test]
-    fn the_oldest_pages_are_forgotten_by_their_weight() {
-        let mut pages = Pages::default();
-        let reading = || futures_util::future::pending().boxed().shared();
-        let page = |events| Page { anchor: None, events, reach: 0, last: (0, None) };
-        for n in 0..KEPT as u64 {
-            let (key, reading) = (key(n), reading());
-            pages.begin(&key, reading.clone());
-            pages.end(&key, &reading, Some(&page(Vec::new())));
+    #[tokio::test]
+    async fn pages_are_kept_as_long_as_they_take_few_bytes() {
+        let history = without_a_broker().await;
+        let large = "x".repeat(1 << 20);
+        for n in 0..2 * KEPT / large.len() as u64 {
+            let packet = Packet { name: "message:sent", body: to_raw_value(&large).unwrap() };
+            let event = Event {
+                sequence: n,
+                church: "grace".parse().unwrap(),
+                message: Uuid::nil(),
+                status: MessageStatus::Pending,
+                at: OffsetDateTime::UNIX_EPOCH,
+                packets: Packets { notice: None, all: vec![packet] },
+            };
+            let page = Page { anchor: None, events: vec![Arc::new(event)], reach: n, last: (n, None) };
+            history.pages.insert(key(n), Arc::new(page)).await;
         }
-        assert_eq!((pages.kept.len(), pages.weight), (KEPT, KEPT));
-        pages.begin(&key(9_999), reading());
-        assert_eq!((pages.kept.len(), pages.order.len(), pages.weight), (KEPT, KEPT, KEPT));
-        assert!(!pages.kept.contains_key(&key(0)) && pages.kept.contains_key(&key(9_999)));
+        history.pages.run_pending_tasks().await;
+        let weight = history.pages.weighted_size();
+        assert!(weight <= KEPT && weight > KEPT / 2, "{weight}");
     }
 }

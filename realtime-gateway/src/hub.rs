@@ -28,6 +28,7 @@ use crate::packets::Packets;
 use crate::revocations::Revocations;
 use crate::room::{Headcount, Room, Seat, is_full};
 use crate::session::{RefreshError, Term};
+use crate::standing::Lapse;
 use crate::stream::Stored;
 use crate::transports::{Carrier, Transports};
 
@@ -58,6 +59,7 @@ pub(crate) struct Laggard {
 #[derive(Default)]
 struct State {
     stream: Option<Followed>,
+    lapse: Option<Lapse>,
     rooms: HashMap<ChurchId, Room>,
     of_address: Headcount<IpAddr>,
 }
@@ -125,10 +127,20 @@ impl Hub {
         for (church, room) in rooms {
             let cursor = head.cursor(church);
             for seat in room.seats().filter(|seat| seat.live) {
-                let outcome = seat.member.welcome(&cursor, false);
+                let outcome = seat.welcome(&cursor, false);
                 self.settle(seat, outcome);
             }
         }
+    }
+
+    /// Tells every socket whether events may be late, as far as it was not told yet, and whoever comes later, too.
+    pub(crate) fn tell(&self, lapse: Option<&Lapse>) {
+        let mut state = self.state();
+        let State { lapse: known, rooms, .. } = &mut *state;
+        if known.as_ref() != lapse {
+            *known = lapse.cloned();
+        }
+        rooms.values_mut().flat_map(Room::seats).for_each(|seat| seat.tell(lapse));
     }
 
     /// Takes the next message of the stream and sends its event to the church.
@@ -183,15 +195,30 @@ impl Hub {
         }
     }
 
-    /// Sends an event that is not in its turn to the church's live sockets.
-    pub(crate) fn replay(&self, church: &ChurchId, packets: &Packets) {
+    /// Whether a church has a socket here.
+    pub(crate) fn has_sockets(&self, church: &ChurchId) -> bool {
+        self.state().rooms.contains_key(church)
+    }
+
+    /// Sends an event that is not in its turn to the church's live sockets, and says how many of its sockets did not get
+    /// it: those have other things waiting.
+    pub(crate) fn replay(&self, church: &ChurchId, packets: &Packets) -> u64 {
         let mut state = self.state();
-        let seats = state.rooms.get_mut(church).into_iter().flat_map(Room::seats);
-        for seat in seats.filter(|seat| seat.live) {
-            let (sent, outcome) = seat.member.send(packets, 0);
+        let mut skipped = 0;
+        for seat in state.rooms.get_mut(church).into_iter().flat_map(Room::seats) {
+            if !seat.live {
+                skipped += 1;
+                continue;
+            }
+            let (sent, outcome) = seat.member.replay(packets);
             self.counters.deliveries.inc_by(sent as u64);
-            self.settle(seat, outcome);
+            match outcome {
+                Ok(()) => {}
+                Err(Unsent::Full) => skipped += 1,
+                Err(Unsent::Gone) => seat.gone(),
+            }
         }
+        skipped
     }
 
     /// A socket that has lost a packet gets nothing more and has to come back.
@@ -262,12 +289,26 @@ impl Hub {
     /// Why it was not told. If it is too slow even for that, it is closed.
     pub(crate) fn begin_at_head(&self, member: &Member) -> Result<(), Unsent> {
         let mut state = self.state();
-        let State { stream: Some(stream), rooms, .. } = &mut *state else { return Err(Unsent::Gone) };
+        let State { stream: Some(stream), rooms, lapse, .. } = &mut *state else { return Err(Unsent::Gone) };
         let (Some(head), Some(seat)) = (stream.head(), seat(rooms, member)) else { return Err(Unsent::Gone) };
-        let outcome = member.welcome(&head.cursor(&member.church), false);
+        let outcome = seat.welcome(&head.cursor(&member.church), false);
         seat.live = true;
+        seat.tell(lapse.as_ref());
         self.settle(seat, outcome);
         outcome
+    }
+
+    /// Tells a client that it will miss nothing after its own cursor.
+    ///
+    /// # Errors
+    /// Why it was not told.
+    pub(crate) fn begin_at_cursor(&self, member: &Member, cursor: &str) -> Result<(), Unsent> {
+        let mut state = self.state();
+        let State { rooms, lapse, .. } = &mut *state;
+        let seat = seat(rooms, member).ok_or(Unsent::Gone)?;
+        seat.welcome(cursor, true)?;
+        seat.tell(lapse.as_ref());
+        Ok(())
     }
 
     /// Whether what came after a place can be told to the church without a hole.
@@ -369,7 +410,7 @@ impl Hub {
         if revocations.cover(&fresh.church_id, &fresh.person(), fresh.issued_at) {
             return Err(TokenError::Revoked.into());
         }
-        seat.term.extend(fresh).ok_or(RefreshError::TooLate)
+        seat.term.extend(fresh)
     }
 
     /// Every socket that is here.

@@ -139,6 +139,7 @@ mod tests {
             sequence: 1,
             subject: "church.grace.sent".into(),
             payload: payload.to_owned().into(),
+            after: None,
         };
         assert_ne!(fingerprint(&stored("a")), fingerprint(&stored("b")));
         assert_ne!(fingerprint(&stored("a")), Fingerprint::default());

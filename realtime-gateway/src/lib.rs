@@ -18,6 +18,8 @@ mod handshake;
 mod history;
 mod hub;
 mod intake;
+mod leader;
+mod leftover;
 mod live;
 mod member;
 mod memory;
@@ -32,6 +34,7 @@ mod room;
 mod server;
 mod session;
 mod settings;
+mod standing;
 mod stream;
 mod traffic;
 mod transports;
@@ -46,7 +49,7 @@ use axum::Router;
 use common::broker::Broker;
 use common::claims::TokenVerifier;
 use common::cors;
-use common::service::{Context, Weight, bind};
+use common::service::{Condition, Context, Weight, bind};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use socketioxide::handler::ConnectHandler as _;
@@ -69,6 +72,7 @@ use crate::live::Source;
 use crate::memory::Limits;
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
+use crate::standing::{Patience, Standing};
 use crate::stream::Reader;
 use crate::traffic::TrafficLimits;
 use crate::transports::Transports;
@@ -105,6 +109,9 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     };
     vital("catching up", resume::resume_laggards(gateway.clone(), work.laggards).boxed());
     vital("the tokens' clock", session::watch_tokens(gateway.clone()).boxed());
+    vital("clearing left-over seats", leftover::clear(gateway.clone(), io.clone()).boxed());
+    let standing = standing::watch(gateway.standing.clone(), gateway.hub.clone(), work.feed);
+    vital("telling of lapses", standing.boxed());
     let replaying =
         replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
     let mut replaying = tokio::spawn(replaying);
@@ -138,6 +145,8 @@ fn ended_by_itself(part: &str, ended: Result<anyhow::Result<()>, JoinError>) -> 
 /// What a gateway does by itself, besides serving clients.
 struct Work {
     source: Source,
+    /// Whether all that is known to exist was handed on.
+    feed: Condition,
     replays: Broker,
     laggards: mpsc::UnboundedReceiver<Laggard>,
 }
@@ -148,6 +157,8 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
     let admission = Admission::new(&settings.limits)?;
     let counters = Counters::new(context);
     let condition = context.health.condition("stream", Weight::Required);
+    let feed = context.health.condition("feed", Weight::Required);
+    let standing = Arc::new(Standing::new(patience(&settings.patience)));
     let broker = Broker::connect(&settings.nats, ROLE, context, Weight::Degrading).await?;
     let replays = Broker::connect_aside(&settings.nats, ROLE).await?;
     let transports = Transports::default();
@@ -159,6 +170,7 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
         revocations: revocations.clone(),
         admission,
         hub: hub.clone(),
+        standing: standing.clone(),
         link: broker.link(),
         history: History::new(reader.clone()),
         transports,
@@ -169,8 +181,8 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
         shutdown: context.shutdown.clone(),
     });
     let limits = memory(&settings.limits);
-    let source = Source { broker, reader, hub, revocations, condition, limits, counters };
-    Ok((gateway, Work { source, replays, laggards }))
+    let source = Source { broker, reader, hub, revocations, condition, standing, limits, counters };
+    Ok((gateway, Work { source, feed, replays, laggards }))
 }
 
 fn traffic(limits: &LimitOptions) -> TrafficLimits {
@@ -184,6 +196,13 @@ fn seats(limits: &LimitOptions) -> SeatLimits {
         church: limits.max_church_sockets,
         user: limits.max_user_sockets,
         address: limits.max_address_sockets,
+    }
+}
+
+fn patience(options: &PatienceOptions) -> Patience {
+    Patience {
+        silence: Duration::from_millis(options.stream_silence),
+        gap: Duration::from_millis(options.stream_gap),
     }
 }
 

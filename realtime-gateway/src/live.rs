@@ -1,9 +1,9 @@
 //! Following the stream: every sequence once, in order, without a hole.
 //!
-//! The stream republishes what it has stored, with its sequence, and that rises by exactly one: so one number proves
-//! that nothing is missing. What was not heard is read back by direct get. What nobody would notice, a lost last
-//! message or a stream that is another one now, is found by asking the stream's leader from time to time and after
-//! every reconnect.
+//! The stream republishes what it has stored, with its sequence, and that rises by exactly one: so one number shows
+//! that something is missing. What was not heard is read back by direct get. That nothing is missing is proved at each
+//! step: what comes next says which event comes before it, or it came over the connection on which our place was proved,
+//! or it was read together with what stands at our place. A stream that was cut and has grown again fails that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,20 @@ use common::service::Condition;
 use common::subject::{LIVE, STREAM_SUBJECTS};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cursor::{Fingerprint, Place};
 use crate::hub::{Hub, PACE, STRIDE};
 use crate::intake;
+use crate::leader::{self, Observation};
 use crate::memory::{Limits, Memory};
 use crate::metrics::Counters;
 use crate::revocations::Revocations;
+use crate::standing::Standing;
 use crate::stream::{Extent, MESSAGES_OF_AN_OPERATION, ReadError, Reader, Stored};
 
-/// How often the leader is asked.
-const TICK: Duration = Duration::from_secs(1);
-/// What was stored before the leader's answer has arrived so long after it, if it arrives at all.
-const IN_FLIGHT: Duration = Duration::from_millis(100);
 /// How long to wait before a read that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often an answer without messages is asked for again, because another replica may know more.
@@ -47,6 +45,8 @@ pub(crate) struct Source {
     pub(crate) revocations: Arc<Revocations>,
     /// Whether the gateway has its place in the stream.
     pub(crate) condition: Condition,
+    /// Whether the stream answers, and everything was handed on.
+    pub(crate) standing: Arc<Standing>,
     /// How much of the stream's newest part is kept.
     pub(crate) limits: Limits,
     /// Where it is counted.
@@ -60,68 +60,14 @@ pub(crate) struct Source {
 pub(crate) async fn follow(source: Source, shutdown: CancellationToken) -> anyhow::Result<()> {
     let live = source.broker.client().subscribe(LIVE).await?;
     let (observed, observations) = mpsc::channel(1);
-    let watch = watch_leader(source.broker.clone(), source.reader.clone(), source.hub.clone(), observed);
-    let follower = Follower { source, created: 0, last: 0, seen: 0 };
+    let watch = leader::watch(source.broker.clone(), source.reader.clone(), source.hub.clone(), observed);
+    let follower = Follower { source, created: 0, last: 0, seen: 0, proved_on: 0, retry: None, said: None };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = watch => {}
         () = follower.run(live, observations) => {}
     }
     Ok(())
-}
-
-/// The leader's word, and what was at the place where we were when it was asked.
-struct Observation {
-    extent: Result<Extent, ReadError>,
-    place: Option<Place>,
-    is_another: bool,
-}
-
-/// Asks the leader on every tick and after every reconnect. Beside the follower, so that a late answer holds up no
-/// event.
-async fn watch_leader(broker: Broker, reader: Reader, hub: Arc<Hub>, observed: mpsc::Sender<Observation>) {
-    let mut link = broker.link();
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            changed = link.changed() => if changed.is_err() { return },
-        }
-        if link.borrow_and_update().up {
-            let observation = observe(&reader, hub.head()).await;
-            sleep(IN_FLIGHT).await;
-            if observed.send(observation).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-async fn observe(reader: &Reader, place: Option<Place>) -> Observation {
-    let mut extent = reader.extent().await;
-    if let (Some(place), Ok(short)) = (place, &extent)
-        && place.sequence > short.last
-    {
-        // A new leader may still be taking in what it has; it is asked twice.
-        sleep(TICK).await;
-        extent = reader.extent().await;
-    }
-    let is_another = match (place, &extent) {
-        (Some(place), Ok(extent)) => {
-            place.created != extent.created
-                || place.sequence > extent.last
-                || (place.sequence >= extent.first.max(1) && another_event(reader, place).await)
-        }
-        _ => false,
-    };
-    Observation { extent, place, is_another }
-}
-
-/// Whether another event is at our place: the stream lost its tail and grew a new one.
-async fn another_event(reader: &Reader, place: Place) -> bool {
-    let stored = reader.at(place.sequence).await.ok().flatten();
-    stored.is_some_and(|stored| intake::fingerprint(&stored) != place.fingerprint)
 }
 
 struct Follower {
@@ -131,6 +77,12 @@ struct Follower {
     last: u64,
     /// The last sequence that is known to exist.
     seen: u64,
+    /// The connection on which the last one was proved to be in the stream.
+    proved_on: u64,
+    /// When a gap is to be read again that could not be read.
+    retry: Option<Instant>,
+    /// Why it could not, as far as that was logged.
+    said: Option<ReadError>,
 }
 
 /// What went wrong while reading: either it may work later, or the place is lost.
@@ -160,6 +112,7 @@ impl Follower {
                     Some(observation) => self.consider(observation),
                     None => return,
                 },
+                () = until(self.retry) => None,
             };
             let lost = match lost {
                 Some(why) => Some(why),
@@ -176,16 +129,30 @@ impl Follower {
     /// One message of the live subscription. Says why, if it shows that the stream is another one.
     fn hear(&mut self, message: Message) -> Option<&'static str> {
         let stored = Stored::republished(message)?;
-        if stored.sequence == self.last + 1 {
+        // A gap does not hold up what ends a socket.
+        self.source.revocations.hear(&stored);
+        if stored.sequence == self.last + 1 && self.joins(&stored) {
             self.accept(&stored);
         } else if stored.sequence > self.last {
             self.seen = self.seen.max(stored.sequence);
-        } else if let Some(held) = self.source.hub.fingerprint(stored.sequence)
+        } else if let Some(held) = self.held_at(stored.sequence)
             && held != intake::fingerprint(&stored)
         {
             return Some("another event came at a sequence that was there before");
         }
         None
+    }
+
+    /// Whether what was heard surely comes right after what we have. If not, that is read.
+    fn joins(&self, next: &Stored) -> bool {
+        match next.after {
+            Some(before) => self.held_at(self.last) == Some(before),
+            None => self.proved_on == self.source.broker.connections(),
+        }
+    }
+
+    fn held_at(&self, sequence: u64) -> Option<Fingerprint> {
+        self.source.hub.fingerprint(sequence)
     }
 
     fn consider(&mut self, observation: Observation) -> Option<&'static str> {
@@ -198,6 +165,7 @@ impl Follower {
             Ok(extent) => {
                 self.source.condition.met();
                 self.seen = self.last.max(extent.last);
+                self.source.standing.answered(self.seen - self.last);
                 None
             }
             Err(error) => {
@@ -212,69 +180,112 @@ impl Follower {
     /// Whether an observed place belongs to the stream that we follow now.
     fn still_at(&self, place: Option<Place>) -> bool {
         place.is_some_and(|place| {
-            place.created == self.created
-                && self.source.hub.fingerprint(place.sequence) == Some(place.fingerprint)
+            place.created == self.created && self.held_at(place.sequence) == Some(place.fingerprint)
         })
     }
 
     fn accept(&mut self, stored: &Stored) {
-        self.source.revocations.hear(stored);
         self.source.hub.publish(stored);
         self.last = stored.sequence;
         self.seen = self.seen.max(self.last);
     }
 
-    /// Reads back what exists and was not heard.
+    /// Reads back what exists and was not heard. Says why, if it can't be there any more.
     async fn catch_up(&mut self) -> Option<&'static str> {
         if self.last >= self.seen {
+            self.retry = None;
+            return None;
+        }
+        if self.retry.is_some_and(|retry| Instant::now() < retry) {
             return None;
         }
         let before = self.last;
         let outcome = self.read_back().await;
         self.source.counters.gaps_healed.inc_by(self.last - before);
+        self.retry = None;
         match outcome {
-            Ok(()) => None,
-            Err(Trouble::PlaceLost(why)) => Some(why),
-            Err(Trouble::Later(error)) => {
-                warn!(%error, missing = self.seen - self.last, "a gap can't be healed yet");
-                sleep(RETRY).await;
-                None
-            }
+            Ok(()) => self.said = None,
+            Err(Trouble::PlaceLost(why)) => return Some(why),
+            Err(Trouble::Later(error)) => self.put_off(error),
+        }
+        None
+    }
+
+    fn put_off(&mut self, error: ReadError) {
+        let missing = self.seen - self.last;
+        self.source.standing.unreadable(&format!("{missing} can't be read back: {error}"));
+        self.retry = Some(Instant::now() + RETRY);
+        if self.said.as_ref() != Some(&error) {
+            warn!(%error, missing, "events that were missed can't be read back yet; trying on");
+            self.said = Some(error);
         }
     }
 
     async fn read_back(&mut self) -> Result<(), Trouble> {
         while self.last < self.seen {
-            for stride in read_after(&self.source.reader, self.last).await?.chunks(STRIDE) {
+            let connection = self.source.broker.connections();
+            let missed = self.read_on().await?;
+            self.proved_on = connection;
+            for stride in missed.chunks(STRIDE) {
                 for stored in stride {
                     if stored.sequence != self.last + 1 {
                         return Err(Trouble::PlaceLost("what was missed is not kept any more"));
                     }
+                    self.source.revocations.hear(stored);
                     self.accept(stored);
                 }
                 sleep(PACE).await;
             }
+            self.source.standing.handed_on(self.seen - self.last);
         }
         Ok(())
+    }
+
+    /// What comes after our place, once that is proved to be in the stream still. It is asked for after what follows it:
+    /// a stream that is cut between the two answers shows another event there.
+    async fn read_on(&self) -> Result<Vec<Stored>, Trouble> {
+        let missed = read_after(&self.source.reader, self.last).await?;
+        let named = missed.first().and_then(|next| next.after);
+        if self.last > 0 && (named.is_none() || named != self.held_at(self.last)) {
+            self.prove_place().await?;
+        }
+        Ok(missed)
+    }
+
+    async fn prove_place(&self) -> Result<(), Trouble> {
+        match self.source.reader.at(self.last).await? {
+            Some(stored) if Some(intake::fingerprint(&stored)) == self.held_at(self.last) => Ok(()),
+            Some(_) => Err(Trouble::PlaceLost("another event is at our place")),
+            // A replica that lags behind may lack it, too.
+            None if self.source.reader.extent().await?.first > self.last => {
+                Err(Trouble::PlaceLost("our place is not kept any more"))
+            }
+            None => Err(ReadError::Lagging.into()),
+        }
     }
 
     /// Takes a place at the stream's end, with its newest part in memory. Tries until it has one.
     async fn take_place(&mut self) {
         let mut said = None;
+        (self.retry, self.said) = (None, None);
         loop {
+            let connection = self.source.broker.connections();
             match self.read_newest_part().await {
                 Ok((extent, memory)) => {
+                    self.proved_on = connection;
                     self.created = extent.created;
                     self.last = memory.last();
                     self.seen = self.last;
                     self.source.hub.take_place(extent.created, memory);
                     self.source.condition.met();
+                    self.source.standing.handed_on(0);
                     info!(sequence = self.last, "following the stream");
                     self.warn_of_small_memory(extent);
                     return;
                 }
                 Err(error) => {
                     self.source.condition.unmet(error.to_string());
+                    self.source.standing.unreadable(&error.to_string());
                     if said.as_ref() != Some(&error) && self.source.broker.link().borrow().up {
                         warn!(%error, "no place in the stream yet; trying on");
                         said = Some(error);
@@ -323,6 +334,14 @@ impl Follower {
         }
         self.source.revocations.read_back(&self.source.reader).await?;
         Ok((extent, memory))
+    }
+}
+
+/// Returns at an instant; never, where there is none.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

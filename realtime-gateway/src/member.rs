@@ -77,9 +77,26 @@ impl Member {
     /// # Errors
     /// Why the next one did not.
     pub(crate) fn send(&self, packets: &Packets, from: usize) -> (usize, Result<(), Unsent>) {
+        self.put_all(Share::Whole, packets.of_user(&self.user).skip(from))
+    }
+
+    /// Sends the packets of an event that may be left out, and says how many of them got into the queue. They fill no
+    /// more than half of it, so that what must not be lost always finds room.
+    ///
+    /// # Errors
+    /// Why the next one did not.
+    pub(crate) fn replay(&self, packets: &Packets) -> (usize, Result<(), Unsent>) {
+        self.put_all(Share::Half, packets.of_user(&self.user))
+    }
+
+    fn put_all<'a>(
+        &self,
+        share: Share,
+        packets: impl Iterator<Item = &'a Packet>,
+    ) -> (usize, Result<(), Unsent>) {
         let mut sent = 0;
-        for Packet { name, body } in packets.of_user(&self.user).skip(from) {
-            if let Err(unsent) = self.put(Share::Whole, name, body) {
+        for Packet { name, body } in packets {
+            if let Err(unsent) = self.put(share, name, body) {
                 return (sent, Err(unsent));
             }
             sent += 1;

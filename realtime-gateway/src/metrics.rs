@@ -36,6 +36,8 @@ pub(crate) struct Counters {
     pub(crate) disconnects: Family<Reason, Counter>,
     /// Transports that the gateway closed.
     pub(crate) closes: Family<Reason, Counter>,
+    /// Seats whose sockets had left without anybody being told.
+    pub(crate) leftovers: Counter,
     /// Sockets now.
     pub(crate) sockets: Gauge,
     /// Events of clients that mean nothing to us.
@@ -64,6 +66,8 @@ pub(crate) struct Counters {
     pub(crate) memory_bytes: Gauge,
     /// Replayed events, by what became of them.
     pub(crate) replays: Family<Reason, Counter>,
+    /// Replayed events that a socket did not get, because it had other things waiting.
+    pub(crate) replays_skipped: Counter,
 }
 
 impl Counters {
@@ -77,6 +81,7 @@ impl Counters {
             refusals: m.counters("gateway_refusals", "Sessions that were not let in for lack of room"),
             disconnects: m.counters("gateway_disconnects", "Sockets that left"),
             closes: m.counters("gateway_closes", "Transports that the gateway closed"),
+            leftovers: m.counter("gateway_leftover_seats", "Seats of sockets that had left untold"),
             sockets: m.gauge("gateway_sockets", "Sockets connected now"),
             unknown_events: m.counter("gateway_unknown_events", "Events of clients that mean nothing here"),
             rooms: m.gauge("gateway_rooms", "Churches with a connected socket"),
@@ -95,6 +100,8 @@ impl Counters {
             memory_events: m.gauge("gateway_memory_events", "Events kept in memory"),
             memory_bytes: m.gauge("gateway_memory_bytes", "Bytes of packets kept in memory"),
             replays: m.counters("gateway_replays", "Events replayed by operators"),
+            replays_skipped: m
+                .counter("gateway_replays_skipped", "Replayed events that a socket had no room for"),
         }
     }
 }

@@ -23,8 +23,8 @@ const AHEAD: Duration = Duration::from_secs(2);
 const UNAVAILABLE: Duration = Duration::from_secs(5);
 /// How long to wait before the stream is asked again.
 const RETRY: Duration = Duration::from_millis(250);
-/// Before a full queue is tried again.
-const FULL: Duration = Duration::from_millis(50);
+/// Before a full queue is tried again of which less than half was taken.
+const FULL: Duration = Duration::from_secs(1);
 
 /// Why a socket does not get to the live events.
 enum Stop {
@@ -48,6 +48,15 @@ impl Stop {
             Self::Unavailable => "unavailable",
             Self::Stuck => "stuck",
             Self::Gone => "gone",
+        }
+    }
+
+    /// A gateway that can't read what it missed itself is not ready any more; who comes all the same begins at its last
+    /// place, and is told that something may be missing.
+    fn unless_gap(self, gateway: &Gateway) -> Self {
+        match self {
+            Self::Unavailable if gateway.standing.has_gap() => Self::Unproved,
+            other => other,
         }
     }
 
@@ -102,21 +111,22 @@ async fn catch_up(gateway: &Gateway, member: &Member, cursor: &str) -> Result<&'
     let place = Place::parse(cursor, &member.church).ok_or(Stop::Unproved)?;
     let proof = prove(gateway, member, &place).await;
     let (Proof::Held(progress) | Proof::Older(progress, _)) = proof else {
-        // Cut off from the broker it is us who are behind, and another gateway may know.
-        let behind = matches!(proof, Proof::Ahead) && !gateway.link.borrow().up;
-        return Err(if behind { Stop::Unavailable } else { Stop::Unproved });
+        // It may be us who are behind, and another gateway may know.
+        let behind = !gateway.link.borrow().up || gateway.standing.is_behind();
+        let stop = if matches!(proof, Proof::Ahead) && behind { Stop::Unavailable } else { Stop::Unproved };
+        return Err(stop.unless_gap(gateway));
     };
     let mut resume = Resume { gateway, member, progress, full_since: None };
     let mut from = "memory";
     if let Proof::Older(_, floor) = proof {
-        let page = resume.page(floor).await?;
+        let page = resume.page(floor).await.map_err(|stop| stop.unless_gap(gateway))?;
         if page.anchor != Some(place.fingerprint) {
             return Err(Stop::Unproved);
         }
         gateway.hub.learn(&member.church, &progress, &page);
         from = "stream";
     }
-    member.welcome(cursor, true).map_err(|unsent| match unsent {
+    gateway.hub.begin_at_cursor(member, cursor).map_err(|unsent| match unsent {
         Unsent::Full => Stop::Stuck,
         Unsent::Gone => Stop::Gone,
     })?;
@@ -191,12 +201,15 @@ impl Resume<'_> {
         Ok(())
     }
 
+    /// Waits until the client has taken half of what it has out, so that it gets much at once; one that takes less in a
+    /// while gets what there is room for.
     async fn wait_for_room(&mut self) -> Result<(), Stop> {
         let since = *self.full_since.get_or_insert_with(Instant::now);
         if since.elapsed() > self.gateway.stall {
             return Err(Stop::Stuck);
         }
-        sleep(FULL).await;
+        let _ = timeout(FULL, self.member.credit.half_free()).await;
+        sleep(PACE).await;
         Ok(())
     }
 

@@ -136,7 +136,7 @@ mod tests {
 
     fn stored(subject: &str, revocation: &Revocation) -> Stored {
         let payload = serde_json::to_vec(revocation).unwrap().into();
-        Stored { sequence: 1, subject: subject.into(), payload }
+        Stored { sequence: 1, subject: subject.into(), payload, after: None }
     }
 
     fn ann() -> Person {

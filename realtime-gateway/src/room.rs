@@ -8,8 +8,9 @@ use std::sync::Arc;
 use socketioxide::socket::Sid;
 
 use crate::admission::{Refusal, SeatLimits};
-use crate::member::Member;
+use crate::member::{Member, Unsent};
 use crate::session::Term;
+use crate::standing::{DEGRADED, Degraded, Lapse};
 
 /// A socket's place in its room.
 pub(crate) struct Seat {
@@ -19,9 +20,40 @@ pub(crate) struct Seat {
     pub(crate) live: bool,
     /// How long it may stay.
     pub(crate) term: Term,
+    /// Whether it got its first packet, before which nothing else may come.
+    pub(crate) welcomed: bool,
+    /// Whether it was told that events may be late.
+    in_lapse: bool,
 }
 
 impl Seat {
+    fn new(member: Member, term: Term) -> Self {
+        Self { member, live: false, term, welcomed: false, in_lapse: false }
+    }
+
+    /// Tells the client where it is: `recovered` says that it misses nothing.
+    ///
+    /// # Errors
+    /// Why it was not told.
+    pub(crate) fn welcome(&mut self, cursor: &str, recovered: bool) -> Result<(), Unsent> {
+        self.member.welcome(cursor, recovered)?;
+        self.welcomed = true;
+        Ok(())
+    }
+
+    /// Tells the client that events may be late, or are not any more, if it does not know yet. If its queue is full it is
+    /// told a little later.
+    pub(crate) fn tell(&mut self, lapse: Option<&Lapse>) {
+        if !self.welcomed || self.in_lapse == lapse.is_some() {
+            return;
+        }
+        match self.member.emit(DEGRADED, &Degraded::of(lapse)) {
+            Ok(()) => self.in_lapse = lapse.is_some(),
+            Err(Unsent::Full) => {}
+            Err(Unsent::Gone) => self.gone(),
+        }
+    }
+
     /// Its socket is not there any more. That is told soon; if it was missed, the seat is left over and taken away.
     pub(crate) fn gone(&mut self) {
         self.live = false;
@@ -54,7 +86,7 @@ impl Room {
     /// The church or the user has all its sockets.
     pub(crate) fn sit(&mut self, member: &Member, term: Term, limits: &SeatLimits) -> Result<(), Refusal> {
         self.has_seat(&member.user, limits)?;
-        self.seats.insert(member.socket.id, Seat { member: member.clone(), live: false, term });
+        self.seats.insert(member.socket.id, Seat::new(member.clone(), term));
         self.of_user.add(member.user.clone());
         Ok(())
     }

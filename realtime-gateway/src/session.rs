@@ -70,16 +70,20 @@ impl Term {
         Self { issued_at, claim, expires_at, stage: Stage::Open }
     }
 
-    /// Lengthens it, and gives its end in Unix seconds; `None` if it is over. An older token that comes late takes
-    /// nothing away.
-    pub(crate) fn extend(&mut self, fresh: &Claims) -> Option<i64> {
+    /// Lengthens it, and gives its end in Unix seconds. A token that ends at the same time may replace one that was issued
+    /// earlier, and is then not revoked together with it.
+    ///
+    /// # Errors
+    /// It is over, or the token is no newer one: the same, or one that comes late and would take something away.
+    pub(crate) fn extend(&mut self, fresh: &Claims) -> Result<i64, RefreshError> {
         if self.stage == Stage::Over {
-            return None;
+            return Err(RefreshError::TooLate);
         }
-        if fresh.expires_at > self.expires_at {
-            *self = Self::of(fresh);
+        if (fresh.expires_at, fresh.issued_at) <= (self.expires_at, self.issued_at) {
+            return Err(RefreshError::NotNewer);
         }
-        Some(self.expires_at)
+        *self = Self::of(fresh);
+        Ok(self.expires_at)
     }
 
     fn due(&self, now: i64) -> Due {
@@ -127,6 +131,9 @@ pub(crate) enum RefreshError {
     /// It is of another user or church.
     #[error("Authentication error: token of another user")]
     Another,
+    /// The new one gains nothing: it is the same, or an older one.
+    #[error("the token is no newer than the one in use, send a fresh one")]
+    NotNewer,
     /// The connection is about to end.
     #[error("too late, the connection is being closed")]
     TooLate,
@@ -140,6 +147,7 @@ impl RefreshError {
         match self {
             Self::Token(error) => crate::handshake::word_of(*error),
             Self::Another => "another_user",
+            Self::NotNewer => "not_newer",
             Self::TooLate => "too_late",
             Self::TooSoon => "too_soon",
         }
@@ -229,6 +237,8 @@ fn look_at_clock(gateway: &Gateway) {
 fn tell_time(gateway: &Gateway, seat: &mut Seat, now: i64) {
     match seat.term.due(now) {
         Due::Nothing => {}
+        // Nothing comes before the first packet.
+        Due::Notice(_) if !seat.welcomed => {}
         Due::Notice(exp) => match seat.member.emit(EXPIRING, &json!({"type": EXPIRING, "exp": exp})) {
             Ok(()) => seat.term.noticed(),
             // It is told a little later.
@@ -272,14 +282,21 @@ mod tests {
         term.noticed();
         assert_eq!((term.due(942), term.due(1_029), term.due(1_030)), (Due::Nothing, Due::Nothing, Due::End));
         assert!(term.end());
-        assert_eq!((term.due(1_031), term.end(), term.extend(&claims(2_000))), (Due::Nothing, false, None));
+        assert_eq!((term.due(1_031), term.end()), (Due::Nothing, false));
+        assert!(matches!(term.extend(&claims(2_000)), Err(RefreshError::TooLate)));
     }
 
     #[test]
-    fn a_longer_token_extends_and_a_shorter_one_takes_nothing_away() {
+    fn a_newer_token_extends_and_any_other_is_refused_and_takes_nothing_away() {
         let mut term = Term::of(&claims(1_000));
         term.noticed();
-        assert_eq!((term.extend(&claims(2_000)), term.extend(&claims(1_500))), (Some(2_000), Some(2_000)));
+        let issued = |second| Claims { issued_at: Some(second), ..claims(2_000) };
+        for newer in [claims(2_000), issued(100), issued(101)] {
+            assert_eq!(term.extend(&newer).unwrap(), 2_000);
+            for old in [claims(1_500), claims(2_000), newer] {
+                assert!(matches!(term.extend(&old), Err(RefreshError::NotNewer)));
+            }
+        }
         assert_eq!((term.due(1_030), term.due(1_940)), (Due::Nothing, Due::Notice(2_000)));
         assert_eq!(Term::of(&claims(i64::MAX)).due(i64::MAX - 61), Due::Nothing);
     }

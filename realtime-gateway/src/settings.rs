@@ -29,7 +29,7 @@ pub struct Settings {
     /// Sockets and memory.
     #[command(flatten)]
     pub limits: LimitOptions,
-    /// How long a client may be silent.
+    /// How long a client or the stream may be silent.
     #[command(flatten)]
     pub patience: PatienceOptions,
     /// The logs.
@@ -97,7 +97,7 @@ pub struct LimitOptions {
     pub memory_church_events: u32,
 }
 
-/// How long a client may be silent. The defaults are the protocol's usual figures; only tests need others.
+/// How long a client or the stream may be silent. The defaults are the usual figures; only tests need others.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PatienceOptions {
     /// Milliseconds between two pings to a client
@@ -112,6 +112,14 @@ pub struct PatienceOptions {
     #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", default_value_t = 10_000, value_name = "MILLISECONDS", hide = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub connect_timeout: u64,
+    /// Milliseconds without an answer of the stream, until clients are told
+    #[arg(long, env = "GATEWAY_STREAM_SILENCE", default_value_t = 10_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub stream_silence: u64,
+    /// Milliseconds in which events are missing that can't be read, until clients are told
+    #[arg(long, env = "GATEWAY_STREAM_GAP", default_value_t = 30_000, value_name = "MILLISECONDS", hide = true,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub stream_gap: u64,
 }
 
 impl common::service::Settings for Settings {

@@ -13,6 +13,9 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::cursor::Fingerprint;
 
 /// At most so many messages are asked for at once.
 pub(crate) const BATCH: usize = 256;
@@ -22,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// can be proved about its newest messages; those are to be in memory.
 pub(crate) const MESSAGES_OF_AN_OPERATION: u64 = 512;
 const SEQUENCE: &str = "Nats-Sequence";
+const EXPECTED_LAST_ID: &str = "Nats-Expected-Last-Msg-Id";
 
 /// A message as the stream keeps it.
 #[derive(Debug, Clone)]
@@ -32,20 +36,25 @@ pub(crate) struct Stored {
     pub(crate) subject: String,
     /// The payload.
     pub(crate) payload: Bytes,
+    /// The event that its publisher expected right before it, which the stream has checked.
+    pub(crate) after: Option<Fingerprint>,
 }
 
 impl Stored {
     /// A message that the stream republished; `None` if it did not come from a stream.
     pub(crate) fn republished(message: Message) -> Option<Self> {
-        let sequence = header(message.headers.as_ref()?, SEQUENCE)?.parse().ok()?;
-        Some(Self { sequence, subject: message.subject.into_string(), payload: message.payload })
+        let headers = message.headers.as_ref()?;
+        let sequence = header(headers, SEQUENCE)?.parse().ok()?;
+        let after = after(headers);
+        Some(Self { sequence, subject: message.subject.into_string(), payload: message.payload, after })
     }
 
     fn from_direct_get(message: Message) -> Option<Self> {
         let headers = message.headers.as_ref()?;
         let sequence = header(headers, SEQUENCE)?.parse().ok()?;
         let subject = header(headers, "Nats-Subject")?.to_owned();
-        Some(Self { sequence, subject, payload: message.payload })
+        let after = after(headers);
+        Some(Self { sequence, subject, payload: message.payload, after })
     }
 }
 
@@ -237,6 +246,10 @@ impl Answer {
             None => Self::Refused("an answer without a sequence".into()),
         }
     }
+}
+
+fn after(headers: &HeaderMap) -> Option<Fingerprint> {
+    Some(Fingerprint::of_event(header(headers, EXPECTED_LAST_ID)?.parse::<Uuid>().ok()?))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {

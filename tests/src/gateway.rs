@@ -1,7 +1,6 @@
 //! A real gateway at a real broker, for tests that need no more of a stack.
 
 use std::net::SocketAddr;
-use std::thread;
 use std::time::Duration;
 
 use common::subject::ChurchId;
@@ -35,13 +34,28 @@ impl TestGateway {
     /// It does not start.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
         let broker = TestBroker::start().await;
+        let url = broker.url();
+        Self::start_at(broker, &url, environment).await
+    }
+
+    /// Starts one that reaches its broker at this address, which may be a proxy's.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn start_at(broker: TestBroker, nats_url: &str, environment: &[(&str, &str)]) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("an HTTP client");
         let (port, ops_port) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
         let wiring = Wiring {
             jwt_secret: SECRET.into(),
-            nats_url: broker.url(),
+            nats_url: nats_url.to_owned(),
             nats_passwords: broker::passwords(),
-            ..Wiring::default()
+            database_url: String::new(),
+            telnyx_url: String::new(),
+            telnyx_api_key: String::new(),
+            telnyx_public_key: String::new(),
+            ingest_url: String::new(),
+            listen: std::net::Ipv4Addr::LOCALHOST.into(),
+            cors_origins: vec!["localhost".into()],
         };
         let program = wiring.gateway(1, port.number(), ops_port.number());
         let mut program = program.expect("the gateway was built");
@@ -53,9 +67,33 @@ impl TestGateway {
         gateway
     }
 
-    async fn until_ready(&self) {
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// It is not.
+    pub async fn until_ready(&self) {
         let ops_url = self.ops_url();
         eventually("the gateway is ready", async || services::ready(&self.http, &ops_url).await.ok()).await;
+    }
+
+    /// What it says at `/readyz`.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn readiness(&self) -> (u16, String) {
+        let answer = self.http.get(format!("{}/readyz", self.ops_url())).send().await;
+        let answer = answer.expect("it answers operators");
+        (answer.status().as_u16(), answer.text().await.expect("it says something"))
+    }
+
+    /// Its broker.
+    pub fn broker(&mut self) -> &mut TestBroker {
+        &mut self.broker
+    }
+
+    /// Where browsers connect, as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
     }
 
     /// Where browsers connect.
@@ -116,18 +154,5 @@ impl TestGateway {
 
     fn ops_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ops_port.number())
-    }
-}
-
-impl Drop for TestGateway {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.broker.folder.disable_cleanup(true);
-            let log = self.broker.processes.log(&services::gateway(1));
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let lines: Vec<_> = text.lines().collect();
-            let tail = lines[lines.len().saturating_sub(20)..].join("\n");
-            eprintln!("the gateway's log is {}; it ends with\n{tail}", log.display());
-        }
     }
 }

@@ -62,7 +62,12 @@ impl Postgres {
             .bind(i64::from(limit) - 1)
             .fetch_optional(tx.connection()?)
             .await?;
-        let erase = sqlx::query(ERASE).bind(after).bind(&last).bind(traces.ids).bind(quoted(traces.phone)).bind(ERASED);
+        let erase = sqlx::query(ERASE)
+            .bind(after)
+            .bind(&last)
+            .bind(traces.ids)
+            .bind(quoted(traces.phone))
+            .bind(ERASED);
         let erased = erase.execute(tx.connection()?).await?.rows_affected();
         finish(tx, dry).await?;
         Ok(Page { erased, last })

@@ -1,0 +1,63 @@
+//! A stream that is not the one that the gateway has followed: it is noticed before anything of it is sent.
+
+use std::fs;
+use std::path::Path;
+
+use tests::client::Client;
+use tokio::task::JoinHandle;
+
+use super::{CHURCH, NOWHERE, http, join, proxied};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What the client sees first of these two: an event, or that it may have missed some.
+async fn first_news(client: &mut Client) -> String {
+    let is_news = |event: &str| event == "connected" || event.starts_with("message:");
+    client.until_one(|seen| is_news(&seen.event)).await.event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_cut_and_has_grown_again_meanwhile_is_noticed_before_anything_of_it_is_sent() {
+    let (mut gateway, proxy) = proxied(&[]).await;
+    let mut client = join(&gateway, "first").await;
+    let data = gateway.broker().data();
+    let saved = data.with_extension("saved");
+    gateway.announcer().await.announce(CHURCH, 8, "").await;
+    gateway.broker().kill().await;
+    copy(&data, &saved);
+    gateway.broker().restart().await;
+    let events = gateway.announcer().await.announce(CHURCH, 2, "").await;
+    client.until_event(events[1]).await;
+
+    // Its last two events are lost, as after a power cut, and others take their places.
+    proxy.lead_to(NOWHERE);
+    gateway.broker().kill().await;
+    fs::remove_dir_all(&data).unwrap();
+    copy(&saved, &data);
+    gateway.broker().restart().await;
+    gateway.announcer().await.announce(CHURCH, 4, "").await;
+    // Some arrive in the moment in which the gateway is back, before it can have asked for anything.
+    let announcer = gateway.announcer().await;
+    let announcing: JoinHandle<()> = tokio::spawn(async move {
+        loop {
+            announcer.announce(CHURCH, 1, "").await;
+        }
+    });
+    proxy.lead_to(&http(gateway.broker()));
+    assert_eq!(first_news(&mut client).await, "connected");
+    announcing.abort();
+    assert_eq!(client.recovered(), [false, false]);
+    let last = gateway.announcer().await.announce(CHURCH, 1, "").await[0];
+    client.until_event(last).await;
+}

@@ -1,0 +1,30 @@
+//! A client's token on a living connection, and the ways in which it may be sent.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::client::Client;
+use tests::gateway::TestGateway;
+
+use super::{CHURCH, HOUR};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_no_newer_than_the_one_in_use_is_refused_with_the_reason() {
+    let gateway = TestGateway::start(&[]).await;
+    // The client is told at once that it ends soon, and sends the very same again.
+    let token = gateway.token(CHURCH, "first", Duration::from_secs(50));
+    let mut client = Client::start(&gateway.url(), &token, &["--refresh"]).await;
+    let answer = client.until("auth:refreshed").await.data;
+    let error = "the token is no newer than the one in use, send a fresh one";
+    assert_eq!(answer, json!({"ok": false, "error": error}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_have_the_word_bearer_before_it_wherever_it_is_sent() {
+    let gateway = TestGateway::start(&[]).await;
+    for place in ["auth", "query"] {
+        let token = format!("Bearer {}", gateway.token(CHURCH, place, HOUR));
+        let mut client = Client::start(&gateway.url(), &token, &["--token-in", place]).await;
+        assert_eq!(client.until("connected").await.data["userId"], place);
+    }
+}
