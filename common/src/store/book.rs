@@ -157,6 +157,8 @@ impl Book {
                 row.failure = None;
                 row.failed_at = None;
                 row.delivered_at = row.delivered_at.or(Some(at));
+            } else if failure.is_some() && state.rank < Rank::Failed {
+                row.failure = failure.cloned();
             }
         });
         true

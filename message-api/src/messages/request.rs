@@ -317,7 +317,11 @@ mod tests {
     fn half_an_emoji_becomes_the_replacement_character() {
         let read = |content: &str| {
             let body = format!(r#"{{"content":"{content}","recipients":[{{"phone":"+15551230101"}}]}}"#);
-            SendRequest::from_body(body.as_bytes()).unwrap().check(OffsetDateTime::now_utc()).unwrap().content
+            SendRequest::from_body(body.as_bytes())
+                .unwrap()
+                .check(OffsetDateTime::now_utc(), None)
+                .unwrap()
+                .content
         };
         assert_eq!(read(r"Hi \ud83d"), "Hi \u{fffd}");
         assert_eq!(read(r"Hi \ud83d\ude00, \\ud83d"), "Hi \u{1f600}, \\ud83d");

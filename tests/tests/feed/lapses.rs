@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
 use deploy::watch::Seen;
 use serde_json::{Value, json};
@@ -118,8 +119,9 @@ async fn while_events_can_not_be_read_a_revoked_token_still_ends_at_once() {
     let missed = open_gap(&mut gateway, &proxy, 1).await;
     told(&mut client, true).await;
 
+    let person = Person { claim: IdClaim::UserId, id: "second".into() };
     let revocation =
-        Revocation::new(CHURCH.parse().unwrap(), Some("second".into()), OffsetDateTime::now_utc());
+        Revocation::new(CHURCH.parse().unwrap(), Some(person), OffsetDateTime::now_utc()).unwrap();
     let stream = jetstream::new(gateway.broker().client("ingest").await);
     let payload = serde_json::to_vec(&revocation).unwrap().into();
     stream.publish(format!("church.{CHURCH}.revoked"), payload).await.unwrap().await.unwrap();

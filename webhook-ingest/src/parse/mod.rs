@@ -206,13 +206,15 @@ fn phone_reports(
             unknown.extend(word.clone());
         }
         let rank = rank.flatten().unwrap_or_else(|| kind.rank());
-        let failure = || failure::of(payload.get("errors"), word.as_deref().unwrap_or_default());
+        let errors = payload.get("errors");
+        let has_errors = errors.and_then(Value::as_array).is_some_and(|errors| !errors.is_empty());
+        let failure = || failure::of(errors, word.as_deref().unwrap_or_default());
         reports.push(PhoneReport {
             phone: phone.to_owned(),
             rank: rank.as_i16(),
             closed: kind == Kind::Finalized && rank < Rank::Failed,
-            // Errors of a recipient that has not failed are no reason of a failure.
-            failure: (rank == Rank::Failed).then(failure),
+            // A carrier may explain, too, why it only took the message and confirms nothing.
+            failure: (rank == Rank::Failed || rank < Rank::Failed && has_errors).then(failure),
         });
     }
     if reports.is_empty() { Err("it names no phone") } else { Ok((reports, unknown)) }

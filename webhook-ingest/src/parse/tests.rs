@@ -137,20 +137,24 @@ fn a_status_that_is_not_known_means_what_the_event_says_and_is_told() {
 }
 
 #[test]
-fn errors_of_a_recipient_that_has_not_failed_are_no_reason_of_a_failure() {
+fn errors_explain_a_recipient_until_it_is_delivered() {
     let errors = json!([{"code": "40008", "title": "Undeliverable"}]);
-    for (event, status) in [
-        ("message.sent", "queued"),
-        ("message.sent", "sent"),
-        ("message.finalized", "sent"),
-        ("message.finalized", "delivery_unconfirmed"),
-        ("message.finalized", "teleported"),
-        ("message.finalized", "delivered"),
-        ("message.read", "read"),
+    for (event, status, is_explained) in [
+        ("message.sent", "queued", true),
+        ("message.sent", "sent", true),
+        ("message.finalized", "sent", true),
+        ("message.finalized", "delivery_unconfirmed", true),
+        ("message.finalized", "teleported", true),
+        ("message.finalized", "delivery_failed", true),
+        ("message.finalized", "delivered", false),
+        ("message.read", "read", false),
     ] {
         let report = report(&with(full(event, status), "errors", errors.clone()));
-        assert_eq!(report.to[0].failure, None, "{event} {status}");
+        let code = report.to[0].failure.as_ref().map(|failure| failure.code.as_str());
+        assert_eq!(code, is_explained.then_some("40008"), "{event} {status}");
     }
+    let report = report(&with(full("message.sent", "sent"), "errors", json!([])));
+    assert_eq!(report.to[0].failure, None);
 }
 
 #[test]

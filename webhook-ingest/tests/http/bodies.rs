@@ -1,5 +1,7 @@
 //! Whatever is signed is kept and answered 200: no repetition could make it better.
 
+use common::store::RecipientQuery;
+
 use super::*;
 
 #[tokio::test]
@@ -45,10 +47,12 @@ async fn an_unknown_final_status_ends_the_waiting_and_is_counted_by_its_word() {
     assert_eq!(ingest.post(body.to_string()).await.status, 200);
     let message = ingest.message(&sent).await;
     assert_eq!((message.status, message.tally.unconfirmed), (MessageStatus::Sent, 1));
-    // It has not failed, so there is no reason of a failure.
+    // The message has not failed; the recipient shows the carrier's reason.
     assert_eq!(message.failure_reason, None);
-    let recipients = ingest.store.recipients(&sent.church_id, sent.id).await.unwrap();
-    assert_eq!(recipients[0].failure, None);
+    let everybody = RecipientQuery { limit: 10, after: None, status: None };
+    let recipients = ingest.store.recipients(&sent.church_id, sent.id, &everybody).await.unwrap();
+    assert_eq!(recipients[0].failure.as_ref().map(|failure| failure.code.as_str()), Some("40008"));
+    assert_eq!(recipients[0].failed_at, None);
     assert!(ingest.shows("ingest_unknown_statuses_total{word=\"teleported\"} 1"));
     ingest.stop().await;
 }
