@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::dispatch::{Dispatcher, close_overdue};
+use crate::dispatch::{Dispatcher, close_overdue, limits};
 use crate::metrics::ApiMetrics;
+use crate::reconcile::Reconciler;
 use crate::router::App;
 use crate::telnyx::Telnyx;
 
@@ -31,6 +32,7 @@ mod idempotency;
 mod messages;
 mod metrics;
 mod phone;
+mod reconcile;
 mod router;
 mod segments;
 mod settings;
@@ -90,22 +92,29 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     Ok(())
 }
 
-/// Dispatches and closes what is overdue, as soon as the schema is there.
+/// Dispatches, asks for what was not told and closes what is overdue, as soon as the schema is there.
 fn send_when_ready(
     options: &SendOptions,
     telnyx: Telnyx,
     app: App,
     shutdown: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let overdue =
-        close_overdue(app.store.clone(), options.clone(), app.metrics.closed.clone(), shutdown.clone());
-    let dispatcher = Dispatcher::new(app.store, telnyx, options, app.metrics, app.wake);
+    let limited = app.store.clone().with_limits(limits(options));
+    let overdue = close_overdue(limited, options.clone(), app.metrics.closed.clone(), shutdown.clone());
+    let dispatcher = Dispatcher::new(&app, telnyx.clone(), options);
+    let reconciler = Reconciler::new(&app, telnyx, options);
+    let receipts = reconcile::watch_receipts(
+        app.store.clone(),
+        options.receipts_within,
+        app.health.condition("receipts", Weight::Degrading),
+        shutdown.clone(),
+    );
     async move {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = app.schema_ready.cancelled() => {}
         }
-        tokio::join!(dispatcher.run(shutdown), overdue);
+        tokio::join!(dispatcher.run(shutdown.clone()), overdue, reconciler.run(shutdown), receipts);
     }
 }
 

@@ -140,6 +140,8 @@ async fn a_wrong_configuration_ends_with_exit_code_2_and_names_the_variable() {
         ("TELNYX_FROM", "5551230000"),
         ("TELNYX_BASE_URL", "api.telnyx.com"),
         ("PUBLIC_WEBHOOK_URL", "nowhere"),
+        ("PUBLIC_WEBHOOK_FAILOVER_URL", "nowhere"),
+        ("SEND_WITHIN", "soon"),
         ("DATABASE_URL", "mysql://x"),
         ("CORS_ORIGINS", "app.example.org"),
         ("JWT_PUBLIC_KEY_FILE", "key.pem"),

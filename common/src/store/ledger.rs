@@ -9,7 +9,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::book::Book;
-use super::{Answer, DeliveryReport, Failure, Outcome, Overdue, StoreError, Webhook, WebhookContent};
+use super::{DeliveryReport, Failure, Outcome, Overdue, StoreError, Webhook, WebhookContent};
 use crate::event::ChurchEvent;
 use crate::revocation::Revocation;
 use crate::status::{MessageStatus, RecipientState, Tally};
@@ -22,6 +22,9 @@ pub(super) trait Database {
 
     /// Begins one.
     fn begin(&self) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
+
+    /// Begins one that only reads, beside whoever writes.
+    fn begin_reading(&self) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
 }
 
 /// One write transaction. Dropped without [`Ledger::commit`] it changes nothing.
@@ -70,6 +73,9 @@ pub(super) struct RecipientRow {
     pub(super) provider_id: Option<String>,
     pub(super) due_at: OffsetDateTime,
     pub(super) attempted_at: Option<OffsetDateTime>,
+    pub(super) claim_id: Option<Uuid>,
+    pub(super) sender: String,
+    pub(super) ask_at: Option<OffsetDateTime>,
     pub(super) tried: i32,
     pub(super) failure: Option<Failure>,
     pub(super) delivered_at: Option<OffsetDateTime>,
@@ -173,32 +179,6 @@ pub(super) struct Settled {
     pub(super) recipient_id: Uuid,
 }
 
-/// Records what became of attempts. Returns the number of events put into the outbox.
-pub(super) async fn record_answers<L: Ledger>(
-    ledger: &mut L,
-    answers: &[(Uuid, Answer)],
-    now: OffsetDateTime,
-) -> Result<usize, StoreError> {
-    let ids: Vec<Uuid> = answers.iter().map(|(id, _)| *id).collect();
-    let accepted: Vec<&str> = answers.iter().filter_map(|(_, answer)| accepted_id(answer)).collect();
-    let parked = ledger.parked_for(&accepted).await?;
-    let mut book = Book::open(ledger, &accepted, &ids).await?;
-    for (id, answer) in answers {
-        book.answer(*id, answer, now);
-    }
-    settle(ledger, &mut book, parked).await?;
-    let events = book.close(ledger).await?;
-    ledger.commit().await?;
-    Ok(events)
-}
-
-fn accepted_id(answer: &Answer) -> Option<&str> {
-    match answer {
-        Answer::Accepted { provider_id } => Some(provider_id),
-        _ => None,
-    }
-}
-
 /// Closes or fails what waits too long. Returns how many recipients, and the events put into the outbox.
 pub(super) async fn close_overdue<L: Ledger>(
     ledger: &mut L,
@@ -226,7 +206,7 @@ pub(super) async fn record_webhooks<D: Database>(
         let recorded = record_part(&mut database.begin().await?, part).await;
         let (part_outcomes, part_events) = match (recorded, part) {
             (Ok(recorded), _) => recorded,
-            (Err(error @ StoreError::Unavailable(_)), _) => return Err(error),
+            (Err(error), _) if error.is_temporary() => return Err(error),
             (Err(error), [poisonous]) => {
                 record_refused(&mut database.begin().await?, poisonous, &error).await?
             }
@@ -352,7 +332,7 @@ async fn claim<L: Ledger>(ledger: &mut L, parked: Vec<ParkedRow>) -> Result<(usi
 }
 
 /// Applies those webhooks that are still parked, now that their recipients are locked. Returns how many found theirs.
-async fn settle<L: Ledger>(
+pub(super) async fn settle<L: Ledger>(
     ledger: &mut L,
     book: &mut Book,
     parked: Vec<ParkedRow>,

@@ -19,15 +19,19 @@ use crate::revocation::Revocation;
 use crate::service::{Condition, ConfigError};
 use crate::subject::ChurchId;
 
+mod attempts;
 mod book;
 mod columns;
+mod estimate;
 mod ledger;
+mod pace;
 mod postgres;
 mod recording;
 mod records;
 mod sqlite;
 
-use ledger::Database as _;
+use attempts::OpenClaim;
+use ledger::{Database as _, Ledger};
 pub use records::*;
 
 /// Rows that are changed or deleted at once where it may be many, so that nobody waits long for them.
@@ -55,6 +59,9 @@ pub enum StoreError {
     /// The database is away, overloaded or locked. Trying again later may help.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// Nobody knows whether the database committed it: its answer to the commit was lost.
+    #[error("the database did not say whether it committed")]
+    OutcomeUnknown(#[source] sqlx::Error),
     /// The database refuses what it was given. Trying again does not help.
     #[error("the database refuses the data")]
     Refused(#[source] sqlx::Error),
@@ -69,7 +76,13 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::OutcomeUnknown(_))
+    }
+
+    /// What a failed commit means. Where the database itself refused, nothing was committed.
+    fn of_commit(error: sqlx::Error) -> Self {
+        let is_refusal = matches!(&error, sqlx::Error::Database(database) if refuses_commit(database.as_ref()));
+        if is_refusal { error.into() } else { Self::OutcomeUnknown(error) }
     }
 }
 
@@ -96,6 +109,16 @@ fn is_passing(error: &dyn sqlx::error::DatabaseError) -> bool {
     !code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18 | 19 | 20 | 25))
 }
 
+/// Whether a database's own error says that a transaction was not committed. PostgreSQL's classes 08, 57 and 58 (the
+/// connection, an operator, the system) don't; nor does SQLite, but for BUSY 5, LOCKED 6, FULL 13 and CONSTRAINT 19.
+fn refuses_commit(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let Some(code) = error.code() else { return false };
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        return !["08", "57", "58"].iter().any(|class| code.starts_with(class));
+    }
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 13 | 19))
+}
+
 /// The store of one database.
 #[derive(Clone)]
 pub struct Store {
@@ -103,12 +126,19 @@ pub struct Store {
     announcements: Arc<Notify>,
     /// The church whose recipient was attempted last: the next turn begins after it.
     served: Arc<Mutex<String>>,
+    /// Claims that may have been committed, to be read back before anything else is claimed.
+    open_claims: Arc<Mutex<Vec<OpenClaim>>>,
+    limits: SendLimits,
 }
 
 #[derive(Clone)]
 enum Backend {
     Postgres(postgres::Postgres),
     Sqlite(sqlite::Sqlite),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Calls the same method on whichever database it is, and waits for it [`LONGEST_STEP`] at most.
@@ -130,6 +160,18 @@ async fn within<T>(
 ) -> Result<T, StoreError> {
     let timed_out = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
     tokio::time::timeout(limit, step).await.unwrap_or_else(timed_out)
+}
+
+/// The two steps of a change whose outcome is told: only the commit can leave it open.
+async fn in_two_steps<L: Ledger, T>(
+    prepare: impl Future<Output = Result<(T, Option<L>), StoreError>>,
+) -> Result<T, StoreError> {
+    let (prepared, ledger) = within(LONGEST_STEP, prepare).await?;
+    if let Some(mut ledger) = ledger {
+        let timed_out = |_| Err(StoreError::OutcomeUnknown(sqlx::Error::PoolTimedOut));
+        tokio::time::timeout(LONGEST_STEP, ledger.commit()).await.unwrap_or_else(timed_out)?;
+    }
+    Ok(prepared)
 }
 
 /// The relay's right to be the only one at work on a database. Given up when dropped.
@@ -167,7 +209,13 @@ impl Store {
                 "write sqlite:<file> or postgres://user:password@host/database",
             ));
         };
-        Ok(Self { backend, announcements: Arc::default(), served: Arc::default() })
+        Ok(Self {
+            backend,
+            announcements: Arc::default(),
+            served: Arc::default(),
+            open_claims: Arc::default(),
+            limits: SendLimits::default(),
+        })
     }
 
     /// Brings the schema up to date. Several services may do so at the same time; newer schemas are left alone.
@@ -234,13 +282,16 @@ impl Store {
     /// repetition finds the first one's message; one that comes at the same time waits for it.
     ///
     /// # Errors
-    /// The database is away or refuses.
+    /// The database is away or refuses, or nobody knows whether it was recorded ([`StoreError::OutcomeUnknown`]).
     pub async fn record_message(
         &self,
         message: &NewMessage,
         key: Option<&IdempotencyKey>,
     ) -> Result<Recorded, StoreError> {
-        let recorded = dispatch!(self, db => db.record_message(message, key).await)?;
+        let recorded = match &self.backend {
+            Backend::Postgres(db) => in_two_steps(db.prepare_message(message, key)).await?,
+            Backend::Sqlite(db) => in_two_steps(db.prepare_message(message, key)).await?,
+        };
         self.announce(usize::from(matches!(recorded, Recorded::New(_))));
         Ok(recorded)
     }
@@ -285,45 +336,103 @@ impl Store {
         dispatch!(self, db => db.recipients(church, message).await)
     }
 
-    /// Takes up to `limit` recipients that are due, in fair turns between the churches, and records their attempt.
-    /// It is committed when this returns; each must be sent now and answered by [`Store::record_answers`].
+    /// The same store, whose attempts keep these limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: SendLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Tells the other processes the rate of everybody together, for their estimates.
     ///
     /// # Errors
     /// The database is away.
+    pub async fn publish_rate(&self) -> Result<(), StoreError> {
+        dispatch!(self, db => attempts::publish_rate(&mut db.begin().await?, self.limits.rate).await)
+    }
+
+    /// Takes up to `limit` recipients that are due, in fair turns between the churches and no faster than their
+    /// senders may go, and records their attempt. It is committed when this returns; each must be sent now and
+    /// answered by [`Store::record_answers`]. What an earlier call took whose commit was not answered is returned
+    /// first, and may be more than `limit`.
+    ///
+    /// # Errors
+    /// The database is away. Call again: what it may have committed all the same is read back.
     pub async fn begin_attempts(&self, limit: u32, now: OffsetDateTime) -> Result<Vec<Attempt>, StoreError> {
-        if limit == 0 {
+        let open = lock(&self.open_claims).pop();
+        if let Some(claim) = open {
+            return self.read_back(claim).await;
+        }
+        if limit == 0 || self.next_attempt_at().await?.is_none_or(|at| at > now) {
             return Ok(Vec::new());
         }
-        let after = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let attempts = dispatch!(self, db => db.begin_attempts(limit, now, &after).await)?;
+        let after = lock(&self.served).clone();
+        let claim_id = Uuid::now_v7();
+        let order = attempts::Order { claim_id, limit, now, after: &after, limits: self.limits };
+        let taken = Mutex::new(Vec::new());
+        let note = |attempts: &[Attempt]| {
+            *lock(&taken) = attempts.iter().map(|attempt| attempt.recipient_id).collect();
+        };
+        let claimed = dispatch!(self, db => attempts::claim(db, &order, note).await);
+        let recipients = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if claimed.is_err() && !recipients.is_empty() {
+            lock(&self.open_claims).push(OpenClaim { id: claim_id, recipients });
+        }
+        let attempts = claimed?;
         if let Some(last) = attempts.last() {
-            *self.served.lock().unwrap_or_else(PoisonError::into_inner) = last.church_id.as_str().to_owned();
+            *lock(&self.served) = last.church_id.as_str().to_owned();
         }
         Ok(attempts)
     }
 
-    /// When the next recipient that waits for a moment may be tried; `None` if none waits.
+    /// Treats attempts as if the answer to their claim's commit had been lost: they are read back, and nothing of what
+    /// this call was given may be sent.
+    pub fn doubt(&self, attempts: &[Attempt]) {
+        let Some(first) = attempts.first() else { return };
+        let recipients = attempts.iter().map(|attempt| attempt.recipient_id).collect();
+        lock(&self.open_claims).push(OpenClaim { id: first.id.claim_id, recipients });
+    }
+
+    async fn read_back(&self, claim: OpenClaim) -> Result<Vec<Attempt>, StoreError> {
+        let read = dispatch!(self, db => attempts::read_back(db, &claim).await);
+        match &read {
+            Ok(attempts) => info!(claim.id = %claim.id, attempts = attempts.len(), "read a claim back"),
+            Err(_) => lock(&self.open_claims).push(claim),
+        }
+        read
+    }
+
+    /// When the next recipient may be tried, as far as its moment and its sender's pace decide; `None` if none waits.
     ///
     /// # Errors
     /// The database is away.
     pub async fn next_attempt_at(&self) -> Result<Option<OffsetDateTime>, StoreError> {
-        dispatch!(self, db => db.next_attempt_at().await)
+        dispatch!(self, db => attempts::next_at(&mut db.begin_reading().await?).await)
     }
 
-    /// Records what became of attempts, and applies webhooks that waited for the ids that this makes known.
+    /// The senders that something waits for and that are held back.
     ///
     /// # Errors
-    /// The database is away; nothing was recorded.
+    /// The database is away.
+    pub async fn held_senders(&self, now: OffsetDateTime) -> Result<Vec<HeldSender>, StoreError> {
+        dispatch!(self, db => attempts::held(&mut db.begin_reading().await?, now).await)
+    }
+
+    /// Records what became of attempts, and applies webhooks that waited for the ids that this makes known. An answer
+    /// whose attempt is not under way any more changes nothing, so it may be recorded again.
+    ///
+    /// # Errors
+    /// The database is away; it may have been recorded all the same.
     pub async fn record_answers(
         &self,
-        answers: &[(Uuid, Answer)],
+        answers: &[(AttemptId, Answer)],
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
         if answers.is_empty() {
             return Ok(());
         }
         let events =
-            dispatch!(self, db => ledger::record_answers(&mut db.begin().await?, answers, now).await)?;
+            dispatch!(self, db => attempts::record_answers(&mut db.begin().await?, answers, now).await)?;
         self.announce(events);
         Ok(())
     }
@@ -337,6 +446,53 @@ impl Store {
             dispatch!(self, db => ledger::close_overdue(&mut db.begin().await?, overdue, now).await)?;
         self.announce(events);
         Ok(closed)
+    }
+
+    /// Fails, as `not_sent`, up to `limit` recipients that were held back for longer than the limit of time. Returns
+    /// how many.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn fail_unsent(&self, limit: u32, now: OffsetDateTime) -> Result<usize, StoreError> {
+        let Some(within) = self.limits.within else { return Ok(0) };
+        let (failed, events) = dispatch!(self, db => {
+            attempts::fail_unsent(&mut db.begin().await?, within, limit, now).await
+        })?;
+        self.announce(events);
+        Ok(failed)
+    }
+
+    /// Takes up to `limit` accepted recipients that Telnyx is to be asked for. Each is taken by nobody else until
+    /// [`AskTimes::taken_until`].
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn take_asks(&self, limit: u32, times: &AskTimes) -> Result<Vec<Ask>, StoreError> {
+        dispatch!(self, db => db.take_asks(limit, times).await)
+    }
+
+    /// Records that Telnyx was asked, and when it is asked again; never, where there is no moment. What has an end by
+    /// now stays as it is.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn ask_again(&self, recipients: &[(Uuid, Option<OffsetDateTime>)]) -> Result<(), StoreError> {
+        if recipients.is_empty() {
+            return Ok(());
+        }
+        dispatch!(self, db => db.ask_again(recipients).await)
+    }
+
+    /// Since when no webhook came for what Telnyx accepted between two moments, if none came.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn unheard_since(
+        &self,
+        from: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<Option<OffsetDateTime>, StoreError> {
+        dispatch!(self, db => db.unheard_since(from, until).await)
     }
 
     /// Records a batch of webhooks in one transaction: one outcome for each, in the order given. A body that the

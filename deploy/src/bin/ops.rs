@@ -31,7 +31,7 @@ enum What {
     Audit(StoreOptions),
     /// Take tokens back: of one user of a church, or of everybody in it. In force everywhere within a second
     Revoke(Revoke),
-    /// Set the number that a church sends from, and its messaging profile
+    /// Set the number that a church sends from, its messaging profile, and how fast it may send
     Sender(SenderOptions),
 }
 
@@ -82,6 +82,9 @@ struct SenderOptions {
     /// The church's own messaging profile: an opt-out blocks a whole profile
     #[arg(long, value_name = "ID")]
     messaging_profile_id: Option<String>,
+    /// Messages a second at most from this number, as its carriers allow; without it only the rate of all counts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
 }
 
 fn time(text: &str) -> Result<OffsetDateTime, String> {
@@ -151,8 +154,8 @@ async fn set_sender(options: SenderOptions) -> anyhow::Result<ExitCode> {
             && !digits.starts_with('0')
     });
     anyhow::ensure!(is_e164, "--number: write it as +15551234567");
-    let sender =
-        Sender { church_id: options.church, number, messaging_profile_id: options.messaging_profile_id };
+    let (messaging_profile_id, rate) = (options.messaging_profile_id, options.rate);
+    let sender = Sender { church_id: options.church, number, messaging_profile_id, rate };
     match Store::new(&options.store)?.set_sender(&sender).await {
         Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church sends from it"),
         outcome => outcome.context("can't record the sender")?,

@@ -60,7 +60,7 @@ pub(crate) async fn record(store: &Store, message: &NewMessage) {
 pub(crate) async fn accept_all(store: &Store) -> Vec<Attempt> {
     let attempts = store.begin_attempts(1_000, now()).await.unwrap();
     let answer = |attempt: &Attempt| {
-        (attempt.recipient_id, Answer::Accepted { provider_id: provider_id(attempt.recipient_id) })
+        (attempt.id, Answer::Accepted { provider_id: provider_id(attempt.recipient_id) })
     };
     store.record_answers(&attempts.iter().map(answer).collect::<Vec<_>>(), now()).await.unwrap();
     attempts

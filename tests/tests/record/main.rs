@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails a test")]
 
+mod asking;
+mod attempts;
 mod church;
+mod model;
 mod outbox;
+mod paces;
 mod reports;
 mod sending;
 mod store;

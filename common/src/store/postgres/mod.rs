@@ -14,6 +14,7 @@ use super::ledger::Database;
 use super::{RelayLock, StoreError};
 use crate::service::ConfigError;
 
+mod asking;
 mod ledger;
 mod messages;
 mod outbox;
@@ -94,6 +95,10 @@ impl Database for Postgres {
     async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx::new(self.pool.begin().await?))
     }
+
+    async fn begin_reading(&self) -> Result<Tx, StoreError> {
+        self.begin().await
+    }
 }
 
 /// An advisory lock; it lives as long as its connection.
@@ -120,7 +125,11 @@ impl Columns for PgRow {
         Ok(self.try_get(name)?)
     }
 
-    fn number(&self, name: &str) -> Result<i64, StoreError> {
+    fn opt_number(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        Ok(self.try_get(name)?)
+    }
+
+    fn fraction(&self, name: &str) -> Result<f64, StoreError> {
         Ok(self.try_get(name)?)
     }
 

@@ -19,6 +19,7 @@ use super::ledger::Database;
 use super::{RelayLock, StoreError};
 use crate::service::ConfigError;
 
+mod asking;
 mod ledger;
 mod messages;
 mod outbox;
@@ -107,6 +108,10 @@ impl Database for Sqlite {
     async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx::new(self.writer.begin_with("BEGIN IMMEDIATE").await?))
     }
+
+    async fn begin_reading(&self) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.readers.begin().await?))
+    }
 }
 
 fn lock_file(path: &Path) -> std::io::Result<File> {
@@ -154,7 +159,11 @@ impl Columns for SqliteRow {
         Ok(self.try_get(name)?)
     }
 
-    fn number(&self, name: &str) -> Result<i64, StoreError> {
+    fn opt_number(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        Ok(self.try_get(name)?)
+    }
+
+    fn fraction(&self, name: &str) -> Result<f64, StoreError> {
         Ok(self.try_get(name)?)
     }
 
