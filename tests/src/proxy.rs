@@ -60,8 +60,7 @@ impl Proxy {
         let port = Port::free().expect("a free port");
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
         let running = CancellationToken::new();
-        let first =
-            Control {
+        let first = Control {
             targets,
             answers_held: false,
             trickle: None,

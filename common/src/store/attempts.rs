@@ -29,7 +29,12 @@ pub(super) trait Claims: Ledger {
     /// Those of these recipients that the claim has and that still have to be posted. Waits for a commit under way.
     async fn taken_by(&mut self, claim: &OpenClaim) -> Result<Vec<Attempt>, StoreError>;
     /// What waits to be sent now, counted up to a hundred thousand.
-    async fn queue(&mut self, church: &ChurchId, sender: &str, now: OffsetDateTime) -> Result<Queue, StoreError>;
+    async fn queue(
+        &mut self,
+        church: &ChurchId,
+        sender: &str,
+        now: OffsetDateTime,
+    ) -> Result<Queue, StoreError>;
     /// Recipients of a sender that were to be sent before this moment and wait, unlocked.
     async fn waiting_since(
         &mut self,
@@ -231,7 +236,9 @@ async fn pace_of_answers<L: Claims>(
             }
         }
         if let Some(until) = pace.held_until {
-            of_sender.filter(|one| one.setback.is_some()).for_each(|one| book.put_off(one.recipient_id, until));
+            of_sender
+                .filter(|one| one.setback.is_some())
+                .for_each(|one| book.put_off(one.recipient_id, until));
         }
     }
     Ok(paces)

@@ -6,7 +6,10 @@ use uuid::Uuid;
 use super::attempts::{Queue, WaitingSender};
 use super::ledger::{MessageRow, ParkedRow, RecipientRow};
 use super::pace::Pace;
-use super::{Announced, Ask, Attempt, AttemptId, DeliveryReport, Failure, Message, OutboxRow, Recipient, Sender, StoreError};
+use super::{
+    Announced, Ask, Attempt, AttemptId, DeliveryReport, Failure, Message, OutboxRow, Recipient, Sender,
+    StoreError,
+};
 use crate::status::{MessageStatus, Rank, RecipientState, Tally};
 use crate::subject::ChurchId;
 

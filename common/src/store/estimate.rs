@@ -7,7 +7,10 @@ use super::pace::{EVERYBODY, Pace};
 use super::{NewMessage, StoreError, recording};
 
 /// In how many seconds from now; unknown before any process said how fast it sends.
-pub(super) async fn seconds<L: Claims>(ledger: &mut L, message: &NewMessage) -> Result<Option<i64>, StoreError> {
+pub(super) async fn seconds<L: Claims>(
+    ledger: &mut L,
+    message: &NewMessage,
+) -> Result<Option<i64>, StoreError> {
     let (sender, now) = (recording::sender(message), message.created_at);
     let paces = ledger.read_paces(&[EVERYBODY, sender]).await?;
     let pace = |name: &str| paces.iter().find(|pace| pace.sender == name);

@@ -81,7 +81,8 @@ impl StoreError {
 
     /// What a failed commit means. Where the database itself refused, nothing was committed.
     fn of_commit(error: sqlx::Error) -> Self {
-        let is_refusal = matches!(&error, sqlx::Error::Database(database) if refuses_commit(database.as_ref()));
+        let is_refusal =
+            matches!(&error, sqlx::Error::Database(database) if refuses_commit(database.as_ref()));
         if is_refusal { error.into() } else { Self::OutcomeUnknown(error) }
     }
 }

@@ -292,12 +292,12 @@ pub struct AskTimes {
 
 impl AskTimes {
     /// With a first question so long after the attempt.
-    pub fn new(now: OffsetDateTime, first_after: std::time::Duration, taken_for: std::time::Duration) -> Self {
-        Self {
-            now,
-            first_before: now + super::book::FIRST_ASK - first_after,
-            taken_until: now + taken_for,
-        }
+    pub fn new(
+        now: OffsetDateTime,
+        first_after: std::time::Duration,
+        taken_for: std::time::Duration,
+    ) -> Self {
+        Self { now, first_before: now + super::book::FIRST_ASK - first_after, taken_until: now + taken_for }
     }
 }
 

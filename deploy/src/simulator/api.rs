@@ -99,7 +99,8 @@ async fn send(
 
 fn refuse(refusal: Refusal, answer: &Answer) -> Response {
     if matches!(answer, Answer::Edge) {
-        let headers = [("x-ratelimit-limit", "20"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
+        let headers =
+            [("x-ratelimit-limit", "20"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
         return (StatusCode::TOO_MANY_REQUESTS, headers, Html("<h1>Too Many Requests</h1>")).into_response();
     }
     let mut response = refusal.into_response();

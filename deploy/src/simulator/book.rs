@@ -120,7 +120,8 @@ impl Book {
 
     fn write(&mut self, line: &Line) {
         let Some(file) = &mut self.file else { return };
-        let written = serde_json::to_string(line).map_err(Into::into).and_then(|line| writeln!(file, "{line}"));
+        let written =
+            serde_json::to_string(line).map_err(Into::into).and_then(|line| writeln!(file, "{line}"));
         if let Err(error) = written {
             warn!(error = &error as &dyn std::error::Error, "the simulator's book can't be written any more");
             self.file = None;

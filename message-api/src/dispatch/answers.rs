@@ -35,10 +35,8 @@ impl Recorder {
         let mut group = Vec::new();
         while answers.recv_many(&mut group, self.most).await > 0 {
             self.waiting.set(group.len() as i64);
-            let (records, places): (Vec<_>, Vec<_>) = group
-                .drain(..)
-                .map(|answered| ((answered.attempt, answered.answer), answered.place))
-                .unzip();
+            let (records, places): (Vec<_>, Vec<_>) =
+                group.drain(..).map(|answered| ((answered.attempt, answered.answer), answered.place)).unzip();
             self.record(&records).await;
             self.waiting.set(0);
             drop(places);

@@ -159,8 +159,11 @@ impl Dispatcher {
                 error!(recipient.id = %attempt.recipient_id, "no place for an attempt; it stays unresolved");
                 continue;
             };
-            let post =
-                Post { telnyx: self.telnyx.clone(), pause: self.pause.clone(), metrics: self.metrics.clone() };
+            let post = Post {
+                telnyx: self.telnyx.clone(),
+                pause: self.pause.clone(),
+                metrics: self.metrics.clone(),
+            };
             let answers = answers.clone();
             posts.spawn(async move {
                 let answer = post.send(&attempt).await;

@@ -33,7 +33,10 @@ pub(crate) async fn close_overdue(
         match end_waiting(&store, &overdue, now).await {
             Ok((0, 0)) => sleep_or_stop(tick, &shutdown).await,
             Ok((count, unsent)) => {
-                info!(count, unsent, "closed recipients whose receipt is overdue, failed those not sent in time");
+                info!(
+                    count,
+                    unsent, "closed recipients whose receipt is overdue, failed those not sent in time"
+                );
                 closed.inc_by(count as u64);
             }
             Err(error) => {

@@ -33,7 +33,9 @@ impl Cause {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::KeyRefused => "Telnyx refuses the API key; nothing is sent; check TELNYX_API_KEY",
-            Self::Unreachable => "Telnyx can't be reached; nothing is sent; check TELNYX_BASE_URL and the network",
+            Self::Unreachable => {
+                "Telnyx can't be reached; nothing is sent; check TELNYX_BASE_URL and the network"
+            }
             Self::Unresolved => "Telnyx does not say whether it accepts; one message at a time tries",
         }
     }

@@ -1,10 +1,10 @@
 //! `POST /api/messages/send`: records a message and answers; the dispatcher sends it.
 
-use axum::{Extension, Json};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use common::event::timestamp;
 use common::store::{NewMessage, Recorded, StoreError};
 use common::subject::ChurchId;

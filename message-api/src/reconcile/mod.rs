@@ -55,7 +55,10 @@ impl Reconciler {
                 Ok(None) => TICK,
                 Ok(Some(asked)) => asked.unwrap_or(pause * 2).clamp(TICK, LONGEST_PAUSE),
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "can't record what Telnyx was asked; trying again");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "can't record what Telnyx was asked; trying again"
+                    );
                     TICK
                 }
             };

@@ -41,7 +41,9 @@ struct To {
 /// What the answer reports of the recipient that was asked for, and when it happened.
 pub(super) fn read(ask: &Ask, body: &[u8]) -> (WebhookContent, Option<OffsetDateTime>) {
     let ignored = |reason: &str| (WebhookContent::Ignored { reason: reason.into() }, None);
-    let Ok(Answer { data }) = serde_json::from_slice(body) else { return ignored("the answer is no message") };
+    let Ok(Answer { data }) = serde_json::from_slice(body) else {
+        return ignored("the answer is no message");
+    };
     if data.id != ask.provider_id {
         return ignored("the answer is of another message");
     }

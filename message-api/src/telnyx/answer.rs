@@ -279,7 +279,8 @@ mod tests {
 
     #[test]
     fn a_429_that_shows_a_rate_limit_was_not_accepted_whoever_wrote_it() {
-        for header in ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "retry-after"]
+        for header in
+            ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "retry-after"]
         {
             for body in ["<html>Too Many Requests</html>", "", &errors(&["99999"])] {
                 match verdict(429, &[(header, "5")], body) {

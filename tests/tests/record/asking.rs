@@ -54,7 +54,8 @@ async fn what_has_an_end_is_asked_for_no_more(kind: Kind) {
     let attempts = accept_all(&store).await;
     let later = now() + Duration::hours(1);
     assert_eq!(store.take_asks(9, &times(later)).await.unwrap().len(), 2);
-    let hook = webhook("e", &provider_id(attempts[0].recipient_id), &attempts[0].phone, state(Rank::Delivered));
+    let hook =
+        webhook("e", &provider_id(attempts[0].recipient_id), &attempts[0].phone, state(Rank::Delivered));
     store.record_webhooks(&[hook]).await.unwrap();
     // The webhook came while Telnyx was asked.
     let again: Vec<_> = attempts.iter().map(|attempt| (attempt.recipient_id, Some(later))).collect();

@@ -172,6 +172,7 @@ async fn a_message_whose_commits_answer_was_lost_is_said_to_be_open_and_a_key_re
     assert!(matches!(lost, Err(StoreError::OutcomeUnknown(_))), "{lost:?}");
     assert!(store.message(&new.church_id, new.id).await.unwrap().is_some(), "it was recorded");
     let again = message("grace", 1);
-    let repeated = eventually("it answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
+    let repeated =
+        eventually("it answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
     assert!(matches!(repeated, Recorded::Repeated(first) if first.id == new.id));
 }

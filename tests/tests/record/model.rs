@@ -12,7 +12,7 @@ use tests::on_both_databases;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::church::{hinted, message, now, record, state, webhook};
+use super::church::{hinted, message, now, patiently, state, webhook};
 
 on_both_databases!(no_recipient_is_taken_twice_and_none_is_forgotten_whatever_is_lost);
 
@@ -107,7 +107,7 @@ async fn live(database: &Database, steps: Vec<Step>) -> Result<(), TestCaseError
     let mut message = message(&format!("church-{}", Uuid::now_v7()), RECIPIENTS);
     message.from_number = Some(format!("sender-{}", message.id));
     let processes = [database.store(), database.store()];
-    record(&processes[0], &message).await;
+    patiently(async || processes[0].record_message(&message, None).await).await;
     let mut world = World {
         database,
         processes,
@@ -158,7 +158,8 @@ impl World<'_> {
     }
 
     async fn claim(&mut self, process: usize, limit: u32, commit: Commit) {
-        let attempts = self.processes[process].begin_attempts(limit, self.now).await.unwrap();
+        let store = &self.processes[process];
+        let attempts = patiently(async || store.begin_attempts(limit, self.now).await).await;
         // What was in doubt has been read back by this, or has an end.
         let read_back = std::mem::take(&mut self.doubted[process]);
         let is_new = |attempt: &&Attempt| !read_back.contains(&attempt.recipient_id);
@@ -201,7 +202,8 @@ impl World<'_> {
 
     async fn record(&self, index: usize) {
         let (process, attempt, answer) = &self.answers[index];
-        self.processes[*process].record_answers(&[(*attempt, answer.clone())], self.now).await.unwrap();
+        let (store, answer) = (&self.processes[*process], [(*attempt, answer.clone())]);
+        patiently(async || store.record_answers(&answer, self.now).await).await;
     }
 
     /// An attempt that is posted or answered only after the suite gave it up has failed by then.
@@ -216,9 +218,11 @@ impl World<'_> {
     /// What only the process knew is gone, and a new one takes its place.
     fn crash(&mut self, process: usize) {
         let of_process = |it: &usize| *it == process;
-        let claimed = self.claimed.extract_if(.., |(it, _)| of_process(it)).map(|(_, attempt)| attempt.recipient_id);
+        let claimed =
+            self.claimed.extract_if(.., |(it, _)| of_process(it)).map(|(_, attempt)| attempt.recipient_id);
         self.excused.extend(claimed);
-        let answers = self.answers.extract_if(.., |(it, ..)| of_process(it)).map(|(_, id, _)| id.recipient_id);
+        let answers =
+            self.answers.extract_if(.., |(it, ..)| of_process(it)).map(|(_, id, _)| id.recipient_id);
         self.excused.extend(answers);
         self.excused.extend(std::mem::take(&mut self.doubted[process]));
         self.processes[process] = self.database.store();
@@ -230,13 +234,14 @@ impl World<'_> {
         let phone = &self.message.recipients.iter().find(|it| it.id == recipient).unwrap().phone;
         let event = format!("{recipient}-{}", self.events);
         let hook = webhook(&event, provider_id, phone, state(Rank::from_i16(rank).unwrap()));
-        self.processes[0].record_webhooks(&[hinted(hook, recipient)]).await.unwrap();
+        let hooks = [hinted(hook, recipient)];
+        patiently(async || self.processes[0].record_webhooks(&hooks).await).await;
     }
 
     async fn close_overdue(&self, after: Duration) {
         let before = self.now - after;
         let overdue = Overdue { accepted_before: before, unresolved_before: before, limit: 100 };
-        self.processes[1].close_overdue(&overdue, self.now).await.unwrap();
+        patiently(async || self.processes[1].close_overdue(&overdue, self.now).await).await;
     }
 
     /// All answers are recorded, and all that is due is sent; then everything has an end, and the right one.
@@ -260,9 +265,13 @@ impl World<'_> {
         }
         self.close_overdue(-Duration::hours(1)).await;
         let (store, message) = (&self.processes[0], &self.message);
-        for recipient in store.recipients(&message.church_id, message.id).await.unwrap() {
+        for recipient in patiently(async || store.recipients(&message.church_id, message.id).await).await {
             let is_in_book = self.book.contains_key(&recipient.id);
-            prop_assert!(is_in_book || self.excused.contains(&recipient.id), "{} was forgotten", recipient.id);
+            prop_assert!(
+                is_in_book || self.excused.contains(&recipient.id),
+                "{} was forgotten",
+                recipient.id
+            );
             let delivered = recipient.state.word() >= MessageStatus::Delivered;
             prop_assert_eq!(delivered, is_in_book, "{:?}", recipient);
             prop_assert!(recipient.state.is_finished(), "{:?}", recipient);

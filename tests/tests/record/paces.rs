@@ -29,7 +29,12 @@ fn limited(store: &Store, rate: Option<u32>) -> Store {
     store.clone().with_limits(SendLimits { rate, within })
 }
 
-async fn answer(store: &Store, attempts: &[Attempt], answer: impl Fn(&Attempt) -> Answer, at: OffsetDateTime) {
+async fn answer(
+    store: &Store,
+    attempts: &[Attempt],
+    answer: impl Fn(&Attempt) -> Answer,
+    at: OffsetDateTime,
+) {
     let answers: Vec<_> = attempts.iter().map(|attempt| (attempt.id, answer(attempt))).collect();
     store.record_answers(&answers, at).await.unwrap();
 }
@@ -95,8 +100,12 @@ async fn a_sender_is_never_faster_than_its_rate_over_all_processes(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (one, two) = (database.migrated().await, database.store());
     let number = "+15550000001".to_owned();
-    let sender =
-        Sender { church_id: church("grace"), number: number.clone(), messaging_profile_id: None, rate: Some(20) };
+    let sender = Sender {
+        church_id: church("grace"),
+        number: number.clone(),
+        messaging_profile_id: None,
+        rate: Some(20),
+    };
     one.set_sender(&sender).await.unwrap();
     record(&one, &from(&number, message("grace", 100))).await;
     let (start, mut taken) = (now(), 0);
@@ -148,7 +157,9 @@ async fn what_was_held_back_too_long_is_neither_sent_nor_left_pending(kind: Kind
     let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
     assert_eq!((read.status, read.tally.failed), (MessageStatus::Failed, 3));
     let recipients = store.recipients(&new.church_id, new.id).await.unwrap();
-    assert!(recipients.iter().all(|it| it.failure.as_ref().is_some_and(|failure| failure.code == "not_sent")));
+    assert!(
+        recipients.iter().all(|it| it.failure.as_ref().is_some_and(|failure| failure.code == "not_sent"))
+    );
     assert!(store.audit().await.unwrap().is_sound());
     // What comes later is sent.
     let mut today = from("+15550000001", message("grace", 1));

@@ -283,7 +283,8 @@ async fn answers_and_repeated_webhooks_of_parked_messages_do_not_lock_each_other
         let parked: Vec<Webhook> = (0..20).map(hook).collect();
         store.record_webhooks(&parked).await.unwrap();
         let attempts = store.begin_attempts(40, now()).await.unwrap();
-        let attempt = |n: usize| attempts.iter().find(|it| it.recipient_id == new.recipients[n].id).unwrap().id;
+        let attempt =
+            |n: usize| attempts.iter().find(|it| it.recipient_id == new.recipients[n].id).unwrap().id;
         let answer = |n: usize| (attempt(n), Answer::Accepted { provider_id: provider(n) });
         let answers: Vec<_> = (0..20).map(answer).collect();
         let mut batch = parked;

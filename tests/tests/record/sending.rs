@@ -155,7 +155,8 @@ async fn a_webhook_ends_what_was_unresolved(kind: Kind) {
     record(&store, &new).await;
     let attempt = begin_one(&store).await;
     store.record_answers(&[(attempt, Answer::Unresolved)], now()).await.unwrap();
-    let hook = super::church::hinted(webhook("e1", "p1", &phone(0), state(Rank::Delivered)), attempt.recipient_id);
+    let hook =
+        super::church::hinted(webhook("e1", "p1", &phone(0), state(Rank::Delivered)), attempt.recipient_id);
     assert_eq!(store.record_webhooks(&[hook]).await.unwrap(), [Outcome::Applied]);
     let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
     assert_eq!(read.status, MessageStatus::Delivered);

@@ -57,7 +57,8 @@ async fn until_told(stack: &TestStack, text: &str) {
 
 async fn until_well(stack: &TestStack) {
     let ops = stack.stack.file().ops.api.clone();
-    eventually("readiness is well", async || (stack.readiness(&ops).await.1 == "ready\n").then_some(())).await;
+    eventually("readiness is well", async || (stack.readiness(&ops).await.1 == "ready\n").then_some(()))
+        .await;
 }
 
 fn asked_from(stack: &TestStack, number: &str) -> usize {
@@ -121,7 +122,11 @@ async fn while_the_key_is_refused_nothing_is_sent_and_readiness_is_degraded(kind
     let stack = TestStack::start(kind).await;
     stack.telnyx().add_rule(Rule { answer: refuse(401, "10009"), ..Rule::default() });
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
-    until_told(&stack, "degraded: sending (Telnyx refuses the API key; nothing is sent; check TELNYX_API_KEY)").await;
+    until_told(
+        &stack,
+        "degraded: sending (Telnyx refuses the API key; nothing is sent; check TELNYX_API_KEY)",
+    )
+    .await;
     stack.telnyx().clear_rules();
     stack.until_status(CHURCH, message, "delivered").await;
     until_well(&stack).await;

@@ -46,7 +46,9 @@ fn assert_sound(audit: &Audit) {
     assert!(audit.is_sound() && audit.parked == 0, "{audit:?}");
 }
 
-async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right(kind: Kind) {
+async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right(
+    kind: Kind,
+) {
     let mut stack = asking(kind, &[]).await;
     let rule = Rule { phone: UNDELIVERABLE.into(), outcome: Some(Outcome::Failed), ..Rule::default() };
     stack.telnyx().add_rule(rule);

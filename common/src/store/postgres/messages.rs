@@ -51,7 +51,8 @@ impl Postgres {
     }
 
     pub(in crate::store) async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
-        const SQL: &str = "insert into senders (church_id, number, messaging_profile_id, rate) values ($1, $2, $3, $4)
+        const SQL: &str =
+            "insert into senders (church_id, number, messaging_profile_id, rate) values ($1, $2, $3, $4)
              on conflict (church_id) do update
              set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id,
                  rate = excluded.rate";
@@ -165,7 +166,8 @@ async fn insert_message(
 }
 
 async fn insert_recipients(connection: &mut PgConnection, message: &NewMessage) -> Result<(), StoreError> {
-    const SQL: &str = "insert into recipients (message_id, church_id, due_at, sender, id, ordinal, phone, member_id,
+    const SQL: &str =
+        "insert into recipients (message_id, church_id, due_at, sender, id, ordinal, phone, member_id,
              first_name, last_name)
          select $1, $2, $3, $4, new.*
          from unnest($5::uuid[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[])

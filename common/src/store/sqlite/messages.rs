@@ -51,7 +51,8 @@ impl Sqlite {
     }
 
     pub(in crate::store) async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
-        const SQL: &str = "insert into senders (church_id, number, messaging_profile_id, rate) values ($1, $2, $3, $4)
+        const SQL: &str =
+            "insert into senders (church_id, number, messaging_profile_id, rate) values ($1, $2, $3, $4)
              on conflict (church_id) do update
              set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id,
                  rate = excluded.rate";

@@ -121,9 +121,9 @@ impl Claims for Tx {
             join messages m on m.id = r.message_id
             where r.claim_id = $2
             order by due.key";
-        let budgets = budgets.iter().map(|b| {
-            json!({"sender": b.sender, "allowed": b.allowed, "not_before": b.not_before.map(millis)})
-        });
+        let budgets = budgets.iter().map(
+            |b| json!({"sender": b.sender, "allowed": b.allowed, "not_before": b.not_before.map(millis)}),
+        );
         let due = sqlx::query_scalar::<_, String>(DUE)
             .bind(millis(order.now))
             .bind(order.limit)
