@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::book::{Book, Turned};
+use super::book::{Book, Said, Turned};
 use super::ledger::{Database, Ledger, settle};
 use super::pace::{EVERYBODY, Pace};
 use super::{Answer, Attempt, AttemptId, HeldSender, SendLimits, StoreError};
@@ -230,14 +230,15 @@ async fn pace_of_answers<L: Claims>(
     for pace in &mut paces {
         let of_sender = by_sender.get(pace.sender.as_str()).into_iter().flatten();
         for one in of_sender.clone() {
-            match one.setback {
-                Some(setback) => pace.set_back(setback, one.attempted_at, now),
-                None => pace.served(one.attempted_at, now),
+            match one.said {
+                Said::Served => pace.served(one.attempted_at, now),
+                Said::SetBack(setback) => pace.set_back(setback, one.attempted_at, now),
+                Said::Nothing => pace.tried(one.attempted_at, now),
             }
         }
         if let Some(until) = pace.held_until {
             of_sender
-                .filter(|one| one.setback.is_some())
+                .filter(|one| matches!(one.said, Said::SetBack(_)))
                 .for_each(|one| book.put_off(one.recipient_id, until));
         }
     }

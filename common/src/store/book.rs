@@ -27,8 +27,18 @@ pub(super) struct Turned<'a> {
     pub(super) recipient_id: Uuid,
     pub(super) sender: String,
     pub(super) attempted_at: OffsetDateTime,
-    /// None if Telnyx answered properly.
-    pub(super) setback: Option<&'a Setback>,
+    pub(super) said: Said<'a>,
+}
+
+/// What an answer says of the sender.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Said<'a> {
+    /// Telnyx answered properly.
+    Served,
+    /// It has to wait.
+    SetBack(&'a Setback),
+    /// Nothing.
+    Nothing,
 }
 
 /// The locked rows of one transaction, and what changes in them.
@@ -205,7 +215,7 @@ impl Book {
             recipient_id: id,
             sender: row.sender.clone(),
             attempted_at: row.attempted_at?,
-            setback: None,
+            said: Said::Served,
         };
         match answer {
             Answer::Accepted { provider_id } => {
@@ -218,9 +228,9 @@ impl Book {
             }
             Answer::NotAccepted { again_at, setback } => {
                 self.take_back(id, *again_at);
-                turned.setback = Some(setback.as_ref()?);
+                turned.said = setback.as_ref().map_or(Said::Nothing, Said::SetBack);
             }
-            Answer::Unresolved => return None,
+            Answer::Unresolved => turned.said = Said::Nothing,
         }
         Some(turned)
     }

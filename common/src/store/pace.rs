@@ -85,6 +85,14 @@ impl Pace {
         }
     }
 
+    /// The answer to a message that was attempted at `attempted_at` says nothing of the sender: if it was the one that
+    /// tried, the next one may.
+    pub(super) fn tried(&mut self, attempted_at: OffsetDateTime, now: OffsetDateTime) {
+        if self.noted_at.is_some_and(|noted_at| attempted_at >= noted_at) {
+            self.held_until = self.held_until.min(Some(now));
+        }
+    }
+
     /// Telnyx did not accept a message that was attempted at `attempted_at`, for a reason that holds for the sender.
     pub(super) fn set_back(&mut self, setback: &Setback, attempted_at: OffsetDateTime, now: OffsetDateTime) {
         // Messages that were on their way together are one setback.
@@ -197,6 +205,9 @@ mod tests {
         let count = pace.allowance(16, now);
         pace.take(count, now);
         assert_eq!((count, pace.allowance(16, now)), (1, 0));
+        // Its answer says nothing of the sender: the next one tries.
+        pace.tried(now, now);
+        assert_eq!(pace.allowance(16, now), 1);
         // Its own setback counts from now, not from the longest time that its answer might have taken.
         pace.set_back(&setback(Duration::SECOND, None), now, now);
         assert_eq!(pace.held_until, Some(now + Duration::seconds(2)));
