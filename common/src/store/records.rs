@@ -450,7 +450,7 @@ pub enum Prunable {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
-    /// Webhooks that were answered 2xx, repetitions included.
+    /// Webhooks that were answered 2xx, repetitions included, and reports that Telnyx was asked for.
     pub accepted: i64,
     /// Of these, applied.
     pub applied: i64,

@@ -20,8 +20,9 @@ impl Postgres {
         message: &NewMessage,
         key: Option<&IdempotencyKey>,
     ) -> Result<(Recorded, Option<Tx>), StoreError> {
-        let estimated_seconds = self.estimate(message).await?;
         let mut tx: Tx = self.begin().await?;
+        // On the same connection: there are few.
+        let estimated_seconds = estimate::seconds(&mut tx, message).await?;
         if let Some(key) = key
             && let Some((digest, id)) = take_key(tx.connection()?, message, key).await?
         {
@@ -37,12 +38,6 @@ impl Postgres {
         insert_recipients(tx.connection()?, message).await?;
         tx.append_outbox(&[recording::sent_event(message)?]).await?;
         Ok((Recorded::New(recording::as_message(message, estimated_seconds)), Some(tx)))
-    }
-
-    /// In how many seconds the last recipient's turn is expected; unknown before anything was sent.
-    async fn estimate(&self, message: &NewMessage) -> Result<Option<i64>, StoreError> {
-        let mut reading = self.begin_reading().await?;
-        estimate::seconds(&mut reading, message).await
     }
 
     pub(in crate::store) async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
