@@ -150,6 +150,14 @@ impl Metrics {
         self.register(name, help, Gauge::default())
     }
 
+    /// Gauges told apart by labels.
+    pub fn gauges<L>(&self, name: &str, help: &str) -> Family<L, Gauge>
+    where
+        L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+    {
+        self.register(name, help, Family::default())
+    }
+
     /// Counters told apart by labels.
     pub fn counters<L>(&self, name: &str, help: &str) -> Family<L, Counter>
     where

@@ -270,7 +270,7 @@ impl Stack {
         }
     }
 
-    /// Starts the simulator with an empty book, on its port.
+    /// Starts the simulator with the book that it has kept, on its port.
     ///
     /// # Errors
     /// The port is taken.
@@ -284,6 +284,7 @@ impl Stack {
             api_key: secrets.telnyx_api_key.clone(),
             seed: secrets.telnyx_seed.clone(),
             pace: self.options.pace,
+            book: Some(self.options.state.join("telnyx.jsonl")),
         };
         self.simulator = Some(Simulator::start(listener, settings)?);
         Ok(())

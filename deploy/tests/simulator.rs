@@ -57,7 +57,7 @@ impl World {
             back_off: millis(1),
             ..Pace::default()
         };
-        let settings = Settings { api_key: "KEY".into(), seed: STANDARD.encode([3; 32]), pace };
+        let settings = Settings { api_key: "KEY".into(), seed: STANDARD.encode([3; 32]), pace, book: None };
         let simulator = Simulator::start(any_port().await.unwrap(), settings).unwrap();
         let receiver = Receiver::default();
         *receiver.public_key.lock().unwrap() = STANDARD.decode(simulator.signer().public_key()).unwrap();

@@ -58,6 +58,12 @@ pub(crate) enum ApiError {
     /// 503 with Retry-After: the schema is not up to date yet.
     #[error("the service is starting")]
     Starting,
+    /// 503 without Retry-After: nobody knows whether it was done, and doing it again may do it twice.
+    #[error(
+        "it is not known whether the message was recorded; look for it in the history before you send it again, and \
+         give an Idempotency-Key: with one, a request may be repeated without harm"
+    )]
+    OutcomeUnknown,
     /// 503 with Retry-After.
     #[error("the request took too long")]
     TimedOut,
@@ -183,6 +189,7 @@ impl ApiError {
             Self::Store(cause) if cause.is_temporary() => unavailable(),
             Self::Starting => unavailable(),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown"),
             Self::Store(_) | Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
@@ -221,13 +228,14 @@ impl IntoResponse for ApiError {
             Self::Store(_) => Self::Broken.to_string(),
             other => other.to_string(),
         };
+        let may_repeat = !matches!(self, Self::OutcomeUnknown);
         let Problems { listed: details, count } =
             if let Self::Invalid(problems) = self { problems } else { Problems::default() };
         let problem_count = Some(count).filter(|count| *count > details.len());
         let envelope = Envelope { success: false, error, code, details, problem_count };
         let mut response = (status, Json(envelope)).into_response();
         match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE if may_repeat => {
                 response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
             }
             StatusCode::UNAUTHORIZED => {

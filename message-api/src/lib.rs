@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::dispatch::{Dispatcher, close_overdue};
+use crate::dispatch::{Dispatcher, close_overdue, limits};
 use crate::metrics::ApiMetrics;
+use crate::reconcile::Reconciler;
 use crate::router::App;
 use crate::telnyx::Telnyx;
 
@@ -32,6 +33,7 @@ mod idempotency;
 mod messages;
 mod metrics;
 mod phone;
+mod reconcile;
 mod router;
 mod segments;
 mod settings;
@@ -73,6 +75,8 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         schema_ready: CancellationToken::new(),
         request_timeout: settings.api_request_timeout,
     };
+    // Not bound by the time that a request has.
+    let sending = App { store: store.clone(), ..app.clone() };
     let router = router::router(app.clone(), cors::layer(&settings.cors)?);
     let broker = Broker::connect(&settings.nats, "message_api", &context, Weight::Degrading).await?;
 
@@ -89,7 +93,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     context.spawn_vital(
         &tasks,
         "dispatcher",
-        send_when_ready(&settings.sending, telnyx, app, context.shutdown.clone()),
+        send_when_ready(&settings.sending, telnyx, sending, context.shutdown.clone()),
     );
 
     info!(address = %listener.local_addr().context("the listener has no address")?, "listening");
@@ -103,22 +107,29 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     Ok(())
 }
 
-/// Dispatches and closes what is overdue, as soon as the schema is there.
+/// Dispatches, asks for what was not told and closes what is overdue, as soon as the schema is there.
 fn send_when_ready(
     options: &SendOptions,
     telnyx: Telnyx,
     app: App,
     shutdown: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let overdue =
-        close_overdue(app.store.clone(), options.clone(), app.metrics.closed.clone(), shutdown.clone());
-    let dispatcher = Dispatcher::new(app.store, telnyx, options, app.metrics, app.wake);
+    let limited = app.store.clone().with_limits(limits(options));
+    let overdue = close_overdue(limited, options.clone(), app.metrics.closed.clone(), shutdown.clone());
+    let dispatcher = Dispatcher::new(&app, telnyx.clone(), options);
+    let reconciler = Reconciler::new(&app, telnyx, options);
+    let receipts = reconcile::watch_receipts(
+        app.store.clone(),
+        options.receipts_within,
+        app.health.condition("receipts", Weight::Degrading),
+        shutdown.clone(),
+    );
     async move {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = app.schema_ready.cancelled() => {}
         }
-        tokio::join!(dispatcher.run(shutdown), overdue);
+        tokio::join!(dispatcher.run(shutdown.clone()), overdue, reconciler.run(shutdown), receipts);
     }
 }
 

@@ -25,6 +25,20 @@ pub(crate) struct SendLabels {
     pub outcome: &'static str,
 }
 
+/// Why senders are held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HeldLabels {
+    /// `throttled`, `queue_full`, `number_unusable`, `spend_limit` or `sender_refused`.
+    pub reason: &'static str,
+}
+
+/// How a question to Telnyx ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AskLabels {
+    /// `known`, `unknown`, `throttled` or `unclear`.
+    pub outcome: &'static str,
+}
+
 /// message-api's metrics.
 #[derive(Clone)]
 pub(crate) struct ApiMetrics {
@@ -38,6 +52,10 @@ pub(crate) struct ApiMetrics {
     pub send_seconds: Histogram,
     /// 1 while the dispatcher waits because of Telnyx.
     pub paused: Gauge,
+    /// Senders held back.
+    pub held: Family<HeldLabels, Gauge>,
+    /// Questions to Telnyx what became of a message.
+    pub asks: Family<AskLabels, Counter>,
     /// Answers of Telnyx that are not recorded yet.
     pub waiting_answers: Gauge,
     /// Recipients whose waiting for a receipt was ended.
@@ -57,6 +75,8 @@ impl ApiMetrics {
             request_seconds: metrics.seconds("api_request_seconds", "Time to answer a request"),
             sends,
             send_seconds: metrics.seconds("api_send_seconds", "Time that Telnyx took to answer"),
+            held: metrics.gauges("api_senders_held", "Senders with waiting messages that Telnyx holds back"),
+            asks: metrics.counters("api_asks", "Messages that Telnyx was asked for because no webhook came"),
             paused: metrics.gauge("api_dispatcher_paused", "1 while sending waits because of Telnyx"),
             waiting_answers: metrics.gauge("api_answers_waiting", "Answers of Telnyx not recorded yet"),
             closed: metrics.counter("api_receipts_overdue", "Recipients closed because no receipt came"),

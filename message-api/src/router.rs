@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -66,6 +67,22 @@ impl<T> Success<T> {
     }
 }
 
+/// Whether a request has begun with something that must not be done twice: if it is broken off then, nobody knows
+/// whether it was done.
+#[derive(Clone, Default)]
+pub(crate) struct Once(Arc<AtomicBool>);
+
+impl Once {
+    /// From now on.
+    pub(crate) fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// The routes, with their layers from the inside to the outside.
 pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
     Router::new()
@@ -84,12 +101,15 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
 }
 
 /// No request waits longer than configured, and none for a schema that is not there yet.
-async fn bounded(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn bounded(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if !app.schema_ready.is_cancelled() && !app.health.report().0 {
         return ApiError::Starting.into_response();
     }
+    let once = Once::default();
+    request.extensions_mut().insert(once.clone());
     match tokio::time::timeout(app.request_timeout, next.run(request)).await {
         Ok(response) => response,
+        Err(_) if once.has_begun() => ApiError::OutcomeUnknown.into_response(),
         Err(_) => ApiError::TimedOut.into_response(),
     }
 }

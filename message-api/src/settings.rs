@@ -83,13 +83,16 @@ pub struct TelnyxOptions {
     /// Where Telnyx reaches webhook-ingest; /webhooks/telnyx/{recipientId} is appended
     #[arg(long, env = "PUBLIC_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
     pub public_webhook_url: String,
+    /// Where Telnyx tries it when that can't be reached; the same is appended
+    #[arg(long, env = "PUBLIC_WEBHOOK_FAILOVER_URL", value_name = "URL")]
+    pub public_webhook_failover_url: Option<String>,
 }
 
 /// How fast messages are sent, and how long receipts are waited for. Times are a number with s, m, h or d.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Sending")]
 pub struct SendOptions {
-    /// Messages a second at most, by this process
+    /// Messages a second at most, by all processes together; `ops sender --rate` sets a church's own
     #[arg(
         long,
         env = "SEND_RATE",
@@ -110,13 +113,32 @@ pub struct SendOptions {
     /// Longest time that Telnyx may take to answer; then nobody knows whether it accepted
     #[arg(long, env = "SEND_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub send_timeout: Duration,
+    /// What a pause or Telnyx holds back for longer than this fails as not sent, and does not go out late
+    #[arg(long, env = "SEND_WITHIN", default_value = "12h", value_parser = duration, value_name = "TIME")]
+    pub send_within: Duration,
     /// A message of which nobody knows whether Telnyx accepted it fails after this time without a webhook; longer than
     /// SEND_TIMEOUT
     #[arg(long, env = "UNRESOLVED_AFTER", default_value = "6h", value_parser = duration, value_name = "TIME")]
     pub unresolved_after: Duration,
-    /// An accepted message is closed as unconfirmed after this time without a receipt
+    /// An accepted message that Telnyx itself does not know any more is closed as unconfirmed after this time
     #[arg(long, env = "UNCONFIRMED_AFTER", default_value = "72h", value_parser = duration, value_name = "TIME")]
     pub unconfirmed_after: Duration,
+    /// Without a receipt, Telnyx is asked for the first time after so long; then after four times, a day (96 times) and
+    /// so on, up to ten days (960 times)
+    #[arg(long, env = "ASK_AFTER", default_value = "15m", value_parser = duration, value_name = "TIME")]
+    pub ask_after: Duration,
+    /// Messages that Telnyx is asked for in a second at most
+    #[arg(
+        long,
+        env = "ASK_RATE",
+        default_value_t = 5,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub ask_rate: u32,
+    /// Readiness says `degraded: receipts` when no webhook came for what was accepted longer ago than this
+    #[arg(long, env = "RECEIPTS_WITHIN", default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub receipts_within: Duration,
 }
 
 /// Who a church without a sender of its own sends as.
@@ -201,13 +223,26 @@ impl TelnyxOptions {
     /// # Errors
     /// `PUBLIC_WEBHOOK_URL` is no address.
     pub fn webhook_prefix(&self) -> Result<String, ConfigError> {
-        let base = base_url("PUBLIC_WEBHOOK_URL", &self.public_webhook_url)?;
-        if base.ends_with("/webhooks/telnyx") {
-            let help = "leave /webhooks/telnyx out; it is appended with each recipient's id";
-            return Err(ConfigError::new("PUBLIC_WEBHOOK_URL", help));
-        }
-        Ok(format!("{base}/webhooks/telnyx/"))
+        webhook_prefix("PUBLIC_WEBHOOK_URL", &self.public_webhook_url)
     }
+
+    /// The second address of a recipient's webhooks, if there is one. An empty variable counts as not set.
+    ///
+    /// # Errors
+    /// `PUBLIC_WEBHOOK_FAILOVER_URL` is no address.
+    pub fn webhook_failover_prefix(&self) -> Result<Option<String>, ConfigError> {
+        let set = self.public_webhook_failover_url.as_deref().filter(|url| !url.is_empty());
+        set.map(|url| webhook_prefix("PUBLIC_WEBHOOK_FAILOVER_URL", url)).transpose()
+    }
+}
+
+fn webhook_prefix(variable: &'static str, url: &str) -> Result<String, ConfigError> {
+    let base = base_url(variable, url)?;
+    if base.ends_with("/webhooks/telnyx") {
+        let help = "leave /webhooks/telnyx out; it is appended with each recipient's id";
+        return Err(ConfigError::new(variable, help));
+    }
+    Ok(format!("{base}/webhooks/telnyx/"))
 }
 
 /// An http(s) address without query, fragment and the last slash.

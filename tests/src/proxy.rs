@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deploy::ports::Port;
@@ -36,6 +37,8 @@ struct Control {
     swallowing: bool,
     /// Bytes of answers that each connection passes on in a second.
     trickle: Option<usize>,
+    /// The connection is cut once the other side answers a request that holds this.
+    lost: Option<&'static str>,
     /// Connections of now; cancelled to cut them.
     connections: CancellationToken,
 }
@@ -64,10 +67,11 @@ impl Proxy {
             answers_held: false,
             swallowing: false,
             trickle: None,
+            lost: None,
             connections: running.child_token(),
         };
         let control = watch::Sender::new(first);
-        tokio::spawn(running.clone().run_until_cancelled_owned(accept(listener, control.subscribe())));
+        tokio::spawn(running.clone().run_until_cancelled_owned(accept(listener, control.clone())));
         Self { control, port, running: running.clone(), _stops_when_dropped: running.drop_guard() }
     }
 
@@ -109,6 +113,11 @@ impl Proxy {
     /// Passes nothing on in either direction and cuts nothing, as when a host vanishes; or lets all of it go.
     pub fn swallow(&self, swallowing: bool) {
         self.control.send_modify(|control| control.swallowing = swallowing);
+    }
+
+    /// Lets the next request that holds this text through, and loses its answer: the connection is cut when it comes.
+    pub fn lose_the_answer_to(&self, text: &'static str) {
+        self.control.send_modify(|control| control.lost = Some(text));
     }
 
     /// Passes on no more than so many bytes a second of what the other side answers, in each connection.
@@ -186,7 +195,7 @@ async fn pass_request(from: &mut BufReader<ReadHalf<'_>>, to: &mut WriteHalf<'_>
     Ok(true)
 }
 
-async fn accept(listener: TcpListener, control: watch::Receiver<Control>) {
+async fn accept(listener: TcpListener, control: watch::Sender<Control>) {
     let mut turn = 0;
     while let Ok((stream, _)) = listener.accept().await {
         let now = control.borrow().clone();
@@ -198,14 +207,35 @@ async fn accept(listener: TcpListener, control: watch::Receiver<Control>) {
 }
 
 /// Ends with either side, whether it ended well or not.
-async fn carry(mut client: TcpStream, target: SocketAddr, control: watch::Receiver<Control>) {
+async fn carry(mut client: TcpStream, target: SocketAddr, control: watch::Sender<Control>) {
     let Ok(mut server) = connect(target).await else { return };
     // Small packets are not to wait for one another.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
+    let is_lost = AtomicBool::new(false);
     tokio::select! {
-        () = ask(client_in, server_out, control.clone()) => {}
-        () = answer(server_in, client_out, control) => {}
+        () = ask(client_in, server_out, &control, &is_lost) => {}
+        () = answer(server_in, client_out, control.subscribe(), &is_lost) => {}
+    }
+}
+
+async fn ask(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    control: &watch::Sender<Control>,
+    is_lost: &AtomicBool,
+) {
+    let mut passing = control.subscribe();
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let holds = |text: &str| buffer[..read].windows(text.len()).any(|part| part == text.as_bytes());
+        let found = control.send_if_modified(|control| control.lost.take_if(|text| holds(text)).is_some());
+        is_lost.fetch_or(found, Ordering::Relaxed);
+        // The control lives as long as the proxy.
+        let _ = passing.wait_for(|control| !control.swallowing).await;
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -215,23 +245,20 @@ async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(target).await
 }
 
-async fn ask(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut control: watch::Receiver<Control>) {
-    let mut buffer = vec![0; 16 << 10];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        // The control lives as long as the proxy.
-        let _ = control.wait_for(|control| !control.swallowing).await;
-        if to.write_all(&buffer[..read]).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn answer(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut control: watch::Receiver<Control>) {
+async fn answer(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut control: watch::Receiver<Control>,
+    is_lost: &AtomicBool,
+) {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let drop = control.borrow().trickle.map(|bytes_a_second| bytes_a_second.div_ceil(10));
         let most = drop.map_or(buffer.len(), |drop| drop.min(buffer.len()));
         let Ok(read @ 1..) = from.read(&mut buffer[..most]).await else { return };
+        if is_lost.load(Ordering::Relaxed) {
+            return;
+        }
         // The control lives as long as the proxy.
         let _ = control.wait_for(|control| !control.answers_held && !control.swallowing).await;
         if to.write_all(&buffer[..read]).await.is_err() {

@@ -7,16 +7,39 @@ use time::OffsetDateTime;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::erasure::ERASED;
 use super::ledger::{Ledger, Locking, MessageRow, OutboxEntry, RecipientRow, WebhookRow};
 use super::news::News;
 use super::{
-    Answer, DeliveryReport, Failure, Outcome, Overdue, PhoneReport, StoreError, Webhook, WebhookContent,
+    Answer, AttemptId, DeliveryReport, Failure, Outcome, Overdue, PhoneReport, Setback, StoreError, Webhook,
+    WebhookContent,
 };
 use crate::event::{ChangedRecipient, ChurchEvent, EventType, FORMAT};
 use crate::status::{Rank, RecipientState};
 
 /// The failure code of a recipient of whom nobody ever heard again.
 const UNRESOLVED: &str = "unresolved";
+/// Telnyx is asked for the first time so long after the attempt, if no receipt came.
+pub(super) const FIRST_ASK: time::Duration = time::Duration::minutes(15);
+
+/// An answer that its attempt was waiting for, and what it says of the sender.
+pub(super) struct Turned<'a> {
+    pub(super) recipient_id: Uuid,
+    pub(super) sender: String,
+    pub(super) attempted_at: OffsetDateTime,
+    pub(super) said: Said<'a>,
+}
+
+/// What an answer says of the sender.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Said<'a> {
+    /// Telnyx answered properly.
+    Served,
+    /// It has to wait.
+    SetBack(&'a Setback),
+    /// Nothing.
+    Nothing,
+}
 
 /// The locked rows of one transaction, and what changes in them.
 pub(super) struct Book {
@@ -123,7 +146,13 @@ impl Book {
         match (&row.provider_id, owner) {
             (None, None) => {
                 self.by_provider_id.insert(provider_id.to_owned(), id);
-                self.change(id, |row| row.provider_id = Some(provider_id.to_owned()));
+                self.change(id, |row| {
+                    row.provider_id = Some(provider_id.to_owned());
+                    // Telnyx has it: whatever we thought of the attempt, it is never due again.
+                    let attempted_at = *row.attempted_at.get_or_insert_with(OffsetDateTime::now_utc);
+                    // Telnyx's answer would bring an erased number back.
+                    row.ask_at = (row.phone != ERASED).then_some(attempted_at + FIRST_ASK);
+                });
             }
             (Some(known), _) if known == provider_id => {}
             _ => warn!(recipient.id = %id, "Telnyx gave a second id; the first one stays"),
@@ -185,34 +214,83 @@ impl Book {
         if let Some(row) = self.recipients.get_mut(&id) {
             self.before.entry(id).or_insert_with(|| row.clone());
             change(row);
+            if row.state.is_finished() {
+                row.ask_at = None;
+            }
         }
     }
 
-    /// What Telnyx's answer to an attempt does.
-    pub(super) fn answer(&mut self, id: Uuid, answer: &Answer, now: OffsetDateTime) {
+    /// What Telnyx's answer to an attempt does. Nothing, if the recipient waits for no answer to this very attempt: it
+    /// was recorded before, and the recipient may have been attempted anew since.
+    pub(super) fn answer<'a>(
+        &mut self,
+        attempt: AttemptId,
+        answer: &'a Answer,
+        now: OffsetDateTime,
+    ) -> Option<Turned<'a>> {
+        let id = attempt.recipient_id;
+        let row = self.recipients.get(&id).filter(|row| row.claim_id == Some(attempt.claim_id))?;
+        let mut turned = Turned {
+            recipient_id: id,
+            sender: row.sender.clone(),
+            attempted_at: row.attempted_at?,
+            said: Said::Served,
+        };
         match answer {
             Answer::Accepted { provider_id } => {
                 self.learn_provider_id(id, provider_id);
-                let message = self.recipients.get(&id).and_then(|row| self.messages.get_mut(&row.message_id));
-                if let Some(message) = message.filter(|message| message.sent_at.is_none()) {
-                    message.sent_at = Some(now);
-                    self.touched.insert(message.id);
-                }
+                self.note_first_acceptance(id, now);
             }
             Answer::Refused(failure) => {
                 let failed = RecipientState { rank: Rank::Failed, closed: false };
                 self.raise(id, failed, Some(failure), Some(now));
             }
-            Answer::NotAccepted { again_at } => self.change(id, |row| {
-                // A webhook that came meanwhile proves that it was accepted after all.
-                if row.provider_id.is_none() {
-                    row.attempted_at = None;
-                    row.due_at = *again_at;
-                    row.tried += 1;
-                }
-            }),
-            Answer::Unresolved => {}
+            Answer::NotAccepted { again_at, setback } => {
+                self.take_back(id, *again_at);
+                turned.said = setback.as_ref().map_or(Said::Nothing, Said::SetBack);
+            }
+            Answer::Unresolved => turned.said = Said::Nothing,
         }
+        Some(turned)
+    }
+
+    fn note_first_acceptance(&mut self, id: Uuid, now: OffsetDateTime) {
+        let message = self.recipients.get(&id).and_then(|row| self.messages.get_mut(&row.message_id));
+        if let Some(message) = message.filter(|message| message.sent_at.is_none()) {
+            message.sent_at = Some(now);
+            self.touched.insert(message.id);
+        }
+    }
+
+    /// Telnyx surely does not have it: the recipient is due again.
+    fn take_back(&mut self, id: Uuid, again_at: OffsetDateTime) {
+        self.change(id, |row| {
+            // A webhook that came meanwhile proves that it was accepted after all.
+            if row.provider_id.is_none() {
+                row.attempted_at = None;
+                row.claim_id = None;
+                row.due_at = again_at;
+                row.tried += 1;
+            }
+        });
+    }
+
+    /// A recipient that is due waits longer, because its sender does.
+    pub(super) fn put_off(&mut self, id: Uuid, until: OffsetDateTime) {
+        self.change(id, |row| {
+            if row.attempted_at.is_none() {
+                row.due_at = row.due_at.max(until);
+            }
+        });
+    }
+
+    /// Fails a recipient that is not to be sent a text any more; whether it was still waiting for one.
+    pub(super) fn give_up(&mut self, id: Uuid, failure: &Failure, now: OffsetDateTime) -> bool {
+        let waits = |row: &&RecipientRow| row.attempted_at.is_none() && row.provider_id.is_none();
+        if self.recipients.get(&id).filter(waits).is_none() {
+            return false;
+        }
+        self.raise(id, RecipientState { rank: Rank::Failed, closed: false }, Some(failure), Some(now))
     }
 
     /// Ends a recipient's waiting for a receipt; whether that changed it.
@@ -222,6 +300,10 @@ impl Book {
         let limit =
             if row.provider_id.is_some() { overdue.accepted_before } else { overdue.unresolved_before };
         if row.attempted_at.is_none_or(|at| at >= limit) || row.state.is_finished() {
+            return false;
+        }
+        // As long as Telnyx can be asked, its answer ends the waiting.
+        if row.ask_at.is_some() {
             return false;
         }
         if row.provider_id.is_some() {

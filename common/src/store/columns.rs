@@ -5,10 +5,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::attempts::{Queue, WaitingSender};
 use super::ledger::{MessageRow, ParkedRow, RecipientRow};
+use super::pace::Pace;
 use super::{
-    Announced, Attempt, DeliveryReport, Failure, Message, OutboxRow, OutboxState, Recipient, RefusedEvent,
-    Sender, StoreError,
+    Announced, Ask, Attempt, AttemptId, DeliveryReport, Failure, Message, OutboxRow, OutboxState, Recipient,
+    RefusedEvent, Sender, StoreError,
 };
 use crate::revocation::Revocation;
 use crate::status::{MessageStatus, Rank, RecipientState, Tally};
@@ -20,19 +22,19 @@ macro_rules! select {
         concat!(
             "select id, church_id, author_id, conversation_id, content, target_type, status, version, recipient_count, \
              delivered_count, failed_count, unconfirmed_count, read_count, failure_reason, sent_at, created_at, \
-             updated_at from messages ",
+             updated_at, estimated_seconds from messages ",
             $rest
         )
     };
     (recipients, $rest:expr) => {
         concat!(
             "select id, message_id, ordinal, phone, member_id, first_name, last_name, rank, closed, provider_id, due_at, \
-             attempted_at, tried, failure_code, failure_reason, delivered_at, failed_at from recipients ",
+             attempted_at, claim_id, sender, ask_at, tried, failure_code, failure_reason, delivered_at, failed_at from recipients ",
             $rest
         )
     };
     (senders, $rest:expr) => {
-        concat!("select church_id, number, messaging_profile_id from senders ", $rest)
+        concat!("select church_id, number, messaging_profile_id, rate from senders ", $rest)
     };
 }
 pub(super) use select;
@@ -42,11 +44,16 @@ pub(super) trait Columns {
     fn opt_id(&self, name: &str) -> Result<Option<Uuid>, StoreError>;
     fn opt_time(&self, name: &str) -> Result<Option<OffsetDateTime>, StoreError>;
     fn opt_text(&self, name: &str) -> Result<Option<String>, StoreError>;
-    fn number(&self, name: &str) -> Result<i64, StoreError>;
+    fn opt_number(&self, name: &str) -> Result<Option<i64>, StoreError>;
+    fn fraction(&self, name: &str) -> Result<f64, StoreError>;
     fn flag(&self, name: &str) -> Result<bool, StoreError>;
 
     fn id(&self, name: &str) -> Result<Uuid, StoreError> {
         self.opt_id(name)?.ok_or_else(|| missing(name))
+    }
+
+    fn number(&self, name: &str) -> Result<i64, StoreError> {
+        self.opt_number(name)?.ok_or_else(|| missing(name))
     }
 
     fn time(&self, name: &str) -> Result<OffsetDateTime, StoreError> {
@@ -137,6 +144,7 @@ impl Read for Message {
             sent_at: row.opt_time("sent_at")?,
             created_at: row.time("created_at")?,
             updated_at: row.time("updated_at")?,
+            estimated_seconds: row.opt_number("estimated_seconds")?,
         })
     }
 }
@@ -185,6 +193,9 @@ impl Read for RecipientRow {
             provider_id: row.opt_text("provider_id")?,
             due_at: row.time("due_at")?,
             attempted_at: row.opt_time("attempted_at")?,
+            claim_id: row.opt_id("claim_id")?,
+            sender: row.text("sender")?,
+            ask_at: row.opt_time("ask_at")?,
             tried: row.count("tried")?,
             failure: failure(row)?,
             delivered_at: row.opt_time("delivered_at")?,
@@ -205,8 +216,10 @@ impl Read for Attempt {
     fn read(row: &impl Columns) -> Result<Self, StoreError> {
         let media_urls = row.text("media_urls")?;
         Ok(Self {
+            id: AttemptId { recipient_id: row.id("id")?, claim_id: row.id("claim_id")? },
             recipient_id: row.id("id")?,
             church_id: church(row)?,
+            sender: row.text("sender")?,
             phone: row.text("phone")?,
             content: row.text("content")?,
             media_urls: serde_json::from_str(&media_urls).map_err(|_| unreadable("media_urls"))?,
@@ -223,6 +236,52 @@ impl Read for Sender {
             church_id: church(row)?,
             number: row.text("number")?,
             messaging_profile_id: row.opt_text("messaging_profile_id")?,
+            rate: row.opt_number("rate")?.and_then(|rate| u32::try_from(rate).ok()),
+        })
+    }
+}
+
+impl Read for WaitingSender {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self { sender: row.text("sender")?, due_at: row.time("due_at")? })
+    }
+}
+
+impl Read for Queue {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            all: row.number("everybody")?,
+            of_church: row.number("of_church")?,
+            of_sender: row.number("of_sender")?,
+            churches: row.number("churches")?,
+        })
+    }
+}
+
+impl Read for Pace {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            sender: row.text("sender")?,
+            rate: row.opt_number("rate")?,
+            tokens: row.fraction("tokens")?,
+            refilled_at: row.time("refilled_at")?,
+            held_until: row.opt_time("held_until")?,
+            reason: row.opt_text("reason")?,
+            setbacks: row.count("setbacks")?,
+            noted_at: row.opt_time("noted_at")?,
+            served_at: row.opt_time("served_at")?,
+        })
+    }
+}
+
+impl Read for Ask {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            recipient_id: row.id("id")?,
+            provider_id: row.text("provider_id")?,
+            phone: row.text("phone")?,
+            attempted_at: row.time("attempted_at")?,
+            asked: row.count("asked")?,
         })
     }
 }

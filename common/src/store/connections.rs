@@ -5,6 +5,7 @@
 //! done on it surely came to its end. Any other is closed, and with it its transaction and its locks.
 
 use std::fmt;
+use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,19 +58,25 @@ tokio::task_local! {
     static WAITING: Arc<Mutex<Wait>>;
 }
 
-/// Does a call, and gives it up after the limit; the error says what it was waiting for.
+/// Does a call, and gives it up after the limit, or as soon as the server is known to be `away`; the error says what it
+/// was waiting for. A commit that is given up may stand.
 pub(super) async fn within<T>(
     limit: Duration,
+    away: impl Future<Output = ()>,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let waiting = Arc::new(Mutex::new(Wait::Connection));
-    match timeout(limit, WAITING.scope(waiting.clone(), call)).await {
-        Ok(done) => done,
-        Err(_) => {
-            let waited_for = *waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            Err(StoreError::TimedOut { waited_for, limit })
-        }
-    }
+    let waited_for = || *waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let given_up = tokio::select! {
+        biased;
+        done = timeout(limit, WAITING.scope(waiting.clone(), call)) => match done {
+            Ok(done) => return done,
+            Err(_) => StoreError::TimedOut { waited_for: waited_for(), limit },
+        },
+        () = away => StoreError::Unavailable(Error::Io(io::ErrorKind::ConnectionRefused.into())),
+    };
+    let may_stand = waited_for() == Wait::Commit;
+    Err(if may_stand { StoreError::OutcomeUnknown(Box::new(given_up)) } else { given_up })
 }
 
 /// Notes what the call under way waits for from now on.
@@ -281,17 +288,17 @@ where
     /// Makes it all true.
     pub(super) async fn end(&mut self) -> Result<(), StoreError> {
         waits_for(Wait::Commit);
-        self.finish("COMMIT").await?;
+        self.finish("COMMIT").await.map_err(StoreError::of_commit)?;
         self.committed_at.note();
         Ok(())
     }
 
     /// Takes it all back.
     pub(super) async fn take_back(&mut self) -> Result<(), StoreError> {
-        self.finish("ROLLBACK").await
+        Ok(self.finish("ROLLBACK").await?)
     }
 
-    async fn finish(&mut self, statement: &'static str) -> Result<(), StoreError> {
+    async fn finish(&mut self, statement: &'static str) -> Result<(), Error> {
         let Some(mut lease) = self.lease.take() else { return Ok(()) };
         lease.connection()?.execute(statement).await?;
         lease.give_back();

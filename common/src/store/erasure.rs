@@ -4,7 +4,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Answer, Backend, Failure, Store, StoreError};
+use super::ledger::Locking;
+use super::{Backend, Failure, Store, StoreError, answers};
 
 /// What stands in the place of an erased number.
 pub(super) const ERASED: &str = "erased";
@@ -33,7 +34,7 @@ pub(super) struct Known {
 
 impl Store {
     /// Erases a number everywhere; with `dry` only counts. It works in portions and can be repeated. A text on its way
-    /// to the number ends without a receipt; one that waits to be sent fails.
+    /// to the number ends without a receipt, for which Telnyx is not asked; one that waits to be sent fails.
     ///
     /// # Errors
     /// The database is away; what was done until then stays done.
@@ -43,7 +44,7 @@ impl Store {
             Backend::Sqlite(db) => db.recipients_of(phone).await,
         }?;
         let mut erased = Erased { recipients: known.len() as u64, ..Erased::default() };
-        erased.unsent = self.fail_unsent(&known, dry).await?;
+        erased.unsent = self.fail_erased(&known, dry).await?;
         let ids: Vec<Uuid> = known.iter().map(|recipient| recipient.id).collect();
         erased.webhooks = self.erase_webhooks(&Traces { ids: &ids, phone }, dry).await?;
         erased.events = dispatch!(self, db => db.erase_events(phone, dry).await)?;
@@ -55,19 +56,20 @@ impl Store {
         Ok(erased)
     }
 
-    async fn fail_unsent(&self, known: &[Known], dry: bool) -> Result<u64, StoreError> {
+    async fn fail_erased(&self, known: &[Known], dry: bool) -> Result<u64, StoreError> {
         let failure = Failure {
             code: ERASED.into(),
             reason: "The recipient's number was erased before it was sent.".into(),
         };
-        let unsent: Vec<_> = known.iter().filter(|recipient| recipient.unsent).collect();
+        let unsent: Vec<Uuid> =
+            known.iter().filter(|recipient| recipient.unsent).map(|recipient| recipient.id).collect();
         if !dry {
             for portion in unsent.chunks(PORTION) {
-                let answers: Vec<_> = portion
-                    .iter()
-                    .map(|recipient| (recipient.id, Answer::Refused(failure.clone())))
-                    .collect();
-                self.record_answers(&answers, OffsetDateTime::now_utc()).await?;
+                let now = OffsetDateTime::now_utc();
+                let (_, news) = dispatch!(self, db => {
+                    answers::fail_waiting(db, portion, &failure, now, Locking::Wait).await
+                })?;
+                self.announce(&news);
             }
         }
         Ok(unsent.len() as u64)

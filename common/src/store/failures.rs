@@ -21,6 +21,9 @@ pub enum StoreError {
     /// The database is away, overloaded, full or locked. Trying again later may help.
     #[error("{}", reason(.0))]
     Unavailable(#[source] Error),
+    /// Nobody knows whether it was committed: the database's answer to the commit was lost or came too late.
+    #[error("the database did not say whether it committed")]
+    OutcomeUnknown(#[source] Box<StoreError>),
     /// The database refuses what it was given. Trying again does not help.
     #[error("the database refuses the data")]
     Refused(#[source] Error),
@@ -38,7 +41,13 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::TimedOut { .. })
+        matches!(self, Self::Unavailable(_) | Self::TimedOut { .. } | Self::OutcomeUnknown(_))
+    }
+
+    /// What a failed commit means. Where the database itself refused, nothing was committed.
+    pub(super) fn of_commit(error: Error) -> Self {
+        let is_refused = error.as_database_error().is_some_and(refuses_commit);
+        if is_refused { error.into() } else { Self::OutcomeUnknown(Box::new(error.into())) }
     }
 
     /// Whether the database gave up waiting for rows that another transaction has locked.
@@ -76,6 +85,15 @@ fn is_passing(error: &dyn DatabaseError) -> bool {
     }
     let Some(code) = error.code() else { return true };
     !["22", "23", "54"].iter().any(|class| code.starts_with(class))
+}
+
+/// Whether a database's own error says that a transaction was not committed. PostgreSQL's classes 08, 57 and 58 (the
+/// connection, an operator, the system) don't; nor does SQLite, but for BUSY 5, LOCKED 6, FULL 13 and CONSTRAINT 19.
+fn refuses_commit(error: &dyn DatabaseError) -> bool {
+    if let Some(code) = sqlite_code(error) {
+        return matches!(code, 5 | 6 | 13 | 19);
+    }
+    error.code().is_some_and(|code| !["08", "57", "58"].iter().any(|class| code.starts_with(class)))
 }
 
 /// SQLite's primary code; an extended one keeps it in its low byte.

@@ -28,6 +28,8 @@ pub(super) trait Database {
     ) -> impl Future<Output = Result<Vec<ParkedRow>, StoreError>> + Send;
     /// Replaces every connection before it is used again, and with it the statements prepared on it.
     fn renew(&self);
+    /// Begins one that only reads, beside the one that writes. [`leave`] ends it.
+    fn begin_reading(&self) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
 }
 
 /// What to do about rows that another transaction has locked. SQLite has one writer and no such rows.
@@ -101,6 +103,13 @@ pub(super) async fn end<L: Ledger, T>(mut ledger: L, done: Result<T, StoreError>
     }
 }
 
+/// Ends a transaction that changed nothing.
+pub(super) async fn leave<L: Ledger, T>(mut ledger: L, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    // If that fails, the connection is closed; what was read was read.
+    let _ = ledger.roll_back().await;
+    done
+}
+
 /// A recipient as far as reports concern it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct RecipientRow {
@@ -111,6 +120,9 @@ pub(super) struct RecipientRow {
     pub(super) provider_id: Option<String>,
     pub(super) due_at: OffsetDateTime,
     pub(super) attempted_at: Option<OffsetDateTime>,
+    pub(super) claim_id: Option<Uuid>,
+    pub(super) sender: String,
+    pub(super) ask_at: Option<OffsetDateTime>,
     pub(super) tried: i32,
     pub(super) failure: Option<Failure>,
     pub(super) delivered_at: Option<OffsetDateTime>,

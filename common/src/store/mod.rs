@@ -11,7 +11,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::service::ConfigError;
@@ -43,16 +43,19 @@ macro_rules! dispatch {
 }
 
 mod answers;
+mod attempts;
 mod book;
 mod columns;
 mod connections;
 mod erasure;
+mod estimate;
 mod failures;
 mod lease;
 mod ledger;
 mod news;
 mod outage;
 mod outbox;
+mod pace;
 mod postgres;
 mod readiness;
 mod recording;
@@ -63,6 +66,7 @@ mod sqlite;
 mod url;
 mod webhooks;
 
+use attempts::OpenClaim;
 pub use connections::Wait;
 use connections::{LastCommit, within};
 pub use erasure::Erased;
@@ -122,12 +126,19 @@ pub struct Store {
     outage: Arc<Outage>,
     /// The church whose recipient was attempted last: the next turn begins after it.
     served: Arc<Mutex<String>>,
+    /// Claims that may have been committed, to be read back before anything else is claimed.
+    open_claims: Arc<Mutex<Vec<OpenClaim>>>,
+    limits: SendLimits,
 }
 
 #[derive(Clone)]
 enum Backend {
     Postgres(postgres::Postgres),
     Sqlite(sqlite::Sqlite),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
@@ -167,15 +178,16 @@ impl Store {
         } else {
             Backend::Postgres(postgres::Postgres::new(url, connections, used, commits)?)
         };
-        let (announcements, served) = (Arc::default(), Arc::default());
         Ok(Self {
             backend,
             limit: LONGEST_CALL,
             committed_at,
             is_away: watch::Sender::default(),
-            announcements,
+            announcements: Arc::default(),
             outage: Arc::new(Outage::new(url)),
-            served,
+            served: Arc::default(),
+            open_claims: Arc::default(),
+            limits: SendLimits::default(),
         })
     }
 
@@ -193,14 +205,7 @@ impl Store {
             }
             tokio::time::sleep(LONGEST_CALL_WHILE_AWAY).await;
         };
-        tokio::select! {
-            biased;
-            done = within(self.limit, call) => done,
-            () = away => {
-                let refused = std::io::ErrorKind::ConnectionRefused;
-                Err(StoreError::Unavailable(sqlx::Error::Io(refused.into())))
-            }
-        }
+        within(self.limit, away, call).await
     }
 
     /// Replaces every connection before it is used again.
@@ -252,7 +257,7 @@ impl Store {
     /// repetition finds the first one's message; one that comes at the same time waits for it.
     ///
     /// # Errors
-    /// The database is away or refuses.
+    /// The database is away or refuses, or nobody knows whether it was recorded ([`StoreError::OutcomeUnknown`]).
     pub async fn record_message(
         &self,
         message: &NewMessage,
@@ -308,38 +313,96 @@ impl Store {
         dispatch!(self, db => db.recipients(church, message, query).await)
     }
 
-    /// Takes up to `limit` recipients that are due, in fair turns between the churches, and records their attempt.
-    /// It is committed when this returns; each must be sent now and answered by [`Store::record_answers`].
+    /// The same store, whose attempts keep these limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: SendLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Tells the other processes the rate of everybody together, for their estimates.
     ///
     /// # Errors
     /// The database is away.
+    pub async fn publish_rate(&self) -> Result<(), StoreError> {
+        dispatch!(self, db => attempts::publish_rate(db, self.limits.rate).await)
+    }
+
+    /// Takes up to `limit` recipients that are due, in fair turns between the churches and no faster than their
+    /// senders may go, and records their attempt. It is committed when this returns; each must be sent now and
+    /// answered by [`Store::record_answers`]. What an earlier call took whose commit was not answered is returned
+    /// first, and may be more than `limit`.
+    ///
+    /// # Errors
+    /// The database is away. Call again: what it may have committed all the same is read back.
     pub async fn begin_attempts(&self, limit: u32, now: OffsetDateTime) -> Result<Vec<Attempt>, StoreError> {
-        if limit == 0 {
+        let open = lock(&self.open_claims).pop();
+        if let Some(claim) = open {
+            return self.read_back(claim).await;
+        }
+        if limit == 0 || self.next_attempt_at().await?.is_none_or(|at| at > now) {
             return Ok(Vec::new());
         }
-        let after = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let attempts = dispatch!(self, db => db.begin_attempts(limit, now, &after).await)?;
+        let after = lock(&self.served).clone();
+        let claim_id = Uuid::now_v7();
+        let order = attempts::Order { claim_id, limit, now, after: &after, limits: self.limits };
+        let taken = Mutex::new(Vec::new());
+        let note = |attempts: &[Attempt]| {
+            *lock(&taken) = attempts.iter().map(|attempt| attempt.recipient_id).collect();
+        };
+        let claimed = dispatch!(self, db => attempts::claim(db, &order, note).await);
+        let recipients = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if claimed.is_err() && !recipients.is_empty() {
+            lock(&self.open_claims).push(OpenClaim { id: claim_id, recipients });
+        }
+        let attempts = claimed?;
         if let Some(last) = attempts.last() {
-            *self.served.lock().unwrap_or_else(PoisonError::into_inner) = last.church_id.as_str().to_owned();
+            *lock(&self.served) = last.church_id.as_str().to_owned();
         }
         Ok(attempts)
     }
 
-    /// When the next recipient that waits for a moment may be tried; `None` if none waits.
+    /// Treats attempts as if the answer to their claim's commit had been lost: they are read back, and nothing of what
+    /// this call was given may be sent.
+    pub fn doubt(&self, attempts: &[Attempt]) {
+        let Some(first) = attempts.first() else { return };
+        let recipients = attempts.iter().map(|attempt| attempt.recipient_id).collect();
+        lock(&self.open_claims).push(OpenClaim { id: first.id.claim_id, recipients });
+    }
+
+    async fn read_back(&self, claim: OpenClaim) -> Result<Vec<Attempt>, StoreError> {
+        let read = dispatch!(self, db => attempts::read_back(db, &claim).await);
+        match &read {
+            Ok(attempts) => info!(claim.id = %claim.id, attempts = attempts.len(), "read a claim back"),
+            Err(_) => lock(&self.open_claims).push(claim),
+        }
+        read
+    }
+
+    /// When the next recipient may be tried, as far as its moment and its sender's pace decide; `None` if none waits.
     ///
     /// # Errors
     /// The database is away.
     pub async fn next_attempt_at(&self) -> Result<Option<OffsetDateTime>, StoreError> {
-        dispatch!(self, db => db.next_attempt_at().await)
+        dispatch!(self, db => attempts::next_at(db).await)
     }
 
-    /// Records what became of attempts, and applies webhooks that waited for the ids that this makes known.
+    /// The senders that something waits for and that are held back.
     ///
     /// # Errors
-    /// The database is away; nothing was recorded.
+    /// The database is away.
+    pub async fn held_senders(&self, now: OffsetDateTime) -> Result<Vec<HeldSender>, StoreError> {
+        dispatch!(self, db => attempts::held(db, now).await)
+    }
+
+    /// Records what became of attempts, and applies webhooks that waited for the ids that this makes known. An answer
+    /// whose attempt is not under way any more changes nothing, so it may be recorded again.
+    ///
+    /// # Errors
+    /// The database is away; it may have been recorded all the same.
     pub async fn record_answers(
         &self,
-        answers: &[(Uuid, Answer)],
+        answers: &[(AttemptId, Answer)],
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
         if answers.is_empty() {
@@ -358,6 +421,51 @@ impl Store {
         let (closed, news) = dispatch!(self, db => answers::close_overdue(db, overdue, now).await)?;
         self.announce(&news);
         Ok(closed)
+    }
+
+    /// Fails, as `not_sent`, up to `limit` recipients that were held back for longer than the limit of time. Returns
+    /// how many.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn fail_unsent(&self, limit: u32, now: OffsetDateTime) -> Result<usize, StoreError> {
+        let Some(within) = self.limits.within else { return Ok(0) };
+        let (failed, news) = dispatch!(self, db => answers::fail_unsent(db, within, limit, now).await)?;
+        self.announce(&news);
+        Ok(failed)
+    }
+
+    /// Takes up to `limit` accepted recipients that Telnyx is to be asked for. Each is taken by nobody else until
+    /// [`AskTimes::taken_until`].
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn take_asks(&self, limit: u32, times: &AskTimes) -> Result<Vec<Ask>, StoreError> {
+        dispatch!(self, db => db.take_asks(limit, times).await)
+    }
+
+    /// Records that Telnyx was asked, and when it is asked again; never, where there is no moment. What has an end by
+    /// now stays as it is.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn ask_again(&self, recipients: &[(Uuid, Option<OffsetDateTime>)]) -> Result<(), StoreError> {
+        if recipients.is_empty() {
+            return Ok(());
+        }
+        dispatch!(self, db => db.ask_again(recipients).await)
+    }
+
+    /// Since when no webhook came for what Telnyx accepted between two moments, if none came.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn unheard_since(
+        &self,
+        from: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<Option<OffsetDateTime>, StoreError> {
+        dispatch!(self, db => db.unheard_since(from, until).await)
     }
 
     /// Records a batch of webhooks in one transaction, if nothing stands against it. A body that the database refuses
@@ -456,7 +564,10 @@ mod tests {
             let text = text.split("#[cfg(test)]").next().unwrap();
             for (number, line) in text.lines().enumerate() {
                 let of_alias = |at: usize| line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-                let is_star = ["select *", "returning *", ", *"].iter().any(|star| line.contains(star))
+                // In Rust, a star before a name is no column.
+                let of_name = |at: usize| line[at..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+                let is_star = ["select *", "returning *"].iter().any(|star| line.contains(star))
+                    || line.match_indices(", *").any(|(at, star)| !of_name(at + star.len()))
                     || line.match_indices(".*").any(|(at, _)| of_alias(at));
                 if is_star {
                     found.push(format!("{}:{}: {line}", path.display(), number + 1));

@@ -3,6 +3,7 @@
 //! A process that commits proves by that that it can write. One that has nothing to commit writes one small row of its
 //! own every few seconds. `GET /readyz` itself asks nobody: it tells what was found out here.
 
+use std::future::pending;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -81,7 +82,7 @@ impl Store {
             Backend::Postgres(db) => db.ping().await,
             Backend::Sqlite(db) => db.ping().await,
         };
-        let soon = within(SOON, ping()).await;
+        let soon = within(SOON, pending(), ping()).await;
         let Err(StoreError::TimedOut { .. }) = soon else { return soon };
         if let Backend::Postgres(db) = &self.backend
             && let Ok(Err(refusal)) = tokio::time::timeout(SOON, db.knock()).await
@@ -89,7 +90,7 @@ impl Store {
             self.is_away.send_replace(true);
             return Err(refusal);
         }
-        within(LOOK_LIMIT, ping()).await
+        within(LOOK_LIMIT, pending(), ping()).await
     }
 
     /// Finds out whether this process can write, if its last proof of that is old or it could not.
@@ -127,7 +128,7 @@ impl Store {
 
     /// Writes the row of a process, and deletes those of processes long gone.
     async fn prove_writing(&self, process: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
-        within(LOOK_LIMIT, async {
+        within(LOOK_LIMIT, pending(), async {
             match &self.backend {
                 Backend::Postgres(db) => db.prove_writing(process, now, now - GONE).await,
                 Backend::Sqlite(db) => db.prove_writing(process, now, now - GONE).await,

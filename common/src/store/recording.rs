@@ -13,7 +13,7 @@ fn tally(message: &NewMessage) -> Tally {
 }
 
 /// The message as front ends see it.
-pub(super) fn as_message(new: &NewMessage) -> Message {
+pub(super) fn as_message(new: &NewMessage, estimated_seconds: Option<i64>) -> Message {
     Message {
         id: new.id,
         church_id: new.church_id.clone(),
@@ -28,7 +28,13 @@ pub(super) fn as_message(new: &NewMessage) -> Message {
         sent_at: None,
         created_at: new.created_at,
         updated_at: new.created_at,
+        estimated_seconds,
     }
+}
+
+/// Who it is sent as.
+pub(super) fn sender(new: &NewMessage) -> &str {
+    new.from_number.as_deref().or(new.messaging_profile_id.as_deref()).unwrap_or_default()
 }
 
 /// Its `message:sent` event.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -67,7 +67,8 @@ async fn send(
     };
     let at = OffsetDateTime::now_utc();
     let to = request["to"].as_str().unwrap_or_default().to_owned();
-    let rule = Rule::take(&mut telnyx.state().rules, &to);
+    let from = request["from"].as_str().unwrap_or_default();
+    let rule = Rule::take(&mut telnyx.state().rules, &to, from);
     tokio::time::sleep(Duration::from_millis(rule.answer_after_ms)).await;
     let verdict = judge(&telnyx, &request, &rule.answer);
     let accepted = verdict.is_ok();
@@ -97,6 +98,11 @@ async fn send(
 }
 
 fn refuse(refusal: Refusal, answer: &Answer) -> Response {
+    if matches!(answer, Answer::Edge) {
+        let headers =
+            [("x-ratelimit-limit", "20"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
+        return (StatusCode::TOO_MANY_REQUESTS, headers, Html("<h1>Too Many Requests</h1>")).into_response();
+    }
     let mut response = refusal.into_response();
     if let Answer::Throttle { retry_after } = answer {
         response.headers_mut().insert(header::RETRY_AFTER, (*retry_after).into());
@@ -116,7 +122,7 @@ fn authenticate(telnyx: &Telnyx, headers: &HeaderMap) -> Result<(), Refusal> {
 /// The first status of a message that is taken.
 fn judge(telnyx: &Telnyx, request: &Value, answer: &Answer) -> Result<&'static str, Refusal> {
     match answer {
-        Answer::Throttle { .. } => return Err(too_many()),
+        Answer::Throttle { .. } | Answer::Edge => return Err(too_many()),
         Answer::Refuse { status, code } => {
             return Err(Refusal::new(*status, code, "Refused", "A rule of the simulator refuses it."));
         }

@@ -83,6 +83,8 @@ pub enum Answer {
         /// The `retry-after` header, in seconds.
         retry_after: u64,
     },
+    /// 429 from an edge before Telnyx: HTML, and headers that show a rate limit.
+    Edge,
     /// Any other refusal.
     Refuse {
         /// HTTP status.
@@ -102,6 +104,8 @@ pub enum Answer {
 pub struct Rule {
     /// The end of the phone numbers that it is for; empty means all.
     pub phone: String,
+    /// The end of the numbers that it is sent from; empty means all.
+    pub from: String,
     /// For how many messages; without it for all.
     pub times: Option<u32>,
     /// What the request is answered.
@@ -116,12 +120,15 @@ pub struct Rule {
     pub copies: u32,
     /// The webhooks come in reverse order.
     pub reorder: bool,
+    /// The webhooks never come; whoever asks is told the status.
+    pub lose_webhooks: bool,
 }
 
 impl Rule {
-    /// The first rule that fits the phone, counted down. A rule that is used up is removed.
-    pub(super) fn take(rules: &mut Vec<Self>, phone: &str) -> Self {
-        let Some(index) = rules.iter().position(|rule| phone.ends_with(&rule.phone)) else {
+    /// The first rule that fits the phone and the sender, counted down. A rule that is used up is removed.
+    pub(super) fn take(rules: &mut Vec<Self>, phone: &str, from: &str) -> Self {
+        let fits = |rule: &Self| phone.ends_with(&rule.phone) && from.ends_with(&rule.from);
+        let Some(index) = rules.iter().position(fits) else {
             return Self::default();
         };
         let rule = rules[index].clone();
@@ -177,9 +184,9 @@ mod tests {
             Rule { outcome: Some(Outcome::Failed), ..Rule::default() },
         ];
         for _ in 0..2 {
-            assert_eq!(statuses(&Rule::take(&mut rules, "+17"), "+17"), ["delivered", "sent"]);
+            assert_eq!(statuses(&Rule::take(&mut rules, "+17", ""), "+17"), ["delivered", "sent"]);
         }
-        assert_eq!(statuses(&Rule::take(&mut rules, "+17"), "+17"), ["sent", "delivery_failed"]);
+        assert_eq!(statuses(&Rule::take(&mut rules, "+17", ""), "+17"), ["sent", "delivery_failed"]);
         assert_eq!(rules.len(), 1);
     }
 

@@ -1,11 +1,16 @@
 //! The simulator's book: what it was asked, what it answered, and every webhook attempt.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 
 use common::event::timestamp;
-use serde::Serialize;
+use common::status::Rank;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
+use tracing::warn;
 use uuid::Uuid;
 
 /// The book keeps the newest so many messages.
@@ -14,7 +19,7 @@ pub const CAPACITY: usize = 10_000;
 const MAX_ATTEMPTS: usize = 64;
 
 /// One request to send a message.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Telnyx's id of the message; of a refused one, an id that nobody was told.
@@ -30,14 +35,14 @@ pub struct Entry {
     pub accepted: bool,
     /// HTTP status of the answer; none where the connection was cut instead.
     pub answer: Option<u16>,
-    /// The newest status that a webhook told of.
+    /// How far the message got, whatever became of the webhooks.
     pub status: String,
     /// Every attempt to deliver a webhook.
     pub webhooks: Vec<Attempt>,
 }
 
 /// One attempt to deliver a webhook.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// `data.id`: the same for all attempts and copies.
@@ -77,10 +82,54 @@ pub struct Book {
     numbers: HashMap<Uuid, u64>,
     asked: u64,
     accepted: u64,
+    file: Option<File>,
+}
+
+/// A line of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Line {
+    Entry(Box<Entry>),
+    Status { id: Uuid, status: String },
 }
 
 impl Book {
+    /// A book that is kept in a file, with all that it held when it was last closed.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub(super) fn kept_in(path: &Path) -> anyhow::Result<Self> {
+        let mut book = Self::default();
+        if path.exists() {
+            for line in BufReader::new(File::open(path)?).lines() {
+                // The last line may be cut, where the process was killed while it wrote.
+                match serde_json::from_str(&line?) {
+                    Ok(Line::Entry(entry)) => book.record(*entry),
+                    Ok(Line::Status { id, status }) => book.reached(id, &status),
+                    Err(_) => {}
+                }
+            }
+        }
+        let mut file = File::create(path)?;
+        for entry in book.entries.values() {
+            writeln!(file, "{}", serde_json::to_string(&Line::Entry(Box::new(entry.clone())))?)?;
+        }
+        book.file = Some(file);
+        Ok(book)
+    }
+
+    fn write(&mut self, line: &Line) {
+        let Some(file) = &mut self.file else { return };
+        let written =
+            serde_json::to_string(line).map_err(Into::into).and_then(|line| writeln!(file, "{line}"));
+        if let Err(error) = written {
+            warn!(error = &error as &dyn std::error::Error, "the simulator's book can't be written any more");
+            self.file = None;
+        }
+    }
+
     pub(super) fn record(&mut self, entry: Entry) {
+        self.write(&Line::Entry(Box::new(entry.clone())));
         self.asked += 1;
         self.accepted += u64::from(entry.accepted);
         self.numbers.insert(entry.id, self.asked);
@@ -92,13 +141,23 @@ impl Book {
         }
     }
 
-    pub(super) fn attempted(&mut self, id: Uuid, status: &str, attempt: Attempt) {
-        if let Some(entry) = self.numbers.get(&id).and_then(|number| self.entries.get_mut(number)) {
+    /// A message got as far as this; what it had reached before stays, if it was farther.
+    pub(super) fn reached(&mut self, id: Uuid, status: &str) {
+        let Some(entry) = self.entry(id) else { return };
+        if Rank::from_telnyx(status) > Rank::from_telnyx(&entry.status) {
             status.clone_into(&mut entry.status);
-            if entry.webhooks.len() < MAX_ATTEMPTS {
-                entry.webhooks.push(attempt);
-            }
+            self.write(&Line::Status { id, status: status.to_owned() });
         }
+    }
+
+    pub(super) fn attempted(&mut self, id: Uuid, attempt: Attempt) {
+        if let Some(entry) = self.entry(id).filter(|entry| entry.webhooks.len() < MAX_ATTEMPTS) {
+            entry.webhooks.push(attempt);
+        }
+    }
+
+    fn entry(&mut self, id: Uuid) -> Option<&mut Entry> {
+        self.numbers.get(&id).and_then(|number| self.entries.get_mut(number))
     }
 
     /// The message with this id.
@@ -133,21 +192,41 @@ impl Book {
 mod tests {
     use super::*;
 
+    fn entry(id: Uuid) -> Entry {
+        Entry {
+            id,
+            at: OffsetDateTime::UNIX_EPOCH,
+            to: String::new(),
+            request: Value::Null,
+            accepted: true,
+            answer: Some(200),
+            status: "queued".into(),
+            webhooks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_book_that_is_kept_knows_after_a_kill_what_it_took_and_how_far_it_got() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, ids) = (folder.path().join("book.jsonl"), [Uuid::now_v7(), Uuid::now_v7()]);
+        let mut book = Book::kept_in(&path).unwrap();
+        ids.iter().for_each(|id| book.record(entry(*id)));
+        book.reached(ids[0], "delivered");
+        book.reached(ids[0], "sent");
+        write!(File::options().append(true).open(&path).unwrap(), "{{\"entry\":{{\"id").unwrap();
+        for _ in 0..2 {
+            let book = Book::kept_in(&path).unwrap();
+            let statuses = ids.map(|id| book.get(id).unwrap().status.clone());
+            assert_eq!((statuses, book.accepted()), (["delivered".into(), "queued".into()], 2));
+        }
+    }
+
     #[test]
     fn the_book_forgets_the_oldest_and_counts_them_all() {
         let mut book = Book::default();
         let ids: Vec<_> = (0..=CAPACITY).map(|_| Uuid::now_v7()).collect();
         for id in &ids {
-            book.record(Entry {
-                id: *id,
-                at: OffsetDateTime::UNIX_EPOCH,
-                to: String::new(),
-                request: Value::Null,
-                accepted: true,
-                answer: Some(200),
-                status: "queued".into(),
-                webhooks: Vec::new(),
-            });
+            book.record(entry(*id));
         }
         assert!(book.get(ids[0]).is_none() && book.get(ids[1]).is_some());
         assert_eq!(book.entries().count(), CAPACITY);

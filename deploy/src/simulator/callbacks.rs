@@ -24,7 +24,8 @@ pub(super) fn follow(telnyx: &Arc<Telnyx>, message: Message, rule: &Rule) {
     if let (Some(first), Some(wait)) = (steps.first_mut(), until(&message.request["send_at"])) {
         first.pause += wait;
     }
-    run(telnyx, message, steps, rule.copies.max(1));
+    let copies = if rule.lose_webhooks { 0 } else { rule.copies.max(1) };
+    run(telnyx, message, steps, copies);
 }
 
 /// How long it is until the moment that a message is scheduled for.
@@ -74,6 +75,8 @@ async fn deliver_all(telnyx: &Arc<Telnyx>, message: Message, steps: Vec<Step>, c
     let mut deliveries = JoinSet::new();
     for step in steps {
         tokio::time::sleep(step.pause).await;
+        // Whatever becomes of the webhook: it has happened, and who asks is told.
+        telnyx.state().book.reached(message.id, step.status);
         let (id, at) = (Uuid::now_v7(), OffsetDateTime::now_utc());
         for _ in 0..copies {
             let (telnyx, message) = (telnyx.clone(), message.clone());
@@ -124,6 +127,6 @@ async fn post(telnyx: &Telnyx, message: &Message, event: &Event<'_>, (url, attem
         ended_at: OffsetDateTime::now_utc(),
         answer: answer.map(|status| status.as_u16()),
     };
-    telnyx.state().book.attempted(message.id, event.status, attempt);
+    telnyx.state().book.attempted(message.id, attempt);
     answer.is_some_and(|status| status.is_success())
 }

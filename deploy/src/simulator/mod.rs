@@ -6,6 +6,7 @@
 //! messages, and beyond [`MAX_UNFINISHED`] messages with outstanding webhooks new ones are throttled.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub seed: String,
     /// How long things take.
     pub pace: Pace,
+    /// The file that the book is kept in, so that it outlives the simulator; only in memory if there is none.
+    pub book: Option<PathBuf>,
 }
 
 /// How long things take. The defaults are what Telnyx's documentation shows.
@@ -118,12 +121,14 @@ impl Simulator {
             .no_proxy()
             .build()
             .context("can't make an HTTP client")?;
+        let book = settings.book.as_deref().map(Book::kept_in).transpose().context("can't keep the book")?;
+        let book = book.unwrap_or_default();
         let telnyx = Arc::new(Telnyx {
             api_key: settings.api_key,
             signer: Signer::from_seed(&settings.seed)?,
             pace: settings.pace,
             http,
-            state: Mutex::default(),
+            state: Mutex::new(State { book, ..State::default() }),
             held: watch::Sender::new(false),
             posts: tokio::sync::Semaphore::new(callbacks::MAX_POSTS),
             tasks: TaskTracker::new(),

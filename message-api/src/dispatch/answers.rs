@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use common::store::{Answer, Store};
+use common::store::{Answer, AttemptId, Store};
 use prometheus_client::metrics::gauge::Gauge;
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
-use uuid::Uuid;
 
 /// A stopping service tries so long to record the last answers.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -18,7 +17,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// One answer, with its place among those under way; the place is free once the answer is recorded.
 pub(super) struct Answered {
-    pub(super) recipient_id: Uuid,
+    pub(super) attempt: AttemptId,
     pub(super) answer: Answer,
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -36,17 +35,15 @@ impl Recorder {
         let mut group = Vec::new();
         while answers.recv_many(&mut group, self.most).await > 0 {
             self.waiting.set(group.len() as i64);
-            let (records, places): (Vec<_>, Vec<_>) = group
-                .drain(..)
-                .map(|answered| ((answered.recipient_id, answered.answer), answered.place))
-                .unzip();
+            let (records, places): (Vec<_>, Vec<_>) =
+                group.drain(..).map(|answered| ((answered.attempt, answered.answer), answered.place)).unzip();
             self.record(&records).await;
             self.waiting.set(0);
             drop(places);
         }
     }
 
-    async fn record(&self, records: &[(Uuid, Answer)]) {
+    async fn record(&self, records: &[(AttemptId, Answer)]) {
         let mut wait = Duration::from_millis(50);
         let give_up = async {
             self.shutdown.cancelled().await;
@@ -77,14 +74,14 @@ impl Recorder {
     }
 
     /// One answer that the database refuses must not cost the others.
-    async fn record_singly(&self, records: &[(Uuid, Answer)], refusal: &common::store::StoreError) {
-        let [(recipient_id, _)] = records else {
+    async fn record_singly(&self, records: &[(AttemptId, Answer)], refusal: &common::store::StoreError) {
+        let [(attempt, _)] = records else {
             for record in records {
                 Box::pin(self.record(std::slice::from_ref(record))).await;
             }
             return;
         };
-        error!(error = refusal as &dyn std::error::Error, recipient.id = %recipient_id,
+        error!(error = refusal as &dyn std::error::Error, recipient.id = %attempt.recipient_id,
             "an answer of Telnyx can't be recorded; its webhook will tell");
     }
 }

@@ -3,12 +3,15 @@
 //!
 //! The attempt is committed before the POST. From then on the recipient is never posted again, unless the answer
 //! surely means that Telnyx does not have it; a crash, a lost answer and a database that is away all leave it
-//! unresolved, for its webhook or the time limit to end.
+//! unresolved, for its webhook or the time limit to end. An answer carries its attempt and changes no other one.
+//!
+//! How fast each sender goes is kept by the store, for all processes; `pause` stops what concerns every sender.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::store::{Answer, Attempt, Store};
+use common::service::{Condition, Weight};
+use common::store::{Answer, Attempt, SendLimits, Store};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
@@ -17,19 +20,27 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
 use crate::metrics::{ApiMetrics, SendLabels};
+use crate::router::App;
 use crate::settings::SendOptions;
 use crate::telnyx::{Hindrance, Telnyx, Verdict};
 use answers::{Answered, Recorder};
-use pace::Pace;
+use pause::{Cause, Pause};
 
 mod answers;
 mod overdue;
-mod pace;
+mod pause;
+mod setback;
+mod standing;
 
 pub(crate) use overdue::close_overdue;
 
 /// Looks for work so often although nobody woke it: another process may have recorded some.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// The limits that all processes share.
+pub(crate) fn limits(options: &SendOptions) -> SendLimits {
+    SendLimits { rate: Some(options.send_rate), within: Some(options.send_within) }
+}
 
 /// Takes due recipients from the store and posts them.
 pub(crate) struct Dispatcher {
@@ -37,21 +48,25 @@ pub(crate) struct Dispatcher {
     telnyx: Telnyx,
     metrics: ApiMetrics,
     wake: Arc<Notify>,
-    pace: Arc<Pace>,
+    pause: Arc<Pause>,
+    condition: Condition,
     most: usize,
 }
 
 impl Dispatcher {
-    /// `wake` is notified whenever something may be due.
-    pub(crate) fn new(
-        store: Store,
-        telnyx: Telnyx,
-        options: &SendOptions,
-        metrics: ApiMetrics,
-        wake: Arc<Notify>,
-    ) -> Self {
-        let pace = Arc::new(Pace::new(options.send_rate, metrics.paused.clone()));
-        Self { store, telnyx, metrics, wake, pace, most: options.send_concurrency as usize }
+    /// Is woken whenever something may be due, and tells operators whether sending goes on.
+    pub(crate) fn new(app: &App, telnyx: Telnyx, options: &SendOptions) -> Self {
+        let (metrics, condition) = (app.metrics.clone(), app.health.condition("sending", Weight::Degrading));
+        condition.met();
+        Self {
+            store: app.store.clone().with_limits(limits(options)),
+            telnyx,
+            pause: Arc::new(Pause::new(metrics.paused.clone())),
+            metrics,
+            wake: app.wake.clone(),
+            condition,
+            most: options.send_concurrency as usize,
+        }
     }
 
     /// Works until shutdown, then waits for the POSTs under way and records their answers.
@@ -64,6 +79,12 @@ impl Dispatcher {
             shutdown: shutdown.clone(),
         };
         let recording = tokio::spawn(recorder.run(received));
+        let (store, pause, metrics) = (self.store.clone(), self.pause.clone(), self.metrics.clone());
+        let watching = standing::watch(store, pause, metrics, self.condition.clone(), shutdown.clone());
+        let watching = tokio::spawn(watching);
+        if let Err(failure) = self.store.publish_rate().await {
+            warn!(error = &failure as &dyn std::error::Error, "the rate is published with the first message");
+        }
         let posts = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.most));
         while let Some((room, place)) = self.room(&places, &shutdown).await {
@@ -73,7 +94,10 @@ impl Dispatcher {
                     drop(place);
                     self.idle(&shutdown).await;
                 }
-                Ok(attempts) => self.post_all(attempts, place, &posts, &answers),
+                Ok(attempts) => {
+                    let places = enough(&places, place, attempts.len()).await;
+                    self.post_all(attempts, places, &posts, &answers);
+                }
                 Err(failure) => {
                     drop(place);
                     warn!(
@@ -90,6 +114,9 @@ impl Dispatcher {
         if recording.await.is_err() {
             error!("the recorder of answers ended badly");
         }
+        if watching.await.is_err() {
+            error!("the watch over sending ended badly");
+        }
     }
 
     /// How many may be posted now, with their places; `None` at shutdown.
@@ -100,13 +127,14 @@ impl Dispatcher {
     ) -> Option<(usize, OwnedSemaphorePermit)> {
         let room = async {
             // While trying after trouble, one message at a time.
-            let needed = if self.pace.is_trying() { self.most } else { 1 };
+            let needed = if self.pause.is_trying() { self.most } else { 1 };
             let mut place = places.clone().acquire_many_owned(needed as u32).await.ok()?;
             let more = places.available_permits() as u32;
             if let Ok(more) = places.clone().try_acquire_many_owned(more) {
                 place.merge(more);
             }
-            let room = self.pace.ready(place.num_permits()).await;
+            self.pause.over().await;
+            let room = if self.pause.is_trying() { 1 } else { place.num_permits() };
             // What is not needed goes back at once.
             let place = place.split(room)?;
             Some((room, place))
@@ -131,12 +159,15 @@ impl Dispatcher {
                 error!(recipient.id = %attempt.recipient_id, "no place for an attempt; it stays unresolved");
                 continue;
             };
-            let post =
-                Post { telnyx: self.telnyx.clone(), pace: self.pace.clone(), metrics: self.metrics.clone() };
+            let post = Post {
+                telnyx: self.telnyx.clone(),
+                pause: self.pause.clone(),
+                metrics: self.metrics.clone(),
+            };
             let answers = answers.clone();
             posts.spawn(async move {
                 let answer = post.send(&attempt).await;
-                let answered = Answered { recipient_id: attempt.recipient_id, answer, place };
+                let answered = Answered { attempt: attempt.id, answer, place };
                 if answers.send(answered).await.is_err() {
                     error!(recipient.id = %attempt.recipient_id, "an answer came after its recorder had ended");
                 }
@@ -159,10 +190,23 @@ impl Dispatcher {
     }
 }
 
+/// As many places as attempts: a claim that is read back may be larger than the room of now.
+async fn enough(
+    places: &Arc<Semaphore>,
+    mut place: OwnedSemaphorePermit,
+    count: usize,
+) -> OwnedSemaphorePermit {
+    let missing = count.saturating_sub(place.num_permits());
+    if let Ok(more) = places.clone().acquire_many_owned(missing as u32).await {
+        place.merge(more);
+    }
+    place
+}
+
 /// One POST and what follows from its answer.
 struct Post {
     telnyx: Telnyx,
-    pace: Arc<Pace>,
+    pause: Arc<Pause>,
     metrics: ApiMetrics,
 }
 
@@ -185,58 +229,54 @@ impl Post {
     fn answer(&self, attempt: &Attempt, verdict: Verdict, posted_at: Instant) -> Answer {
         match verdict {
             Verdict::Accepted { provider_id } => {
-                self.pace.answered();
+                self.pause.answered();
                 Answer::Accepted { provider_id }
             }
             Verdict::Refused(failure) => {
-                self.pace.answered();
+                self.pause.answered();
                 Answer::Refused(failure)
             }
             Verdict::Unresolved(why) => {
                 warn!(recipient.id = %attempt.recipient_id, church.id = %attempt.church_id, why,
                     "nobody knows whether Telnyx accepted; waiting for the webhook");
-                self.pace.unresolved(posted_at);
+                self.pause.unresolved(posted_at);
                 Answer::Unresolved
             }
             Verdict::NotAccepted { hindrance, retry_after } => {
-                let wait = self.hindered(attempt, hindrance, retry_after, posted_at);
-                Answer::NotAccepted { again_at: OffsetDateTime::now_utc() + wait }
+                self.not_accepted(attempt, hindrance, retry_after, posted_at)
             }
         }
     }
 
-    /// How long the recipient waits. What hinders one church's sender alone must not hold up the others.
-    fn hindered(
+    /// What hinders one sender alone holds only that one back; the others go on.
+    fn not_accepted(
         &self,
         attempt: &Attempt,
         hindrance: Hindrance,
         retry_after: Option<Duration>,
         posted_at: Instant,
-    ) -> Duration {
-        let wait = match hindrance {
-            Hindrance::QueueFull => {
-                self.pace.answered();
-                let tried = u32::try_from(attempt.tried).unwrap_or(0);
-                pace::back_off(tried.saturating_add(2)).max(retry_after.unwrap_or_default())
+    ) -> Answer {
+        let now = OffsetDateTime::now_utc();
+        let setback = setback::of(hindrance, retry_after, now);
+        let again_at = match (&setback, hindrance) {
+            (Some(_), _) => {
+                self.pause.answered();
+                now
             }
-            Hindrance::Throttled | Hindrance::Unreachable | Hindrance::KeyRefused => {
-                self.pace.set_back(posted_at, retry_after)
+            (None, Hindrance::KeyRefused) => {
+                now + self.pause.set_back(Cause::KeyRefused, posted_at, retry_after)
             }
+            (None, _) => now + self.pause.set_back(Cause::Unreachable, posted_at, retry_after),
         };
-        let wait_ms = wait.as_millis() as u64;
+        let (recipient, church) = (attempt.recipient_id, &attempt.church_id);
         match hindrance {
-            Hindrance::KeyRefused => {
-                error!(
-                    wait_ms,
-                    "Telnyx refuses our API key; check TELNYX_API_KEY, nothing is sent until then"
-                );
-            }
-            _ => {
-                warn!(recipient.id = %attempt.recipient_id, church.id = %attempt.church_id, ?hindrance, wait_ms,
-                "Telnyx did not accept; trying again")
-            }
+            Hindrance::KeyRefused => error!("{}", Cause::KeyRefused.text()),
+            Hindrance::SenderRefused => error!(recipient.id = %recipient, church.id = %church,
+                "Telnyx refuses the church's number or messaging profile; correct it with `ops sender`"),
+            _ => warn!(recipient.id = %recipient, church.id = %church, hindrance = hindrance.word(),
+                "Telnyx did not accept; trying again"),
         }
-        wait
+        Answer::NotAccepted { again_at, setback }
     }
 }
 

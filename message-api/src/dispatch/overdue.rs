@@ -1,8 +1,8 @@
-//! Ends the waiting for receipts that will not come.
+//! Ends the waiting: for receipts that will not come, and of messages that were held back until it was too late.
 
 use std::time::Duration;
 
-use common::store::{Overdue, Store};
+use common::store::{Overdue, Store, StoreError};
 use prometheus_client::metrics::counter::Counter;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub(crate) async fn close_overdue(
     closed: Counter,
     shutdown: CancellationToken,
 ) {
-    let shortest = options.unresolved_after.min(options.unconfirmed_after);
+    let shortest = options.unresolved_after.min(options.unconfirmed_after).min(options.send_within);
     let tick = (shortest / 10).clamp(Duration::from_millis(250), Duration::from_secs(30));
     while !shutdown.is_cancelled() {
         let now = OffsetDateTime::now_utc();
@@ -30,10 +30,13 @@ pub(crate) async fn close_overdue(
             unresolved_before: now - options.unresolved_after,
             limit: GROUP,
         };
-        match store.close_overdue(&overdue, now).await {
-            Ok(0) => sleep_or_stop(tick, &shutdown).await,
-            Ok(count) => {
-                info!(count, "closed recipients whose receipt is overdue");
+        match end_waiting(&store, &overdue, now).await {
+            Ok((0, 0)) => sleep_or_stop(tick, &shutdown).await,
+            Ok((count, unsent)) => {
+                info!(
+                    count,
+                    unsent, "closed recipients whose receipt is overdue, failed those not sent in time"
+                );
                 closed.inc_by(count as u64);
             }
             Err(error) => {
@@ -45,4 +48,13 @@ pub(crate) async fn close_overdue(
             }
         }
     }
+}
+
+/// How many were closed, and how many failed unsent.
+async fn end_waiting(
+    store: &Store,
+    overdue: &Overdue,
+    now: OffsetDateTime,
+) -> Result<(usize, usize), StoreError> {
+    Ok((store.close_overdue(overdue, now).await?, store.fail_unsent(GROUP, now).await?))
 }

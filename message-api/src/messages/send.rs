@@ -1,15 +1,15 @@
 //! `POST /api/messages/send`: records a message and answers; the dispatcher sends it.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use common::event::timestamp;
-use common::store::{NewMessage, Recorded};
+use common::store::{NewMessage, Recorded, StoreError};
 use common::subject::ChurchId;
 use time::OffsetDateTime;
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::request::{Draft, SendRequest};
@@ -18,13 +18,14 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::phone::Country;
-use crate::router::{App, Success};
+use crate::router::{App, Once, Success};
 use crate::settings::DefaultSender;
 
 /// Answers 201 once the message, its recipients and its event are committed.
 pub(crate) async fn send(
     State(app): State<App>,
     Caller(caller): Caller,
+    Extension(once): Extension<Once>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
@@ -47,7 +48,11 @@ pub(crate) async fn send(
         recipients: draft.recipients,
         created_at: now,
     };
-    let message = match app.store.record_message(&message, key.as_ref()).await? {
+    if key.is_none() {
+        once.begin();
+    }
+    let recorded = app.store.record_message(&message, key.as_ref()).await;
+    let message = match recorded.map_err(|error| explain(error, key.is_some()))? {
         Recorded::New(message) => {
             app.wake.notify_one();
             let recipients = message.tally.recipients;
@@ -71,6 +76,18 @@ async fn read(body: Bytes, now: OffsetDateTime, country: Option<Country>) -> Res
     reading.await.map_err(|_| ApiError::Broken)?
 }
 
+/// Without a key, a message that may be recorded can't be sent again without the risk of sending it twice.
+fn explain(error: StoreError, has_key: bool) -> ApiError {
+    match error {
+        StoreError::OutcomeUnknown(cause) if !has_key => {
+            let cause = cause.as_ref() as &dyn std::error::Error;
+            warn!(error = cause, "the database did not say whether it recorded a message");
+            ApiError::OutcomeUnknown
+        }
+        error => error.into(),
+    }
+}
+
 /// The church's own sender, else the installation's.
 async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSender, ApiError> {
     if let Some(own) = app.store.sender(church).await? {
@@ -81,4 +98,39 @@ async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSender, ApiErr
         code: "no_sender",
         message: "this church has no number to send from yet; an administrator has to set one up",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::header;
+    use axum::response::IntoResponse as _;
+    use common::store::Wait;
+
+    use super::*;
+
+    fn unknown() -> StoreError {
+        let limit = Duration::from_secs(1);
+        StoreError::OutcomeUnknown(Box::new(StoreError::TimedOut { waited_for: Wait::Commit, limit }))
+    }
+
+    #[tokio::test]
+    async fn without_a_key_an_open_outcome_is_told_and_no_repetition_is_asked_for() {
+        let response = explain(unknown(), false).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!response.headers().contains_key(header::RETRY_AFTER));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["code"], "outcome_unknown");
+        let text = body["error"].as_str().unwrap();
+        assert!(text.contains("history") && text.contains("Idempotency-Key"), "{text}");
+    }
+
+    #[test]
+    fn with_a_key_the_request_may_be_repeated() {
+        let response = explain(unknown(), true).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+    }
 }

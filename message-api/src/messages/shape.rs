@@ -139,6 +139,8 @@ pub(super) struct AcceptedMessage {
     failed_count: i32,
     unconfirmed_count: i32,
     read_count: i32,
+    /// Until the last recipient's turn to be sent, as expected when it was recorded.
+    estimated_seconds: Option<i64>,
     #[serde(with = "timestamp")]
     created_at: OffsetDateTime,
 }
@@ -157,6 +159,7 @@ impl From<Message> for AcceptedMessage {
             failed_count: 0,
             unconfirmed_count: 0,
             read_count: 0,
+            estimated_seconds: message.estimated_seconds,
             created_at: message.created_at,
         }
     }

@@ -43,14 +43,44 @@ pub(crate) enum Verdict {
 /// Why Telnyx surely did not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hindrance {
-    /// The account sends too fast.
+    /// The sender sends too fast.
     Throttled,
-    /// This sender's queue at Telnyx is full; others' may not be.
+    /// The sender's queue at Telnyx is full.
     QueueFull,
-    /// No connection came about.
+    /// The sender's number can't be used for a while.
+    NumberUnusable,
+    /// The money for today is spent.
+    SpendLimit,
+    /// The sender's number or profile may not be used.
+    SenderRefused,
+    /// No connection came about. Holds for every sender.
     Unreachable,
-    /// Our API key is refused.
+    /// Our API key is refused. Holds for every sender.
     KeyRefused,
+}
+
+impl Hindrance {
+    /// The words of those that hold for one sender.
+    pub(crate) const WORDS_OF_SENDERS: [&'static str; 5] = [
+        Self::Throttled.word(),
+        Self::QueueFull.word(),
+        Self::NumberUnusable.word(),
+        Self::SpendLimit.word(),
+        Self::SenderRefused.word(),
+    ];
+
+    /// For operators.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::QueueFull => "queue_full",
+            Self::NumberUnusable => "number_unusable",
+            Self::SpendLimit => "spend_limit",
+            Self::SenderRefused => "sender_refused",
+            Self::Unreachable => "unreachable",
+            Self::KeyRefused => "key_refused",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,11 +136,13 @@ pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now
             Verdict::Refused(Failure { code, reason: reason.into() })
         }
         (429, Some((Meaning::Throttled, ..))) => not_accepted(Hindrance::Throttled),
-        (400..=499, Some((Meaning::QueueFull, ..))) => not_accepted(Hindrance::QueueFull),
+        (400..=499, Some((Meaning::Passing(hindrance), ..))) => not_accepted(hindrance),
+        // Also from an edge that writes HTML: what counts requests did not let this one through.
+        (429, _) if shows_a_rate_limit(headers) => not_accepted(Hindrance::Throttled),
         (401, _) => not_accepted(Hindrance::KeyRefused),
-        // Codes from 40000 on are about the message, the others about the caller.
+        // Codes from 40000 on are about the message, the others about who sends it.
         (403, error) if !error.as_ref().is_some_and(|(_, code, _)| is_about_message(code)) => {
-            not_accepted(Hindrance::KeyRefused)
+            not_accepted(Hindrance::SenderRefused)
         }
         (408 | 429, _) => Verdict::Unresolved("an answer that does not say whether it was accepted"),
         (400..=499, Some((Meaning::Unknown, code, title))) => {
@@ -143,13 +175,24 @@ fn unknown_refusal(title: Option<String>) -> String {
     }
 }
 
-/// `retry-after`, else `x-ratelimit-reset`, which sources give as seconds or as a moment.
-fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+fn shows_a_rate_limit(headers: &HeaderMap) -> bool {
+    let is_of_limits = |name: &str| {
+        name == "retry-after" || name.starts_with("x-ratelimit-") || name.starts_with("ratelimit")
+    };
+    headers.keys().any(|name| is_of_limits(name.as_str()))
+}
+
+/// `retry-after` (seconds or a date), else `x-ratelimit-reset`, which sources give as seconds or as a moment.
+pub(super) fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let number = |name| {
         let text = headers.get(name)?.to_str().ok()?;
         text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)
     };
-    let seconds = number("retry-after").or_else(|| {
+    let date = || {
+        let date = httpdate::parse_http_date(headers.get("retry-after")?.to_str().ok()?).ok()?;
+        Some((OffsetDateTime::from(date) - now).as_seconds_f64().max(0.0))
+    };
+    let seconds = number("retry-after").or_else(date).or_else(|| {
         let reset = number("x-ratelimit-reset")?;
         Some(if reset > EPOCH { (reset - now.unix_timestamp() as f64).max(0.0) } else { reset })
     })?;
@@ -221,10 +264,13 @@ mod tests {
             (429, r#"{"errors":[{"code":10011}]}"#.into(), Hindrance::Throttled),
             (429, errors(&["40318"]), Hindrance::QueueFull),
             (422, errors(&["40318"]), Hindrance::QueueFull),
+            (429, errors(&["40333"]), Hindrance::SpendLimit),
+            (403, errors(&["40333"]), Hindrance::SpendLimit),
+            (400, errors(&["40320"]), Hindrance::NumberUnusable),
             (401, errors(&["10009"]), Hindrance::KeyRefused),
             (401, String::new(), Hindrance::KeyRefused),
-            (403, errors(&["10010"]), Hindrance::KeyRefused),
-            (403, "forbidden".into(), Hindrance::KeyRefused),
+            (403, errors(&["10010"]), Hindrance::SenderRefused),
+            (403, "forbidden".into(), Hindrance::SenderRefused),
         ] {
             let expected = Verdict::NotAccepted { hindrance, retry_after: None };
             assert_eq!(verdict(status, &[], &body), expected, "{status} {body}");
@@ -232,11 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn a_429_that_shows_a_rate_limit_was_not_accepted_whoever_wrote_it() {
+        for header in
+            ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "retry-after"]
+        {
+            for body in ["<html>Too Many Requests</html>", "", &errors(&["99999"])] {
+                match verdict(429, &[(header, "5")], body) {
+                    Verdict::NotAccepted { hindrance, .. } => assert_eq!(hindrance, Hindrance::Throttled),
+                    other => panic!("{header}: {other:?}"),
+                }
+            }
+        }
+        assert!(matches!(verdict(503, &[("retry-after", "5")], ""), Verdict::Unresolved(_)));
+    }
+
+    #[test]
     fn a_refusal_for_good_has_its_code_and_a_reason_for_a_person() {
         for (status, codes, code) in [
             (400, &["40300"][..], "40300"),
             (422, &["40310"], "40310"),
-            (429, &["40333"], "40333"),
             (403, &["40312"], "40312"),
             (403, &["40399"], "40399"),
             (422, &["77777", "40302"], "40302"),
@@ -266,6 +326,9 @@ mod tests {
         assert_eq!(asked(&[("x-ratelimit-reset", "9")]), Some(9));
         assert_eq!(asked(&[("x-ratelimit-reset", &moment)]), Some(30));
         assert_eq!(asked(&[("retry-after", "999999999")]), Some(3_600));
+        let date = std::time::UNIX_EPOCH + Duration::from_secs(NOW as u64 + 42);
+        assert_eq!(asked(&[("retry-after", &httpdate::fmt_http_date(date))]), Some(42));
+        assert_eq!(asked(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]), Some(0));
         for nonsense in ["-1", "NaN", "inf", "soon", ""] {
             assert_eq!(asked(&[("retry-after", nonsense)]), None, "{nonsense}");
         }

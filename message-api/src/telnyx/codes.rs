@@ -2,6 +2,8 @@
 
 use common::failure::reason_of;
 
+use super::answer::Hindrance;
+
 /// What a code means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -9,8 +11,8 @@ pub(super) enum Meaning {
     Refused(&'static str),
     /// Too many requests by this account at once.
     Throttled,
-    /// The sender's queue at Telnyx is full.
-    QueueFull,
+    /// Not accepted, for a reason of the sender's that passes.
+    Passing(Hindrance),
     /// Telnyx calls it passing; whether it took the message is not said.
     Unclear,
     /// Not a code that we know.
@@ -21,7 +23,9 @@ pub(super) enum Meaning {
 pub(super) fn meaning(code: &str) -> Meaning {
     match code {
         "10011" => Meaning::Throttled,
-        "40318" => Meaning::QueueFull,
+        "40318" => Meaning::Passing(Hindrance::QueueFull),
+        "40320" => Meaning::Passing(Hindrance::NumberUnusable),
+        "40333" => Meaning::Passing(Hindrance::SpendLimit),
         "40006" | "40008" => Meaning::Unclear,
         _ => reason_of(code).map_or(Meaning::Unknown, Meaning::Refused),
     }

@@ -1,4 +1,5 @@
-//! Telnyx: one POST for one recipient, never repeated here, and what the answer means.
+//! Telnyx: one POST for one recipient, never repeated here, and what the answer means; and the question what became
+//! of a message.
 
 use std::time::Duration;
 
@@ -13,9 +14,11 @@ use time::OffsetDateTime;
 use crate::settings::TelnyxOptions;
 
 mod answer;
+mod ask;
 mod codes;
 
 pub(crate) use answer::{Hindrance, Verdict, classify};
+pub(crate) use ask::Asked;
 
 /// An answer is read so far; beyond, nobody knows what it says.
 const MAX_ANSWER_LEN: usize = 256 * 1024;
@@ -29,6 +32,7 @@ pub(crate) struct Telnyx {
     http: reqwest::Client,
     endpoint: Url,
     webhook_prefix: String,
+    webhook_failover_prefix: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -42,6 +46,10 @@ struct NewMessage<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     media_urls: &'a [String],
     webhook_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook_failover_url: Option<String>,
+    /// The addresses given here are the only ones: the profile's belong to whoever set it up.
+    use_profile_webhooks: bool,
 }
 
 impl Telnyx {
@@ -61,11 +69,17 @@ impl Telnyx {
             .retry(retry::never())
             .build()
             .map_err(|error| ConfigError::new("TELNYX_BASE_URL", error.to_string()))?;
-        Ok(Self { http, endpoint, webhook_prefix: options.webhook_prefix()? })
+        Ok(Self {
+            http,
+            endpoint,
+            webhook_prefix: options.webhook_prefix()?,
+            webhook_failover_prefix: options.webhook_failover_prefix()?,
+        })
     }
 
     /// Posts the message to one recipient, once. Takes no longer than the configured time.
     pub(crate) async fn send(&self, attempt: &Attempt) -> Verdict {
+        let failover = self.webhook_failover_prefix.as_deref();
         let message = NewMessage {
             to: &attempt.phone,
             from: attempt.from_number.as_deref(),
@@ -73,6 +87,8 @@ impl Telnyx {
             text: &attempt.content,
             media_urls: &attempt.media_urls,
             webhook_url: format!("{}{}", self.webhook_prefix, attempt.recipient_id),
+            webhook_failover_url: failover.map(|prefix| format!("{prefix}{}", attempt.recipient_id)),
+            use_profile_webhooks: false,
         };
         let response = match self.http.post(self.endpoint.clone()).json(&message).send().await {
             Ok(response) => response,

@@ -144,8 +144,10 @@ fn settings(database: &Path, telnyx: &str, more: &[&str]) -> Settings {
         "--nats-password=none".into(),
         format!("--jwt-secret={SECRET}"),
         "--cors-origins=localhost".into(),
-        "--send-rate=1000".into(),
     ];
+    if !more.iter().any(|argument| argument.starts_with("--send-rate")) {
+        arguments.push("--send-rate=1000".into());
+    }
     arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
     Settings::try_parse_from(arguments).unwrap()
 }

@@ -30,7 +30,7 @@ async fn each_recipient_is_posted_once_with_its_own_webhook_address() {
         let recipient = recipients.iter().find(|r| r["member"]["phone"] == posted.body["to"]).unwrap();
         let recipient = recipient["id"].as_str().unwrap();
         let expected = json!({"to": posted.to(), "from": "+15550000000", "text": "Service is at ten",
-            "media_urls": ["https://example.org/a.png"],
+            "media_urls": ["https://example.org/a.png"], "use_profile_webhooks": false,
             "webhook_url": format!("https://hooks.example.org/webhooks/telnyx/{recipient}")});
         assert_eq!(posted.body, expected);
         assert!(posted.head.starts_with("post /v2/messages http/1.1\r\n"), "{}", posted.head);
@@ -76,14 +76,13 @@ async fn what_telnyx_throttles_is_posted_again_until_it_is_accepted() {
     let posts = AtomicUsize::new(0);
     telnyx.plan(move |_| match posts.fetch_add(1, Ordering::Relaxed) {
         0 => Reply::Refuse(429, "retry-after: 1\r\n", "10011"),
-        1 => Reply::Refuse(429, "", "40318"),
-        2 => Reply::Refuse(401, "", "10009"),
+        1 => Reply::Refuse(401, "", "10009"),
         _ => Reply::Accept,
     });
     let id = api.sent(&token, &[ADA]).await;
     api.accepted(&token, &id).await;
     api.settle().await;
-    assert_eq!(telnyx.posts_to(ADA), 4);
+    assert_eq!(telnyx.posts_to(ADA), 3);
 }
 
 #[tokio::test]
@@ -150,6 +149,7 @@ async fn a_church_sends_as_itself_and_without_any_sender_not_at_all() {
         church_id: church.parse().unwrap(),
         number: "+15557654321".into(),
         messaging_profile_id: Some("profile-of-hope".into()),
+        rate: None,
     };
     api.store.set_sender(&own).await.unwrap();
     let id = api.sent(&church_token, &[ADA]).await;
@@ -159,6 +159,35 @@ async fn a_church_sends_as_itself_and_without_any_sender_not_at_all() {
         (&posted["from"], &posted["messaging_profile_id"]),
         (&json!(own.number), &json!("profile-of-hope"))
     );
+}
+
+#[tokio::test]
+async fn telnyx_is_given_a_second_address_where_there_is_one() {
+    let telnyx = Telnyx::start().await;
+    let more = ["--telnyx-from=+15550000000", "--public-webhook-failover-url=https://second.example.org/"];
+    let (api, token) = (Api::start_with(&telnyx.url, &more).await, token("grace", "u"));
+    let id = api.sent(&token, &[ADA]).await;
+    api.accepted(&token, &id).await;
+    let recipient = api.message(&token, &id).await["recipients"][0]["id"].as_str().unwrap().to_owned();
+    let posted = &telnyx.book()[0].body;
+    assert_eq!(
+        posted["webhook_failover_url"],
+        json!(format!("https://second.example.org/webhooks/telnyx/{recipient}"))
+    );
+    assert_eq!(posted["use_profile_webhooks"], json!(false));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_send_says_how_long_it_will_take() {
+    let telnyx = Telnyx::start().await;
+    let more = ["--telnyx-from=+15550000000", "--send-rate=2"];
+    let (api, token) = (Api::start_with(&telnyx.url, &more).await, token("grace", "u"));
+    let id = api.sent(&token, &[ADA]).await;
+    api.accepted(&token, &id).await;
+    let phones: Vec<_> = (0..10).map(|n| format!("+155512340{n:02}")).collect();
+    let phones: Vec<_> = phones.iter().map(String::as_str).collect();
+    let (_, answer) = api.send(&token, &message(&phones)).await;
+    assert_eq!(answer["data"]["estimatedSeconds"], json!(5), "{answer}");
 }
 
 #[tokio::test]
@@ -178,9 +207,9 @@ async fn a_message_for_later_is_not_sent_now() {
 }
 
 #[tokio::test]
-async fn an_accepted_message_without_a_receipt_is_closed_as_sent() {
+async fn an_accepted_message_that_telnyx_does_not_know_any_more_is_closed_as_sent() {
     let telnyx = Telnyx::start().await;
-    let more = ["--telnyx-from=+15550000000", "--unconfirmed-after=1s"];
+    let more = ["--telnyx-from=+15550000000", "--unconfirmed-after=1s", "--ask-after=1s"];
     let (api, token) = (Api::start_with(&telnyx.url, &more).await, token("grace", "u"));
     let id = api.sent(&token, &[ADA]).await;
     eventually("it is closed", async || api.message(&token, &id).await["status"] == "sent").await;

@@ -84,6 +84,11 @@ impl Telnyx {
 
     async fn serve(self, mut stream: TcpStream) {
         while let Some(posted) = read(&mut stream).await {
+            // Whoever asks is told that the message is not known any more.
+            if posted.head.starts_with("get ") {
+                write(&mut stream, 404, "", &json!({"errors": [{"code": "10005"}]}).to_string()).await;
+                continue;
+            }
             let reply = (self.plan.lock().unwrap())(&posted);
             self.book.lock().unwrap().push(posted);
             match reply {
@@ -117,10 +122,10 @@ async fn read(stream: &mut TcpStream) -> Option<Posted> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
-            let length = head.split("content-length: ").nth(1).unwrap();
-            let length: usize = length.lines().next().unwrap().parse().unwrap();
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            let length: usize = length.map_or(0, |length| length.parse().unwrap());
             if bytes.len() >= end + 4 + length {
-                let body = serde_json::from_slice(&bytes[end + 4..]).unwrap();
+                let body = serde_json::from_slice(&bytes[end + 4..]).unwrap_or_default();
                 return Some(Posted { head, body });
             }
         }

@@ -63,7 +63,7 @@ pub async fn messages(store: &Store, plan: Plan) -> anyhow::Result<Vec<Target>> 
         ensure!(!attempts.is_empty(), "only {accepted} of {} recipients are due", targets.len());
         let answers = attempts.iter().map(|attempt| {
             let provider_id = provider_id(attempt.recipient_id);
-            (attempt.recipient_id, Answer::Accepted { provider_id })
+            (attempt.id, Answer::Accepted { provider_id })
         });
         let (answers, now): (Vec<_>, _) = (answers.collect(), OffsetDateTime::now_utc());
         patiently(|| store.record_answers(&answers, now)).await?;

@@ -5,7 +5,7 @@ use common::event::timestamp;
 use common::status::{Rank, RecipientState};
 use common::store::{
     Answer, Attempt, DeliveryReport, Failure, NewMessage, NewRecipient, PhoneReport, RecipientQuery,
-    Recorded, Store, Webhook, WebhookContent,
+    Recorded, Store, StoreError, Webhook, WebhookContent,
 };
 use common::subject::ChurchId;
 use time::OffsetDateTime;
@@ -64,9 +64,8 @@ pub(crate) fn all() -> RecipientQuery {
 /// Takes all that is due and answers each as accepted, under `p-<recipient>`.
 pub(crate) async fn accept_all(store: &Store) -> Vec<Attempt> {
     let attempts = store.begin_attempts(1_000, now()).await.unwrap();
-    let answer = |attempt: &Attempt| {
-        (attempt.recipient_id, Answer::Accepted { provider_id: provider_id(attempt.recipient_id) })
-    };
+    let answer =
+        |attempt: &Attempt| (attempt.id, Answer::Accepted { provider_id: provider_id(attempt.recipient_id) });
     store.record_answers(&attempts.iter().map(answer).collect::<Vec<_>>(), now()).await.unwrap();
     attempts
 }
@@ -110,4 +109,17 @@ pub(crate) fn hinted(mut webhook: Webhook, recipient: Uuid) -> Webhook {
         report.recipient_hint = Some(recipient);
     }
     webhook
+}
+
+/// Calls again what a busy machine made too late; the store says what may be called again.
+pub(crate) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+    let calling = async {
+        loop {
+            match call().await {
+                Err(error) if error.is_temporary() => tokio::task::yield_now().await,
+                done => return done.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), calling).await.expect("the store is not busy")
 }

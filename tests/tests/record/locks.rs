@@ -10,7 +10,9 @@ use tests::{eventually, on_both_databases};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::church::{accept_all, church, hinted, message, now, phone, provider_id, record, state, webhook};
+use super::church::{
+    accept_all, all, church, hinted, message, now, phone, provider_id, record, state, webhook,
+};
 
 on_both_databases!(
     a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch,
@@ -92,6 +94,9 @@ async fn a_locked_message_holds_up_neither_the_sweep_nor_the_closing_of_others()
     let store = database.migrated().await;
     let (locked, _) = accepted(&store, "e1").await;
     let (free, _) = accepted(&store, "e2").await;
+    // Telnyx knows neither of them any more.
+    let of = |message| async { store.recipients(&church("grace"), message, &all()).await.unwrap()[0].id };
+    store.ask_again(&[(of(locked).await, None), (of(free).await, None)]).await.unwrap();
     let _other = holding(&database, "select id from messages where id = $1 for update", locked).await;
     let later = now() + time::Duration::hours(1);
     let overdue = Overdue { accepted_before: later, unresolved_before: later, limit: 10 };
@@ -111,7 +116,9 @@ async fn answers_that_come_while_their_webhooks_are_parked_do_not_lock_each_othe
         let batch: Vec<Webhook> = (0..20)
             .map(|n| webhook(&format!("e{round}-{n}"), &provider(n), &phone(n), state(Rank::Sent)))
             .collect();
-        let answer = |n: usize| (new.recipients[n].id, Answer::Accepted { provider_id: provider(n) });
+        let attempts = store.begin_attempts(20, now()).await.unwrap();
+        let attempt = |n: usize| attempts.iter().find(|attempt| attempt.phone == phone(n)).unwrap().id;
+        let answer = |n: usize| (attempt(n), Answer::Accepted { provider_id: provider(n) });
         let answers: Vec<_> = (0..20).map(answer).collect();
         let (answering, receiving) = (store.clone(), other.clone());
         let receiving = tokio::spawn(async move { receiving.record_batch(&batch, now()).await });

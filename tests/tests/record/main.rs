@@ -2,10 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails a test")]
 
+mod asking;
+mod attempts;
 mod church;
 mod erasure;
 mod locks;
+mod model;
 mod outbox;
+mod paces;
 mod readiness;
 mod relay;
 mod reports;

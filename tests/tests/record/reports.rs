@@ -88,11 +88,12 @@ async fn a_webhook_before_the_answer_to_the_send_finds_its_recipient_by_the_sign
     let store = database.migrated().await;
     let new = message("grace", 1);
     record(&store, &new).await;
-    let recipient = store.begin_attempts(1, now()).await.unwrap()[0].recipient_id;
+    let attempt = store.begin_attempts(1, now()).await.unwrap()[0].id;
+    let recipient = attempt.recipient_id;
     let early = hinted(webhook("e1", "p1", &phone(0), state(Rank::Delivered)), recipient);
     assert_eq!(store.record_webhooks(&[early]).await.unwrap(), [Outcome::Applied]);
     // The answer comes later and knows the same id; the next webhook is found by it.
-    store.record_answers(&[(recipient, Answer::Accepted { provider_id: "p1".into() })], now()).await.unwrap();
+    store.record_answers(&[(attempt, Answer::Accepted { provider_id: "p1".into() })], now()).await.unwrap();
     let read = webhook("e2", "p1", &phone(0), state(Rank::Read));
     assert_eq!(store.record_webhooks(&[read]).await.unwrap(), [Outcome::Applied]);
 }
@@ -115,8 +116,8 @@ async fn a_webhook_of_an_unknown_message_waits_and_is_claimed_as_soon_as_its_id_
     record(&store, &new).await;
     let early = webhook("e1", "p1", &phone(0), state(Rank::Delivered));
     assert_eq!(store.record_webhooks(&[early]).await.unwrap(), [Outcome::Parked]);
-    let recipient = store.begin_attempts(1, now()).await.unwrap()[0].recipient_id;
-    store.record_answers(&[(recipient, Answer::Accepted { provider_id: "p1".into() })], now()).await.unwrap();
+    let attempt = store.begin_attempts(1, now()).await.unwrap()[0].id;
+    store.record_answers(&[(attempt, Answer::Accepted { provider_id: "p1".into() })], now()).await.unwrap();
     assert_eq!(
         store.message(&church("grace"), new.id).await.unwrap().unwrap().status,
         MessageStatus::Delivered
@@ -283,7 +284,10 @@ async fn answers_and_repeated_webhooks_of_parked_messages_do_not_lock_each_other
         let hook = |n: usize| webhook(&format!("e{round}-{n}"), &provider(n), &phone(n), state(Rank::Sent));
         let parked: Vec<Webhook> = (0..20).map(hook).collect();
         store.record_webhooks(&parked).await.unwrap();
-        let answer = |n: usize| (new.recipients[n].id, Answer::Accepted { provider_id: provider(n) });
+        let attempts = store.begin_attempts(40, now()).await.unwrap();
+        let attempt =
+            |n: usize| attempts.iter().find(|it| it.recipient_id == new.recipients[n].id).unwrap().id;
+        let answer = |n: usize| (attempt(n), Answer::Accepted { provider_id: provider(n) });
         let answers: Vec<_> = (0..20).map(answer).collect();
         let mut batch = parked;
         batch.extend((20..40).map(|n| hinted(hook(n), new.recipients[n].id)));

@@ -1,7 +1,7 @@
 //! Attempts: recorded before the request, never repeated unless surely not accepted, in fair turns.
 
 use common::status::{MessageStatus, Rank};
-use common::store::{Answer, Failure, Outcome, Overdue, Store};
+use common::store::{Answer, AttemptId, Failure, Outcome, Overdue, Store};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::Duration;
@@ -75,21 +75,21 @@ async fn a_message_for_later_is_not_due_before(kind: Kind) {
     assert_eq!(attempts.len(), 1);
 }
 
-async fn begin_one(store: &Store) -> Uuid {
+async fn begin_one(store: &Store) -> AttemptId {
     let attempts = store.begin_attempts(1, now()).await.unwrap();
-    attempts.first().expect("one is due").recipient_id
+    attempts.first().expect("one is due").id
 }
 
 async fn what_was_surely_not_accepted_is_tried_again_when_it_is_time(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 1)).await;
-    let recipient = begin_one(&store).await;
+    let attempt = begin_one(&store).await;
     let again_at = now() + Duration::seconds(30);
-    store.record_answers(&[(recipient, Answer::NotAccepted { again_at })], now()).await.unwrap();
+    store.record_answers(&[(attempt, Answer::NotAccepted { again_at, setback: None })], now()).await.unwrap();
     assert!(store.begin_attempts(1, now()).await.unwrap().is_empty());
     let attempts = store.begin_attempts(1, again_at).await.unwrap();
-    assert_eq!((attempts[0].recipient_id, attempts[0].tried), (recipient, 1));
+    assert_eq!((attempts[0].recipient_id, attempts[0].tried), (attempt.recipient_id, 1));
 }
 
 async fn an_unresolved_attempt_is_never_begun_again_and_ends_with_a_reason(kind: Kind) {
@@ -97,8 +97,8 @@ async fn an_unresolved_attempt_is_never_begun_again_and_ends_with_a_reason(kind:
     let store = database.migrated().await;
     let new = message("grace", 1);
     record(&store, &new).await;
-    let recipient = begin_one(&store).await;
-    store.record_answers(&[(recipient, Answer::Unresolved)], now()).await.unwrap();
+    let attempt = begin_one(&store).await;
+    store.record_answers(&[(attempt, Answer::Unresolved)], now()).await.unwrap();
     let day = now() + Duration::days(1);
     assert!(store.begin_attempts(1, day).await.unwrap().is_empty());
     let overdue = |before| Overdue { accepted_before: before, unresolved_before: before, limit: 10 };
@@ -115,11 +115,11 @@ async fn a_refusal_fails_the_recipient_with_its_reason(kind: Kind) {
     let store = database.migrated().await;
     let new = message("grace", 2);
     record(&store, &new).await;
-    let recipient = begin_one(&store).await;
+    let attempt = begin_one(&store).await;
     let failure = Failure { code: "40310".into(), reason: "This is no phone number.".into() };
-    store.record_answers(&[(recipient, Answer::Refused(failure.clone()))], now()).await.unwrap();
+    store.record_answers(&[(attempt, Answer::Refused(failure.clone()))], now()).await.unwrap();
     let recipients = store.recipients(&new.church_id, new.id, &all()).await.unwrap();
-    let failed = recipients.iter().find(|r| r.id == recipient).unwrap();
+    let failed = recipients.iter().find(|r| r.id == attempt.recipient_id).unwrap();
     assert_eq!(failed.failure.as_ref(), Some(&failure));
     let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
     assert_eq!((read.status, read.version), (MessageStatus::Pending, 2));
@@ -135,6 +135,9 @@ async fn an_accepted_message_without_a_receipt_is_closed_unconfirmed(kind: Kind)
     let attempts = accept_all(&store).await;
     let day = now() + Duration::days(1);
     let overdue = Overdue { accepted_before: day, unresolved_before: day, limit: 10 };
+    assert_eq!(store.close_overdue(&overdue, day).await.unwrap(), 0, "Telnyx can still be asked");
+    let never: Vec<_> = attempts.iter().map(|attempt| (attempt.recipient_id, None)).collect();
+    store.ask_again(&never).await.unwrap();
     assert_eq!(store.close_overdue(&overdue, day).await.unwrap(), 2);
     let status = async || store.message(&church("grace"), new.id).await.unwrap().unwrap();
     assert_eq!((status().await.status, status().await.tally.unconfirmed), (MessageStatus::Sent, 2));
@@ -150,9 +153,10 @@ async fn a_webhook_ends_what_was_unresolved(kind: Kind) {
     let store = database.migrated().await;
     let new = message("grace", 1);
     record(&store, &new).await;
-    let recipient = begin_one(&store).await;
-    store.record_answers(&[(recipient, Answer::Unresolved)], now()).await.unwrap();
-    let hook = super::church::hinted(webhook("e1", "p1", &phone(0), state(Rank::Delivered)), recipient);
+    let attempt = begin_one(&store).await;
+    store.record_answers(&[(attempt, Answer::Unresolved)], now()).await.unwrap();
+    let hook =
+        super::church::hinted(webhook("e1", "p1", &phone(0), state(Rank::Delivered)), attempt.recipient_id);
     assert_eq!(store.record_webhooks(&[hook]).await.unwrap(), [Outcome::Applied]);
     let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
     assert_eq!(read.status, MessageStatus::Delivered);

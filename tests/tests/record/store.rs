@@ -200,6 +200,7 @@ async fn a_senders_number_belongs_to_one_church(kind: Kind) {
         church_id: church(id),
         number: number.into(),
         messaging_profile_id: Some("profile".into()),
+        rate: Some(3),
     };
     store.set_sender(&sender("grace", "+15550000001")).await.unwrap();
     store.set_sender(&sender("grace", "+15550000002")).await.unwrap();

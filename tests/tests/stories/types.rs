@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use tests::frontend::{Block, Code, document};
 
 /// The blocks that these tests compile or run.
-const BLOCKS: [(&str, &str); 3] = [("diff", "useMessages.ts"), ("ts", "live.ts"), ("js", "connect.js")];
+const BLOCKS: [(&str, &str); 4] =
+    [("diff", "useMessages.ts"), ("ts", "live.ts"), ("ts", "send.ts"), ("js", "connect.js")];
 /// Fields of packets that may be missing.
 const OPTIONAL: [&str; 8] =
     ["conversationId", "failureReason", "changed", "changedMore", "userId", "occurredAt", "cursor", "replay"];

@@ -8,6 +8,7 @@ mod recording;
 mod signatures;
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -16,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Parser as _;
 use common::service::Context;
 use common::status::MessageStatus;
-use common::store::{Answer, Message, NewMessage, NewRecipient, Store};
+use common::store::{Answer, AttemptId, Message, NewMessage, NewRecipient, Store};
 use common::subject::ChurchId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -61,6 +62,7 @@ struct Ingest {
     client: reqwest::Client,
     context: Context,
     store: Store,
+    attempts: Mutex<Vec<AttemptId>>,
     running: JoinHandle<anyhow::Result<()>>,
     _folder: TempDir,
 }
@@ -110,7 +112,7 @@ impl Ingest {
         let address = listener.local_addr().unwrap();
         let running = tokio::spawn(webhook_ingest::serve(listener, settings, context.clone()));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, client, context, store, running, _folder: folder }
+        Self { address, client, context, store, attempts: Mutex::default(), running, _folder: folder }
     }
 
     async fn post_to(&self, path: &str, body: Vec<u8>, headers: &[(&'static str, String)]) -> Answered {
@@ -147,6 +149,7 @@ impl Ingest {
         self.store.record_message(&message, None).await.unwrap();
         let attempts = self.store.begin_attempts(100, OffsetDateTime::now_utc()).await.unwrap();
         assert_eq!(attempts.len(), phones.len());
+        self.attempts.lock().unwrap().extend(attempts.iter().map(|attempt| attempt.id));
         let recipients = message.recipients.iter().map(|recipient| recipient.id).collect();
         Sent { church_id, id: message.id, recipients }
     }
@@ -154,7 +157,9 @@ impl Ingest {
     /// Records that Telnyx accepted a recipient under an id.
     async fn accept(&self, recipient: Uuid, provider_id: &str) {
         let answer = Answer::Accepted { provider_id: provider_id.into() };
-        self.store.record_answers(&[(recipient, answer)], OffsetDateTime::now_utc()).await.unwrap();
+        let is_its = |attempt: &&AttemptId| attempt.recipient_id == recipient;
+        let attempt = *self.attempts.lock().unwrap().iter().find(is_its).unwrap();
+        self.store.record_answers(&[(attempt, answer)], OffsetDateTime::now_utc()).await.unwrap();
     }
 
     async fn message(&self, sent: &Sent) -> Message {

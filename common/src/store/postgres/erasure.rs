@@ -30,7 +30,7 @@ impl Postgres {
              where id in (select message_id from recipients where id = any($1))
                and position($2 in failure_reason) > 0";
         const RECIPIENTS: &str = "update recipients
-             set phone = $3, member_id = null, first_name = null, last_name = null,
+             set phone = $3, member_id = null, first_name = null, last_name = null, ask_at = null,
                  failure_reason = replace(failure_reason, $2, $3)
              where id = any($1)";
         let mut tx = self.begin().await?;

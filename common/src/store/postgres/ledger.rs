@@ -78,7 +78,7 @@ impl Ledger for Tx {
             "(",
             select!(
                 recipients,
-                "where attempted_at < $1 and rank < 4 and not closed and provider_id is not null
+                "where attempted_at < $1 and rank < 4 and not closed and provider_id is not null and ask_at is null
                  order by attempted_at limit $3) union all ("
             ),
             select!(
@@ -101,11 +101,13 @@ impl Ledger for Tx {
         const SQL: &str = "update recipients r
              set rank = new.rank, closed = new.closed, provider_id = new.provider_id, due_at = new.due_at,
                  attempted_at = new.attempted_at, tried = new.tried, failure_code = new.failure_code,
-                 failure_reason = new.failure_reason, delivered_at = new.delivered_at, failed_at = new.failed_at
+                 failure_reason = new.failure_reason, delivered_at = new.delivered_at, failed_at = new.failed_at,
+                 claim_id = new.claim_id, ask_at = new.ask_at
              from unnest($1::uuid[], $2::bigint[], $3::boolean[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                         $7::bigint[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[])
+                         $7::bigint[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::uuid[],
+                         $13::timestamptz[])
                   as new (id, rank, closed, provider_id, due_at, attempted_at, tried, failure_code, failure_reason,
-                          delivered_at, failed_at)
+                          delivered_at, failed_at, claim_id, ask_at)
              where r.id = new.id";
         let column = |read: fn(&RecipientRow) -> Option<String>| rows.iter().map(read).collect::<Vec<_>>();
         sqlx::query(SQL)
@@ -120,6 +122,8 @@ impl Ledger for Tx {
             .bind(column(|r| r.failure.as_ref().map(|f| f.reason.clone())))
             .bind(rows.iter().map(|r| r.delivered_at.map(millis)).collect::<Vec<_>>())
             .bind(rows.iter().map(|r| r.failed_at.map(millis)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.claim_id).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.ask_at.map(millis)).collect::<Vec<_>>())
             .execute(self.connection()?)
             .await?;
         Ok(())

@@ -3,13 +3,13 @@
 use sqlx::{PgConnection, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Postgres, Tx};
+use super::Postgres;
 use crate::event::timestamp::millis;
 use crate::store::columns::{Columns as _, Read as _, of_status, read_all, select};
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{
     HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, RecipientQuery, Recorded,
-    Sender, StoreError, recording,
+    Sender, StoreError, estimate, recording,
 };
 use crate::subject::ChurchId;
 
@@ -19,23 +19,25 @@ impl Postgres {
         message: &NewMessage,
         key: Option<&IdempotencyKey>,
     ) -> Result<Recorded, StoreError> {
-        let mut tx: Tx = self.begin().await?;
+        let mut tx = self.begin().await?;
+        // On the same connection: there are few.
+        let estimated_seconds = estimate::seconds(&mut tx, message).await?;
         if let Some(key) = key
             && let Some((digest, id)) = take_key(tx.connection()?, message, key).await?
         {
             // The first request is committed: the insert of its key waited for that.
-            tx.commit().await?;
+            tx.roll_back().await?;
             if digest != key.body_digest {
                 return Ok(Recorded::KeyReused);
             }
             let first = self.message(&message.church_id, id).await?;
             return Ok(first.map_or(Recorded::KeyReused, Recorded::Repeated));
         }
-        insert_message(tx.connection()?, message).await?;
+        insert_message(tx.connection()?, message, estimated_seconds).await?;
         insert_recipients(tx.connection()?, message).await?;
         tx.append_outbox(&[recording::sent_event(message)?]).await?;
         tx.commit().await?;
-        Ok(Recorded::New(recording::as_message(message)))
+        Ok(Recorded::New(recording::as_message(message, estimated_seconds)))
     }
 
     pub(in crate::store) async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
@@ -44,13 +46,16 @@ impl Postgres {
     }
 
     pub(in crate::store) async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
-        const SQL: &str = "insert into senders (church_id, number, messaging_profile_id) values ($1, $2, $3)
+        const SQL: &str =
+            "insert into senders (church_id, number, messaging_profile_id, rate) values ($1, $2, $3, $4)
              on conflict (church_id) do update
-             set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id";
+             set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id,
+                 rate = excluded.rate";
         sqlx::query(SQL)
             .bind(sender.church_id.as_str())
             .bind(&sender.number)
             .bind(&sender.messaging_profile_id)
+            .bind(sender.rate.map(i64::from))
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -141,10 +146,15 @@ async fn take_key(
     Ok(Some(found.fetch_one(connection).await?))
 }
 
-async fn insert_message(connection: &mut PgConnection, message: &NewMessage) -> Result<(), StoreError> {
+async fn insert_message(
+    connection: &mut PgConnection,
+    message: &NewMessage,
+    estimated_seconds: Option<i64>,
+) -> Result<(), StoreError> {
     const SQL: &str = "insert into messages (id, church_id, author_id, conversation_id, content, target_type, media_urls,
-             from_number, messaging_profile_id, send_at, status, version, recipient_count, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', 1, $11, $12, $12)";
+             from_number, messaging_profile_id, send_at, status, version, recipient_count, created_at, updated_at,
+             estimated_seconds)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', 1, $11, $12, $12, $13)";
     sqlx::query(SQL)
         .bind(message.id)
         .bind(message.church_id.as_str())
@@ -158,6 +168,7 @@ async fn insert_message(connection: &mut PgConnection, message: &NewMessage) -> 
         .bind(message.send_at.map(millis))
         .bind(i64::try_from(message.recipients.len()).unwrap_or(i64::MAX))
         .bind(millis(message.created_at))
+        .bind(estimated_seconds)
         .execute(connection)
         .await?;
     Ok(())
@@ -165,16 +176,17 @@ async fn insert_message(connection: &mut PgConnection, message: &NewMessage) -> 
 
 async fn insert_recipients(connection: &mut PgConnection, message: &NewMessage) -> Result<(), StoreError> {
     const SQL: &str =
-        "insert into recipients (message_id, church_id, due_at, id, ordinal, phone, member_id, first_name,
-             last_name)
-         select $1, $2, $3, new.id, new.ordinal, new.phone, new.member_id, new.first_name, new.last_name
-         from unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
+        "insert into recipients (message_id, church_id, due_at, sender, id, ordinal, phone, member_id,
+             first_name, last_name)
+         select $1, $2, $3, $4, new.id, new.ordinal, new.phone, new.member_id, new.first_name, new.last_name
+         from unnest($5::uuid[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[])
              as new (id, ordinal, phone, member_id, first_name, last_name)";
     let rows = &message.recipients;
     sqlx::query(SQL)
         .bind(message.id)
         .bind(message.church_id.as_str())
         .bind(millis(message.send_at.unwrap_or(message.created_at)))
+        .bind(recording::sender(message))
         .bind(rows.iter().map(|r| r.id).collect::<Vec<_>>())
         .bind((0i64..).take(rows.len()).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.phone.as_str()).collect::<Vec<_>>())

@@ -15,6 +15,7 @@ use super::ledger::{Database, ParkedRow};
 use super::{StoreError, Use};
 use crate::service::ConfigError;
 
+mod asking;
 mod erasure;
 mod lease;
 mod ledger;
@@ -120,6 +121,10 @@ impl Database for Postgres {
     fn renew(&self) {
         self.pool.renew();
     }
+
+    async fn begin_reading(&self) -> Result<Tx, StoreError> {
+        self.begin().await
+    }
 }
 
 impl Columns for PgRow {
@@ -135,7 +140,11 @@ impl Columns for PgRow {
         Ok(self.try_get(name)?)
     }
 
-    fn number(&self, name: &str) -> Result<i64, StoreError> {
+    fn opt_number(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        Ok(self.try_get(name)?)
+    }
+
+    fn fraction(&self, name: &str) -> Result<f64, StoreError> {
         Ok(self.try_get(name)?)
     }
 

@@ -25,7 +25,7 @@ impl Sqlite {
              where id in (select message_id from recipients where id in (select value from json_each($1)))
                and instr(failure_reason, $2) > 0";
         const RECIPIENTS: &str = "update recipients
-             set phone = $3, member_id = null, first_name = null, last_name = null,
+             set phone = $3, member_id = null, first_name = null, last_name = null, ask_at = null,
                  failure_reason = replace(failure_reason, $2, $3)
              where id in (select value from json_each($1))";
         let mut tx = self.begin().await?;

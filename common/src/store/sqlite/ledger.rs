@@ -63,7 +63,7 @@ impl Ledger for Tx {
             recipients,
             "where id in (
                  select id from (select id from recipients indexed by recipients_overdue
-                      where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null
+                      where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null and ask_at is null
                       order by attempted_at limit $3)
                  union all
                  select id from (select id from recipients indexed by recipients_unresolved
@@ -86,7 +86,8 @@ impl Ledger for Tx {
                  provider_id = new.value ->> 'provider_id', due_at = new.value ->> 'due_at',
                  attempted_at = new.value ->> 'attempted_at', tried = new.value ->> 'tried',
                  failure_code = new.value ->> 'failure_code', failure_reason = new.value ->> 'failure_reason',
-                 delivered_at = new.value ->> 'delivered_at', failed_at = new.value ->> 'failed_at'
+                 delivered_at = new.value ->> 'delivered_at', failed_at = new.value ->> 'failed_at',
+                 claim_id = new.value ->> 'claim_id', ask_at = new.value ->> 'ask_at'
              from json_each($1) as new
              where recipients.id = new.value ->> 'id'";
         let row = |r: &RecipientRow| {
@@ -102,6 +103,8 @@ impl Ledger for Tx {
                 "failure_reason": r.failure.as_ref().map(|f| &f.reason),
                 "delivered_at": r.delivered_at.map(millis),
                 "failed_at": r.failed_at.map(millis),
+                "claim_id": r.claim_id,
+                "ask_at": r.ask_at.map(millis),
             })
         };
         sqlx::query(SQL).bind(json_rows(rows.iter().map(row))).execute(self.connection()?).await?;

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::{Sqlite, json as json_rows, millis};
 use crate::store::columns::{Columns as _, Read as _, of_status, read_all, select};
-use crate::store::ledger::{Database as _, Ledger as _};
+use crate::store::ledger::{Database as _, Ledger as _, leave};
 use crate::store::{
     HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, RecipientQuery, Recorded,
-    Sender, StoreError, recording,
+    Sender, StoreError, estimate, recording,
 };
 use crate::subject::ChurchId;
 
@@ -19,23 +19,31 @@ impl Sqlite {
         message: &NewMessage,
         key: Option<&IdempotencyKey>,
     ) -> Result<Recorded, StoreError> {
+        let estimated_seconds = self.estimate(message).await?;
         // Beginning waits for whoever writes: of two requests with one key the second finds the first committed.
         let mut tx = self.begin().await?;
         if let Some(key) = key
             && let Some((digest, id)) = take_key(tx.connection()?, message, key).await?
         {
-            tx.commit().await?;
+            tx.roll_back().await?;
             if digest != key.body_digest {
                 return Ok(Recorded::KeyReused);
             }
             let first = self.message(&message.church_id, id.parse().unwrap_or_default()).await?;
             return Ok(first.map_or(Recorded::KeyReused, Recorded::Repeated));
         }
-        insert_message(tx.connection()?, message).await?;
+        insert_message(tx.connection()?, message, estimated_seconds).await?;
         insert_recipients(tx.connection()?, message).await?;
         tx.append_outbox(&[recording::sent_event(message)?]).await?;
         tx.commit().await?;
-        Ok(Recorded::New(recording::as_message(message)))
+        Ok(Recorded::New(recording::as_message(message, estimated_seconds)))
+    }
+
+    /// In how many seconds the last recipient's turn is expected; unknown before anything was sent.
+    async fn estimate(&self, message: &NewMessage) -> Result<Option<i64>, StoreError> {
+        let mut reading = self.begin_reading().await?;
+        let estimated = estimate::seconds(&mut reading, message).await;
+        leave(reading, estimated).await
     }
 
     pub(in crate::store) async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
@@ -44,14 +52,17 @@ impl Sqlite {
     }
 
     pub(in crate::store) async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
-        const SQL: &str = "insert into senders (church_id, number, messaging_profile_id) values ($1, $2, $3)
+        const SQL: &str =
+            "insert into senders (church_id, number, messaging_profile_id, rate) values ($1, $2, $3, $4)
              on conflict (church_id) do update
-             set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id";
+             set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id,
+                 rate = excluded.rate";
         let mut tx = self.begin().await?;
         sqlx::query(SQL)
             .bind(sender.church_id.as_str())
             .bind(&sender.number)
             .bind(&sender.messaging_profile_id)
+            .bind(sender.rate.map(i64::from))
             .execute(tx.connection()?)
             .await?;
         tx.commit().await
@@ -139,10 +150,15 @@ async fn take_key(
     Ok(Some(found.fetch_one(connection).await?))
 }
 
-async fn insert_message(connection: &mut SqliteConnection, message: &NewMessage) -> Result<(), StoreError> {
+async fn insert_message(
+    connection: &mut SqliteConnection,
+    message: &NewMessage,
+    estimated_seconds: Option<i64>,
+) -> Result<(), StoreError> {
     const SQL: &str = "insert into messages (id, church_id, author_id, conversation_id, content, target_type, media_urls,
-             from_number, messaging_profile_id, send_at, status, version, recipient_count, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', 1, $11, $12, $12)";
+             from_number, messaging_profile_id, send_at, status, version, recipient_count, created_at, updated_at,
+             estimated_seconds)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', 1, $11, $12, $12, $13)";
     sqlx::query(SQL)
         .bind(message.id.to_string())
         .bind(message.church_id.as_str())
@@ -156,6 +172,7 @@ async fn insert_message(connection: &mut SqliteConnection, message: &NewMessage)
         .bind(message.send_at.map(millis))
         .bind(i64::try_from(message.recipients.len()).unwrap_or(i64::MAX))
         .bind(millis(message.created_at))
+        .bind(estimated_seconds)
         .execute(connection)
         .await?;
     Ok(())
@@ -165,11 +182,11 @@ async fn insert_recipients(
     connection: &mut SqliteConnection,
     message: &NewMessage,
 ) -> Result<(), StoreError> {
-    const SQL: &str = "insert into recipients (message_id, church_id, due_at, id, ordinal, phone, member_id, first_name,
-             last_name)
-         select $1, $2, $3, value ->> 'id', key, value ->> 'phone', value ->> 'member_id', value ->> 'first_name',
+    const SQL: &str = "insert into recipients (message_id, church_id, due_at, sender, id, ordinal, phone, member_id,
+             first_name, last_name)
+         select $1, $2, $3, $4, value ->> 'id', key, value ->> 'phone', value ->> 'member_id', value ->> 'first_name',
                 value ->> 'last_name'
-         from json_each($4)";
+         from json_each($5)";
     let rows = message.recipients.iter().map(|r| {
         json!({"id": r.id, "phone": r.phone, "member_id": r.member_id, "first_name": r.first_name,
                "last_name": r.last_name})
@@ -178,6 +195,7 @@ async fn insert_recipients(
         .bind(message.id.to_string())
         .bind(message.church_id.as_str())
         .bind(millis(message.send_at.unwrap_or(message.created_at)))
+        .bind(recording::sender(message))
         .bind(json_rows(rows))
         .execute(connection)
         .await?;

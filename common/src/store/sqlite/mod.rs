@@ -18,6 +18,7 @@ use super::columns::{Columns, read_all};
 use super::connections::{Connections, LastCommit, Wait};
 use super::ledger::{Database, ParkedRow};
 
+mod asking;
 mod erasure;
 mod lease;
 mod ledger;
@@ -129,6 +130,10 @@ impl Database for Sqlite {
             connections.renew();
         }
     }
+
+    async fn begin_reading(&self) -> Result<Tx, StoreError> {
+        Tx::begin(&self.readers, "BEGIN", Wait::Answer).await
+    }
 }
 
 fn lock_file(path: &Path) -> std::io::Result<File> {
@@ -176,7 +181,11 @@ impl Columns for SqliteRow {
         Ok(self.try_get(name)?)
     }
 
-    fn number(&self, name: &str) -> Result<i64, StoreError> {
+    fn opt_number(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        Ok(self.try_get(name)?)
+    }
+
+    fn fraction(&self, name: &str) -> Result<f64, StoreError> {
         Ok(self.try_get(name)?)
     }
 

@@ -20,6 +20,9 @@ pub(crate) struct SetSender {
     /// The church's own messaging profile: an opt-out blocks a whole profile
     #[arg(long, value_name = "ID")]
     messaging_profile_id: Option<String>,
+    /// Messages a second at most from this number, as its carriers allow; without it only the rate of all counts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
 }
 
 /// A number in E.164.
@@ -37,6 +40,7 @@ pub(crate) async fn run(options: SetSender) -> anyhow::Result<ExitCode> {
         church_id: options.church,
         number: options.number,
         messaging_profile_id: options.messaging_profile_id,
+        rate: options.rate,
     };
     match Store::new(&options.store)?.set_sender(&sender).await {
         Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church sends from it"),

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use deploy::installation::Database;
 
+mod accepting;
 mod bare;
 mod burst;
 mod churn;
@@ -63,6 +64,8 @@ enum Measurement {
     Restart(restart::Options),
     /// What clients that poll the history cost, beside clients that are connected
     Polling(polling::Options),
+    /// A message to ten thousand, and other churches' messages meanwhile
+    Accepting(accepting::Options),
     /// Idle connections and deliveries of any other Socket.IO server that runs already
     Foreign(foreign::Options),
     /// The handler that `webhooks` compares with
@@ -71,7 +74,7 @@ enum Measurement {
 }
 
 /// In the order in which they run if all do, and what is shortened then.
-const ALL: [&[&str]; 9] = [
+const ALL: [&[&str]; 10] = [
     &["webhooks"],
     &["burst"],
     &["live"],
@@ -81,6 +84,7 @@ const ALL: [&[&str]; 9] = [
     &["storm", "--seconds", "45"],
     &["restart"],
     &["polling"],
+    &["accepting"],
 ];
 
 /// Where and on what to measure.
@@ -180,6 +184,7 @@ async fn one(what: Measurement, place: &Place) -> anyhow::Result<Complaints> {
         Measurement::Storm(options) => storm::run(&options, place).await,
         Measurement::Restart(options) => restart::run(&options, place).await,
         Measurement::Polling(options) => polling::run(&options, place).await,
+        Measurement::Accepting(options) => accepting::run(&options, place).await,
         Measurement::Foreign(options) => foreign::run(&options, place).await,
         Measurement::Bare(_) => Ok(Complaints::new()),
     }

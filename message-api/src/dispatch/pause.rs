@@ -1,14 +1,12 @@
-//! How fast we may send now: the configured rate, and pauses while Telnyx is in trouble or asks for them.
+//! Whether anything may be sent at all: pauses while Telnyx is in trouble, can't be reached or refuses our key.
 //!
 //! A pause grows with each setback in a row, and after one a single message is sent to try, so that an outage costs
-//! few messages their certainty. One that is answered properly ends it.
+//! few messages their certainty. One that is answered properly ends it. What holds for one sender alone is no pause:
+//! the store keeps its pace.
 
-use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
@@ -19,23 +17,39 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// So many answers in a row that leave it open whether Telnyx accepted are taken for an outage.
 const UNRESOLVED_IN_A_ROW: u32 = 3;
 
-/// Growing and capped: 250 ms, 500 ms and so on to 30 s.
-pub(super) fn back_off(setbacks: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << setbacks.min(16)).min(LONGEST_PAUSE)
+/// Why nothing is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Telnyx refuses our API key.
+    KeyRefused,
+    /// No connection comes about.
+    Unreachable,
+    /// Telnyx leaves it open whether it accepts.
+    Unresolved,
 }
 
-/// The pace of one dispatcher.
-pub(super) struct Pace {
-    limiter: DefaultDirectRateLimiter,
-    clock: DefaultClock,
-    /// Taken from the limiter at once, so that a claim is worth its transaction.
-    burst: NonZeroU32,
+impl Cause {
+    /// For operators: what happened, and what to do.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::KeyRefused => "Telnyx refuses the API key; nothing is sent; check TELNYX_API_KEY",
+            Self::Unreachable => {
+                "Telnyx can't be reached; nothing is sent; check TELNYX_BASE_URL and the network"
+            }
+            Self::Unresolved => "Telnyx does not say whether it accepts; one message at a time tries",
+        }
+    }
+}
+
+/// The pauses of one dispatcher.
+pub(super) struct Pause {
     trouble: Mutex<Trouble>,
     paused: Gauge,
 }
 
 #[derive(Default)]
 struct Trouble {
+    cause: Option<Cause>,
     /// Nothing is sent before.
     until: Option<Instant>,
     /// Pauses in a row.
@@ -46,36 +60,32 @@ struct Trouble {
     noted_at: Option<Instant>,
 }
 
-impl Pace {
-    pub(super) fn new(rate: u32, paused: Gauge) -> Self {
-        let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(rate.get() / 10).unwrap_or(NonZeroU32::MIN);
-        let clock = DefaultClock::default();
-        let limiter =
-            RateLimiter::direct_with_clock(Quota::per_second(rate).allow_burst(burst), clock.clone());
-        Self { limiter, clock, burst, trouble: Mutex::default(), paused }
+/// Growing and capped: 250 ms, 500 ms and so on to 30 s.
+fn back_off(setbacks: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << setbacks.min(16)).min(LONGEST_PAUSE)
+}
+
+impl Pause {
+    pub(super) fn new(paused: Gauge) -> Self {
+        Self { trouble: Mutex::default(), paused }
     }
 
-    /// Waits until something may be sent; returns how many at once, between 1 and `most`. Safe to cancel.
-    pub(super) async fn ready(&self, most: usize) -> usize {
-        let mut wanted = u32::try_from(most).unwrap_or(u32::MAX).clamp(1, self.burst.get());
-        while let Some(until) = self.paused_until() {
+    /// Waits until something may be sent. Safe to cancel.
+    pub(super) async fn over(&self) {
+        while let Some(until) = self.until() {
             tokio::time::sleep_until(until).await;
         }
-        if self.lock().setbacks > 0 {
-            wanted = 1;
-        }
-        let wanted = NonZeroU32::new(wanted).unwrap_or(NonZeroU32::MIN);
-        // Never more than the burst, so the limiter never calls it impossible.
-        while let Ok(Err(not_yet)) = self.limiter.check_n(wanted) {
-            tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await;
-        }
-        wanted.get() as usize
     }
 
     /// Whether only one message may be on its way, to try.
     pub(super) fn is_trying(&self) -> bool {
         self.lock().setbacks > 0
+    }
+
+    /// Why nothing but a message that tries is sent, if so.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        let trouble = self.lock();
+        trouble.cause.filter(|_| trouble.setbacks > 0)
     }
 
     /// Telnyx answered properly.
@@ -96,13 +106,13 @@ impl Pace {
             trouble.unresolved >= UNRESOLVED_IN_A_ROW || trouble.setbacks > 0
         };
         if is_outage {
-            self.set_back(posted_at, None);
+            self.set_back(Cause::Unresolved, posted_at, None);
         }
     }
 
     /// Telnyx did not take a message posted at `posted_at`, for a reason that holds for every message. Returns how
     /// long nothing is sent.
-    pub(super) fn set_back(&self, posted_at: Instant, asked: Option<Duration>) -> Duration {
+    pub(super) fn set_back(&self, cause: Cause, posted_at: Instant, asked: Option<Duration>) -> Duration {
         let mut trouble = self.lock();
         let now = Instant::now();
         let is_news = trouble.noted_at.is_none_or(|noted_at| posted_at > noted_at);
@@ -115,11 +125,12 @@ impl Pace {
         if let Some(asked) = asked {
             trouble.until = trouble.until.max(Some(now + asked));
         }
+        trouble.cause = Some(cause);
         self.paused.set(1);
         trouble.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    fn paused_until(&self) -> Option<Instant> {
+    fn until(&self) -> Option<Instant> {
         self.lock().until.filter(|until| *until > Instant::now())
     }
 
@@ -132,8 +143,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn pace(rate: u32) -> Pace {
-        Pace::new(rate, Gauge::default())
+    fn pause() -> Pause {
+        Pause::new(Gauge::default())
     }
 
     #[test]
@@ -144,47 +155,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn messages_that_were_on_their_way_together_are_one_setback() {
-        let pace = pace(1_000);
-        let together = Instant::now();
-        let first = pace.set_back(together, None);
+        let (pause, together) = (pause(), Instant::now());
+        let first = pause.set_back(Cause::Unreachable, together, None);
         tokio::time::advance(Duration::from_millis(10)).await;
-        assert!(pace.set_back(together, None) < first);
+        assert!(pause.set_back(Cause::Unreachable, together, None) < first);
         tokio::time::advance(first).await;
-        assert_eq!(pace.set_back(Instant::now(), None), back_off(1));
+        assert_eq!(pause.set_back(Cause::Unreachable, Instant::now(), None), back_off(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_that_telnyx_asks_for_is_kept() {
-        let pace = pace(1_000);
-        let start = Instant::now();
-        assert_eq!(pace.set_back(start, Some(Duration::from_secs(40))), Duration::from_secs(40));
-        pace.ready(16).await;
-        assert!(start.elapsed() >= Duration::from_secs(40));
+        let (pause, start) = (pause(), Instant::now());
+        let asked = Duration::from_secs(40);
+        assert_eq!(pause.set_back(Cause::KeyRefused, start, Some(asked)), asked);
+        pause.over().await;
+        assert!(start.elapsed() >= asked);
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_a_pause_one_message_is_tried_until_one_is_answered() {
-        let pace = pace(1_000);
-        assert_eq!(pace.ready(16).await, 16);
-        pace.set_back(Instant::now(), None);
-        assert_eq!(pace.ready(16).await, 1);
-        assert!(pace.is_trying());
-        pace.answered();
-        assert!(!pace.is_trying());
+        let pause = pause();
+        assert!(!pause.is_trying());
+        pause.set_back(Cause::KeyRefused, Instant::now(), None);
+        pause.over().await;
+        assert!(pause.is_trying());
+        assert_eq!(pause.cause(), Some(Cause::KeyRefused));
+        pause.answered();
+        assert!(!pause.is_trying());
+        assert_eq!(pause.cause(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn unresolved_answers_in_a_row_pause_and_a_single_one_does_not() {
-        let pace = pace(1_000);
+        let pause = pause();
         for _ in 0..10 {
-            pace.unresolved(Instant::now());
-            pace.unresolved(Instant::now());
-            pace.answered();
+            pause.unresolved(Instant::now());
+            pause.unresolved(Instant::now());
+            pause.answered();
         }
-        assert_eq!(pace.paused_until(), None);
+        assert_eq!(pause.until(), None);
         for _ in 0..3 {
-            pace.unresolved(Instant::now());
+            pause.unresolved(Instant::now());
         }
-        assert!(pace.paused_until().is_some());
+        assert!(pause.until().is_some());
     }
 }

@@ -1,0 +1,44 @@
+//! Whether webhooks come for what Telnyx accepted: the readiness condition `receipts`.
+//!
+//! Only what was accepted and not heard of counts. How many requests had a bad signature decides nothing: a stranger
+//! could send those.
+
+use std::time::Duration;
+
+use common::event::timestamp;
+use common::service::Condition;
+use common::store::Store;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+/// Looks no further back.
+const WINDOW: Duration = Duration::from_secs(86_400);
+
+/// Keeps the condition true until shutdown.
+pub(crate) async fn watch_receipts(
+    store: Store,
+    within: Duration,
+    condition: Condition,
+    shutdown: CancellationToken,
+) {
+    condition.met();
+    let tick = (within / 10).clamp(Duration::from_millis(250), Duration::from_secs(30));
+    while !shutdown.is_cancelled() {
+        let now = OffsetDateTime::now_utc();
+        match store.unheard_since(now - WINDOW, now - within).await {
+            Ok(None) => condition.met(),
+            Ok(Some(since)) => condition.unmet(format!(
+                "no webhook came for what Telnyx accepted since {}; check PUBLIC_WEBHOOK_URL, and TELNYX_PUBLIC_KEY of \
+                 webhook-ingest",
+                timestamp::to_text(since)
+            )),
+            // Readiness tells of the database itself.
+            Err(error) => debug!(error = &error as &dyn std::error::Error, "can't look for missing webhooks"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(tick) => {}
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Whose answer it is: one that is recorded twice, a claim whose commit's answer was lost, a recipient that Telnyx has.
+
+use common::status::{MessageStatus, Rank};
+use common::store::{Answer, Attempt, Failure, Outcome, Recorded, Store, StoreError};
+use sqlx::Connection as _;
+use tests::databases::{Database, Kind};
+use tests::proxy::Proxy;
+use tests::{eventually, on_both_databases};
+use time::Duration;
+
+use super::church::{accept_all, hinted, message, now, phone, provider_id, record, state, webhook};
+
+on_both_databases!(
+    an_answer_recorded_twice_with_another_attempt_between_changes_nothing,
+    an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one,
+    a_recipient_that_telnyx_has_is_never_due,
+    the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due,
+    a_claim_whose_commits_answer_was_lost_is_read_back_once,
+    what_is_read_back_leaves_out_what_has_an_end,
+);
+
+async fn begin(store: &Store) -> Attempt {
+    let mut attempts = store.begin_attempts(1, now()).await.unwrap();
+    attempts.pop().expect("one is due")
+}
+
+fn not_accepted() -> Answer {
+    Answer::NotAccepted { again_at: now(), setback: None }
+}
+
+fn accepted(attempt: &Attempt) -> Answer {
+    Answer::Accepted { provider_id: provider_id(attempt.recipient_id) }
+}
+
+/// Two processes: the second one attempts anew what the first one was told, and the first one, whose commit was not
+/// answered, records what it was told once more.
+async fn an_answer_recorded_twice_with_another_attempt_between_changes_nothing(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let (first, second) = (database.migrated().await, database.store());
+    record(&first, &message("grace", 1)).await;
+    let attempt = begin(&first).await;
+    let answer = [(attempt.id, not_accepted())];
+    first.record_answers(&answer, now()).await.unwrap();
+    let anew = begin(&second).await;
+    assert_eq!(anew.recipient_id, attempt.recipient_id);
+    first.record_answers(&answer, now()).await.unwrap();
+    let day = now() + Duration::days(1);
+    assert!(first.begin_attempts(1, day).await.unwrap().is_empty(), "it would be posted again");
+    second.record_answers(&[(anew.id, accepted(&anew))], now()).await.unwrap();
+    first.record_answers(&answer, now()).await.unwrap();
+    assert!(first.begin_attempts(1, day).await.unwrap().is_empty());
+}
+
+async fn an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 1);
+    record(&store, &new).await;
+    let attempt = begin(&store).await;
+    store.record_answers(&[(attempt.id, not_accepted())], now()).await.unwrap();
+    begin(&store).await;
+    let failure = Failure { code: "40310".into(), reason: "no".into() };
+    for answer in [Answer::Refused(failure), accepted(&attempt)] {
+        store.record_answers(&[(attempt.id, answer)], now()).await.unwrap();
+    }
+    let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
+    assert_eq!((read.status, read.version, read.sent_at), (MessageStatus::Pending, 1, None));
+}
+
+async fn a_recipient_that_telnyx_has_is_never_due(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    record(&store, &message("grace", 1)).await;
+    let attempt = begin(&store).await;
+    store.record_answers(&[(attempt.id, not_accepted())], now()).await.unwrap();
+    // It was accepted after all: the webhook of the first attempt comes while the recipient waits for the second.
+    let hook = hinted(webhook("e1", "p1", &phone(0), state(Rank::Sent)), attempt.recipient_id);
+    assert_eq!(store.record_webhooks(&[hook]).await.unwrap(), [Outcome::Applied]);
+    assert_eq!(store.next_attempt_at().await.unwrap(), None);
+    assert!(store.begin_attempts(1, now() + Duration::days(1)).await.unwrap().is_empty());
+}
+
+/// In both databases the constraint stands without the table having been built anew.
+async fn the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    record(&store, &message("grace", 1)).await;
+    accept_all(&store).await;
+    const TAKE_BACK: &str = "update recipients set attempted_at = null";
+    let refused = match kind {
+        Kind::Sqlite => {
+            let mut connection = sqlx::SqliteConnection::connect(&database.url).await.unwrap();
+            sqlx::query(TAKE_BACK).execute(&mut connection).await.map(|_| ())
+        }
+        Kind::Postgres => {
+            let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+            sqlx::query(TAKE_BACK).execute(&mut connection).await.map(|_| ())
+        }
+    };
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("recipients_known_is_attempted"), "{error}");
+}
+
+async fn a_claim_whose_commits_answer_was_lost_is_read_back_once(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    record(&store, &message("grace", 5)).await;
+    let taken = store.begin_attempts(3, now()).await.unwrap();
+    store.doubt(&taken);
+    let mut read = store.begin_attempts(1, now()).await.unwrap();
+    let order = |attempts: &mut Vec<Attempt>| attempts.sort_by_key(|attempt| attempt.recipient_id);
+    let mut expected = taken.clone();
+    order(&mut read);
+    order(&mut expected);
+    assert_eq!(read, expected, "all of it, however little there is room for");
+    assert_eq!(store.begin_attempts(9, now()).await.unwrap().len(), 2, "then what else is due");
+    // A claim that was never committed gives nothing back.
+    let mut never = taken;
+    never.iter_mut().for_each(|attempt| attempt.id.claim_id = uuid::Uuid::now_v7());
+    store.doubt(&never);
+    assert!(store.begin_attempts(9, now()).await.unwrap().is_empty());
+}
+
+async fn what_is_read_back_leaves_out_what_has_an_end(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    record(&store, &message("grace", 2)).await;
+    let taken = store.begin_attempts(2, now()).await.unwrap();
+    let hook = |attempt: &Attempt| {
+        hinted(webhook("e1", "p1", &attempt.phone, state(Rank::Sent)), attempt.recipient_id)
+    };
+    store.record_webhooks(&[hook(&taken[0])]).await.unwrap();
+    store.doubt(&taken);
+    let read = store.begin_attempts(2, now()).await.unwrap();
+    assert_eq!(read.iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [taken[1].id]);
+}
+
+/// PostgreSQL behind a proxy that loses the answer to one commit.
+async fn behind_a_proxy() -> (Database, Store, Proxy, Store) {
+    let database = Database::fresh(Kind::Postgres).await;
+    let store = database.migrated().await;
+    let (credentials, address) = database.url.split_once('@').unwrap();
+    let (address, name) = address.split_once('/').unwrap();
+    let proxy = Proxy::to(&format!("http://{address}")).await;
+    let address = proxy.url().replace("http://", "");
+    let behind = Database::named(&format!("{credentials}@{address}/{name}"));
+    (database, store, proxy, behind)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_commits_answer_postgres_could_not_give_is_posted_and_not_stranded() {
+    let (_database, store, proxy, behind) = behind_a_proxy().await;
+    record(&store, &message("grace", 3)).await;
+    behind.ping().await.unwrap();
+    proxy.lose_the_answer_to("COMMIT");
+    let lost = behind.begin_attempts(3, now()).await;
+    assert!(matches!(lost, Err(StoreError::OutcomeUnknown(_))), "{lost:?}");
+    assert!(store.begin_attempts(3, now()).await.unwrap().is_empty(), "it was committed");
+    let read = eventually("it is read back", async || behind.begin_attempts(1, now()).await.ok()).await;
+    assert_eq!(read.len(), 3);
+    assert!(behind.begin_attempts(3, now()).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_commits_answer_was_lost_is_said_to_be_open_and_a_key_repeats_it() {
+    let (_database, store, proxy, behind) = behind_a_proxy().await;
+    let new = message("grace", 1);
+    let key = common::store::IdempotencyKey { key: "press".into(), body_digest: b"x".to_vec() };
+    behind.ping().await.unwrap();
+    proxy.lose_the_answer_to("COMMIT");
+    let lost = behind.record_message(&new, Some(&key)).await;
+    assert!(matches!(lost, Err(StoreError::OutcomeUnknown(_))), "{lost:?}");
+    assert!(store.message(&new.church_id, new.id).await.unwrap().is_some(), "it was recorded");
+    let again = message("grace", 1);
+    let repeated =
+        eventually("it answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
+    assert!(matches!(repeated, Recorded::Repeated(first) if first.id == new.id));
+}

@@ -1,0 +1,212 @@
+//! How fast senders may go: each at its own rate over all processes, and one that is held back alone.
+
+use common::status::MessageStatus;
+use common::store::{Answer, Attempt, NewMessage, SendLimits, Sender, Setback, Store};
+use tests::databases::{Database, Kind};
+use tests::on_both_databases;
+use time::{Duration, OffsetDateTime};
+
+use super::church::{all, church, message, now, record};
+
+on_both_databases!(
+    a_sender_that_is_held_back_holds_nobody_else_back,
+    a_sender_is_never_faster_than_its_rate_over_all_processes,
+    all_senders_together_keep_the_rate_of_all,
+    what_was_held_back_too_long_is_neither_sent_nor_left_pending,
+    what_only_waits_its_turn_is_never_given_up,
+    what_waited_through_a_stop_of_all_processes_is_given_up,
+    the_estimate_tells_of_turns_rates_and_waits_and_is_repeated,
+    a_success_of_another_sender_does_not_shorten_the_wait,
+);
+
+fn from(number: &str, mut message: NewMessage) -> NewMessage {
+    message.from_number = Some(number.into());
+    message
+}
+
+fn limited(store: &Store, rate: Option<u32>) -> Store {
+    let within = Some(std::time::Duration::from_secs(12 * 3_600));
+    store.clone().with_limits(SendLimits { rate, within })
+}
+
+async fn answer(
+    store: &Store,
+    attempts: &[Attempt],
+    answer: impl Fn(&Attempt) -> Answer,
+    at: OffsetDateTime,
+) {
+    let answers: Vec<_> = attempts.iter().map(|attempt| (attempt.id, answer(attempt))).collect();
+    store.record_answers(&answers, at).await.unwrap();
+}
+
+fn accepted(attempt: &Attempt) -> Answer {
+    Answer::Accepted { provider_id: attempt.recipient_id.to_string() }
+}
+
+fn held(at: OffsetDateTime) -> impl Fn(&Attempt) -> Answer {
+    let (first, longest) = (Duration::minutes(1), Duration::minutes(15));
+    let setback = Setback { reason: "sender_refused".into(), first, longest, until: None };
+    move |_| Answer::NotAccepted { again_at: at, setback: Some(setback.clone()) }
+}
+
+fn of_sender(attempts: &[Attempt], number: &str) -> usize {
+    attempts.iter().filter(|attempt| attempt.sender == number).count()
+}
+
+async fn a_sender_that_is_held_back_holds_nobody_else_back(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    record(&store, &from("+15550000001", message("held", 50))).await;
+    record(&store, &from("+15550000002", message("free", 50))).await;
+    let start = now();
+    let attempts = store.begin_attempts(2, start).await.unwrap();
+    let (of_held, of_free): (Vec<_>, Vec<_>) =
+        attempts.into_iter().partition(|attempt| attempt.sender == "+15550000001");
+    answer(&store, &of_held, held(start), start).await;
+    answer(&store, &of_free, accepted, start).await;
+    let rest = store.begin_attempts(100, start).await.unwrap();
+    assert_eq!((of_sender(&rest, "+15550000001"), of_sender(&rest, "+15550000002")), (0, 49));
+    let told = store.held_senders(start).await.unwrap();
+    assert_eq!(told.iter().map(|sender| sender.reason.as_str()).collect::<Vec<_>>(), ["sender_refused"]);
+    // One message tries, and its success lets the others go.
+    let later = start + Duration::minutes(1);
+    let trying = store.begin_attempts(100, later).await.unwrap();
+    assert_eq!(trying.len(), 1);
+    assert!(store.begin_attempts(100, later).await.unwrap().is_empty());
+    answer(&store, &trying, accepted, later).await;
+    assert_eq!(store.begin_attempts(100, later).await.unwrap().len(), 49);
+    assert!(store.held_senders(later).await.unwrap().is_empty());
+}
+
+async fn a_success_of_another_sender_does_not_shorten_the_wait(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    record(&store, &from("+15550000001", message("held", 9))).await;
+    let mut at = now();
+    for minutes in [1, 2, 4, 8, 15, 15] {
+        let trying = store.begin_attempts(1, at).await.unwrap();
+        answer(&store, &trying, held(at), at).await;
+        record(&store, &from("+15550000002", message("free", 1))).await;
+        let free = store.begin_attempts(9, at.max(now())).await.unwrap();
+        assert_eq!((free.len(), of_sender(&free, "+15550000002")), (1, 1));
+        answer(&store, &free, accepted, at).await;
+        let next = at + Duration::minutes(minutes);
+        assert_eq!(store.next_attempt_at().await.unwrap(), Some(next));
+        at = next;
+    }
+}
+
+async fn a_sender_is_never_faster_than_its_rate_over_all_processes(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let (one, two) = (database.migrated().await, database.store());
+    let number = "+15550000001".to_owned();
+    let sender = Sender {
+        church_id: church("grace"),
+        number: number.clone(),
+        messaging_profile_id: None,
+        rate: Some(20),
+    };
+    one.set_sender(&sender).await.unwrap();
+    record(&one, &from(&number, message("grace", 100))).await;
+    let (start, mut taken) = (now(), 0);
+    for tenth in 0..20 {
+        let at = start + Duration::milliseconds(100) * tenth;
+        for store in [&one, &two] {
+            taken += store.begin_attempts(16, at).await.unwrap().len();
+        }
+    }
+    // A full bucket at first, two tenths of a second's messages more each time.
+    assert!((30..=40).contains(&taken), "{taken}");
+}
+
+async fn all_senders_together_keep_the_rate_of_all(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let processes = [limited(&store, Some(50)), limited(&database.store(), Some(50))];
+    for number in 1..=3 {
+        let new = from(&format!("+1555000000{number}"), message(&format!("church-{number}"), 60));
+        record(&store, &new).await;
+    }
+    let (start, mut taken) = (now(), 0);
+    for tenth in 0..20 {
+        for store in &processes {
+            let at = start + Duration::milliseconds(100) * tenth;
+            taken += store.begin_attempts(16, at).await.unwrap().len();
+        }
+    }
+    assert!((80..=100).contains(&taken), "{taken}");
+}
+
+async fn what_was_held_back_too_long_is_neither_sent_nor_left_pending(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = limited(&database.migrated().await, None);
+    let new = from("+15550000001", message("grace", 3));
+    record(&store, &new).await;
+    let mut at = now();
+    let end = at + Duration::hours(12);
+    while at < end {
+        let trying = store.begin_attempts(1, at).await.unwrap();
+        answer(&store, &trying, held(at), at).await;
+        assert_eq!(store.fail_unsent(100, at).await.unwrap(), 0);
+        at += Duration::minutes(20);
+    }
+    // Telnyx would take it now; it is too late.
+    let late = end + Duration::minutes(21);
+    assert!(store.begin_attempts(9, late).await.unwrap().is_empty());
+    assert_eq!(store.fail_unsent(100, late).await.unwrap(), 3);
+    let read = store.message(&new.church_id, new.id).await.unwrap().unwrap();
+    assert_eq!((read.status, read.tally.failed), (MessageStatus::Failed, 3));
+    let recipients = store.recipients(&new.church_id, new.id, &all()).await.unwrap();
+    assert!(
+        recipients.iter().all(|it| it.failure.as_ref().is_some_and(|failure| failure.code == "not_sent"))
+    );
+    assert!(store.audit().await.unwrap().is_sound());
+    // What comes later is sent.
+    let mut today = from("+15550000001", message("grace", 1));
+    today.created_at = late;
+    record(&store, &today).await;
+    assert_eq!(store.begin_attempts(9, late).await.unwrap().len(), 1);
+}
+
+async fn what_only_waits_its_turn_is_never_given_up(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = limited(&database.migrated().await, None);
+    record(&store, &from("+15550000001", message("grace", 60))).await;
+    let start = now();
+    for hour in 0..20 {
+        let at = start + Duration::hours(hour);
+        let attempts = store.begin_attempts(2, at).await.unwrap();
+        assert_eq!(attempts.len(), 2, "in hour {hour}");
+        answer(&store, &attempts, accepted, at).await;
+        assert_eq!(store.fail_unsent(100, at).await.unwrap(), 0, "in hour {hour}");
+    }
+}
+
+async fn what_waited_through_a_stop_of_all_processes_is_given_up(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = limited(&database.migrated().await, None);
+    let new = from("+15550000001", message("grace", 4));
+    record(&store, &new).await;
+    let saturday = now();
+    let attempts = store.begin_attempts(1, saturday).await.unwrap();
+    answer(&store, &attempts, accepted, saturday).await;
+    let monday = saturday + Duration::days(2);
+    assert!(store.begin_attempts(9, monday).await.unwrap().is_empty());
+    assert_eq!(store.fail_unsent(100, monday).await.unwrap(), 3);
+}
+
+async fn the_estimate_tells_of_turns_rates_and_waits_and_is_repeated(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = limited(&database.migrated().await, Some(10));
+    let estimate = async |new: &NewMessage| {
+        record(&store, new).await;
+        store.message(&new.church_id, new.id).await.unwrap().unwrap().estimated_seconds
+    };
+    assert_eq!(estimate(&message("first", 1)).await, None, "nobody sends yet");
+    store.publish_rate().await.unwrap();
+    assert_eq!(estimate(&message("grace", 99)).await, Some(10), "99 of its own, one before them");
+    assert_eq!(estimate(&message("hope", 20)).await, Some(6), "20 of each of three churches at most");
+    let mut tomorrow = message("peace", 10);
+    tomorrow.send_at = Some(tomorrow.created_at + Duration::days(1));
+    assert!(estimate(&tomorrow).await.is_some_and(|seconds| seconds > 86_400));
+}

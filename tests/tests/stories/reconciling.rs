@@ -1,0 +1,128 @@
+//! What Telnyx's webhooks never told is asked for.
+
+use common::store::{ASKED, Audit};
+use deploy::simulator::{Outcome, Rule};
+use serde_json::json;
+use sqlx::{ConnectOptions as _, Row as _};
+use tests::databases::Kind;
+use tests::stack::TestStack;
+use tests::{eventually, on_both_databases};
+
+use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, READ};
+
+on_both_databases!(
+    webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right,
+    a_message_api_that_is_killed_while_it_asks_loses_nothing,
+    when_no_webhook_comes_readiness_says_so_until_one_does,
+);
+
+const UNCONFIRMED: &str = "+12025550105";
+const UNDELIVERABLE: &str = "+12025550106";
+
+async fn asking(kind: Kind, more: &[(&str, &str)]) -> TestStack {
+    TestStack::start_with(kind, |options| {
+        options.pace.back_off = std::time::Duration::from_millis(20);
+        for (name, value) in [("ASK_AFTER", "1s"), ("ASK_RATE", "50")].iter().chain(more) {
+            options.environment.push(("message-api".into(), (*name).into(), (*value).into()));
+        }
+    })
+    .await
+}
+
+/// Reports that were asked for, as the record keeps them.
+async fn asked_reports(stack: &TestStack) -> i64 {
+    let sql = format!("select count(*) from webhooks where event_type = '{ASKED}' and length(body) > 2");
+    let url = stack.stack.file().database.clone();
+    if url.starts_with("sqlite") {
+        let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().unwrap();
+        let mut connection = options.read_only(true).connect().await.unwrap();
+        return sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap().get(0);
+    }
+    let mut connection = url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().connect().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap().get(0)
+}
+
+fn assert_sound(audit: &Audit) {
+    assert!(audit.is_sound() && audit.parked == 0, "{audit:?}");
+}
+
+async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right(
+    kind: Kind,
+) {
+    let mut stack = asking(kind, &[]).await;
+    let rule = Rule { phone: UNDELIVERABLE.into(), outcome: Some(Outcome::Failed), ..Rule::default() };
+    stack.telnyx().add_rule(rule);
+    stack.stack.kill("webhook-ingest").await.unwrap();
+    let mut messages = Vec::new();
+    for (phone, status) in [
+        (DELIVERED, "delivered"),
+        (READ, "read"),
+        (UNCONFIRMED, "sent"),
+        (UNDELIVERABLE, "failed"),
+        (BLOCKED, "failed"),
+    ] {
+        messages.push((stack.send(CHURCH, AUTHOR, &[phone]).await, status));
+    }
+    stack.until_accepted(4).await;
+    // Telnyx tries three times and gives up.
+    eventually("all webhooks are lost", async || {
+        let entries = stack.telnyx().entries();
+        let mut accepted = entries.iter().filter(|entry| entry.accepted);
+        accepted.all(|entry| entry.webhooks.len() >= 6).then_some(())
+    })
+    .await;
+    for (message, status) in &messages {
+        let shown = stack.until_status(CHURCH, *message, status).await;
+        if *status == "failed" {
+            assert!(shown["recipients"][0]["failureReason"].is_string(), "{shown}");
+        }
+    }
+    assert!(asked_reports(&stack).await >= 4);
+    stack.stack.start_process("webhook-ingest").unwrap();
+    stack.stack.ready("webhook-ingest").await.unwrap();
+    assert_sound(&stack.audit().await);
+    assert_eq!(stack.telnyx().totals(), (5, 4), "nobody was sent anything for being asked for");
+}
+
+async fn a_message_api_that_is_killed_while_it_asks_loses_nothing(kind: Kind) {
+    let mut stack = asking(kind, &[("ASK_RATE", "1")]).await;
+    stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
+    let phones = super::phones(4);
+    let message = stack.send(CHURCH, AUTHOR, &super::borrowed(&phones)).await;
+    eventually("some were asked for", async || (asked_reports(&stack).await >= 1).then_some(())).await;
+    stack.stack.kill("message-api").await.unwrap();
+    stack.stack.start_process("message-api").unwrap();
+    stack.stack.ready("message-api").await.unwrap();
+    // What the killed process had taken is free again only after two minutes; the others end before.
+    let delivered = eventually("the others end", async || {
+        let shown = stack.message(CHURCH, message).await;
+        shown["deliveredCount"].as_i64().filter(|count| *count >= 3)
+    })
+    .await;
+    assert!(delivered >= 3);
+    assert_sound(&stack.audit().await);
+}
+
+async fn when_no_webhook_comes_readiness_says_so_until_one_does(kind: Kind) {
+    let stack = asking(kind, &[("RECEIPTS_WITHIN", "1s")]).await;
+    let ops = stack.stack.file().ops.api.clone();
+    stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
+    let lost = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    let told = async || {
+        let (status, said) = stack.readiness(&ops).await;
+        assert_eq!(status, 200, "{said}");
+        said.contains("degraded: receipts (no webhook came for what Telnyx accepted since")
+    };
+    eventually("readiness tells", async || told().await.then_some(())).await;
+    stack.until_status(CHURCH, lost, "delivered").await;
+    assert!(told().await, "that Telnyx tells when it is asked does not hide it");
+    // Whoever posts rubbish to the ingest changes nothing.
+    let url = format!("{}/webhooks/telnyx", stack.stack.file().ingest);
+    let rubbish = stack.stack.http().post(url).json(&json!({"data": {}})).send().await.unwrap();
+    assert_eq!(rubbish.status(), 401);
+    assert!(told().await);
+    stack.telnyx().clear_rules();
+    let heard = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    stack.until_status(CHURCH, heard, "delivered").await;
+    eventually("readiness is well", async || (!told().await).then_some(())).await;
+}
