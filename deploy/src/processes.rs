@@ -257,7 +257,7 @@ impl Drop for Processes {
     fn drop(&mut self) {
         for it in self.running.iter_mut().rev() {
             if matches!(it.child.try_wait(), Ok(None))
-                && let Ok(pid) = pid(&it.child)
+                && let Ok(pid) = pid_of(it.child.id())
             {
                 // It may end by itself in between.
                 let _ = kill_process_group(pid, Signal::KILL);
