@@ -6,7 +6,7 @@ CARGO_FLAGS ?=
 # Further arguments of `stack up`, for instance: make up ARGS='--traffic --gateways 2'
 ARGS ?=
 
-.PHONY: build help demo up down test bench lint tools machine
+.PHONY: build help demo up down test bench lint check tools machine
 
 ## build: fetch what is missing and build everything (the default)
 build: tools
@@ -40,6 +40,10 @@ lint: tools
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items $(CARGO_FLAGS)
 	@$(STACK) check
+
+## check: lint, and what needs tools that not every machine has; names at its end what it skipped
+check: lint
+	@sh deploy/check.sh
 
 ## help: this list
 help:

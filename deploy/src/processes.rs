@@ -157,8 +157,21 @@ impl Processes {
     /// # Errors
     /// It does not run.
     pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        let started = self.find(name).map(|it| started_by(it.child.id())).unwrap_or_default();
         self.signal(name, Signal::KILL)?;
-        self.wait(name, STOP_GRACE).await.map(drop)
+        for id in &started {
+            // It may have ended already.
+            let _ = pid_of(*id).and_then(|pid| Ok(kill_process(pid, Signal::KILL)?));
+        }
+        self.wait(name, STOP_GRACE).await?;
+        let gone = async {
+            while started.iter().any(|id| is_alive(*id)) {
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        tokio::time::timeout(STOP_GRACE, gone)
+            .await
+            .with_context(|| format!("what {name} started does not end"))
     }
 
     /// Asks a process to stop and waits until it has; kills it if it takes longer than 15 seconds.
@@ -201,7 +214,7 @@ impl Processes {
         if it.child.try_wait()?.is_some() {
             bail!("{name} does not run");
         }
-        let pid = pid(&it.child)?;
+        let pid = pid_of(it.child.id())?;
         if signal == Signal::KILL {
             kill_process_group(pid, signal)?
         } else {
@@ -244,7 +257,7 @@ impl Drop for Processes {
     fn drop(&mut self) {
         for it in self.running.iter_mut().rev() {
             if matches!(it.child.try_wait(), Ok(None))
-                && let Ok(pid) = pid(&it.child)
+                && let Ok(pid) = pid_of(it.child.id())
             {
                 // It may end by itself in between.
                 let _ = kill_process_group(pid, Signal::KILL);
@@ -255,8 +268,20 @@ impl Drop for Processes {
     }
 }
 
-fn pid(child: &Child) -> anyhow::Result<Pid> {
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("not a process id")
+fn pid_of(id: u32) -> anyhow::Result<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw).context("not a process id")
+}
+
+/// Processes that a process has started and that run. PostgreSQL's leave its process group, and a killed server's are in
+/// the way of the next one. Empty where the system has no `/proc`.
+fn started_by(id: u32) -> Vec<u32> {
+    let listed = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
+/// Whether a process runs. One that has ended and is not collected yet has no command line.
+fn is_alive(id: u32) -> bool {
+    fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
 
 fn describe(status: ExitStatus) -> String {

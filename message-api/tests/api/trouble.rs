@@ -68,7 +68,7 @@ async fn an_attempt_that_a_crash_left_behind_is_not_posted_again() {
     assert_eq!(before.begin_attempts(10, OffsetDateTime::now_utc()).await.unwrap().len(), 1);
 
     let telnyx = Telnyx::start().await;
-    let more = ["--telnyx-from=+15550000000", "--unresolved-after=2s"];
+    let more = ["--telnyx-from=+15550000000", "--send-timeout=1s", "--unresolved-after=2s"];
     let api = Api::start_in(folder, &telnyx.url, &more).await;
     let (token, id) = (token("grace", "u"), id.to_string());
     eventually("it is closed", async || api.message(&token, &id).await["status"] == "failed").await;

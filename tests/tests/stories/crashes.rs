@@ -70,6 +70,7 @@ async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_a
 async fn when_everything_is_killed_at_once_under_load_all_ends_well_after_the_restart(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
         options.pace.back_off = Duration::from_secs(3);
+        options.environment.push(("message-api".into(), "SEND_TIMEOUT".into(), "5s".into()));
         options.environment.push(("message-api".into(), "UNRESOLVED_AFTER".into(), "8s".into()));
     })
     .await;

@@ -87,6 +87,7 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
         set("TELNYX_BASE_URL", &proxy.url());
         set("SEND_RATE", "1000");
         // What was recorded as attempted and never got out.
+        set("SEND_TIMEOUT", "4s");
         set("UNRESOLVED_AFTER", "5s");
     })
     .await;

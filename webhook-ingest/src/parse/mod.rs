@@ -207,14 +207,17 @@ fn phone_reports(
         }
         let rank = rank.flatten().unwrap_or_else(|| kind.rank());
         let errors = payload.get("errors");
-        let has_errors = errors.and_then(Value::as_array).is_some_and(|errors| !errors.is_empty());
-        let failure = || failure::of(errors, word.as_deref().unwrap_or_default());
+        let failure = match rank {
+            Rank::Failed => Some(failure::of(errors, word.as_deref().unwrap_or_default())),
+            // A carrier may say, too, why it only took the message and confirms nothing.
+            rank if rank < Rank::Failed => failure::explanation(errors),
+            _ => None,
+        };
         reports.push(PhoneReport {
             phone: phone.to_owned(),
             rank: rank.as_i16(),
             closed: kind == Kind::Finalized && rank < Rank::Failed,
-            // A carrier may explain, too, why it only took the message and confirms nothing.
-            failure: (rank == Rank::Failed || rank < Rank::Failed && has_errors).then(failure),
+            failure,
         });
     }
     if reports.is_empty() { Err("it names no phone") } else { Ok((reports, unknown)) }
