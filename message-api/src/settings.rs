@@ -84,7 +84,7 @@ pub struct TelnyxOptions {
     #[arg(long, env = "PUBLIC_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
     pub public_webhook_url: String,
     /// Where Telnyx tries it when that can't be reached; the same is appended
-    #[arg(long, env = "PUBLIC_WEBHOOK_FAILOVER_URL", value_name = "URL")]
+    #[arg(long, env = "PUBLIC_WEBHOOK_FAILOVER_URL", hide_env_values = true, value_name = "URL")]
     pub public_webhook_failover_url: Option<String>,
 }
 

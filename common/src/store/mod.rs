@@ -18,7 +18,7 @@ use crate::service::ConfigError;
 use crate::subject::ChurchId;
 
 /// Calls the same method on whichever database it is, and waits for it as long as the store's limit. What the database
-/// took back because of a changed column or a deadlock is done again, once.
+/// took back because of a changed column or a deadlock is done again, once; what may have been committed is not.
 macro_rules! dispatch {
     ($store:expr, $db:ident => $call:expr) => {
         $store

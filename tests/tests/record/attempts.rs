@@ -176,3 +176,27 @@ async fn a_message_whose_commits_answer_was_lost_is_said_to_be_open_and_a_key_re
         eventually("it answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
     assert!(matches!(repeated, Recorded::Repeated(first) if first.id == new.id));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_takes_longer_than_the_call_may_is_said_to_be_open() {
+    const SLOW: &str = "
+        create function wait_for_the_test() returns trigger language plpgsql as $$ begin
+            perform set_config('lock_timeout', '60s', true), pg_advisory_xact_lock(1);
+            return null;
+        end $$;
+        create constraint trigger slow after insert on messages deferrable initially deferred
+            for each row execute function wait_for_the_test()";
+    let database = Database::fresh(Kind::Postgres).await;
+    let store = database.migrated().await;
+    let mut other = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql(SLOW).execute(&mut other).await.unwrap();
+    sqlx::query("select pg_advisory_lock(1)").execute(&mut other).await.unwrap();
+    let new = message("grace", 1);
+    let open = store.within(std::time::Duration::from_secs(3)).record_message(&new, None).await;
+    assert!(matches!(open, Err(StoreError::OutcomeUnknown(_))), "{open:?}");
+    other.close().await.unwrap();
+    eventually("it is recorded all the same", async || {
+        store.message(&new.church_id, new.id).await.ok().flatten()
+    })
+    .await;
+}

@@ -95,7 +95,7 @@ async fn a_locked_message_holds_up_neither_the_sweep_nor_the_closing_of_others()
     let (locked, _) = accepted(&store, "e1").await;
     let (free, _) = accepted(&store, "e2").await;
     // Telnyx knows neither of them any more.
-    let of = |message| async { store.recipients(&church("grace"), message, &all()).await.unwrap()[0].id };
+    let of = async |message| store.recipients(&church("grace"), message, &all()).await.unwrap()[0].id;
     store.ask_again(&[(of(locked).await, None), (of(free).await, None)]).await.unwrap();
     let _other = holding(&database, "select id from messages where id = $1 for update", locked).await;
     let later = now() + time::Duration::hours(1);
