@@ -11,13 +11,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tracing::warn;
 
-/// After an error of the listener that the reserve can't help.
+use crate::throttle::Throttle;
+
+/// After an error of a listener, out of file descriptors for one.
 const PAUSE: Duration = Duration::from_millis(100);
+/// It lasts while files are exhausted.
+static TROUBLE: Throttle = Throttle::once_a_minute();
 /// A file that always exists and costs nothing.
 #[cfg(unix)]
 const NOTHING: &str = "/dev/null";
 #[cfg(not(unix))]
 const NOTHING: &str = "NUL";
+
+/// Waits a moment after a listener's error, and tells of it once a minute.
+pub(crate) async fn outlive(error: &std::io::Error) {
+    if let Some(held_back) = TROUBLE.opens("") {
+        warn!(%error, held_back, "no connection could be accepted; trying again");
+    }
+    sleep(PAUSE).await;
+}
 
 /// A listener with one file in reserve.
 pub(crate) struct ReservedListener {
@@ -75,8 +87,7 @@ impl ReservedListener {
                     if let Some((stream, _)) = self.accept_with_reserve() {
                         return Accepted { stream, last: Some(Taken(self.reserve.clone())) };
                     }
-                    warn!(%error, "no connection could be accepted; trying again");
-                    sleep(PAUSE).await;
+                    outlive(&error).await;
                 }
             }
         }

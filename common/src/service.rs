@@ -25,9 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::reserve::{Accepted, ReservedListener};
+use crate::reserve::{Accepted, ReservedListener, outlive};
 use crate::telemetry::{self, LogOptions, Metrics};
-use crate::throttle::Throttle;
 
 /// A wrong or missing setting: the process ends with exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -208,10 +207,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const LAST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to one listener at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8_192;
-/// After an error of the listener, out of file descriptors for one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// It lasts while files are exhausted.
-static ACCEPT_TROUBLE: Throttle = Throttle::once_a_minute();
 
 /// Serves a router until the shutdown token is cancelled and its requests are finished, or the grace of ten seconds
 /// is over. Sets TCP_NODELAY; a connection that sends no request for a minute is closed.
@@ -260,12 +255,7 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) => {
-                if let Some(held_back) = ACCEPT_TROUBLE.opens("") {
-                    warn!(%error, held_back, "no connection could be accepted; trying again");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => outlive(&error).await,
         }
     }
 }

@@ -28,4 +28,5 @@ create index refused_events_message on refused_events (message_id);
 alter table revocations add column announced_at timestamptz;
 create index revocations_announced on revocations (announced_at);
 
-create index messages_finished on messages (updated_at) where status <> 'pending';
+-- On a large PostgreSQL database make it beforehand by hand, concurrently: writes wait while it is built here.
+create index if not exists messages_finished on messages (updated_at) where status <> 'pending';

@@ -75,11 +75,12 @@ impl Trouble {
     /// Whether this process has no working way to the stream, although another one may have.
     pub(super) fn is_of_the_way(&self) -> bool {
         match self {
-            Self::NoStream | Self::StorageFull | Self::Denied => true,
+            Self::NoStream | Self::Denied => true,
             Self::Publish(error) => {
                 matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe)
             }
-            Self::LeaseLost | Self::Store(_) | Self::Unstable => false,
+            // A full broker is full for everybody.
+            Self::StorageFull | Self::LeaseLost | Self::Store(_) | Self::Unstable => false,
         }
     }
 }
@@ -168,6 +169,10 @@ impl Announcer {
             self.mark().await?;
             repairs = if rest.len() < waited { 0 } else { repairs + 1 };
             let Some(refusal) = refusal else { continue };
+            if is_too_large(&refusal) {
+                // The row is made smaller or taken out; the place is not in doubt.
+                repairs = 0;
+            }
             if repairs > MAX_REPAIRS {
                 return Err(Trouble::Unstable);
             }

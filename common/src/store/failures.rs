@@ -70,7 +70,9 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match &error {
             Error::Database(database) if !is_passing(database.as_ref()) => Self::Refused(error),
-            Error::Encode(_) | Error::ColumnDecode { .. } | Error::Decode(_) => Self::Refused(error),
+            Error::Encode(_) => Self::Refused(error),
+            // A newer version may have changed the column's type.
+            Error::ColumnDecode { .. } | Error::Decode(_) => Self::Unreadable(error.to_string()),
             _ => Self::Unavailable(error),
         }
     }

@@ -1,9 +1,9 @@
 //! The record: messages, recipients, webhooks and the outbox, in SQLite or PostgreSQL.
 //!
-//! [`Store`] is an enum over two modules, each the best SQL of its database; what is the same for both stands once:
-//! [`book`] decides how reports change the record, [`ledger`] leads through a transaction, and the databases only read
-//! and write rows for them. Whatever changes
-//! a message puts the event into the outbox in the same transaction, and [`Store::announcements`] tells the relay.
+//! [`Store`] is an enum over two modules, each the best SQL of its database. What both do alike stands once: [`book`]
+//! decides how reports change the record, [`webhooks`], [`answers`] and [`attempts`] lead through a transaction, and the
+//! databases only read, lock and write rows for them. Whatever changes a message puts the event into the outbox in the
+//! same transaction, and [`Store::announcements`] tells the relay.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,9 @@ macro_rules! dispatch {
                     match done {
                         Err(error) if again && error.may_be_repeated() => {
                             again = false;
-                            $store.renew();
+                            if error.is_stale_plan() {
+                                $store.renew();
+                            }
                         }
                         done => break done,
                     }
@@ -98,7 +100,8 @@ pub struct StoreOptions {
     /// `sqlite:<file>` or `postgres://user:password@host/database`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: SecretString,
-    /// Connections to PostgreSQL at most; webhook-ingest keeps two of them for the webhooks alone
+    /// Connections to PostgreSQL for calls; webhook-ingest keeps two of them, or two more if there are fewer than three,
+    /// for the webhooks alone, and the relay's lease has one of its own
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub database_connections: u32,

@@ -62,7 +62,7 @@ impl Store {
     /// The stream lost news of revocations: all that stand are to be announced again.
     ///
     /// # Errors
-    /// The database is away, or the term is over.
+    /// The database is away. Once the term is over it changes nothing.
     pub async fn unannounce_revocations(&self, term: Term) -> Result<(), StoreError> {
         dispatch!(self, db => db.unannounce_revocations(term).await)
     }

@@ -77,7 +77,9 @@ pub(super) async fn record<D: Database>(
             }
             _ if error.may_be_repeated() && !repeated => {
                 repeated = true;
-                database.renew();
+                if error.is_stale_plan() {
+                    database.renew();
+                }
                 parts.push(part);
             }
             _ if error.is_temporary() => return Err(error),

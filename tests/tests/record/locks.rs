@@ -170,6 +170,20 @@ async fn a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch(ki
     assert!(store.audit().await.unwrap().is_sound());
 }
 
+/// Telnyx would not repeat what is answered 200, so nothing is kept as ignored because of a type that is not known yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_of_a_newer_type_costs_no_receipt() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let store = database.migrated().await;
+    let (message, delivered) = accepted(&store, "e1").await;
+    database.execute("alter table recipients alter column tried type numeric").await;
+    let recorded = store.record_batch(std::slice::from_ref(&delivered), now()).await.unwrap();
+    assert_eq!(recorded.recordings, [Recording::Unreadable]);
+    database.execute("alter table recipients alter column tried type bigint").await;
+    assert_eq!(store.record_webhooks(&[delivered]).await.unwrap(), [Outcome::Applied]);
+    assert_eq!(status(&store, message).await, MessageStatus::Delivered);
+}
+
 /// Reads and writes each table.
 async fn use_everything(store: &Store, event: &str) {
     let new = message("grace", 1);

@@ -16,6 +16,7 @@ use super::outbox::{Relaying, all_announced, record_some, stored_messages};
 on_both_databases!(
     a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it,
     a_process_whose_term_is_over_changes_nothing,
+    a_lease_from_before_the_clock_was_set_back_holds_up_nobody,
     an_older_version_and_this_one_never_relay_side_by_side,
     an_event_that_is_too_large_is_announced_in_its_smallest_form,
     an_event_that_the_stream_refuses_for_good_holds_up_nobody_and_is_put_back_by_hand,
@@ -48,6 +49,24 @@ async fn a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it(kind:
     all_announced(&store).await;
     assert_eq!(stored_messages(&broker).await, ids, "the first one took it back");
     first.stop().await;
+}
+
+async fn a_lease_from_before_the_clock_was_set_back_holds_up_nobody(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let before = store.take_lease(Uuid::now_v7()).await.unwrap().unwrap();
+    assert!(store.lease_state().await.unwrap().held && store.outbox_state().await.unwrap().led);
+    database
+        .execute(match kind {
+            Kind::Sqlite => "update relay_lease set expires_at = expires_at + 3600000",
+            Kind::Postgres => "update relay_lease set expires_at = expires_at + interval '1 hour'",
+        })
+        .await;
+    let database_says = store.lease_state().await.unwrap();
+    assert!(!database_says.held && !store.outbox_state().await.unwrap().led);
+    let after = store.take_lease(Uuid::now_v7()).await.unwrap().unwrap();
+    assert_ne!(after, before);
+    assert!(store.lease_state().await.unwrap().held);
 }
 
 /// What a process would do that was stopped in the middle of its work, and wakes after another one took over.

@@ -10,8 +10,19 @@ use super::{AUTHOR, CHURCH, DELIVERED};
 
 on_both_databases!(a_column_added_to_each_table_under_load_costs_nobody_anything,);
 
-const TABLES: [&str; 8] =
-    ["messages", "recipients", "webhooks", "outbox", "senders", "idempotency_keys", "revocations", "writers"];
+const TABLES: [&str; 11] = [
+    "messages",
+    "recipients",
+    "webhooks",
+    "outbox",
+    "senders",
+    "idempotency_keys",
+    "revocations",
+    "relay_lease",
+    "refused_events",
+    "paces",
+    "writers",
+];
 
 async fn add_columns(kind: Kind, url: &str) {
     for table in TABLES {

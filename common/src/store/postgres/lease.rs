@@ -23,10 +23,14 @@ pub(super) struct RelayConnection {
 
 impl Postgres {
     pub(in crate::store) async fn lease_state(&self) -> Result<LeaseState, StoreError> {
-        const SQL: &str = "select expires_at >= clock_timestamp() as held,
-                    standby_ready_at >= clock_timestamp() - $1 * interval '1 second' as standby_ready
+        // A time that lies too far ahead was written before the clock was set back.
+        const SQL: &str = "select
+                 expires_at between clock_timestamp() and clock_timestamp() + 2 * $2 * interval '1 second' as held,
+                 standby_ready_at between clock_timestamp() - $1 * interval '1 second'
+                     and clock_timestamp() + $1 * interval '1 second' as standby_ready
              from relay_lease";
-        let row = sqlx::query(SQL).bind(OFFER.as_secs_f64()).fetch_one(&self.pool).await?;
+        let query = sqlx::query(SQL).bind(OFFER.as_secs_f64()).bind(LEASE.as_secs_f64());
+        let row = query.fetch_one(&self.pool).await?;
         Ok(LeaseState { held: row.flag("held")?, standby_ready: row.flag("standby_ready")? })
     }
 

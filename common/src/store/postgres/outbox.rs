@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::Postgres;
 use crate::event::timestamp::millis;
 use crate::store::columns::{Read as _, read_all};
+use crate::store::lease::LEASE;
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{Announced, Audit, OutboxRow, OutboxState, RefusedEvent, StoreError, Superseded, Term};
 
@@ -39,9 +40,10 @@ impl Postgres {
              coalesce((select (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint from outbox
                        where stream_seq is null and superseded_at is null order by position limit 1), 0) as oldest_ms,
              (select count(*) from refused_events) as refused,
-             exists (select 1 from relay_lease where expires_at >= clock_timestamp()) as led
+             exists (select 1 from relay_lease where expires_at between clock_timestamp()
+                      and clock_timestamp() + 2 * $1 * interval '1 second') as led
              from outbox where stream_seq is null and superseded_at is null";
-        OutboxState::read(&sqlx::query(SQL).fetch_one(&self.pool).await?)
+        OutboxState::read(&sqlx::query(SQL).bind(LEASE.as_secs_f64()).fetch_one(&self.pool).await?)
     }
 
     // Each change is one statement, so that no lock outlives its process, and shares the lease's row, so that nobody

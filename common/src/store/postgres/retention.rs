@@ -18,7 +18,8 @@ impl Postgres {
     ) -> Result<u64, StoreError> {
         // Only the outbox's oldest rows are looked at. The row announced last stays: the relay fences with it.
         const EVENTS: &str = "delete from outbox
-             where position in (select position from outbox order by position limit $2)
+             where position in (select position from outbox order by position limit $2
+                                for update skip locked)
                and coalesce(announced_at, superseded_at) < $1
                and stream_seq is distinct from
                    (select max(stream_seq) from outbox where stream_seq is not null)";

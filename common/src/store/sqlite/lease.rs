@@ -12,10 +12,14 @@ use crate::store::lease::{LEASE, LeaseState, OFFER, Term};
 
 impl Sqlite {
     pub(in crate::store) async fn lease_state(&self) -> Result<LeaseState, StoreError> {
-        const SQL: &str = "select expires_at >= unixepoch('subsec') * 1000 as held,
-                    standby_ready_at >= unixepoch('subsec') * 1000 - $1 as standby_ready
+        // A time that lies too far ahead was written before the clock was set back.
+        const SQL: &str = "select
+                 expires_at between unixepoch('subsec') * 1000 and unixepoch('subsec') * 1000 + 2 * $2 as held,
+                 standby_ready_at between unixepoch('subsec') * 1000 - $1 and unixepoch('subsec') * 1000 + $1
+                     as standby_ready
              from relay_lease";
-        let row = sqlx::query(SQL).bind(OFFER.as_millis() as i64).fetch_one(&self.readers).await?;
+        let query = sqlx::query(SQL).bind(OFFER.as_millis() as i64).bind(LEASE.as_millis() as i64);
+        let row = query.fetch_one(&self.readers).await?;
         Ok(LeaseState { held: row.flag("held")?, standby_ready: row.flag("standby_ready")? })
     }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Sqlite, Tx, json as json_rows, millis};
 use crate::store::columns::{Read as _, read_all};
+use crate::store::lease::LEASE;
 use crate::store::ledger::{Database as _, Ledger as _};
 use crate::store::{Announced, Audit, OutboxRow, OutboxState, RefusedEvent, StoreError, Superseded, Term};
 
@@ -35,9 +36,10 @@ impl Sqlite {
              coalesce((select cast(unixepoch('subsec') * 1000 as integer) - created_at from outbox
                        where stream_seq is null and superseded_at is null order by position limit 1), 0) as oldest_ms,
              (select count(*) from refused_events) as refused,
-             exists (select 1 from relay_lease where expires_at >= unixepoch('subsec') * 1000) as led
+             exists (select 1 from relay_lease where expires_at between unixepoch('subsec') * 1000
+                     and unixepoch('subsec') * 1000 + 2 * $1) as led
              from outbox where stream_seq is null and superseded_at is null";
-        OutboxState::read(&sqlx::query(SQL).fetch_one(&self.readers).await?)
+        OutboxState::read(&sqlx::query(SQL).bind(LEASE.as_millis() as i64).fetch_one(&self.readers).await?)
     }
 
     pub(in crate::store) async fn supersede(
