@@ -1,8 +1,9 @@
 //! Takes Telnyx's signed delivery webhooks, records them and announces the change.
 //!
 //! Start with [`receive`]: a request whose headers claim a signature takes a place in the queue, is read, verified
-//! ([`signature`]), parsed ([`parse`]), committed together with its neighbours ([`commit`]), and only then answered 200. What does not need
-//! an answer runs beside it: the [`sweep`] of parked webhooks and the relay that carries the outbox into the stream.
+//! ([`signature`]), parsed ([`parse`]), committed together with its neighbours ([`commit`]), and only then answered 200.
+//! What needs no answer runs beside it: the [`sweep`] of parked webhooks and the relay that carries the outbox into the
+//! stream.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -48,7 +48,8 @@ const STEP: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_millis(500);
 /// Between two renewals of the lease.
 const RENEW: Duration = Duration::from_secs(3);
-/// A holder stops so long before its lease may be another's.
+/// A holder that can't renew its lease stops about so long before the lease ends. What it still does then, its term
+/// fences.
 const MARGIN: Duration = Duration::from_secs(1);
 /// A holder that has no way to the stream for so long gives the lease up, if another process has one.
 const CUT_OFF: Duration = Duration::from_secs(3);
