@@ -92,7 +92,8 @@ export interface Notification {
 
 /**
  * Whether events may be late or missing: `degraded: true` when a trouble of the gateway has lasted for a while (and to
- * whoever connects meanwhile), `degraded: false` when everything has come. Nothing is lost unless `connected` says so.
+ * each client that connects meanwhile), `degraded: false` when everything has come. Nothing is lost unless `connected`
+ * says so.
  */
 export type LiveDegraded =
   | {

@@ -1,4 +1,4 @@
-//! How many may come in. Whoever may not is told so at the earliest moment, and to try again.
+//! How many may come in. A client that may not is told so at the earliest moment, and to try again.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;

@@ -67,7 +67,7 @@ impl Credit {
         Self { limit, out: Mutex::default(), freed: Notify::new() }
     }
 
-    /// Takes credit for one packet of so many bytes. Whoever does not emit it then gives the credit back.
+    /// Takes credit for one packet of so many bytes. A caller that does not emit it gives the credit back.
     ///
     /// # Errors
     /// The packet does not fit into this share of the credit now.
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_goes_on_once_half_is_free() {
+    async fn a_waiting_task_goes_on_once_half_is_free() {
         let credit = std::sync::Arc::new(credit(4, 1_000));
         (0..4).for_each(|_| credit.take(1, Share::Whole).unwrap());
         let waits = tokio::spawn({

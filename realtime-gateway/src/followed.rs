@@ -9,7 +9,7 @@ use crate::memory::Memory;
 pub(crate) struct Followed {
     /// When it was created.
     pub(crate) created: u64,
-    /// Rises whenever a place is taken: whoever is catching up has to begin anew then.
+    /// Rises whenever a place is taken: a client that is catching up has to begin anew then.
     pub(crate) generation: u64,
     /// Its newest part.
     pub(crate) memory: Memory,

@@ -8,7 +8,7 @@ use common::broker::Link;
 use common::claims::{self, Claims, TokenError, TokenVerifier};
 use common::subject::ChurchId;
 use socketioxide::extract::SocketRef;
-use socketioxide::socket::Sid;
+use socketioxide::socket::Socket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -93,19 +93,21 @@ impl Gateway {
     }
 
     /// Takes a socket's seat away. Doing it twice does no harm, not doing it would keep the seat for ever.
-    pub(crate) fn depart(&self, church: &ChurchId, sid: Sid) {
-        self.hub.leave(church, sid);
+    pub(crate) fn depart(&self, church: &ChurchId, socket: &Socket) {
+        self.hub.leave(church, socket);
     }
 
     /// Closes a socket that has just come.
     pub(crate) fn turn_away(&self, member: &Member, reason: &'static str) {
         self.hub.close(member, reason);
-        self.depart(&member.church, member.socket.id);
+        self.depart(&member.church, &member.socket);
     }
 
-    /// Clears up after a socket that has gone before anybody listened to that. Its connection may still be there.
+    /// Clears up after a socket that has gone before anybody listened to that. Its connection may still be there. One
+    /// that has no seat any more was cleared up after, and its connection may carry the client's next socket.
     pub(crate) fn clear_up(&self, member: &Member) {
-        self.close(&member.socket);
-        self.depart(&member.church, member.socket.id);
+        if self.hub.leave(&member.church, &member.socket) {
+            self.close(&member.socket);
+        }
     }
 }

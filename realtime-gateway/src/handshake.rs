@@ -131,7 +131,7 @@ pub(crate) async fn attend(
     let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));
     if session.gone.run_until_cancelled(resuming).await.is_none() {
         // It may have gone before it had its seat.
-        gateway.depart(&member.church, member.socket.id);
+        gateway.depart(&member.church, &member.socket);
     }
 }
 
@@ -164,7 +164,7 @@ async fn departed(
     if let Some(carrier) = carrier.filter(|_| why == DisconnectReason::ClientNSDisconnect) {
         gateway.transports.close_if_unused(carrier, gateway.connect_timeout);
     }
-    gateway.depart(church, socket.id);
+    gateway.depart(church, &socket);
 }
 
 fn word(why: DisconnectReason) -> &'static str {

@@ -20,7 +20,7 @@ use crate::stream::{ReadError, Reader, Stored};
 
 /// Reads that are under way at once.
 const READS: usize = 8;
-/// Pages are kept for whoever asks next, as long as all together they take no more bytes than this.
+/// Pages are kept for the next who ask, as long as all together they take no more bytes than this.
 const KEPT: u64 = 16 << 20;
 /// What a page and each of its events take besides packets, about.
 const OVERHEAD: usize = 256;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::claims::{Claims, TokenError};
 use common::status::MessageStatus;
 use common::subject::{self, ChurchId, Topic};
-use socketioxide::socket::Sid;
+use socketioxide::socket::Socket;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -68,6 +68,17 @@ impl State {
     fn has_seat_from(&self, address: IpAddr, limits: &SeatLimits) -> Result<(), Refusal> {
         if is_full(self.of_address.of(&address), limits.address) { Err(Refusal::Address) } else { Ok(()) }
     }
+
+    /// Takes a seat away, and the room with its last one. Says whether there was one.
+    fn vacate(&mut self, church: &ChurchId, leave: impl FnOnce(&mut Room) -> Option<Seat>) -> bool {
+        let Some(room) = self.rooms.get_mut(church) else { return false };
+        let Some(seat) = leave(room) else { return false };
+        if room.is_empty() {
+            self.rooms.remove(church);
+        }
+        self.of_address.remove(&seat.member.address);
+        true
+    }
 }
 
 /// What comes next for a socket that catches up.
@@ -105,7 +116,7 @@ impl Hub {
         self.state().stream.as_ref().and_then(Followed::head)
     }
 
-    /// The sequence that was handed on last; changes wake whoever waits on the receiver.
+    /// The sequence that was handed on last; changes wake those who wait on the receiver.
     pub(crate) fn last(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
@@ -115,7 +126,8 @@ impl Hub {
         self.state().stream.as_ref()?.memory.fingerprint(sequence)
     }
 
-    /// Begins with another stream, or at another place: whoever is connected is told that it may miss something.
+    /// Begins with another stream, or at another place: every client is told that it may miss
+    /// something.
     pub(crate) fn take_place(&self, created: u64, memory: Memory) {
         let mut state = self.state();
         let State { stream, rooms, .. } = &mut *state;
@@ -133,7 +145,8 @@ impl Hub {
         }
     }
 
-    /// Tells every socket whether events may be late, as far as it was not told yet, and whoever comes later, too.
+    /// Tells every socket whether events may be late, as far as it was not told yet, and so each that
+    /// comes later.
     pub(crate) fn tell(&self, lapse: Option<&Lapse>) {
         let mut state = self.state();
         let State { lapse: known, rooms, .. } = &mut *state;
@@ -264,9 +277,11 @@ impl Hub {
     /// # Errors
     /// Its church, user or address has all its sockets.
     pub(crate) fn sit(&self, member: &Member, term: Term) -> Result<(), Refusal> {
-        // A client may say goodbye and come again over the same session, quicker than its leaving is heard of.
-        self.leave(&member.church, member.socket.id);
         let mut state = self.state();
+        // A client may say goodbye and come again over the same session, quicker than its leaving is heard of.
+        if state.vacate(&member.church, |room| room.clear(member.socket.id)) {
+            self.counters.sockets.dec();
+        }
         state.has_seat_from(member.address, &self.seats)?;
         let State { rooms, of_address, .. } = &mut *state;
         match rooms.get_mut(&member.church) {
@@ -371,18 +386,15 @@ impl Hub {
         Ok(())
     }
 
-    /// Forgets a socket.
-    pub(crate) fn leave(&self, church: &ChurchId, sid: Sid) {
+    /// Forgets a socket, and says whether it had a seat.
+    pub(crate) fn leave(&self, church: &ChurchId, socket: &Socket) -> bool {
         let mut state = self.state();
-        let State { rooms, of_address, .. } = &mut *state;
-        let Some(room) = rooms.get_mut(church) else { return };
-        let Some(seat) = room.leave(sid) else { return };
-        if room.is_empty() {
-            rooms.remove(church);
+        let had_seat = state.vacate(church, |room| room.leave(socket));
+        if had_seat {
+            self.counters.sockets.dec();
+            self.counters.rooms.set(state.rooms.len() as i64);
         }
-        of_address.remove(&seat.member.address);
-        self.counters.sockets.dec();
-        self.counters.rooms.set(rooms.len() as i64);
+        had_seat
     }
 
     /// Does something with every seat. Nobody gets an event meanwhile.
@@ -397,12 +409,12 @@ impl Hub {
     /// Why it may not.
     pub(crate) fn extend(
         &self,
-        sid: Sid,
+        socket: &Socket,
         fresh: &Claims,
         revocations: &Revocations,
     ) -> Result<i64, RefreshError> {
         let mut state = self.state();
-        let seat = state.rooms.get_mut(&fresh.church_id).and_then(|room| room.seat(sid));
+        let seat = state.rooms.get_mut(&fresh.church_id).and_then(|room| room.seat(socket));
         let seat = seat.ok_or(RefreshError::TooLate)?;
         if *seat.member.user != *fresh.user_id || seat.term.claim != fresh.claim {
             return Err(RefreshError::Another);
@@ -443,5 +455,5 @@ fn tell(event: &Event, stored: &Stored) {
 }
 
 fn seat<'a>(rooms: &'a mut HashMap<ChurchId, Room>, member: &Member) -> Option<&'a mut Seat> {
-    rooms.get_mut(&member.church)?.seat(member.socket.id)
+    rooms.get_mut(&member.church)?.seat(&member.socket)
 }

@@ -10,19 +10,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
 use crate::gateway::Gateway;
-use crate::member::Member;
+use crate::member::{Member, is_same};
 
-/// How often it is looked for them.
+/// Between two looks.
 const TICK: Duration = Duration::from_secs(2);
 
 /// Whether the library still knows this very socket: one that has left is not told of again, whatever it says itself.
 pub(crate) fn is_here(io: &SocketIo, socket: &SocketRef) -> bool {
     let known = io.of("/").and_then(|namespace| namespace.get_socket(socket.id));
-    known.is_some_and(|known| std::ptr::eq(&raw const *known, &raw const **socket))
-}
-
-fn is_same(one: &Member, other: &Member) -> bool {
-    std::ptr::eq(&raw const *one.socket, &raw const *other.socket)
+    known.is_some_and(|known| is_same(&known, socket))
 }
 
 /// Takes left-over seats away, until it is dropped.
@@ -38,8 +34,11 @@ pub(crate) async fn clear(gateway: Arc<Gateway>, io: SocketIo) {
         }
         let mut members = gateway.hub.members();
         members.retain(|member| !is_here(&io, &member.socket));
-        // Normally the seat is taken away a moment after the socket has left, so it is looked twice.
-        for member in members.iter().filter(|member| before.iter().any(|one| is_same(one, member))) {
+        // Normally the seat is taken away a moment after the socket has left. Only one that is found at two looks in a
+        // row is left over.
+        for member in
+            members.iter().filter(|member| before.iter().any(|one| is_same(&one.socket, &member.socket)))
+        {
             debug!(church = %member.church, socket = %member.socket.id, "its seat was left over");
             gateway.counters.leftovers.inc();
             gateway.clear_up(member);

@@ -1,9 +1,11 @@
 //! Following the stream: every sequence once, in order, without a hole.
 //!
 //! The stream republishes what it has stored, with its sequence, and that rises by exactly one: so one number shows
-//! that something is missing. What was not heard is read back by direct get. That nothing is missing is proved at each
-//! step: what comes next says which event comes before it, or it came over the connection on which our place was proved,
-//! or it was read together with what stands at our place. A stream that was cut and has grown again fails that.
+//! that something is missing. What was not heard is read back by direct get.
+//!
+//! A stream that was cut and has grown again has the same sequences and other events. So each step is proved, in one of
+//! three ways. The next event names the event before it. Or it came over the connection on which our place was proved. Or
+//! it was read together with the event at our place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -226,12 +228,13 @@ impl Follower {
             let connection = self.source.broker.connections();
             let missed = self.read_on().await?;
             self.proved_on = connection;
+            // Together, so that one that was undone is not in force between two events.
+            self.source.revocations.hear_all(&missed);
             for stride in missed.chunks(STRIDE) {
                 for stored in stride {
                     if stored.sequence != self.last + 1 {
                         return Err(Trouble::PlaceLost("what was missed is not kept any more"));
                     }
-                    self.source.revocations.hear(stored);
                     self.accept(stored);
                 }
                 sleep(PACE).await;
@@ -327,7 +330,6 @@ impl Follower {
                     memory =
                         Memory::new(self.source.limits, stored.sequence - 1, Some(Fingerprint::default()));
                 }
-                self.source.revocations.hear(&stored);
                 // What is no event was told of when it came.
                 let _ = memory.take(extent.created, &stored);
             }

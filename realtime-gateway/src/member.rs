@@ -8,7 +8,7 @@ use common::subject::ChurchId;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::extract::SocketRef;
-use socketioxide::socket::Sid;
+use socketioxide::socket::{Sid, Socket};
 use socketioxide::{SendError, SocketError};
 use time::OffsetDateTime;
 
@@ -28,6 +28,12 @@ pub(crate) struct Member {
     pub(crate) address: IpAddr,
     /// What its session may have out.
     pub(crate) credit: Arc<Credit>,
+}
+
+/// Whether these are one socket. Its session id does not tell: a client that leaves the namespace and connects again over
+/// the same transport has another socket of the same id.
+pub(crate) fn is_same(one: &Socket, other: &Socket) -> bool {
+    std::ptr::eq(one, other)
 }
 
 /// Bytes of an event's packet around its name and its body: `42["name",body]`.

@@ -1,4 +1,4 @@
-//! The newest part of the stream, in memory: whoever was away for a short time is served from here.
+//! The newest part of the stream, in memory: clients that were away for a short time are served from here.
 //!
 //! Two bounds work together. A church keeps at most so many events, so a loud one can't push the others out. All
 //! churches together keep at most so many events and bytes; beyond, the oldest of all goes.

@@ -15,6 +15,7 @@ use crate::hub::{Laggard, Next, PACE, STRIDE};
 use crate::member::{Member, Unsent};
 use crate::memory::Event;
 use crate::metrics::Reason;
+use crate::session::Session;
 use crate::stream::ReadError;
 
 /// How long a cursor may be ahead of us: another gateway may have heard an event a moment earlier.
@@ -97,8 +98,10 @@ pub(crate) async fn resume_laggards(gateway: Arc<Gateway>, mut laggards: mpsc::U
     while let Some(Laggard { member, progress }) = laggards.recv().await {
         let gateway = gateway.clone();
         tokio::spawn(async move {
+            // Without it the socket has left.
+            let Some(session) = member.socket.extensions.get::<Arc<Session>>() else { return };
             let mut resume = Resume { gateway: &gateway, member: &member, progress, full_since: None };
-            if let Err(stop) = resume.run().await {
+            if let Some(Err(stop)) = session.gone.run_until_cancelled(resume.run()).await {
                 debug!(church.id = %member.church, socket.id = %member.socket.id, reason = stop.word(), "did not catch up");
                 stop.consequence(&gateway, &member);
             }

@@ -1,6 +1,6 @@
 //! Tokens that were taken back, as the stream tells. Everything is read back at the start, before anybody is let in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use common::claims::{Claims, Person, TokenError, TokenVerifier};
 use common::revocation::{Revocation, is_revoked};
@@ -16,7 +16,7 @@ pub(crate) struct Revocations {
 }
 
 /// What is revoked in one church.
-#[derive(Default, Clone, PartialEq)]
+#[derive(Default)]
 struct OfChurch {
     everybody: Option<i64>,
     /// By [`Revocation::key`].
@@ -30,19 +30,17 @@ impl OfChurch {
         self.everybody.max(of(&person.to_string())).max(of(&person.id))
     }
 
-    fn note(&mut self, revocation: &Revocation) {
-        if revocation.undone {
-            match revocation.key().as_str() {
-                "" => self.everybody = None,
-                key => drop(self.people.remove(key)),
-            }
-            return;
+    /// Says whether it changed anything.
+    fn note(&mut self, revocation: &Revocation) -> bool {
+        let (key, until) = (revocation.key(), revocation.issued_until);
+        let before = if key.is_empty() { self.everybody } else { self.people.get(&key).copied() };
+        let after = if revocation.undone { None } else { before.max(Some(until)) };
+        match after {
+            _ if key.is_empty() => self.everybody = after,
+            Some(until) => drop(self.people.insert(key, until)),
+            None => drop(self.people.remove(&key)),
         }
-        let until = match revocation.key() {
-            key if key.is_empty() => self.everybody.get_or_insert(i64::MIN),
-            key => self.people.entry(key).or_insert(i64::MIN),
-        };
-        *until = revocation.issued_until.max(*until);
+        before != after
     }
 }
 
@@ -68,51 +66,89 @@ impl Revocations {
         is_revoked(issued_at, churches.get(church).and_then(|of| of.issued_until(person)))
     }
 
-    /// Wakes whoever waits on it when something is revoked.
+    /// Wakes the task that waits on it when something is revoked.
     pub(crate) fn changes(&self) -> Changes {
         Changes(self.churches.subscribe())
     }
 
     /// Takes a message of the stream in, if it is a revocation.
     pub(crate) fn hear(&self, stored: &Stored) {
-        let Some((church, Topic::Revoked)) = subject::parse(&stored.subject) else { return };
-        match serde_json::from_slice::<Revocation>(&stored.payload) {
-            Ok(revocation) if revocation.church_id == church => self.note(revocation),
-            _ => warn!(sequence = stored.sequence, "a revocation can't be read; it is not in force here"),
-        }
+        self.hear_all(std::slice::from_ref(stored));
     }
 
-    fn note(&self, revocation: Revocation) {
-        let (church, undone) = (revocation.church_id.clone(), revocation.undone);
-        let is_news = self.churches.send_if_modified(|churches| {
-            let of_church = churches.entry(church.clone()).or_default();
-            let before = of_church.clone();
-            of_church.note(&revocation);
-            *of_church != before
+    /// Takes the revocations among messages of the stream in, in their order, and tells of it once: none of them is in
+    /// force that a later one undoes.
+    pub(crate) fn hear_all(&self, messages: &[Stored]) {
+        self.note(standing(messages.iter().filter_map(read).collect()));
+    }
+
+    fn note(&self, revocations: Vec<Revocation>) {
+        if revocations.is_empty() {
+            return;
+        }
+        let mut news = Vec::new();
+        self.churches.send_if_modified(|churches| {
+            for revocation in revocations {
+                if churches.entry(revocation.church_id.clone()).or_default().note(&revocation) {
+                    news.push(revocation);
+                }
+            }
+            !news.is_empty()
         });
-        if is_news {
-            info!(church.id = %church, undone, "revoked tokens changed");
+        for Revocation { church_id, undone, .. } in news {
+            info!(church.id = %church_id, undone, "revoked tokens changed");
         }
     }
 
     /// Reads back all that the stream keeps.
     ///
     /// # Errors
-    /// The stream can't be read now, or whoever answers has less than the leader: any replica may.
+    /// The stream can't be read now, or the replica that answers has less than the leader.
     pub(crate) async fn read_back(&self, reader: &Reader) -> Result<(), ReadError> {
         let count = reader.count(REVOKED_SUBJECTS).await?;
-        let (mut next, mut heard) = (1, 0);
+        let (mut next, mut heard, mut revocations) = (1, 0, Vec::new());
         loop {
             let batch = reader.from(next, REVOKED_SUBJECTS).await?;
-            batch.messages.iter().for_each(|stored| self.hear(stored));
+            revocations.extend(batch.messages.iter().filter_map(read));
             heard += batch.messages.len() as u64;
             match batch.messages.last() {
                 Some(last) if !batch.complete => next = last.sequence + 1,
                 _ if heard < count => return Err(ReadError::Lagging),
-                _ => return Ok(()),
+                _ => break,
             }
         }
+        self.note(standing(revocations));
+        Ok(())
     }
+}
+
+/// The revocation in a message of the stream, if it is one.
+fn read(stored: &Stored) -> Option<Revocation> {
+    let Some((church, Topic::Revoked)) = subject::parse(&stored.subject) else { return None };
+    let read = serde_json::from_slice::<Revocation>(&stored.payload).ok();
+    let read = read.filter(|revocation| revocation.church_id == church);
+    if read.is_none() {
+        warn!(sequence = stored.sequence, "a revocation can't be read; it is not in force here");
+    }
+    read
+}
+
+/// What stands of revocations in their order: without those that a later one of the same key undoes.
+fn standing(mut revocations: Vec<Revocation>) -> Vec<Revocation> {
+    let mut undone = HashSet::new();
+    revocations.reverse();
+    revocations.retain(|revocation| {
+        let key = (revocation.church_id.clone(), revocation.key());
+        if undone.contains(&key) {
+            return false;
+        }
+        if revocation.undone {
+            undone.insert(key);
+        }
+        true
+    });
+    revocations.reverse();
+    revocations
 }
 
 /// Waits for revocations, without holding on to them.
@@ -173,6 +209,24 @@ mod tests {
         revocations.hear(&stored(subject, &Revocation::new(grace, None, at).unwrap()));
         revocations.hear(&stored(subject, &of_ann.undo()));
         assert!(covers_ann(&revocations, 1));
+    }
+
+    #[test]
+    fn a_revocation_that_is_read_again_with_its_undoing_wakes_nobody_and_one_heard_twice_neither() {
+        let revocations = Revocations::new();
+        let at = |second| OffsetDateTime::from_unix_timestamp(second).unwrap();
+        let of_ann = |second| Revocation::new("grace".parse().unwrap(), Some(ann()), at(second)).unwrap();
+        let message = |revocation: &Revocation| stored("church.grace.revoked", revocation);
+        let [revoked, undone] = [message(&of_ann(100)), message(&of_ann(100).undo())];
+        let mut changes = revocations.changes().0;
+        revocations.hear_all(&[revoked, undone]);
+        assert!(!changes.has_changed().unwrap());
+        revocations.hear_all(&[message(&of_ann(100)), message(&of_ann(100).undo()), message(&of_ann(50))]);
+        assert!(changes.has_changed().unwrap());
+        assert!(covers_ann(&revocations, 50) && !covers_ann(&revocations, 51));
+        changes.mark_unchanged();
+        revocations.hear(&message(&of_ann(50)));
+        assert!(!changes.has_changed().unwrap());
     }
 
     #[test]

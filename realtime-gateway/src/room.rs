@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use socketioxide::socket::Sid;
+use socketioxide::socket::{Sid, Socket};
 
 use crate::admission::{Refusal, SeatLimits};
-use crate::member::{Member, Unsent};
+use crate::member::{Member, Unsent, is_same};
 use crate::session::Term;
 use crate::standing::{DEGRADED, Degraded, Lapse};
 
@@ -91,16 +91,22 @@ impl Room {
         Ok(())
     }
 
-    /// Takes a socket's seat away.
-    pub(crate) fn leave(&mut self, sid: Sid) -> Option<Seat> {
+    /// Takes a socket's seat away. The seat of a later socket of the same session stays.
+    pub(crate) fn leave(&mut self, socket: &Socket) -> Option<Seat> {
+        self.seat(socket)?;
+        self.clear(socket.id)
+    }
+
+    /// Takes the seat of a session away, whichever of its sockets has it.
+    pub(crate) fn clear(&mut self, sid: Sid) -> Option<Seat> {
         let seat = self.seats.remove(&sid)?;
         self.of_user.remove(&seat.member.user);
         Some(seat)
     }
 
-    /// The seat of a socket.
-    pub(crate) fn seat(&mut self, sid: Sid) -> Option<&mut Seat> {
-        self.seats.get_mut(&sid)
+    /// The seat of this very socket.
+    pub(crate) fn seat(&mut self, socket: &Socket) -> Option<&mut Seat> {
+        self.seats.get_mut(&socket.id).filter(|seat| is_same(&seat.member.socket, socket))
     }
 
     /// All seats.
@@ -160,10 +166,66 @@ impl<K: Hash + Eq> Headcount<K> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use common::claims::{Claims, IdClaim};
+    use socketioxide::SocketIo;
+    use socketioxide::extract::SocketRef;
+    use tokio::sync::mpsc;
+    use tower::ServiceExt as _;
+
     use super::*;
+    use crate::credit::{Credit, CreditLimit};
+
+    const BOUNDLESS: SeatLimits = SeatLimits { church: 0, user: 0, address: 0 };
+
+    /// Two sockets of one session: a client connects, leaves the namespace and connects again.
+    async fn two_of_one_session() -> [SocketRef; 2] {
+        let (service, io) = SocketIo::new_svc();
+        let (came, mut coming) = mpsc::unbounded_channel();
+        io.ns("/", async move |socket: SocketRef| came.send(socket).unwrap());
+        let ask = async |method: &str, session: &str, packet: &'static str| {
+            let uri = format!("/socket.io/?EIO=4&transport=polling{session}");
+            let request = Request::builder().method(method).uri(uri).body(Body::from(packet)).unwrap();
+            let answer = service.clone().oneshot(request).await.unwrap();
+            to_bytes(Body::new(answer.into_body()), usize::MAX).await.unwrap()
+        };
+        let opened = ask("GET", "", "").await;
+        let opened: serde_json::Value = serde_json::from_slice(opened.strip_prefix(b"0").unwrap()).unwrap();
+        let session = format!("&sid={}", opened["sid"].as_str().unwrap());
+        ask("POST", &session, "40").await;
+        let first = coming.recv().await.unwrap();
+        ask("POST", &session, "41").await;
+        ask("POST", &session, "40").await;
+        [first, coming.recv().await.unwrap()]
+    }
+
+    fn member(socket: &SocketRef) -> (Member, Term) {
+        let church_id: common::subject::ChurchId = "grace".parse().unwrap();
+        let credit = Arc::new(Credit::new(CreditLimit { packets: 8, bytes: 1_000 }));
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let (socket, church, user) = (socket.clone(), church_id.clone(), "ann".into());
+        let member = Member { socket, church, user, address, credit };
+        let user_id = "ann".into();
+        let claims =
+            Claims { user_id, claim: IdClaim::UserId, church_id, expires_at: 1_000, issued_at: None };
+        (member, Term::of(&claims))
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_leaves_late_takes_no_seat_from_a_later_one_of_its_session() {
+        let [first, second] = two_of_one_session().await;
+        assert_eq!(first.id, second.id);
+        let mut room = Room::default();
+        let (member, term) = member(&second);
+        room.sit(&member, term, &BOUNDLESS).unwrap();
+        assert!(room.seat(&first).is_none() && room.leave(&first).is_none());
+        assert!(room.seat(&second).is_some() && room.leave(&second).is_some());
+        assert!(room.is_empty() && room.of_user.0.is_empty());
+    }
 
     #[test]
-    fn whoever_has_left_leaves_no_trace() {
+    fn a_count_that_fell_to_zero_is_not_kept() {
         let mut count = Headcount::default();
         ["ann", "ann", "bob"].into_iter().for_each(|user| count.add(user));
         assert_eq!((count.of(&"ann"), count.of(&"bob"), count.of(&"eve")), (2, 1, 0));

@@ -176,7 +176,7 @@ impl Session {
         if fresh.church_id != self.church {
             return Err(RefreshError::Another);
         }
-        gateway.hub.extend(socket.id, &fresh, &gateway.revocations)
+        gateway.hub.extend(socket, &fresh, &gateway.revocations)
     }
 
     fn may_try_again(&self) -> Result<(), RefreshError> {
@@ -223,7 +223,7 @@ pub(crate) async fn watch_tokens(gateway: Arc<Gateway>) {
     }
 }
 
-/// Whoever was over at the last look is here no more, or nobody was told that it left.
+/// A socket whose time was over at the last look has left by now, or nobody was told that it left.
 fn look_at_clock(gateway: &Gateway) {
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let mut left_over = Vec::new();

@@ -121,8 +121,8 @@ impl Standing {
         }
     }
 
-    /// Why clients may not hear of everything, since when, and the reason of a gap in words. A lapse that has begun
-    /// goes on until everything was handed on.
+    /// The lapse as it is now: its reason, the moment it began, and the reason in words for the log. A lapse that has
+    /// begun goes on until everything was handed on.
     fn lapse(&self, now: Instant, in_lapse: bool) -> Option<(Reason, Instant, String)> {
         let signs = self.signs();
         let Patience { silence, gap } = self.patience;

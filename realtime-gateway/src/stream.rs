@@ -93,7 +93,7 @@ pub(crate) enum ReadError {
     /// There is none.
     #[error("the broker has no stream {STREAM}; run `ops provision`")]
     NoStream,
-    /// An answer came, and whoever gave it may not know the end.
+    /// An answer came from a replica that may not know the end.
     #[error("a replica of the stream lags behind")]
     Lagging,
     /// No answer came; it may be different in a moment.
@@ -146,7 +146,7 @@ impl Reader {
         self.extent().await.map(Some)
     }
 
-    /// Makes sure that whoever said just now that nothing more matches has everything up to a sequence: any replica may
+    /// Makes sure that the replica that said just now that nothing more matches has everything up to a sequence: any replica may
     /// have answered, also one that lags behind.
     ///
     /// # Errors

@@ -111,6 +111,25 @@ async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_ba
     polls.send(&[&connect(&gateway)]).await;
     polls.until("connected").await;
     gateway.until_count("gateway_sockets", 2.0).await;
+    gateway.announcer().await.announce(CHURCH, 1, "").await;
+    client.until("message:delivered").await;
+    polls.until("message:delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_and_comes_back_many_times_hears_every_event_after_it_is_welcomed() {
+    let gateway = patient_gateway().await;
+    let announcer = gateway.announcer().await;
+    let mut client = websocket_member(&gateway).await;
+    for _ in 0..20 {
+        client.send(DISCONNECT).await;
+        gateway.until_count("gateway_sockets", 0.0).await;
+        client.send(&connect(&gateway)).await;
+        client.until("connected").await;
+        let events = announcer.announce(CHURCH, 1, "").await;
+        let (_, heard) = event(&client.until("message:delivered").await);
+        assert_eq!(heard["eventId"], json!(events[0]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
