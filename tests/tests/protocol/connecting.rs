@@ -114,7 +114,7 @@ async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_ba
     for _ in 0..3 {
         assert_eq!(client.frame().await.as_deref(), Some(PING));
         client.send(PONG).await;
-        assert_eq!(polls.packets().await, [PING]);
+        assert_eq!(polls.frame().await, PING);
         polls.send(&[PONG]).await;
     }
     client.send(&connect(&gateway)).await;

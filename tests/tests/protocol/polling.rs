@@ -69,16 +69,23 @@ impl Polling {
         body.split(SEPARATOR).map(str::to_owned).collect()
     }
 
+    /// The next packet, pings included. It may have come together with an earlier one.
+    pub(crate) async fn frame(&mut self) -> String {
+        if self.waiting.is_empty() {
+            self.waiting = self.packets().await;
+        }
+        self.waiting.remove(0)
+    }
+
     /// Polls until the next packet besides pings, which are answered.
     pub(crate) async fn next(&mut self) -> String {
         let next = async {
             loop {
-                let packet = self.waiting.drain(..1.min(self.waiting.len())).next();
-                match packet {
-                    Some(packet) if packet == PING => self.send(&[PONG]).await,
-                    Some(packet) => return packet,
-                    None => self.waiting = self.packets().await,
+                let packet = self.frame().await;
+                if packet != PING {
+                    return packet;
                 }
+                self.send(&[PONG]).await;
             }
         };
         in_time("a packet", next).await
