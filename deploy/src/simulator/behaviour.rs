@@ -120,7 +120,7 @@ pub struct Rule {
     pub copies: u32,
     /// The webhooks come in reverse order.
     pub reorder: bool,
-    /// The webhooks never come; whoever asks is told the status.
+    /// The webhooks never come; a request for the status is answered.
     pub lose_webhooks: bool,
 }
 

@@ -48,7 +48,7 @@ struct NewMessage<'a> {
     webhook_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook_failover_url: Option<String>,
-    /// The addresses given here are the only ones: the profile's belong to whoever set it up.
+    /// The addresses given here are the only ones: the profile's own are not used.
     use_profile_webhooks: bool,
 }
 

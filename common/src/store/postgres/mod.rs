@@ -28,7 +28,7 @@ mod sending;
 
 pub(super) use ledger::Tx;
 
-/// The advisory lock of whoever brings the schema up to date.
+/// The advisory lock of the process that brings the schema up to date.
 const MIGRATION_LOCK: i64 = 0x4348_5552_4d49;
 /// Between two tries to get it. Waiting for it inside the server would be a statement, and those have a time-out.
 const MIGRATION_POLL: Duration = Duration::from_millis(200);
@@ -79,7 +79,7 @@ impl Postgres {
     }
 
     /// On a connection of its own: a migration may take as long as it needs, but it waits for no lock for long, since
-    /// everybody else would wait behind it. It is tried again by whoever called.
+    /// everybody else would wait behind it. Its caller tries again.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let mut migrator = sqlx::migrate!("migrations/postgres");
         migrator.set_ignore_missing(true).set_locking(false);
