@@ -50,21 +50,18 @@ for (const [name, value] of Object.entries({ window, document, navigator })) {
   Object.defineProperty(globalThis, name, { value, configurable: true });
 }
 process.env.NODE_ENV = "production";
-const { createElement } = require("react");
+const { createElement, useEffect } = require("react");
 const { createRoot } = require("react-dom/client");
 const { useMessages } = require(`./${process.argv[2]}`);
 
 function Page() {
+  // A MutationObserver of happy-dom holds its listener weakly and falls silent at the next garbage collection.
+  useEffect(() => say("shown", lines()));
   return createElement("ul", null, useMessages().map(({ id, status }) => createElement("li", { key: id }, `${id} ${status}`)));
 }
 
 const page = document.body.appendChild(document.createElement("main"));
 const lines = () => [...page.querySelectorAll("li")].map((line) => line.textContent);
-new window.MutationObserver(() => say("shown", lines())).observe(page, {
-  childList: true,
-  characterData: true,
-  subtree: true,
-});
 const root = createRoot(page);
 root.render(createElement(Page));
 process.stdin.on("end", () => root.unmount()).resume();
