@@ -5,8 +5,8 @@ use axum::http::{header, request::Parts};
 use common::claims::{Claims, TokenError, bearer};
 use common::revocation::is_revoked;
 
+use crate::app::App;
 use crate::error::ApiError;
-use crate::router::App;
 
 /// The caller, whose church is the only one that the request may touch.
 pub(crate) struct Caller(pub Claims);

@@ -15,7 +15,7 @@ use common::throttle::Throttle;
 use serde::Serialize;
 use tracing::{debug, error, warn};
 
-use crate::router::MAX_BODY_MIB;
+use crate::app::MAX_BODY_MIB;
 
 /// Clients are asked to come back after so many seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;

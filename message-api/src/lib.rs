@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::app::App;
 use crate::dispatch::{Dispatcher, close_overdue, limits};
 use crate::metrics::ApiMetrics;
 use crate::reconcile::Reconciler;
-use crate::router::App;
 use crate::telnyx::Telnyx;
 
+mod app;
 mod auth;
 mod characters;
 mod dispatch;

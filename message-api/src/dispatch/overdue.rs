@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::sleep_or_stop;
 use crate::settings::SendOptions;
 
 /// Closed in one transaction at most; a larger number waits for the next round, which follows at once.
@@ -31,7 +30,9 @@ pub(crate) async fn close_overdue(
             limit: GROUP,
         };
         match end_waiting(&store, &overdue, now).await {
-            Ok((0, 0)) => sleep_or_stop(tick, &shutdown).await,
+            Ok((0, 0)) => {
+                shutdown.run_until_cancelled(tokio::time::sleep(tick)).await;
+            }
             Ok((count, unsent)) => {
                 info!(
                     count,
@@ -44,7 +45,7 @@ pub(crate) async fn close_overdue(
                     error = &error as &dyn std::error::Error,
                     "overdue receipts can't be closed; trying again"
                 );
-                sleep_or_stop(tick, &shutdown).await;
+                shutdown.run_until_cancelled(tokio::time::sleep(tick)).await;
             }
         }
     }

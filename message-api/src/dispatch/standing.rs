@@ -11,7 +11,6 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::pause::Pause;
-use super::sleep_or_stop;
 use crate::metrics::{ApiMetrics, HeldLabels};
 use crate::telnyx::Hindrance;
 
@@ -41,7 +40,7 @@ pub(super) async fn watch(
             Some(reason) => condition.unmet(reason),
             None => condition.met(),
         }
-        sleep_or_stop(TICK, &shutdown).await;
+        shutdown.run_until_cancelled(tokio::time::sleep(TICK)).await;
     }
 }
 

@@ -5,12 +5,10 @@ use std::collections::HashSet;
 use common::event::timestamp;
 use common::store::NewRecipient;
 use reqwest::Url;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::request::RecipientEntry;
+use super::body::{Given, RecipientEntry};
 use crate::characters::is_blank;
 use crate::error::Problems;
 use crate::phone::{self, Country};
@@ -27,16 +25,6 @@ const MAX_NAME_CHARS: usize = 100;
 const MAX_AHEAD: Duration = Duration::days(5);
 /// Whom a message is meant for.
 const TARGET_TYPES: [&str; 4] = ["individual", "groups", "branches", "all"];
-
-/// What stands in a field: a value of its type, or any other.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Given<T> {
-    /// A value of the type.
-    Right(T),
-    /// JSON of another type.
-    Other(IgnoredAny),
-}
 
 impl Problems {
     /// A text; a blank one is as absent.

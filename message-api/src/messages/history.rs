@@ -15,9 +15,9 @@ use time::{Duration, OffsetDateTime};
 use super::cursor;
 use super::parameters::{self, given, number};
 use super::shape::MessageRow;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem, Problems};
-use crate::router::App;
 
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;

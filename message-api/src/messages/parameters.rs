@@ -1,10 +1,29 @@
 //! The query string: everything in it is text, and an empty value is as good as none.
 
-use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
 use common::status::MessageStatus;
+use uuid::Uuid;
 
-use crate::error::Problem;
+use crate::error::{ApiError, Problem};
+
+/// The message that an address names. An address with anything else in its place is none of ours.
+pub(crate) struct MessageId(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for MessageId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<Uuid>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id)).map_err(|_| ApiError::UnknownRoute)
+    }
+}
+
+/// Answers another method than GET.
+pub(crate) async fn unknown_method(_: MessageId) -> ApiError {
+    ApiError::UnknownMethod
+}
 
 /// The parameters, each given once.
 pub(super) fn read<T>(parameters: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {

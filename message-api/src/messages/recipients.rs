@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::cursor;
-use super::parameters::{self, given, number, status};
+use super::parameters::{self, MessageId, given, number, status};
 use super::shape::RecipientRow;
-use super::show::MessageId;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem, Problems};
-use crate::router::App;
 
 /// Recipients on a page, unless fewer are asked for.
 pub(super) const MAX_LIMIT: u32 = 1_000;

@@ -12,13 +12,14 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::request::{Draft, SendRequest};
+use super::body::SendRequest;
+use super::draft::Draft;
 use super::shape::AcceptedMessage;
+use crate::app::{App, Once, Success};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::phone::Country;
-use crate::router::{App, Once, Success};
 use crate::settings::DefaultSender;
 
 /// Answers 201 once the message, its recipients and its event are committed.

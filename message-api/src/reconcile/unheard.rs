@@ -36,9 +36,6 @@ pub(crate) async fn watch_receipts(
             // Readiness tells of the database itself.
             Err(error) => debug!(error = &error as &dyn std::error::Error, "can't look for missing webhooks"),
         }
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = tokio::time::sleep(tick) => {}
-        }
+        shutdown.run_until_cancelled(tokio::time::sleep(tick)).await;
     }
 }

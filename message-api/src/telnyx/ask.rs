@@ -9,7 +9,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::answer::retry_after;
-use super::{Telnyx, read};
+use super::client::{Telnyx, read};
 
 /// What Telnyx answers.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use common::failure::reason_of;
 
-use super::answer::Hindrance;
+use super::hindrance::Hindrance;
 
 /// What a code means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
