@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,6 @@ use std::time::Duration;
 use common::claims::TokenVerifier;
 use common::service::Health;
 use common::store::Store;
-use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -15,58 +14,43 @@ use crate::metrics::ApiMetrics;
 use crate::phone::Country;
 use crate::settings::DefaultSender;
 
-/// Largest body, in MiB: 10 000 recipients fit, with ids and names as long as they may be, in any script.
+/// Largest body, in MiB. 10 000 recipients with the longest ids and names fit, in any script.
 pub(crate) const MAX_BODY_MIB: usize = 8;
 
-/// What the handlers share.
+/// The state that all handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
-    /// The record.
+    /// The database.
     pub store: Store,
     /// Checks bearer tokens.
     pub verifier: TokenVerifier,
-    /// Who a church without a sender of its own sends as.
+    /// The sender of a church without one of its own.
     pub default_sender: Option<DefaultSender>,
-    /// The country of a number without a country code.
+    /// The country of numbers without a country code.
     pub default_country: Option<Country>,
     /// Wakes the dispatcher.
     pub wake: Arc<Notify>,
-    /// What is counted.
+    /// Metrics.
     pub metrics: ApiMetrics,
-    /// Whether the database is there.
+    /// Whether the service is ready.
     pub health: Health,
     /// Cancelled once the database's schema is up to date.
     pub schema_ready: CancellationToken,
-    /// Longest time that a request may take.
+    /// Longest time for a request.
     pub request_timeout: Duration,
 }
 
-/// The envelope of every success: `{"success":true, "data":…}`.
-#[derive(Serialize)]
-pub(crate) struct Success<T> {
-    success: bool,
-    data: T,
-}
-
-impl<T> Success<T> {
-    /// Wraps the data.
-    pub(crate) fn new(data: T) -> Self {
-        Self { success: true, data }
-    }
-}
-
-/// Whether a request has begun with something that must not be done twice: if it is broken off then, nobody knows
-/// whether it was done.
+/// Whether a request has started a write that must not be repeated. If it times out after that, its outcome is unknown.
 #[derive(Clone, Default)]
-pub(crate) struct Once(Arc<AtomicBool>);
+pub(crate) struct WriteStarted(Arc<AtomicBool>);
 
-impl Once {
-    /// From now on.
-    pub(crate) fn begin(&self) {
+impl WriteStarted {
+    /// Marks the start of the write.
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    pub(crate) fn has_begun(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

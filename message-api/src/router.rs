@@ -1,4 +1,4 @@
-//! The table of routes, and what every request passes through.
+//! The routes, and the layers that every request passes.
 
 use std::any::Any;
 use std::time::Instant;
@@ -13,12 +13,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use tracing::debug;
 
-use crate::app::{App, MAX_BODY_MIB, Once};
+use crate::app::{App, MAX_BODY_MIB, WriteStarted};
 use crate::error::ApiError;
 use crate::messages;
 use crate::metrics::RequestLabels;
 
-/// The routes, with their layers from the inside to the outside.
+/// Builds the router. The layers are listed from the inside to the outside.
 pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
     Router::new()
         .route("/api/messages/send", post(messages::send))
@@ -29,28 +29,28 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::UnknownMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY_MIB * 1024 * 1024))
         .layer(from_fn_with_state(app.clone(), bounded))
-        .layer(CatchPanicLayer::custom(broken))
+        .layer(CatchPanicLayer::custom(internal))
         .layer(from_fn_with_state(app.clone(), observed))
         .layer(cors)
         .with_state(app)
 }
 
-/// No request waits longer than configured, and none for a schema that is not there yet.
+/// Refuses requests until the database's schema is ready, and ends those that take too long.
 async fn bounded(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if !app.schema_ready.is_cancelled() && !app.health.report().0 {
         return ApiError::Starting.into_response();
     }
-    let once = Once::default();
-    request.extensions_mut().insert(once.clone());
+    let write_started = WriteStarted::default();
+    request.extensions_mut().insert(write_started.clone());
     match tokio::time::timeout(app.request_timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if once.has_begun() => ApiError::OutcomeUnknown.into_response(),
+        Err(_) if write_started.is_set() => ApiError::OutcomeUnknown.into_response(),
         Err(_) => ApiError::TimedOut.into_response(),
     }
 }
 
-/// Counts requests. Paths that no route matches share one label, as do methods of the caller's invention, so that
-/// nobody can make new ones.
+/// Counts and times requests. Unknown paths share one label, and unknown methods, too, so that callers can't create
+/// labels.
 async fn observed(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
@@ -69,6 +69,6 @@ fn method_label(method: &Method) -> &'static str {
     known.into_iter().find(|known| method.as_str() == *known).unwrap_or("other")
 }
 
-fn broken(_: Box<dyn Any + Send>) -> Response {
-    ApiError::Broken.into_response()
+fn internal(_: Box<dyn Any + Send>) -> Response {
+    ApiError::Internal.into_response()
 }

@@ -1,4 +1,4 @@
-//! The limits that all processes share.
+//! Rates and time limits for the store's claims.
 
 use common::store::SendLimits;
 

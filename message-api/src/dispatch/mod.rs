@@ -1,20 +1,21 @@
-//! Sends what is due: takes recipients from the store in fair turns between churches, posts each once, and records
-//! what became of it.
+//! Sends what is due: claims recipients from the store in fair turns between churches, posts each once, and records
+//! the answers.
 //!
-//! The attempt is committed before the POST. From then on the recipient is never posted again, unless the answer
-//! surely means that Telnyx does not have it; a crash, a lost answer and a database that is away all leave it
-//! unresolved, for its webhook or the time limit to end. An answer carries its attempt and changes no other one.
+//! The attempt is committed before the POST. After that the recipient is posted again only if the answer proves that
+//! Telnyx does not have the message. A crash, a lost answer and a database that is away leave the recipient
+//! unresolved, until its webhook or the time limit ends it. An answer carries its attempt's id and changes no other
+//! attempt.
 //!
-//! How fast each sender goes is kept by the store, for all processes; `pause` stops what concerns every sender.
+//! The store keeps each sender's rate for all processes; [`breaker`] stops what concerns every sender.
 
-mod answers;
+mod backoff;
+mod breaker;
 mod dispatcher;
 mod limits;
 mod overdue;
-mod pause;
-mod post;
-mod setback;
-mod standing;
+mod poster;
+mod readiness;
+mod recorder;
 
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use limits::limits;

@@ -1,4 +1,4 @@
-//! What `POST /api/messages/send` takes, and what must hold of it.
+//! Checks a send request.
 
 use common::store::NewRecipient;
 use time::OffsetDateTime;
@@ -7,7 +7,7 @@ use super::body::SendRequest;
 use crate::error::{ApiError, Problems};
 use crate::phone::Country;
 
-/// A request that holds.
+/// A valid request.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) content: String,
@@ -15,15 +15,15 @@ pub(super) struct Draft {
     pub(super) conversation_id: Option<String>,
     pub(super) media_urls: Vec<String>,
     pub(super) send_at: Option<OffsetDateTime>,
-    /// Each number once; the first entry of a number counts.
+    /// Each number once, with the names of its first entry.
     pub(super) recipients: Vec<NewRecipient>,
 }
 
 impl SendRequest {
-    /// Checks everything. Numbers without a country code are of `country`.
+    /// Checks every field. Numbers without a country code belong to `country`.
     ///
     /// # Errors
-    /// All that is wrong with the fields, or that there is nobody to send it to.
+    /// Fields are wrong, or there is no recipient.
     pub(super) fn check(self, now: OffsetDateTime, country: Option<Country>) -> Result<Draft, ApiError> {
         let mut problems = Problems::default();
         let content = problems.content(self.content);
@@ -42,21 +42,21 @@ impl SendRequest {
         let recipients = problems.recipients(entries, country);
         problems.into_result()?;
         if recipients.is_empty() {
-            return Err(nobody(has_targets));
+            return Err(no_recipient(has_targets));
         }
         Ok(Draft { content, target_type, conversation_id, media_urls, send_at, recipients })
     }
 }
 
-fn nobody(has_targets: bool) -> ApiError {
+fn no_recipient(has_targets: bool) -> ApiError {
     if has_targets {
-        ApiError::Impossible {
+        ApiError::Unprocessable {
             code: "directory_unavailable",
             message: "there is no member directory yet that targetType and targetIds could be looked up in; \
                       list the recipients by phone in `recipients`",
         }
     } else {
-        ApiError::Impossible { code: "no_recipients", message: "the message has no recipient" }
+        ApiError::Unprocessable { code: "no_recipients", message: "the message has no recipient" }
     }
 }
 
@@ -129,16 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_at_once() {
+    fn one_answer_names_every_problem() {
         let body = json!({"content": "", "recipients": [{"phone": "1"}], "sendAt": "x"});
         assert_eq!(fields(&body), ["content", "sendAt", "recipients[0].phone"]);
-        // A wrong type is one problem among others.
+        // A wrong type is one problem among the others.
         let body = json!({"content": 5, "recipients": [{"phone": 15551230101u64}], "sendAt": "x"});
         assert_eq!(fields(&body), ["content", "sendAt", "recipients[0].phone"]);
     }
 
     #[test]
-    fn how_many_problems_there_are_is_said_where_not_all_are_listed() {
+    fn an_answer_that_does_not_list_all_problems_counts_them() {
         let many = with("recipients", json!(vec![json!({"phone": "1"}); 500]));
         assert_eq!(fields(&many).len(), Problems::LISTED);
         let said = check(&many).unwrap_err().to_string();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn no_words_of_the_parser_reach_a_caller() {
+    fn no_text_of_the_parser_reaches_a_caller() {
         for body in [
             r#"{"content":5,"recipients":7,"mediaUrls":{},"targetIds":[1],"sendAt":false}"#,
             r#"{"content":"a","recipients":[{"phone":1,"firstName":[],"lastName":{}},[],"x"]}"#,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_stands_there_twice_is_named() {
+    fn a_repeated_field_is_named() {
         let body = r#"{"content":"a","content":"b","recipients":[{"phone":"+15551230101"}]}"#;
         let Err(ApiError::Invalid(problems)) = SendRequest::from_body(body.as_bytes()) else {
             panic!("taken")
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_optional_text_is_as_absent() {
+    fn a_blank_optional_text_counts_as_absent() {
         for blank in ["", "  ", "\u{200b}"] {
             let draft = check(&json!({
                 "content": "Hello", "targetType": blank, "targetIds": [blank], "conversationId": blank,
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_read_as_people_write_it_and_counts_once() {
+    fn numbers_in_different_notations_are_one_recipient() {
         let body = with(
             "recipients",
             json!([
@@ -218,12 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_ten_segments_is_taken() {
+    fn a_text_of_ten_segments_is_accepted() {
         assert!(check(&with("content", json!("x".repeat(1_530)))).is_ok());
     }
 
     #[test]
-    fn a_number_that_is_listed_twice_gets_one_message() {
+    fn a_number_listed_twice_is_one_recipient() {
         let twice = json!([
             {"phone": "+15551230101", "firstName": "Ada"},
             {"phone": "+15551230102"},
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_to_send_to_is_said_with_its_reason() {
+    fn a_request_without_recipients_gets_the_reason() {
         for (body, expected) in [
             (json!({"content": "Hello"}), "no_recipients"),
             (json!({"content": "Hello", "recipients": []}), "no_recipients"),
@@ -247,14 +247,14 @@ mod tests {
             (json!({"content": "Hello", "targetType": "", "recipients": null}), "no_recipients"),
         ] {
             match check(&body) {
-                Err(ApiError::Impossible { code, .. }) => assert_eq!(code, expected, "{body}"),
+                Err(ApiError::Unprocessable { code, .. }) => assert_eq!(code, expected, "{body}"),
                 other => panic!("{body}: {other:?}"),
             }
         }
     }
 
     #[test]
-    fn a_moment_that_is_over_means_now() {
+    fn a_past_send_time_means_now() {
         let at = |after: Duration| {
             let text = timestamp::to_text(OffsetDateTime::now_utc() + after);
             check(&with("sendAt", json!(text))).unwrap().send_at
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_emoji_becomes_the_replacement_character() {
+    fn a_lone_surrogate_becomes_the_replacement_character() {
         let read = |content: &str| {
             let body = format!(r#"{{"content":"{content}","recipients":[{{"phone":"+15551230101"}}]}}"#);
             SendRequest::from_body(body.as_bytes())
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_malformed() {
+    fn a_body_that_is_not_json_is_malformed() {
         for body in ["", "{", "no", "{\"content\":"] {
             assert!(matches!(SendRequest::from_body(body.as_bytes()), Err(ApiError::Malformed(_))), "{body}");
         }

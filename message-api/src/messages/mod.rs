@@ -1,4 +1,4 @@
-//! The messages of the caller's church: send one, look through them, look at one and at its recipients.
+//! The routes of a church's messages: send one, list them, show one and its recipients.
 
 mod body;
 mod cursor;
@@ -7,8 +7,8 @@ mod fields;
 mod history;
 mod parameters;
 mod recipients;
+mod response;
 mod send;
-mod shape;
 mod show;
 
 pub(crate) use history::history;

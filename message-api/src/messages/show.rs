@@ -1,4 +1,4 @@
-//! `GET /api/messages/{id}`: one message with its recipients, or with the first of very many.
+//! `GET /api/messages/{id}`: one message with its recipients, or with the first page of many.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,12 +6,12 @@ use common::store::RecipientQuery;
 
 use super::parameters::MessageId;
 use super::recipients::{MAX_LIMIT, page};
-use super::shape::MessageDetail;
-use crate::app::{App, Success};
+use super::response::{MessageDetail, Success};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 
-/// Answers the message, or 404 where there is none in the caller's church.
+/// Answers the message, or 404 if the caller's church has no such message.
 pub(crate) async fn show(
     State(app): State<App>,
     MessageId(id): MessageId,

@@ -1,12 +1,14 @@
-//! Asks Telnyx for what its webhooks never told: a message that was accepted and has no end after a while.
+//! Retrieves from Telnyx what its webhooks did not tell: messages that were accepted and have no final status after a
+//! while.
 //!
-//! The answer becomes an ordinary report, kept like a webhook's and marked as asked for. Only what Telnyx itself does
-//! not know any more is left to the rule that closes it. An attempt without Telnyx's id can't be asked for.
+//! An answer becomes an ordinary delivery report, kept like a webhook and marked as asked for. A message that Telnyx
+//! no longer has is left to the rule that closes overdue recipients. An attempt without Telnyx's id can't be
+//! retrieved.
 
+mod receipts;
 mod reconciler;
 mod report;
 mod schedule;
-mod unheard;
 
+pub(crate) use receipts::watch_receipts;
 pub(crate) use reconciler::Reconciler;
-pub(crate) use unheard::watch_receipts;

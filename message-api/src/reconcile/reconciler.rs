@@ -1,8 +1,9 @@
-//! Asks Telnyx for what has no end, and records what it answers.
+//! Retrieves due messages from Telnyx, and records its answers as delivery reports.
 
 use std::time::Duration;
 
 use common::store::{ASKED, Ask, AskTimes, Store, StoreError, Webhook};
+use common::throttle::Throttle;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -14,16 +15,19 @@ use super::schedule::Schedule;
 use crate::app::App;
 use crate::metrics::{ApiMetrics, AskLabels};
 use crate::settings::SendOptions;
-use crate::telnyx::{Asked, Telnyx};
+use crate::telnyx::{Retrieved, Telnyx};
 
-/// Looks so often for what is due; at most the rate is asked for each time.
+/// Time between two rounds. A round retrieves at most `ASK_RATE` messages.
 const TICK: Duration = Duration::from_secs(1);
-/// Nobody else asks for what we took, for so long; what was not answered by then is asked for again.
-const TAKEN_FOR: Duration = Duration::from_secs(120);
-/// The longest pause while Telnyx throttles us.
+/// How long a message is reserved for the process that retrieves it. After that it is due again.
+const RESERVED_FOR: Duration = Duration::from_secs(120);
+/// Longest pause between rounds while Telnyx throttles us.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Asks Telnyx for what has no end.
+/// Limits a log line that repeats while the database is away.
+static REPEATS: Throttle = Throttle::once_a_minute();
+
+/// Retrieves messages without a final status.
 pub(crate) struct Reconciler {
     store: Store,
     telnyx: Telnyx,
@@ -45,12 +49,15 @@ impl Reconciler {
         while !shutdown.is_cancelled() {
             pause = match self.round().await {
                 Ok(None) => TICK,
-                Ok(Some(asked)) => asked.unwrap_or(pause * 2).clamp(TICK, LONGEST_PAUSE),
+                Ok(Some(wait)) => wait.unwrap_or(pause * 2).clamp(TICK, LONGEST_PAUSE),
                 Err(error) => {
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "can't record what Telnyx was asked; trying again"
-                    );
+                    if let Some(held_back) = REPEATS.opens("record") {
+                        let error = &error as &dyn std::error::Error;
+                        warn!(
+                            error,
+                            held_back, "can't read or record what Telnyx is asked for; trying again"
+                        );
+                    }
                     TICK
                 }
             };
@@ -58,31 +65,31 @@ impl Reconciler {
         }
     }
 
-    /// Asks for what is due, as many as the rate allows. Says whether Telnyx throttled us, and for how long.
+    /// Retrieves the messages that are due. Returns whether Telnyx throttled us, and the wait that it asks for.
     async fn round(&self) -> Result<Option<Option<Duration>>, StoreError> {
         let now = OffsetDateTime::now_utc();
-        let times = AskTimes::new(now, self.schedule.first, TAKEN_FOR);
+        let times = AskTimes::new(now, self.schedule.first, RESERVED_FOR);
         let asks = self.store.take_asks(self.rate, &times).await?;
         if asks.is_empty() {
             return Ok(None);
         }
-        let answers = join_all(asks.iter().map(|ask| self.ask(ask, now))).await;
+        let answers = join_all(asks.iter().map(|ask| self.retrieve(ask, now))).await;
         let now = OffsetDateTime::now_utc();
         let (mut reports, mut again, mut throttled) = (Vec::new(), Vec::new(), None);
-        for (ask, asked) in asks.iter().zip(answers) {
-            match asked {
-                Asked::Known(body) => {
+        for (ask, retrieved) in asks.iter().zip(answers) {
+            match retrieved {
+                Retrieved::Known(body) => {
                     reports.push(as_webhook(ask, body, now));
                     again.push((ask.recipient_id, self.schedule.next(ask, now)));
                 }
-                Asked::Unknown => again.push((ask.recipient_id, self.schedule.next_of_unknown(ask, now))),
-                Asked::Throttled(wait) => throttled = throttled.max(Some(wait)),
-                Asked::Unclear(why) => {
+                Retrieved::Unknown => again.push((ask.recipient_id, self.schedule.next_of_unknown(ask, now))),
+                Retrieved::Throttled(wait) => throttled = throttled.max(Some(wait)),
+                Retrieved::Unclear(why) => {
                     debug!(recipient.id = %ask.recipient_id, why, "Telnyx did not say what became of a message");
                 }
             }
         }
-        // First what was learned, so that what has an end by it is asked for no more.
+        // Reports first: a recipient that is final by its report is not scheduled again.
         if !reports.is_empty() {
             self.store.record_webhooks(&reports).await?;
         }
@@ -90,21 +97,21 @@ impl Reconciler {
         Ok(throttled)
     }
 
-    async fn ask(&self, ask: &Ask, now: OffsetDateTime) -> Asked {
-        // Telnyx keeps nothing so long; it need not be asked.
-        let asked = if self.schedule.is_over(ask, now) {
-            Asked::Unknown
+    async fn retrieve(&self, ask: &Ask, now: OffsetDateTime) -> Retrieved {
+        // Telnyx has deleted it by now.
+        let retrieved = if self.schedule.is_over(ask, now) {
+            Retrieved::Unknown
         } else {
-            self.telnyx.ask(&ask.provider_id).await
+            self.telnyx.retrieve(&ask.provider_id).await
         };
-        let outcome = match asked {
-            Asked::Known(_) => "known",
-            Asked::Unknown => "unknown",
-            Asked::Throttled(_) => "throttled",
-            Asked::Unclear(_) => "unclear",
+        let outcome = match retrieved {
+            Retrieved::Known(_) => "known",
+            Retrieved::Unknown => "unknown",
+            Retrieved::Throttled(_) => "throttled",
+            Retrieved::Unclear(_) => "unclear",
         };
         self.metrics.asks.get_or_create(&AskLabels { outcome }).inc();
-        asked
+        retrieved
     }
 }
 

@@ -12,16 +12,16 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::answer::{Verdict, classify};
-use super::hindrance::Hindrance;
+use super::retry_reason::RetryReason;
 use crate::settings::TelnyxOptions;
 
-/// An answer is read so far; beyond, nobody knows what it says.
+/// Longest answer that is read. A longer one counts as unreadable.
 const MAX_ANSWER_LEN: usize = 256 * 1024;
-/// Connections that were idle longer are not used again: a server that closes one at the same moment leaves it open
+/// How long an idle connection is reused. Short, because a server that closes it at the same moment leaves it open
 /// whether it took the request.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
-/// The client of Telnyx's messages.
+/// A client of Telnyx's messages API.
 #[derive(Clone)]
 pub(crate) struct Telnyx {
     pub(super) http: reqwest::Client,
@@ -43,15 +43,15 @@ struct NewMessage<'a> {
     webhook_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook_failover_url: Option<String>,
-    /// The addresses given here are the only ones: the profile's own are not used.
+    /// False: webhooks go to the addresses above only, not to the profile's own.
     use_profile_webhooks: bool,
 }
 
 impl Telnyx {
-    /// Prepares the client; nothing is connected yet.
+    /// Builds the client; it connects later.
     ///
     /// # Errors
-    /// Names the variable that is wrong.
+    /// A setting is wrong; the error names its variable.
     pub(crate) fn new(options: &TelnyxOptions, timeout: Duration) -> Result<Self, ConfigError> {
         let endpoint = options.endpoint()?;
         let http = client_for(&endpoint)
@@ -72,7 +72,7 @@ impl Telnyx {
         })
     }
 
-    /// Posts the message to one recipient, once. Takes no longer than the configured time.
+    /// Posts the message to one recipient, once, within the configured timeout.
     pub(crate) async fn send(&self, attempt: &Attempt) -> Verdict {
         let failover = self.webhook_failover_prefix.as_deref();
         let message = NewMessage {
@@ -87,9 +87,9 @@ impl Telnyx {
         };
         let response = match self.http.post(self.endpoint.clone()).json(&message).send().await {
             Ok(response) => response,
-            // Failed before any byte of the request was sent: name, connection or TLS.
+            // Name, connection or TLS: it failed before any byte of the request was sent.
             Err(error) if error.is_connect() => {
-                return Verdict::NotAccepted { hindrance: Hindrance::Unreachable, retry_after: None };
+                return Verdict::NotAccepted { reason: RetryReason::Unreachable, retry_after: None };
             }
             Err(error) if error.is_timeout() => return Verdict::Unresolved("no answer in time"),
             Err(_) => return Verdict::Unresolved("the connection was lost before the answer"),
@@ -102,22 +102,22 @@ impl Telnyx {
     }
 }
 
-/// A proxy of the environment is respected, but not on the way to what stands in for Telnyx on this machine.
+/// Uses the environment's proxy, except for a simulator on this machine.
 fn client_for(endpoint: &Url) -> reqwest::ClientBuilder {
     let host = endpoint.host_str().unwrap_or_default();
-    let is_here = host == "localhost"
+    let is_loopback_host = host == "localhost"
         || host
             .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback());
     let client = reqwest::Client::builder();
-    if is_here { client.no_proxy() } else { client }
+    if is_loopback_host { client.no_proxy() } else { client }
 }
 
 fn bearer(options: &TelnyxOptions) -> Result<HeaderValue, ConfigError> {
     let key = options.telnyx_api_key.expose_secret().trim();
     let value = HeaderValue::from_str(&format!("Bearer {key}")).ok().filter(|_| !key.is_empty());
-    let mut value = value.ok_or_else(|| ConfigError::new("TELNYX_API_KEY", "is empty or no key"))?;
+    let mut value = value.ok_or_else(|| ConfigError::new("TELNYX_API_KEY", "is empty or not a key"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,13 +1,13 @@
-//! Telnyx: one POST for one recipient, never repeated here, and what the answer means; and the question what became
-//! of a message.
+//! The client of Telnyx: posts a message to one recipient, without retries, and tells what the answer means; retrieves
+//! what became of a message.
 
 mod answer;
-mod ask;
 mod client;
 mod codes;
-mod hindrance;
+mod retrieve;
+mod retry_reason;
 
 pub(crate) use answer::Verdict;
-pub(crate) use ask::Asked;
 pub(crate) use client::Telnyx;
-pub(crate) use hindrance::Hindrance;
+pub(crate) use retrieve::Retrieved;
+pub(crate) use retry_reason::RetryReason;

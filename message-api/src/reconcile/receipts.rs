@@ -1,7 +1,7 @@
-//! Whether webhooks come for what Telnyx accepted: the readiness condition `receipts`.
+//! The readiness condition `receipts`: whether webhooks arrive for what Telnyx accepted.
 //!
-//! Only what was accepted and not heard of counts. How many requests had a bad signature decides nothing: a stranger
-//! could send those.
+//! It counts accepted recipients without a webhook. The number of bad signatures decides nothing, because strangers can
+//! send those.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// Looks no further back.
+/// How far back it looks.
 const WINDOW: Duration = Duration::from_secs(86_400);
 
-/// Keeps the condition true until shutdown.
+/// Updates the condition until shutdown.
 pub(crate) async fn watch_receipts(
     store: Store,
     within: Duration,
@@ -33,7 +33,7 @@ pub(crate) async fn watch_receipts(
                  webhook-ingest",
                 timestamp::to_text(since)
             )),
-            // Readiness tells of the database itself.
+            // Another condition reports the database.
             Err(error) => debug!(error = &error as &dyn std::error::Error, "can't look for missing webhooks"),
         }
         shutdown.run_until_cancelled(tokio::time::sleep(tick)).await;

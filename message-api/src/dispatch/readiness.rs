@@ -1,4 +1,4 @@
-//! Tells operators whether sending goes on: the readiness condition `sending`, and the senders that are held back.
+//! The readiness condition `sending`, and the gauge of senders that are held back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,33 +10,33 @@ use common::store::{HeldSender, Store};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::pause::Pause;
+use super::breaker::CircuitBreaker;
 use crate::metrics::{ApiMetrics, HeldLabels};
-use crate::telnyx::Hindrance;
+use crate::telnyx::RetryReason;
 
-/// Looks so often.
+/// How often both are updated.
 const TICK: Duration = Duration::from_secs(1);
-/// Setbacks in a row before readiness tells of a throttled sender: a single one is everyday life.
-const WORTH_TELLING: i32 = 5;
+/// Setbacks in a row from which a throttled sender is reported: a single one is normal.
+const REPORTED_SETBACKS: i32 = 5;
 
-/// Keeps the condition and the gauges true until shutdown.
+/// Updates the condition and the gauge until shutdown.
 pub(super) async fn watch(
     store: Store,
-    pause: Arc<Pause>,
+    breaker: Arc<CircuitBreaker>,
     metrics: ApiMetrics,
     condition: Condition,
     shutdown: CancellationToken,
 ) {
     let mut held = Vec::new();
     while !shutdown.is_cancelled() {
-        // With the database away nothing new is known, and readiness says so itself.
+        // While the database is away, the last answer stands; another condition reports the database.
         held = store.held_senders(OffsetDateTime::now_utc()).await.unwrap_or(held);
-        for word in Hindrance::WORDS_OF_SENDERS {
-            let count = held.iter().filter(|sender| sender.reason == word).count();
-            metrics.held.get_or_create(&HeldLabels { reason: word }).set(count as i64);
+        for reason in RetryReason::SENDER_LABELS {
+            let count = held.iter().filter(|sender| sender.reason == reason).count();
+            metrics.held.get_or_create(&HeldLabels { reason }).set(count as i64);
         }
-        let senders = || senders(&held);
-        match pause.cause().map(|cause| cause.text().to_owned()).or_else(senders) {
+        let cause = breaker.cause().map(|cause| cause.text().to_owned());
+        match cause.or_else(|| held_senders(&held)) {
             Some(reason) => condition.unmet(reason),
             None => condition.met(),
         }
@@ -44,21 +44,21 @@ pub(super) async fn watch(
     }
 }
 
-/// `2 senders wait (spend_limit until 2026-11-23T00:00:00.000Z)`; no number is told.
-fn senders(held: &[HeldSender]) -> Option<String> {
-    let is_worth = |sender: &&HeldSender| {
-        sender.reason != Hindrance::Throttled.word() || sender.setbacks >= WORTH_TELLING
+/// `senders: 2 held back by spend_limit until 2026-11-23T00:00:00.000Z`; names no number.
+fn held_senders(held: &[HeldSender]) -> Option<String> {
+    let is_reported = |sender: &&HeldSender| {
+        sender.reason != RetryReason::Throttled.label() || sender.setbacks >= REPORTED_SETBACKS
     };
     let mut by_reason: BTreeMap<&str, (usize, OffsetDateTime)> = BTreeMap::new();
-    for sender in held.iter().filter(is_worth) {
+    for sender in held.iter().filter(is_reported) {
         let (count, until) = by_reason.entry(&sender.reason).or_insert((0, sender.until));
         *count += 1;
         *until = (*until).max(sender.until);
     }
-    let told = |(reason, (count, until)): (&str, (usize, OffsetDateTime))| {
+    let describe = |(reason, (count, until)): (&str, (usize, OffsetDateTime))| {
         format!("{count} held back by {reason} until {}", timestamp::to_text(until))
     };
-    let all: Vec<_> = by_reason.into_iter().map(told).collect();
+    let all: Vec<_> = by_reason.into_iter().map(describe).collect();
     (!all.is_empty()).then(|| format!("senders: {}", all.join(", ")))
 }
 
@@ -74,12 +74,12 @@ mod tests {
     }
 
     #[test]
-    fn senders_that_are_held_back_are_told_by_reason_and_none_by_its_number() {
-        assert_eq!(senders(&[]), None);
-        assert_eq!(senders(&[sender("throttled", 1, 0)]), None);
+    fn held_senders_are_counted_by_reason_without_their_numbers() {
+        assert_eq!(held_senders(&[]), None);
+        assert_eq!(held_senders(&[sender("throttled", 1, 0)]), None);
         let held = [sender("spend_limit", 1, 5), sender("throttled", 9, 1), sender("spend_limit", 1, 3)];
         assert_eq!(
-            senders(&held).unwrap(),
+            held_senders(&held).unwrap(),
             "senders: 2 held back by spend_limit until 2026-11-22T10:05:00.000Z, \
              1 held back by throttled until 2026-11-22T10:01:00.000Z"
         );

@@ -1,4 +1,4 @@
-//! A message and its recipients as front ends read them.
+//! The JSON that front ends get.
 
 use common::event::timestamp;
 use common::status::MessageStatus;
@@ -7,10 +7,24 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// A row of the history.
+/// The envelope of every success: `{"success":true, "data":…}`.
+#[derive(Serialize)]
+pub(crate) struct Success<T> {
+    success: bool,
+    data: T,
+}
+
+impl<T> Success<T> {
+    /// Wraps the data.
+    pub(crate) fn new(data: T) -> Self {
+        Self { success: true, data }
+    }
+}
+
+/// A message in the history.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct MessageRow {
+pub(super) struct MessageSummary {
     id: Uuid,
     content: String,
     status: MessageStatus,
@@ -22,7 +36,7 @@ pub(super) struct MessageRow {
     failed_count: i32,
     unconfirmed_count: i32,
     read_count: i32,
-    /// Per cent of all recipients.
+    /// Delivered recipients, in per cent of all.
     delivery_rate: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_reason: Option<String>,
@@ -34,7 +48,7 @@ pub(super) struct MessageRow {
     updated_at: OffsetDateTime,
 }
 
-impl From<Message> for MessageRow {
+impl From<Message> for MessageSummary {
     fn from(message: Message) -> Self {
         let tally = message.tally;
         Self {
@@ -58,7 +72,7 @@ impl From<Message> for MessageRow {
     }
 }
 
-/// Rounded half up, 0 of nobody.
+/// Rounded half up; 0 without recipients.
 fn percentage(part: i32, whole: i32) -> i32 {
     if whole <= 0 {
         return 0;
@@ -72,17 +86,17 @@ fn percentage(part: i32, whole: i32) -> i32 {
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessageDetail {
     #[serde(flatten)]
-    pub(super) message: MessageRow,
-    /// All of them, or the first page of very many.
-    pub(super) recipients: Vec<RecipientRow>,
-    /// The cursor of the next page; null where these are all.
+    pub(super) message: MessageSummary,
+    /// All recipients, or the first page of many.
+    pub(super) recipients: Vec<RecipientItem>,
+    /// The cursor of the next page; null if these are all.
     pub(super) recipients_next: Option<String>,
 }
 
 /// A recipient.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct RecipientRow {
+pub(crate) struct RecipientItem {
     id: Uuid,
     member: Member,
     status: MessageStatus,
@@ -94,7 +108,7 @@ pub(crate) struct RecipientRow {
     failure_code: Option<String>,
 }
 
-/// Who the recipient is; a number that belongs to no member has neither id nor names.
+/// The person. A number that belongs to no member has neither id nor names.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Member {
@@ -104,7 +118,7 @@ struct Member {
     phone: String,
 }
 
-impl From<Recipient> for RecipientRow {
+impl From<Recipient> for RecipientItem {
     fn from(recipient: Recipient) -> Self {
         let (failure_code, failure_reason) = recipient.failure.map(|f| (f.code, f.reason)).unzip();
         Self {
@@ -124,7 +138,7 @@ impl From<Recipient> for RecipientRow {
     }
 }
 
-/// The answer to a send: the message as it was recorded, the same for every repetition.
+/// The answer to a send: the message as it was recorded. A repetition gets the same answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AcceptedMessage {
@@ -139,7 +153,7 @@ pub(super) struct AcceptedMessage {
     failed_count: i32,
     unconfirmed_count: i32,
     read_count: i32,
-    /// Until the last recipient's turn to be sent, as expected when it was recorded.
+    /// Expected time until the last recipient's turn, as estimated when the message was recorded.
     estimated_seconds: Option<i64>,
     #[serde(with = "timestamp")]
     created_at: OffsetDateTime,
@@ -170,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_is_a_rounded_percentage() {
+    fn the_delivery_rate_is_a_rounded_percentage() {
         for (part, whole, rate) in [(0, 0, 0), (0, 3, 0), (1, 3, 33), (2, 3, 67), (1, 8, 13), (3, 3, 100)] {
             assert_eq!(percentage(part, whole), rate, "{part} of {whole}");
         }
