@@ -1,9 +1,8 @@
-//! Takes Telnyx's signed delivery webhooks, records them and announces the change.
+//! Receives Telnyx's signed delivery webhooks, records them and announces the changes.
 //!
-//! Start with [`receive`]: a request whose headers claim a signature takes a place in the queue, is read, verified
-//! ([`signature`]), parsed ([`parse`]), committed together with its neighbours ([`commit`]), and only then answered 200.
-//! What needs no answer runs beside it: the [`sweep`] of parked webhooks and the relay that carries the outbox into the
-//! stream.
+//! Start with [`receive`]. A request with signature headers reserves a slot in the queue. Its body is read, verified
+//! ([`signature`]), parsed ([`parse`]) and committed together with others ([`commit`]). Only then it is answered 200.
+//! Two background tasks run beside it: the [`sweep`] of parked webhooks, and the relay from the outbox to the stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,26 +29,26 @@ pub mod sweep;
 pub use settings::Settings;
 
 use crate::metrics::IngestMetrics;
-use crate::receive::Reception;
+use crate::receive::Receiver;
 use crate::signature::PublicKeys;
 
 /// The service's user at the broker.
 const BROKER_ROLE: &str = "ingest";
-/// How long a stop waits for what runs beside the requests.
+/// How long a stopping service waits for its background tasks.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs the service until `context.shutdown` is cancelled; then finishes what it has begun.
+/// Runs the service until `context.shutdown` is cancelled, then finishes the requests under way.
 ///
 /// # Errors
-/// A setting is wrong, the address is taken, or a part of it ended badly.
+/// A setting is wrong, the address is taken, or the committer panicked.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
-    // Before anything else: without a key there is nothing to listen for.
+    // First: without a key the service can accept nothing.
     PublicKeys::parse(&settings.telnyx_public_key)?;
     let listener = service::bind("INGEST_LISTEN", settings.ingest_listen).await?;
     serve(listener, settings, context).await
 }
 
-/// The same on a listener that is bound already.
+/// [`run`] on a listener that is bound already.
 ///
 /// # Errors
 /// As [`run`].
@@ -58,7 +57,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let (store, webhooks) = Store::with_webhooks(&settings.store)?;
     let readiness = Readiness {
         reads: context.health.condition("database", Weight::Required),
-        // What can't be written can't be taken.
+        // A webhook is accepted only once it is written.
         writes: context.health.condition("database_writes", Weight::Required),
     };
     let broker = Broker::connect(&settings.nats, BROKER_ROLE, &context, Weight::Degrading).await?;
@@ -75,20 +74,20 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let committer = tokio::spawn({
         let (closing, shutdown) = (closing.clone(), context.shutdown.clone());
         async move {
-            // Without a committer there is no service: should it ever panic, the process ends and is started again.
+            // If the committer panics, the service stops, and the service manager restarts it.
             let _stop = shutdown.drop_guard();
             committer.run(closing).await;
         }
     });
 
     info!(address = %listener.local_addr()?, "taking webhooks");
-    let router = receive::router(Arc::new(Reception::new(keys, queue, metrics)));
+    let router = receive::router(Arc::new(Receiver::new(keys, queue, metrics)));
     service::serve_http(listener, router, context.shutdown.clone()).await;
     closing.cancel();
-    let committed = committer.await.context("the committer ended badly");
+    let committed = committer.await.context("the committer panicked");
     tasks.close();
     if tokio::time::timeout(STOP_LIMIT, tasks.wait()).await.is_err() {
-        warn!("stopping although the relay has not come to its end; the outbox keeps what waits");
+        warn!("stopping before the relay has finished; waiting events stay in the outbox");
     }
     broker.flush().await;
     committed

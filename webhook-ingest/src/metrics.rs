@@ -1,4 +1,4 @@
-//! What is counted, all of it from the start at zero.
+//! The metrics of webhook-ingest.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

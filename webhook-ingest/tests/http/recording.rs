@@ -6,7 +6,7 @@ use common::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use webhook_ingest::metrics::IngestMetrics;
 use webhook_ingest::settings::QueueOptions;
-use webhook_ingest::signature::{Claim, PublicKeys};
+use webhook_ingest::signature::{PublicKeys, SignatureHeaders};
 use webhook_ingest::{commit, parse};
 
 use super::*;
@@ -97,9 +97,9 @@ async fn two_webhooks_of_one_recipient_in_one_commit_keep_their_own_outcomes() {
                 headers.insert(name, value.parse().unwrap());
             }
             let now = OffsetDateTime::now_utc();
-            let claim = Claim::read(&headers, now).unwrap();
+            let claim = SignatureHeaders::read(&headers, now).unwrap();
             let verified = claim.verify(body.into(), &keys).unwrap();
-            queue.take_place().unwrap().commit(parse::webhook(&verified, now).webhook)
+            queue.reserve().unwrap().commit(parse::webhook(&verified, now).webhook)
         });
         let [first, second] = waiting;
         let committing = async {
