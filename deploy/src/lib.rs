@@ -1,5 +1,5 @@
-//! How the suite is run: everything on one machine ([`stack`]), a Telnyx to try it against ([`simulator`]), and what
-//! operators do ([`ops`]). The programs `stack` and `ops`, and the tests, are made of these pieces.
+//! Runs the suite: everything on one machine ([`stack`]), a simulated Telnyx ([`simulator`]), and the operators' commands
+//! ([`ops`]). The programs `stack` and `ops` and the tests use this library.
 
 mod client;
 pub mod ops;

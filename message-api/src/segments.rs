@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limits_of_both_alphabets_hold_to_the_character() {
+    fn the_limits_of_both_encodings_are_exact() {
         for (text, segments) in [
             (String::new(), 0),
             ("a".repeat(160), 1),

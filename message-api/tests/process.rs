@@ -69,7 +69,7 @@ async fn field(log: &mut (impl AsyncBufReadExt + Unpin), message: &str, name: &s
 }
 
 #[tokio::test]
-async fn it_starts_without_a_broker_is_ready_and_stops_with_exit_code_0() {
+async fn without_a_broker_it_becomes_ready_and_stops_with_exit_code_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let folder = tempfile::tempdir().unwrap();
         let mut child = binary(folder.path()).spawn().unwrap();
@@ -90,7 +90,7 @@ async fn it_starts_without_a_broker_is_ready_and_stops_with_exit_code_0() {
 }
 
 #[tokio::test]
-async fn no_log_holds_a_token_a_number_or_a_text() {
+async fn no_log_contains_a_token_a_number_or_a_text() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = binary(folder.path());
     let mut child = command.env("LOG", "trace").env("TELNYX_FROM", "+15550000000").spawn().unwrap();

@@ -135,7 +135,7 @@ impl TestBroker {
 
     async fn wait(&mut self) {
         let monitor = format!("http://127.0.0.1:{}", self.monitor.number());
-        nats::wait_until_well(&mut self.processes, &self.http, &monitor)
+        nats::wait_until_healthy(&mut self.processes, &self.http, &monitor)
             .await
             .expect("nats-server gets well");
     }

@@ -1,4 +1,4 @@
-//! The operators' commands; everything is in the library.
+//! The binary of the operators' commands; the code is in `ops/`.
 
 use std::process::ExitCode;
 

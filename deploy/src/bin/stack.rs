@@ -1,4 +1,4 @@
-//! Everything on one machine; everything is in the library.
+//! The binary of the one-machine stack; the code is in `stack/`.
 
 fn main() -> std::process::ExitCode {
     deploy::stack::main()

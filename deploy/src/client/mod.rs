@@ -1,4 +1,4 @@
-//! What a front end has: a token, a message to send, and a Socket.IO client to watch with.
+//! A front end's part: its token, sending messages, and the Socket.IO client.
 
 pub mod token;
 pub mod traffic;

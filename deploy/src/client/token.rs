@@ -1,4 +1,4 @@
-//! Tokens as the front end's sign-in would issue them, for trying things out.
+//! Tokens as the front end's sign-in issues them, for trials and tests.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 use time::OffsetDateTime;
 
-/// A token of a user in a church, signed with HS256, valid for `expires_in` from now.
+/// Signs a token of a user in a church with HS256. It is valid for `expires_in` from now.
 ///
 /// # Errors
-/// The church id is none.
+/// The church id is malformed.
 pub fn mint(secret: &str, church: &str, user: &str, expires_in: Duration) -> anyhow::Result<String> {
     let church: ChurchId = church.parse()?;
     let now = OffsetDateTime::now_utc().unix_timestamp();

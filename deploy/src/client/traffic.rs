@@ -1,4 +1,4 @@
-//! A little traffic, so that there is something to watch.
+//! Sends messages, and a little traffic to watch.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Phones whose ends make a day's mix: most are delivered, some read, few blocked or without a receipt.
+/// Phone numbers for a realistic mix: most are delivered, some read, few blocked or without a receipt.
 const PHONES: [&str; 8] = [
     "+12025550101",
     "+12025551101",
@@ -18,7 +18,7 @@ const PHONES: [&str; 8] = [
     "+12025553101",
 ];
 
-/// Sends a text and gives the answer's `data`.
+/// Sends a text and returns the answer's `data`.
 ///
 /// # Errors
 /// message-api is away, or refuses.
@@ -42,7 +42,7 @@ pub async fn send(
     Ok(body["data"].take())
 }
 
-/// Sends a text to a few of the phones every two seconds, until it is dropped. What fails is left out.
+/// Sends a text to a few of the phones every two seconds, until it is dropped. Logs failures and goes on.
 pub async fn flow(http: reqwest::Client, api_url: String, token: String) {
     let mut round = 0;
     let mut tick = tokio::time::interval(Duration::from_secs(2));
@@ -51,7 +51,7 @@ pub async fn flow(http: reqwest::Client, api_url: String, token: String) {
         let count = 1 + round % 3;
         let phones: Vec<_> = (0..count).map(|n| PHONES[(round + n * 3) % PHONES.len()]).collect();
         if let Err(error) = send(&http, &api_url, &token, "Choir practice is at seven", &phones).await {
-            tracing::warn!("no traffic: {error:#}");
+            tracing::warn!("can't send traffic: {error:#}");
         }
         round += 1;
     }

@@ -1,4 +1,4 @@
-//! The stock Socket.IO client, run by Node, as a stream of what it sees.
+//! The stock Socket.IO client, run by Node, as a stream of the events that it gets.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use tokio::sync::mpsc;
 
 use crate::programs::tools;
 
-/// Events that may wait to be taken; beyond, the client's output waits.
+/// Events that may wait to be read. If there are more, the client's output waits.
 const WAITING: usize = 10_000;
 
-/// One event as the client saw it.
+/// An event as the client got it.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// When, by the client's clock.
     pub at: OffsetDateTime,
-    /// The number of the client's socket that saw it, from 0.
+    /// The number of the client's socket that got it, from 0.
     pub socket: usize,
     /// Its name; `open`, `upgrade`, `connect`, `disconnect` and `connect_error` are the client's own.
     pub event: String,
@@ -29,15 +29,15 @@ pub struct Seen {
     pub data: Value,
 }
 
-/// A running client. It ends when this is dropped, or we end.
+/// A running client. It ends when this is dropped or we end.
 pub struct Watcher {
     events: mpsc::Receiver<Seen>,
     process: Child,
 }
 
 impl Watcher {
-    /// Connects to a gateway. `arguments` are further ones of `deploy/client/watch.mjs`; address and token may be
-    /// several as there, comma separated.
+    /// Connects to a gateway. `arguments` are further ones of `deploy/client/watch.mjs`. As there, address and token may
+    /// be lists, comma separated.
     ///
     /// # Errors
     /// Node or the client's packages are missing and can't be fetched.
@@ -49,7 +49,7 @@ impl Watcher {
         Self::run(program)
     }
 
-    /// Runs a program of Node that says what it sees as `watch.mjs --json` does, until its standard input ends.
+    /// Runs a Node program that prints events as `watch.mjs --json` does, until its standard input ends.
     ///
     /// # Errors
     /// Node is missing.
@@ -99,7 +99,7 @@ impl Watcher {
         tokio::time::timeout(limit, wanted).await.with_context(|| format!("the client saw no {event}"))?
     }
 
-    /// Lets the client say goodbye and end. Dropping it instead ends it at once.
+    /// Lets the client disconnect and exit. Dropping it kills it.
     ///
     /// # Errors
     /// Its process can't be waited for.

@@ -1,4 +1,4 @@
-//! `ops audit`.
+//! `ops audit`: checks the database's counters against its rows.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use common::store::{Store, StoreOptions};
 
-/// Refused events that are named at most; the sum counts all.
+/// Most refused events that are listed; the audit counts all.
 const NAMED: u32 = 100;
 
 pub(super) async fn run(options: &StoreOptions) -> anyhow::Result<ExitCode> {
     let store = Store::new(options)?;
-    let audit = store.audit().await.context("can't read the books")?;
+    let audit = store.audit().await.context("can't audit the database")?;
     let mut out = std::io::stdout();
     writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?;
     if audit.is_sound() {
@@ -24,6 +24,6 @@ pub(super) async fn run(options: &StoreOptions) -> anyhow::Result<ExitCode> {
             event.event_id, event.message_id, event.subject, event.reason
         )?;
     }
-    writeln!(out, "the books do not add up")?;
+    writeln!(out, "the audit found errors")?;
     Ok(ExitCode::FAILURE)
 }

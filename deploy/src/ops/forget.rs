@@ -1,4 +1,4 @@
-//! `ops forget`.
+//! `ops forget`: erases a person.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -20,16 +20,16 @@ pub(super) struct Forget {
     dry_run: bool,
 }
 
-/// The number is not repeated: what this prints may be kept.
+/// The output does not repeat the number, because it may be kept.
 pub(super) async fn run(options: Forget) -> anyhow::Result<ExitCode> {
     let erased = Store::new(&options.store)?
         .erase_phone(&options.phone, options.dry_run)
         .await
-        .context("can't erase everything; run it again")?;
-    let did = if options.dry_run { "would erase" } else { "erased" };
+        .context("can't erase everything; run the command again")?;
+    let verb = if options.dry_run { "would erase" } else { "erased" };
     writeln!(
         std::io::stdout(),
-        "{did} the number and names of {} recipients ({} of them fail instead of being sent a text), the bodies of {} \
+        "{verb} the number and names of {} recipients ({} of them fail instead of being sent a text), the bodies of {} \
          webhooks and the reasons of {} events",
         erased.recipients,
         erased.unsent,

@@ -1,4 +1,4 @@
-//! The operators' commands. Exit codes: 0 done, 1 failed (or the books do not add up), 2 a wrong setting.
+//! The operators' commands, one file each. Exit codes: 0 done; 1 failed, or the audit found errors; 2 wrong setting.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,45 +16,45 @@ mod revocations;
 mod sender;
 pub mod stream;
 
-/// What operators do with a running installation.
+/// Operates a running installation.
 #[derive(Parser)]
 #[command(name = "ops", version)]
 struct Command {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// Make the stream CHURCH, or bring its limits up to date; says what was done
+enum Action {
+    /// Create the stream CHURCH, or update its limits
     Provision(provision::Provision),
-    /// Sum the books of the database, and name the events that the stream refuses; exit code 1 where they do not add up
+    /// Check the database's counters against its rows, and list events that the stream refuses; exit code 1 on errors
     Audit(StoreOptions),
-    /// Take tokens back: of one person of a church, or of everybody in it. In force everywhere within a second
+    /// Revoke the tokens of one person of a church, or of the whole church; in force everywhere within a second
     Revoke(revocations::Revoke),
-    /// List the revocations that stand, or undo one
+    /// List the revocations in force, or undo one
     Revocations(revocations::Revocations),
-    /// Set the number that a church sends from, and its messaging profile
+    /// Set the number, messaging profile and rate that a church sends with
     Sender(sender::SetSender),
     /// Put events that the stream refused back into the outbox
     Outbox(outbox::Outbox),
-    /// Erase one person: the number, the names, and what Telnyx sent about it
+    /// Erase a person's number and names, and the webhooks about that number
     Forget(forget::Forget),
 }
 
 /// Runs the command of the command line. Gives the process its exit code.
 pub async fn main() -> ExitCode {
-    let outcome = match Command::parse().what {
-        What::Provision(options) => provision::run(options).await,
-        What::Audit(options) => audit::run(&options).await,
-        What::Revoke(options) => revocations::revoke(options).await,
-        What::Revocations(options) => revocations::run(options).await,
-        What::Sender(options) => sender::run(options).await,
-        What::Outbox(options) => outbox::run(options).await,
-        What::Forget(options) => forget::run(options).await,
+    let outcome = match Command::parse().action {
+        Action::Provision(options) => provision::run(options).await,
+        Action::Audit(options) => audit::run(&options).await,
+        Action::Revoke(options) => revocations::revoke(options).await,
+        Action::Revocations(options) => revocations::run(options).await,
+        Action::Sender(options) => sender::run(options).await,
+        Action::Outbox(options) => outbox::run(options).await,
+        Action::Forget(options) => forget::run(options).await,
     };
     outcome.unwrap_or_else(|error| {
-        // Standard error may be closed; there is nobody else to tell.
+        // Standard error may be closed.
         let _ = writeln!(std::io::stderr(), "ops: {error:#}");
         let is_setting = error.is::<ConfigError>() || error.is::<InFuture>();
         ExitCode::from(if is_setting { 2 } else { 1 })

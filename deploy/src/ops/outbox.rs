@@ -1,4 +1,4 @@
-//! `ops outbox`.
+//! `ops outbox`: refused events.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -11,12 +11,12 @@ use uuid::Uuid;
 #[derive(clap::Args)]
 pub(super) struct Outbox {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// Announce refused events again, after the stream's limits were raised
+enum Action {
+    /// Announce refused events again; first raise the stream's limits
     Retry(Retry),
 }
 
@@ -24,18 +24,20 @@ enum What {
 struct Retry {
     #[command(flatten)]
     store: StoreOptions,
-    /// One event, as `ops audit` names it; all of them if not given
+    /// One event, by its id in `ops audit`; by default all
     #[arg(long, value_name = "ID")]
     event: Option<Uuid>,
 }
 
 pub(super) async fn run(options: Outbox) -> anyhow::Result<ExitCode> {
-    let What::Retry(retry) = options.what;
-    let count =
-        Store::new(&retry.store)?.retry_refused(retry.event).await.context("can't put events back")?;
+    let Action::Retry(retry) = options.action;
+    let count = Store::new(&retry.store)?
+        .retry_refused(retry.event)
+        .await
+        .context("can't put refused events back")?;
     if count == 0 && retry.event.is_some() {
-        anyhow::bail!("--event: the stream refused no such event");
+        anyhow::bail!("--event: the stream has not refused this event; `ops audit` lists refused ones");
     }
-    writeln!(std::io::stdout(), "{count} events wait in the outbox again")?;
+    writeln!(std::io::stdout(), "put {count} events back into the outbox")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `ops provision`.
+//! `ops provision`: creates or updates the stream.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,13 +20,13 @@ pub(super) struct Provision {
         value_name = "URL"
     )]
     nats_url: String,
-    /// The user that may change the stream
+    /// The broker's user that may change the stream
     #[arg(long, env = "NATS_USER", default_value = "provisioner")]
     nats_user: String,
     /// The user's password
     #[arg(long, env = "NATS_PASSWORD", hide_env_values = true)]
     nats_password: SecretString,
-    /// PEM file with the CA that signed the servers' certificates; turns TLS on
+    /// PEM file with the CA of the servers' certificates; enables TLS
     #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
     nats_ca_file: Option<PathBuf>,
     #[command(flatten)]
@@ -39,8 +39,8 @@ pub(super) async fn run(options: Provision) -> anyhow::Result<ExitCode> {
     let client = nats::connect_with(&options.nats_url, &options.nats_user, password, ca_file).await?;
     let mut out = std::io::stdout();
     match provision(client, &options.limits).await? {
-        Outcome::Made => writeln!(out, "made the stream CHURCH")?,
-        Outcome::UpToDate => writeln!(out, "the stream CHURCH is as it should be")?,
+        Outcome::Created => writeln!(out, "created the stream CHURCH")?,
+        Outcome::UpToDate => writeln!(out, "the stream CHURCH is up to date")?,
         Outcome::Updated(changes) => {
             writeln!(out, "updated the stream CHURCH:\n  {}", changes.join("\n  "))?;
         }

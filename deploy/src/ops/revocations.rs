@@ -12,19 +12,19 @@ use common::store::{Store, StoreOptions};
 use common::subject::ChurchId;
 use time::OffsetDateTime;
 
-/// Whose tokens. Sign-in code numbers users and admins apart, so each claim has its own flag.
+/// Whose tokens. Sign-in systems number users and admins separately, so each claim has its own flag.
 #[derive(clap::Args)]
 struct Whose {
     /// The church
     #[arg(long)]
     church: ChurchId,
-    /// The person whose tokens carry this `userId`; everybody in the church if no person is given
+    /// The person with this `userId` in the tokens; the whole church if no person is given
     #[arg(long, value_name = "ID", group = "person")]
     user: Option<String>,
-    /// The person whose tokens carry this `adminId`
+    /// The person with this `adminId` in the tokens
     #[arg(long, value_name = "ID", group = "person")]
     admin: Option<String>,
-    /// The person whose tokens carry this `sub`, and neither `userId` nor `adminId`
+    /// The person with this `sub`, and neither `userId` nor `adminId`, in the tokens
     #[arg(long, value_name = "ID", group = "person")]
     sub: Option<String>,
 }
@@ -42,8 +42,8 @@ pub(super) struct Revoke {
     store: StoreOptions,
     #[command(flatten)]
     whose: Whose,
-    /// Take back what was issued until then: 2026-11-22T20:15:00Z; now if not given. A token without `iat` counts as
-    /// issued long ago
+    /// Revoke tokens issued until this time, as 2026-11-22T20:15:00Z; by default until now. A token without `iat` counts
+    /// as older
     #[arg(long, value_name = "TIME", value_parser = time)]
     issued_before: Option<OffsetDateTime>,
 }
@@ -51,14 +51,14 @@ pub(super) struct Revoke {
 #[derive(clap::Args)]
 pub(super) struct Revocations {
     #[command(subcommand)]
-    what: Option<What>,
+    action: Option<Action>,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// List the revocations that stand (the default)
+enum Action {
+    /// List the revocations in force (the default)
     List(List),
-    /// Accept the tokens of a person, or of everybody in a church, again
+    /// Accept the tokens of a person, or of the whole church, again
     Undo(Undo),
 }
 
@@ -89,44 +89,45 @@ pub(super) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
     let person = options.whose.person();
     let revocation = Revocation::new(options.whose.church, person, until).context("--issued-before")?;
     Store::new(&options.store)?.revoke(&revocation).await.context("can't record the revocation")?;
-    say(&revocation, "are revoked")
+    print(&revocation, "are revoked")
 }
 
-/// `ops revocations`, with and without a word behind it.
+/// `ops revocations`; lists if no subcommand is given.
 pub(super) async fn run(options: Revocations) -> anyhow::Result<ExitCode> {
-    match options.what {
-        Some(What::Undo(undo)) => take_back(undo).await,
-        Some(What::List(list)) => show(&list).await,
-        None => show(&List::parse_from(["ops revocations"])).await,
+    match options.action {
+        Some(Action::Undo(undo)) => undo_revocations(undo).await,
+        Some(Action::List(list)) => list_revocations(&list).await,
+        None => list_revocations(&List::parse_from(["ops revocations"])).await,
     }
 }
 
-async fn show(options: &List) -> anyhow::Result<ExitCode> {
-    let standing = Store::new(&options.store)?.revocations(options.church.as_ref()).await;
-    for revocation in standing.context("can't read the revocations")? {
-        say(&revocation, "are revoked")?;
+async fn list_revocations(options: &List) -> anyhow::Result<ExitCode> {
+    let revocations = Store::new(&options.store)?.revocations(options.church.as_ref()).await;
+    for revocation in revocations.context("can't read the revocations")? {
+        print(&revocation, "are revoked")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn take_back(undo: Undo) -> anyhow::Result<ExitCode> {
+async fn undo_revocations(undo: Undo) -> anyhow::Result<ExitCode> {
     let store = Store::new(&undo.store)?;
     let key = undo.whose.person().map(|person| person.to_string()).unwrap_or_default();
-    let standing = store.revocations(Some(&undo.whose.church)).await.context("can't read the revocations")?;
-    // One of an earlier version names the id alone.
+    let revocations =
+        store.revocations(Some(&undo.whose.church)).await.context("can't read the revocations")?;
+    // Revocations of earlier versions have the id without its claim.
     let id = undo.whose.person().map(|person| person.id);
     let of_earlier_versions = |it: &&Revocation| it.claim.is_none() && id.is_some() && it.user_id == id;
-    let found: Vec<_> = standing.iter().filter(|it| it.key() == key || of_earlier_versions(it)).collect();
-    anyhow::ensure!(!found.is_empty(), "no such revocation stands; `ops revocations` lists them");
+    let found: Vec<_> = revocations.iter().filter(|it| it.key() == key || of_earlier_versions(it)).collect();
+    anyhow::ensure!(!found.is_empty(), "there is no such revocation; `ops revocations` lists them");
     for revocation in found {
         if store.undo_revocation(revocation).await.context("can't undo the revocation")? {
-            say(revocation, "are accepted again")?;
+            print(revocation, "are accepted again")?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn say(revocation: &Revocation, what: &str) -> anyhow::Result<ExitCode> {
+fn print(revocation: &Revocation, what: &str) -> anyhow::Result<ExitCode> {
     let whose = match (revocation.claim, revocation.user_id.as_deref()) {
         (_, None) => "everybody".to_owned(),
         (Some(claim), Some(id)) => format!("{} {id}", claim.as_str()),

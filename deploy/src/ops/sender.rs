@@ -1,4 +1,4 @@
-//! `ops sender`.
+//! `ops sender`: the number that a church sends from.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,18 +14,18 @@ pub(super) struct SetSender {
     /// The church
     #[arg(long)]
     church: ChurchId,
-    /// The number in E.164, which no other church has
+    /// The number in E.164; each church has its own
     #[arg(long, value_parser = e164)]
     number: String,
-    /// The church's own messaging profile: an opt-out blocks a whole profile
+    /// The church's messaging profile; use one for each church, because an opt-out blocks a whole profile
     #[arg(long, value_name = "ID")]
     messaging_profile_id: Option<String>,
-    /// Messages a second at most from this number, as its carriers allow; without it only the rate of all counts
+    /// Most messages per second from this number, as its carriers allow; by default only SEND_RATE limits it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
 }
 
-/// A number in E.164.
+/// Parses a number in E.164.
 pub(super) fn e164(text: &str) -> Result<String, String> {
     let is_e164 = text.strip_prefix('+').is_some_and(|digits| {
         (8..=15).contains(&digits.len())
@@ -43,9 +43,9 @@ pub(super) async fn run(options: SetSender) -> anyhow::Result<ExitCode> {
         rate: options.rate,
     };
     match Store::new(&options.store)?.set_sender(&sender).await {
-        Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church sends from it"),
+        Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church has it already"),
         outcome => outcome.context("can't record the sender")?,
     }
-    writeln!(std::io::stdout(), "{} sends from its own number now", sender.church_id)?;
+    writeln!(std::io::stdout(), "{} now sends from its own number", sender.church_id)?;
     Ok(ExitCode::SUCCESS)
 }

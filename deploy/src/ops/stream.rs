@@ -1,4 +1,4 @@
-//! Makes the stream `CHURCH`, or brings it up to date. Only the broker's user `provisioner` may do this.
+//! Creates or updates the stream `CHURCH`. Only the broker's user `provisioner` may do this.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, G
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, RetentionPolicy, StorageType};
 use common::subject;
 
-/// A refused request is never answered.
-const UNANSWERED: &str = "the broker does not answer; only the user provisioner may ask for the stream";
+/// The broker does not answer requests that a user may not make.
+const UNANSWERED: &str =
+    "the broker does not answer; only the user provisioner may read and change the stream";
 
-/// What an installation may choose of the stream.
+/// The stream's limits, which an installation chooses.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Limits {
     /// How long events are kept, in days
     #[arg(long, env = "STREAM_MAX_AGE_DAYS", default_value_t = 7)]
     pub max_age_days: u32,
-    /// How much room they may take, in MiB; the oldest go first
+    /// Size limit in MiB; the oldest events are deleted first
     #[arg(long, env = "STREAM_MAX_MIB", default_value_t = 4096)]
     pub max_mib: u32,
-    /// On how many servers of the cluster each event is kept: 1 or 3
+    /// Replicas of each event in the cluster: 1 or 3
     #[arg(long, env = "STREAM_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
 }
@@ -31,18 +32,18 @@ impl Default for Limits {
     }
 }
 
-/// What was done.
+/// The outcome of [`provision`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// There was none; there is one now.
-    Made,
-    /// These settings were changed, as `name: before → after`.
+    /// The stream was created.
+    Created,
+    /// These settings were changed, each as `name: before → after`.
     Updated(Vec<String>),
-    /// It was as it should be.
+    /// Nothing had to be changed.
     UpToDate,
 }
 
-/// The stream as it should be.
+/// The stream's configuration.
 pub fn config(limits: &Limits) -> Config {
     let (source, destination) = subject::REPUBLISH;
     Config {
@@ -57,12 +58,12 @@ pub fn config(limits: &Limits) -> Config {
         max_messages: -1,
         max_messages_per_subject: -1,
         max_message_size: 64 << 10,
-        // Newer servers would take 1000 where none is given, older ones no limit.
+        // Without it, newer servers use 1000, older ones no limit.
         max_consumers: 1000,
         num_replicas: limits.replicas,
         duplicate_window: Duration::from_secs(120),
         allow_direct: true,
-        // So that events go from the old end only, and a hole always means a loss.
+        // Events leave the stream only by age and size, so that a gap always means a loss.
         deny_delete: true,
         deny_purge: true,
         republish: Some(Republish {
@@ -74,41 +75,41 @@ pub fn config(limits: &Limits) -> Config {
     }
 }
 
-/// Makes or updates the stream.
+/// Creates or updates the stream.
 ///
 /// # Errors
-/// The broker is away or refuses; or what exists can't be changed into what is wished.
+/// The broker is away or refuses, or the existing stream can't be changed that way.
 pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::Result<Outcome> {
     let mut jetstream = jetstream::new(client);
     jetstream.set_timeout(Duration::from_secs(5));
-    let wished = config(limits);
+    let wanted = config(limits);
     let before = match jetstream.get_stream(subject::STREAM).await {
         Ok(stream) => stream.cached_info().config.clone(),
         Err(error) if is_missing(&error.kind()) => {
-            jetstream.create_stream(wished).await.map_err(refusal)?;
-            return Ok(Outcome::Made);
+            jetstream.create_stream(wanted).await.map_err(refusal)?;
+            return Ok(Outcome::Created);
         }
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(answer) => bail!("the broker refuses: {answer}"),
             _ => return Err(anyhow::Error::new(error).context(UNANSWERED)),
         },
     };
-    let changes = differences(&before, &wished);
+    let changes = differences(&before, &wanted);
     if changes.is_empty() {
         return Ok(Outcome::UpToDate);
     }
-    if before.storage != wished.storage || before.retention != wished.retention {
+    if before.storage != wanted.storage || before.retention != wanted.retention {
         bail!(
-            "the stream {} is of another kind: {}; it can't be changed",
+            "the stream {} has another storage or retention, which can't be changed: {}",
             subject::STREAM,
             changes.join(", ")
         );
     }
-    jetstream.update_stream(wished).await.map_err(refusal)?;
+    jetstream.update_stream(wanted).await.map_err(refusal)?;
     Ok(Outcome::Updated(changes))
 }
 
-/// The server's own words, where it answered.
+/// The error with the server's message, if it answered.
 fn refusal(error: CreateStreamError) -> anyhow::Error {
     match error.kind() {
         CreateStreamErrorKind::JetStream(answer) => anyhow!("the broker refuses: {answer}"),
@@ -121,7 +122,7 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-/// What differs between two configurations, of what we set.
+/// The settings of ours that differ between two configurations.
 fn differences(before: &Config, after: &Config) -> Vec<String> {
     let view = |config: &Config| {
         let republish = config.republish.as_ref().map(|it| (it.source.clone(), it.destination.clone()));

@@ -16,13 +16,13 @@ use super::tools;
 pub const NAME: &str = "nats-server";
 /// The users of `nats.conf`. Each one's password is the variable `NATS_<USER>_PASSWORD`.
 pub const USERS: [&str; 6] = ["ingest", "message_api", "gateway", "ops", "provisioner", "sys"];
-/// How long it may take until the broker answers.
+/// How long the broker may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// nats-server on these ports, with its data in the folder.
 ///
 /// # Errors
-/// There is no nats-server and none can be fetched.
+/// There is no nats-server, and it can't be fetched.
 pub fn program(
     port: u16,
     monitor: u16,
@@ -51,7 +51,7 @@ pub fn program(
 /// Lets nats-server check `nats.conf`.
 ///
 /// # Errors
-/// It refuses; says where and why.
+/// nats-server refuses the file; the error has its message.
 pub fn check() -> anyhow::Result<()> {
     let passwords = USERS.map(|user| (user.to_owned(), "p0".to_owned())).into();
     let mut program = program(4222, 8222, Path::new("unused"), &passwords)?;
@@ -61,16 +61,16 @@ pub fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the broker, JetStream included, says that it is well.
+/// Waits until the broker and JetStream are healthy.
 ///
 /// # Errors
-/// It ended, or is not well after 30 seconds.
-pub async fn wait_until_well(
+/// It has ended, or is not healthy after 30 seconds.
+pub async fn wait_until_healthy(
     processes: &mut Processes,
     http: &reqwest::Client,
     monitor_url: &str,
 ) -> anyhow::Result<()> {
-    let well = async {
+    let healthy = async {
         loop {
             processes.check(NAME)?;
             let asked = http.get(format!("{monitor_url}/healthz")).send().await;
@@ -80,10 +80,10 @@ pub async fn wait_until_well(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(START_LIMIT, well).await.context("nats-server does not get well")?
+    tokio::time::timeout(START_LIMIT, healthy).await.context("nats-server is not healthy after 30 seconds")?
 }
 
-/// A connection as one of the users, made at once or not at all.
+/// Connects as one of the users, without retries.
 ///
 /// # Errors
 /// The broker is away, or refuses the password.
@@ -91,10 +91,10 @@ pub async fn connect(url: &str, user: &str, password: &str) -> anyhow::Result<as
     connect_with(url, user, password, None).await
 }
 
-/// The same, over TLS where there is a file with the CA.
+/// Connects as one of the users; over TLS if a CA file is given.
 ///
 /// # Errors
-/// The broker is away, or refuses the password or us the certificate.
+/// The broker is away or refuses the password, or its certificate is not signed by the CA.
 pub async fn connect_with(
     url: &str,
     user: &str,
@@ -109,11 +109,11 @@ pub async fn connect_with(
             .connection_timeout(Duration::from_secs(5));
     if let Some(file) = ca_file {
         if !file.is_file() {
-            return Err(ConfigError::new("NATS_CA_FILE", format!("{} is no file", file.display())).into());
+            return Err(ConfigError::new("NATS_CA_FILE", format!("{} is not a file", file.display())).into());
         }
         options = options.require_tls(true).add_root_certificates(file.to_owned());
     }
-    // The URL is not repeated: it may hold a password.
+    // The error does not repeat the URL, which may contain a password.
     let wrong = |_| ConfigError::new("NATS_URL", "write nats://host:port, several comma separated");
     let servers = url.split(',').map(|url| url.trim().parse::<ServerAddr>().map_err(wrong));
     let servers = servers.collect::<Result<Vec<_>, _>>()?;

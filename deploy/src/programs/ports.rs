@@ -1,5 +1,5 @@
-//! Free ports that stay ours. A port is taken by a lock file besides the bind check, so that stacks which start at
-//! the same moment, or restart a process on its port, don't take each other's.
+//! Reserved free ports. A lock file besides the bind check keeps stacks from taking each other's ports when they start
+//! at the same time or restart a process.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -7,21 +7,21 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
-/// Below the range from which the kernel gives out the local ends of connections.
+/// Below the kernel's range for outgoing connections.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
-/// How many ports above a wished one are tried.
+/// How many ports above the preferred one are tried.
 const TRIES: u16 = 200;
 
-/// Where a stack's ports come from.
+/// How a stack's ports are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ports {
-    /// The documented ones, each the next free where it is taken.
+    /// The documented ones, or the next free one if one is taken.
     Default,
-    /// Any free ones: for tests.
+    /// Any free ones, for tests.
     Free,
 }
 
-/// A port that nobody else takes while this is held.
+/// A port that is reserved while this is held.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -34,24 +34,24 @@ impl Port {
         self.number
     }
 
-    /// `wished`, or the next free one above it, on loopback.
+    /// `preferred`, or the next free port above it, on loopback.
     ///
     /// # Errors
     /// None of the next 200 is free.
-    pub fn from(wished: u16) -> anyhow::Result<Self> {
-        Self::at(Ipv4Addr::LOCALHOST.into(), wished)
+    pub fn from(preferred: u16) -> anyhow::Result<Self> {
+        Self::at(Ipv4Addr::LOCALHOST.into(), preferred)
     }
 
-    /// `wished`, or the next one above it that is free at this address.
+    /// `preferred`, or the next port above it that is free at this address.
     ///
     /// # Errors
     /// None of the next 200 is free, or the address is not this machine's.
-    pub fn at(address: IpAddr, wished: u16) -> anyhow::Result<Self> {
+    pub fn at(address: IpAddr, preferred: u16) -> anyhow::Result<Self> {
         let folder = folder()?;
-        let end = wished.saturating_add(TRIES);
-        (wished..end)
+        let end = preferred.saturating_add(TRIES);
+        (preferred..end)
             .find_map(|number| take(&folder, address, number))
-            .with_context(|| format!("no port between {wished} and {end} is free at {address}"))
+            .with_context(|| format!("no port between {preferred} and {end} is free at {address}"))
     }
 
     /// Any free port outside the range of outgoing connections.
@@ -79,7 +79,8 @@ fn take(folder: &std::path::Path, address: IpAddr, number: u16) -> Option<Port> 
     Some(Port { number, _held: held })
 }
 
-/// In the project's folder, shared by all its stacks and tests. Between two checkouts the bind check has to do.
+/// The folder of lock files, shared by all stacks and tests of this checkout. Between checkouts only the bind check
+/// applies.
 fn folder() -> anyhow::Result<PathBuf> {
     let folder = super::tools::project().join("target/ports");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
@@ -91,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_held_port_is_not_given_out_again_although_nobody_listens_there() {
+    fn a_held_port_is_not_chosen_again_even_if_nothing_listens_there() {
         let first = Port::free().unwrap();
         let second = Port::from(first.number()).unwrap();
         assert!(second.number() > first.number());
     }
 
     #[test]
-    fn a_port_where_somebody_listens_is_left_to_him() {
+    fn a_port_with_a_listener_is_not_chosen() {
         let free = Port::free().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free.number())).unwrap();
         let taken = free.number();
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_was_let_go_can_be_taken_again() {
+    fn a_released_port_can_be_chosen_again() {
         let number = Port::free().unwrap().number();
         assert_eq!(Port::from(number).unwrap().number(), number);
     }

@@ -1,5 +1,5 @@
-//! A private PostgreSQL: a server of its own on loopback, with its data in the given folder, flushed to disk as in
-//! production. PostgreSQL refuses to run as root; there it runs as `postgres` or `nobody`.
+//! A private PostgreSQL server on loopback, with its data in the given folder and fsync on, as in production. PostgreSQL
+//! refuses to run as root; if we are root, it runs as `postgres` or `nobody`.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -20,10 +20,10 @@ use super::tools;
 pub const NAME: &str = "postgres";
 /// The owner of all databases.
 const USER: &str = "church";
-/// How long it may take until the server answers.
+/// How long the server may take to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where a private server is and how it is reached.
+/// The data folder, programs and address of a private server.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     programs: PathBuf,
@@ -33,7 +33,7 @@ pub struct Postgres {
     password: String,
 }
 
-/// A private server with its process, for tests: one server, a database for each test.
+/// A running private server for tests, with a database for each test.
 #[derive(Debug)]
 pub struct PrivateServer {
     postgres: Postgres,
@@ -42,10 +42,10 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// Starts a server on a free port with its data in the folder; it ends when this is dropped or we end.
+    /// Starts a server on a free port with its data in the folder. It ends when this is dropped or we end.
     ///
     /// # Errors
-    /// There is no PostgreSQL and none can be fetched, or it does not start.
+    /// There is no PostgreSQL and it can't be fetched, or it does not start.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
         let port = Port::free()?;
         let mut processes = Processes::new(&folder.join("logs"))?;
@@ -54,19 +54,19 @@ impl PrivateServer {
         Ok(Self { postgres, processes, _port: port })
     }
 
-    /// The same with a folder that is removed once this is dropped or we end: for tests that share a server in a
+    /// Starts a server whose folder is removed when this is dropped or we end. For tests that share a server in a
     /// `static`, which is never dropped.
     ///
     /// # Errors
     /// As [`PrivateServer::start`].
     pub async fn start_disposable(folder: &Path) -> anyhow::Result<Self> {
         let mut server = Self::start(folder).await?;
-        server.processes.remove_at_end(&server.postgres.data)?;
-        server.processes.remove_at_end(folder)?;
+        server.processes.remove_at_exit(&server.postgres.data)?;
+        server.processes.remove_at_exit(folder)?;
         Ok(server)
     }
 
-    /// Makes a database of this name, if there is none, and gives its URL.
+    /// Creates the database if it does not exist, and returns its URL.
     ///
     /// # Errors
     /// The server refuses.
@@ -75,7 +75,7 @@ impl PrivateServer {
         Ok(self.postgres.url(name))
     }
 
-    /// Ends the server at once, as a crash of the machine's process would.
+    /// Kills the server, as a crash would end it.
     ///
     /// # Errors
     /// It does not run.
@@ -93,10 +93,10 @@ impl PrivateServer {
 }
 
 impl Postgres {
-    /// Makes the data folder if there is none.
+    /// Creates the data folder if it does not exist.
     ///
     /// # Errors
-    /// There is no PostgreSQL and none can be fetched, or `initdb` fails.
+    /// There is no PostgreSQL and it can't be fetched, or `initdb` fails.
     pub fn prepare(folder: &Path, port: u16, password: &str) -> anyhow::Result<Self> {
         let user = other_user()?;
         let (programs, data) = match user {
@@ -128,7 +128,7 @@ impl Postgres {
         tokio::time::timeout(START_LIMIT, answers).await.context("PostgreSQL does not answer")?
     }
 
-    /// Makes a database if there is none of this name.
+    /// Creates the database if it does not exist.
     ///
     /// # Errors
     /// The server refuses.
@@ -203,7 +203,7 @@ fn complete(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The user to run PostgreSQL as, where we are root.
+/// The user to run PostgreSQL as if we are root.
 fn other_user() -> anyhow::Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -220,11 +220,11 @@ fn other_user() -> anyhow::Result<Option<(u32, u32)>> {
         .context("PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
 }
 
-/// A data folder that the other user can reach: in the state folder, else among the machine's temporary files.
+/// A data folder that the other user can reach: in the state folder, else under `/var/tmp`.
 fn reachable_data(folder: &Path) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let folder = folder.canonicalize()?;
-    // The state folder is ours; what is secret in it is a file that only we can read.
+    // Others may pass through the state folder; files with secrets in it are readable by us alone.
     let mode = folder.metadata()?.permissions().mode();
     fs::set_permissions(&folder, fs::Permissions::from_mode(mode | 0o011))?;
     if is_reachable(&folder) {
@@ -233,12 +233,12 @@ fn reachable_data(folder: &Path) -> anyhow::Result<PathBuf> {
     elsewhere("church-stack-postgres", &folder).map(|elsewhere| elsewhere.join("postgres"))
 }
 
-/// Programs that the other user can reach: copied where the project is out of his reach.
+/// Programs that the other user can reach; copied if the project's folder is out of reach.
 fn reachable_programs(programs: &Path) -> anyhow::Result<PathBuf> {
     if is_reachable(programs) {
         return Ok(programs.to_owned());
     }
-    // What was fetched keeps its libraries beside the programs' folder, so all of it is copied.
+    // Fetched programs have their libraries beside their folder, so the whole package is copied.
     let is_fetched = |folder: &&Path| folder.parent().is_some_and(|parent| parent.ends_with(".tools"));
     let whole = programs.ancestors().find(is_fetched).or(programs.parent());
     let whole = whole.context("the programs have no folder")?;
@@ -246,7 +246,7 @@ fn reachable_programs(programs: &Path) -> anyhow::Result<PathBuf> {
     let (copy, fresh) = (folder.join("copy"), folder.join(format!("fresh-{}", std::process::id())));
     if !copy.is_dir() {
         complete(Command::new("cp").arg("-R").arg(whole).arg(&fresh))?;
-        // Somebody else may have been quicker.
+        // Another process may have been faster.
         if fs::rename(&fresh, &copy).is_err() {
             fs::remove_dir_all(&fresh)?;
         }
@@ -254,13 +254,13 @@ fn reachable_programs(programs: &Path) -> anyhow::Result<PathBuf> {
     Ok(copy.join(programs.strip_prefix(whole)?))
 }
 
-/// A folder among the temporary files that survives a restart of the machine, one for each place it stands for.
+/// A folder under `/var/tmp`, which survives a reboot; one for each path that it replaces.
 fn elsewhere(name: &str, place: &Path) -> anyhow::Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     place.hash(&mut hasher);
     let folder = PathBuf::from(format!("/var/tmp/{name}-{:016x}", hasher.finish()));
     fs::create_dir_all(&folder)?;
-    anyhow::ensure!(folder.metadata()?.uid() == 0, "{} is not ours; remove it", folder.display());
+    anyhow::ensure!(folder.metadata()?.uid() == 0, "{} belongs to another user; remove it", folder.display());
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
     Ok(folder)
 }

@@ -1,4 +1,4 @@
-//! Files with secrets.
+//! Files that only their owner can read.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Writes a file that only its owner can read, whole or not at all.
+/// Writes such a file, atomically.
 ///
 /// # Errors
 /// The file can't be written.

@@ -1,4 +1,4 @@
-//! The processes of a stack: started with an environment of their own, logged into files, stopped in order.
+//! Child processes: each with its own environment and log file, stopped in order.
 
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::guard::Guard;
 use super::program::Program;
+use super::reaper::Reaper;
 
-/// How long a process may take to stop in order; services themselves give their requests ten seconds.
+/// How long a process may take to stop. Services give their requests ten seconds of it.
 const STOP_GRACE: Duration = Duration::from_secs(15);
-/// How often a process is asked whether it has ended.
+/// How often to check whether a process has ended.
 const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 struct Running {
@@ -27,23 +27,23 @@ struct Running {
 pub struct Processes {
     logs: PathBuf,
     running: Vec<Running>,
-    guard: Guard,
+    reaper: Reaper,
 }
 
 impl Processes {
-    /// None yet; their logs will stand in the folder.
+    /// Starts without processes. Their logs go into the folder.
     ///
     /// # Errors
-    /// The folder can't be made, or the guard not be started.
+    /// The folder can't be made, or the reaper can't be started.
     pub fn new(logs: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(logs).with_context(|| format!("can't make {}", logs.display()))?;
-        Ok(Self { logs: logs.to_owned(), running: Vec::new(), guard: Guard::start()? })
+        Ok(Self { logs: logs.to_owned(), running: Vec::new(), reaper: Reaper::start()? })
     }
 
     /// Starts a program. Its output is appended to `<name>.log`.
     ///
     /// # Errors
-    /// It runs already, or can't be run.
+    /// It runs already, or can't be started.
     pub fn start(&mut self, program: Program) -> anyhow::Result<()> {
         if self.is_running(&program.name) {
             bail!("{} runs already", program.name);
@@ -51,7 +51,7 @@ impl Processes {
         self.running.retain(|it| it.program.name != program.name);
         let log = self.log(&program.name);
         let out = File::options().create(true).append(true).open(&log)?;
-        // A group of its own: Ctrl-C at the terminal reaches us alone, and we stop all in order.
+        // A process group of its own: Ctrl-C at the terminal reaches only us, and we stop the others in order.
         let mut child = program
             .command()
             .process_group(0)
@@ -59,15 +59,15 @@ impl Processes {
             .stderr(out)
             .spawn()
             .with_context(|| format!("can't run {}", program.file.display()))?;
-        if let Err(unguarded) = self.guard.watch(child.id(), program.stops_on_interrupt) {
+        if let Err(error) = self.reaper.add(child.id(), program.stops_on_interrupt) {
             child.kill()?;
-            return Err(unguarded);
+            return Err(error);
         }
         self.running.push(Running { program, child });
         Ok(())
     }
 
-    /// Names and process ids of what runs.
+    /// Names and ids of the running processes.
     pub fn ids(&mut self) -> Vec<(String, u32)> {
         let ids = self.running.iter_mut().filter_map(|it| {
             it.child.try_wait().ok()?.is_none().then(|| (it.program.name.clone(), it.child.id()))
@@ -80,25 +80,25 @@ impl Processes {
         let Some(it) = self.running.iter_mut().find(|it| it.program.name == name) else { return false };
         let runs = matches!(it.child.try_wait(), Ok(None));
         if !runs {
-            self.guard.forget(it.child.id());
+            self.reaper.remove(it.child.id());
         }
         runs
     }
 
     /// # Errors
-    /// The process has ended; says how, with the end of its log.
+    /// The process has ended; the error says how, with the end of its log.
     pub fn check(&mut self, name: &str) -> anyhow::Result<()> {
         let Some(it) = self.find(name) else { bail!("{name} was not started") };
         let Some(status) = it.child.try_wait()? else { return Ok(()) };
         bail!("{name} ended with {}\n{}", describe(status), self.log_tail(name))
     }
 
-    /// The folder is removed once we have ended, in whatever way, and nothing runs in it any more.
+    /// Removes the folder once we have ended, in whatever way, and nothing runs any more.
     ///
     /// # Errors
-    /// The guard is gone.
-    pub fn remove_at_end(&mut self, folder: &Path) -> anyhow::Result<()> {
-        self.guard.remove_at_end(folder)
+    /// The reaper is gone.
+    pub fn remove_at_exit(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.reaper.remove_at_exit(folder)
     }
 
     /// The log file of a process.
@@ -106,7 +106,7 @@ impl Processes {
         self.logs.join(format!("{name}.log"))
     }
 
-    /// Ends a process at once (SIGKILL), with all that it started.
+    /// Kills a process (SIGKILL) and those that it started.
     ///
     /// # Errors
     /// It does not run.
@@ -125,10 +125,10 @@ impl Processes {
         };
         tokio::time::timeout(STOP_GRACE, gone)
             .await
-            .with_context(|| format!("what {name} started does not end"))
+            .with_context(|| format!("the children of {name} do not end"))
     }
 
-    /// Asks a process to stop and waits until it has; kills it if it takes longer than 15 seconds.
+    /// Asks a process to stop and waits for its end. Kills it after 15 seconds.
     ///
     /// # Errors
     /// It does not run.
@@ -142,21 +142,21 @@ impl Processes {
         self.wait(name, STOP_GRACE).await
     }
 
-    /// Starts a process that has ended again, as it was started before.
+    /// Starts a process that has ended again, with the same arguments and environment.
     ///
     /// # Errors
-    /// It never ran, runs already, or can't be run.
+    /// It never ran, runs already, or can't be started.
     pub fn restart(&mut self, name: &str) -> anyhow::Result<()> {
         let program = self.find(name).map(|it| it.program.clone());
         self.start(program.with_context(|| format!("{name} was never started"))?)
     }
 
-    /// Stops all, the last started first.
+    /// Stops all processes, the last started first.
     pub async fn stop_all(&mut self) {
         let names: Vec<_> = self.running.iter().rev().map(|it| it.program.name.clone()).collect();
         for name in names {
             if self.is_running(&name) {
-                // It may end by itself in between.
+                // It may have ended meanwhile.
                 let _ = self.terminate(&name).await;
             }
         }
@@ -183,7 +183,7 @@ impl Processes {
                 let it = self.find(name).with_context(|| format!("{name} was not started"))?;
                 if let Some(status) = it.child.try_wait()? {
                     let id = it.child.id();
-                    self.guard.forget(id);
+                    self.reaper.remove(id);
                     return Ok(status);
                 }
                 tokio::time::sleep(TICK).await;
@@ -196,7 +196,7 @@ impl Processes {
         self.running.iter_mut().find(|it| it.program.name == name)
     }
 
-    /// The last lines that a process wrote.
+    /// The last lines of a process's log.
     fn log_tail(&self, name: &str) -> String {
         let log = self.log(name);
         let text = fs::read(&log).unwrap_or_default();
@@ -213,11 +213,11 @@ impl Drop for Processes {
             if matches!(it.child.try_wait(), Ok(None))
                 && let Ok(pid) = pid_of(it.child.id())
             {
-                // It may end by itself in between.
+                // It may have ended meanwhile.
                 let _ = kill_process_group(pid, Signal::KILL);
                 let _ = it.child.wait();
             }
-            self.guard.forget(it.child.id());
+            self.reaper.remove(it.child.id());
         }
     }
 }
@@ -226,14 +226,14 @@ fn pid_of(id: u32) -> anyhow::Result<Pid> {
     i32::try_from(id).ok().and_then(Pid::from_raw).context("not a process id")
 }
 
-/// Processes that a process has started and that run. PostgreSQL's leave its process group, and a killed server's are in
-/// the way of the next one. Empty where the system has no `/proc`.
+/// The running children of a process. PostgreSQL's leave its process group, and would keep a killed server's successor
+/// from starting. Empty if the system has no `/proc`.
 fn started_by(id: u32) -> Vec<u32> {
     let listed = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     listed.split_whitespace().filter_map(|id| id.parse().ok()).collect()
 }
 
-/// Whether a process runs. One that has ended and is not collected yet has no command line.
+/// Whether a process runs. A zombie has no command line.
 fn is_alive(id: u32) -> bool {
     fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_ends_at_once_is_reported_with_its_last_words() {
+    async fn a_process_that_ends_at_once_is_reported_with_its_log() {
         let state = tempfile::tempdir().unwrap();
         let mut processes = Processes::new(state.path()).unwrap();
         let arguments = vec!["-c".into(), "echo no such port >&2; exit 3".into()];
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_drop_does_not_go_on_running() {
+    fn dropping_processes_kills_them() {
         let state = tempfile::tempdir().unwrap();
         let mut processes = Processes::new(state.path()).unwrap();
         processes.start(sleeper()).unwrap();

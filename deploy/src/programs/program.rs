@@ -1,32 +1,32 @@
-//! A program to run, with the environment and the user that it runs with.
+//! A program with its arguments, environment and user.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// What a process inherits of our environment. Everything else would be configuration that nobody meant.
+/// Variables that a process inherits from us. Any other one could change its configuration unintentionally.
 const INHERITED: [&str; 8] =
     ["PATH", "HOME", "TMPDIR", "LANG", "LOG", "LOG_FORMAT", "RUST_BACKTRACE", "SSL_CERT_FILE"];
 
-/// What to start.
+/// A program to start.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// Its name in messages, in `stack.json` and of its log file.
+    /// Its name in messages, in `stack.json` and in the name of its log file.
     pub name: String,
     /// The file to run.
     pub file: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Its environment besides the little that is inherited; a later one of the same name wins.
+    /// Its environment besides the inherited variables. The last one of a name counts.
     pub environment: Vec<(String, String)>,
-    /// User and group to run as, where it may not be ours.
+    /// User and group to run as, if not ours.
     pub user: Option<(u32, u32)>,
-    /// It stops quickly on SIGINT (PostgreSQL) and not on SIGTERM.
+    /// Whether SIGINT stops it fast and SIGTERM does not (PostgreSQL).
     pub stops_on_interrupt: bool,
 }
 
 impl Program {
-    /// A program without arguments that runs as we do.
+    /// A program without arguments, as our user.
     pub fn new(name: impl Into<String>, file: PathBuf) -> Self {
         Self {
             name: name.into(),

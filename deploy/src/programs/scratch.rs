@@ -1,4 +1,4 @@
-//! A folder for one test: gone at its end, and kept with everything in it if the test fails.
+//! A folder for one test. It is removed at the test's end, and kept if the test fails.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-/// As many lines of each log are shown.
+/// Lines shown of each log.
 const LINES: usize = 20;
-/// As much of each log's end is read, in bytes.
+/// Bytes read from each log's end.
 const TAIL: u64 = 32 * 1024;
 
-/// A folder inside the project's target folder. Dropped by a panic it stays, and says where it is and what the logs in
-/// it end with; else it is removed.
+/// A folder inside the project's target folder. When a panic drops it, it stays and prints its path and the ends of its
+/// logs; else it is removed.
 #[derive(Debug)]
 pub struct Scratch(Option<TempDir>);
 
 impl Scratch {
-    /// An empty one.
+    /// Creates an empty folder.
     ///
     /// # Errors
     /// It can't be made.
@@ -28,7 +28,7 @@ impl Scratch {
         Ok(Self(Some(tempfile::Builder::new().prefix("t").tempdir_in(parent)?)))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.0.as_ref().map_or(Path::new(""), TempDir::path)
     }
@@ -38,14 +38,14 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if let Some(folder) = self.0.take().filter(|_| std::thread::panicking()) {
             let folder = folder.keep();
-            // Not written to standard error by hand: a test's output belongs to the test.
-            eprintln!("\nkept {}\n{}", folder.display(), last_words(&folder));
+            // Through eprintln!, which the test harness captures.
+            eprintln!("\nkept {}\n{}", folder.display(), log_ends(&folder));
         }
     }
 }
 
 /// The ends of all logs in a state folder.
-fn last_words(folder: &Path) -> String {
+fn log_ends(folder: &Path) -> String {
     let logs = fs::read_dir(folder.join("logs")).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut logs: Vec<PathBuf> =
         logs.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
@@ -73,13 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_is_shown_from_its_end_however_long_it_is() {
+    fn only_the_end_of_a_log_is_shown() {
         let folder = Scratch::new().unwrap();
         fs::create_dir(folder.path().join("logs")).unwrap();
         let lines: String = (0..100_000).map(|n| format!("line {n}\n")).collect();
         fs::write(folder.path().join("logs/one.log"), lines).unwrap();
         fs::write(folder.path().join("logs/other.txt"), "not a log").unwrap();
-        let words = last_words(folder.path());
+        let words = log_ends(folder.path());
         assert_eq!(words.lines().count(), LINES + 1, "{words}");
         assert!(
             words.contains("one.log ends with\nline 99980\n") && words.ends_with("line 99999\n"),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_removed_unless_its_owner_panics() {
+    fn a_folder_is_kept_only_if_its_owner_panics() {
         let gone = Scratch::new().unwrap().path().to_owned();
         assert!(!gone.exists());
         let (tell, told) = std::sync::mpsc::channel();

@@ -1,4 +1,4 @@
-//! The three services: where their programs are, how they are configured here, and when they are ready.
+//! The three services: where their binaries are, how a stack configures them, and whether they are ready.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,13 +18,13 @@ pub fn gateway(number: usize) -> String {
     format!("realtime-gateway-{number}")
 }
 
-/// The file of a program of this workspace, which stands beside the running one.
+/// The binary of this workspace with this name, beside the running one.
 ///
 /// # Errors
 /// It was not built.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
-    // Tests stand in `deps/`, one folder below the programs.
+    // Tests run from `deps/`, one folder below the binaries.
     here.ancestors()
         .skip(1)
         .take(2)
@@ -33,7 +33,7 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("the program {name} was not built; run `cargo build --workspace`"))
 }
 
-/// Addresses and secrets that services are configured with.
+/// Addresses and secrets that configure the services.
 #[derive(Debug, Clone)]
 pub struct Wiring {
     /// `DATABASE_URL`.
@@ -58,7 +58,7 @@ pub struct Wiring {
     pub cors_origins: Vec<String>,
 }
 
-/// The sender's number of the stack's churches.
+/// The sender number of the stack's churches.
 pub const FROM: &str = "+12025550100";
 
 impl Wiring {
@@ -107,7 +107,7 @@ impl Wiring {
         Ok(program)
     }
 
-    /// What all three have in common: the prefix of the variables, where it listens, and its port for operators.
+    /// The common part of all three. The tuple is the prefix of its variables, its address, and its port for operators.
     fn service(
         &self,
         name: &str,
@@ -136,10 +136,10 @@ fn own<const N: usize>(pairs: [(&str, &str); N]) -> impl Iterator<Item = (String
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter()
 }
 
-/// Whether a service says at its operators' listener that it is ready; else what it says.
+/// Asks a service's operators' listener whether the service is ready.
 ///
 /// # Errors
-/// What is missing, or that it does not answer yet.
+/// It is not ready, with its reasons; or does not answer yet.
 pub async fn ready(http: &reqwest::Client, ops_url: &str) -> anyhow::Result<()> {
     let request = http.get(format!("{ops_url}/readyz")).timeout(Duration::from_secs(2));
     let answer = request.send().await?;

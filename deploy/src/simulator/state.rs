@@ -1,4 +1,4 @@
-//! What the simulator's parts share.
+//! The state that the simulator's parts share.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use super::book::Book;
 use super::pace::Pace;
 use super::signer::Signer;
 
-/// At most so many messages have webhooks outstanding.
+/// Most messages with outstanding webhooks.
 pub const MAX_UNFINISHED: usize = 10_000;
 
-/// What all requests and webhooks share.
+/// The state that all requests and webhooks share.
 pub(super) struct Telnyx {
     pub(super) api_key: String,
     pub(super) signer: Signer,
@@ -33,7 +33,7 @@ pub(super) struct Telnyx {
 pub(super) struct State {
     pub(super) book: Book,
     pub(super) rules: Vec<Rule>,
-    /// Messages with webhooks outstanding, and how to stop these.
+    /// Messages with outstanding webhooks, and how to cancel those.
     pub(super) unfinished: HashMap<Uuid, CancellationToken>,
 }
 

@@ -1,4 +1,4 @@
-//! Everything on one machine, with one command.
+//! The command line of `stack`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -7,56 +7,57 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use common::telemetry::{self, LogFormat, LogOptions};
 
-use super::arguments::{At, or_signal};
+use super::arguments::{StateFolder, unless_interrupted};
 use super::stack_file::StackFile;
 use super::trigger::{self, Trigger};
 use super::up::{self, Up};
-use super::{demo, occupancy};
+use super::{demo, lock};
 use crate::client::token;
-use crate::programs::{nats, run_guard, tools};
+use crate::programs::{nats, run_reaper, tools};
 
-/// Runs the suite on one machine: the broker, the database, a Telnyx simulator and the three services.
+/// Runs the suite on one machine: broker, database, Telnyx simulator and the three services.
 #[derive(Parser)]
 #[command(name = "stack", version)]
 struct Command {
-    /// What the stack itself logs; the services have LOG and files of their own
+    /// Log filter of the stack itself; the services use LOG and write log files
     #[arg(long, env = "STACK_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// Start everything, print where it is, and stay until Ctrl-C
+enum Action {
+    /// Start everything, print the addresses, and run until Ctrl-C
     Up(Up),
-    /// Stop what `up` started
-    Down(At),
-    /// Send one message in a fresh folder and show every step of its way
+    /// Stop a running stack
+    Down(StateFolder),
+    /// Send one message through a fresh stack and show each of its steps
     Demo,
-    /// Print a token of a user
+    /// Print a token for a user
     Token(Token),
-    /// Let the simulator end a message: delivered, failed, read, unconfirmed or silent
+    /// Make the simulator end a message: delivered, failed, read, unconfirmed or silent
     Trigger(Trigger),
-    /// Fetch the programs that the machine lacks
+    /// Fetch missing programs: nats-server, PostgreSQL, npm packages
     Tools,
-    /// Let nats-server check nats.conf
+    /// Check nats.conf with nats-server
     Check,
+    /// Stop the processes named on standard input once it ends
     #[command(hide = true)]
-    Guard,
+    Reap,
 }
 
 #[derive(clap::Args)]
 struct Token {
     #[command(flatten)]
-    at: At,
+    folder: StateFolder,
     /// The user's church
     #[arg(long, value_name = "ID", default_value = demo::CHURCH)]
     church: String,
     /// The user
     #[arg(long, value_name = "ID", default_value = demo::USER)]
     user: String,
-    /// How long the token is valid
+    /// Lifetime of the token
     #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
     expires_in: u64,
 }
@@ -64,8 +65,8 @@ struct Token {
 /// Runs the command of the command line. Gives the process its exit code.
 pub fn main() -> ExitCode {
     let command = Command::parse();
-    if matches!(command.what, What::Guard) {
-        run_guard();
+    if matches!(command.action, Action::Reap) {
+        run_reaper();
         return ExitCode::SUCCESS;
     }
     let log = LogOptions { log: command.log.clone(), log_format: LogFormat::Text };
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error may be closed; there is nobody else to tell.
+            // Standard error may be closed.
             let _ = writeln!(std::io::stderr(), "stack: {error:#}");
             ExitCode::FAILURE
         }
@@ -82,30 +83,30 @@ pub fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(command: Command) -> anyhow::Result<()> {
-    match command.what {
-        What::Up(options) => up::run(options).await,
-        What::Down(at) => down(at).await,
-        What::Demo => or_signal(demo::run(&tools::project().join(".state/demo"))).await,
-        What::Token(options) => print_token(&options),
-        What::Trigger(options) => trigger::run(options).await,
-        What::Tools => fetch_tools(),
-        What::Check => nats::check(),
-        What::Guard => Ok(()),
+    match command.action {
+        Action::Up(options) => up::run(options).await,
+        Action::Down(folder) => down(folder).await,
+        Action::Demo => unless_interrupted(demo::run(&tools::project().join(".state/demo"))).await,
+        Action::Token(options) => print_token(&options),
+        Action::Trigger(options) => trigger::run(options).await,
+        Action::Tools => fetch_tools(),
+        Action::Check => nats::check(),
+        Action::Reap => Ok(()),
     }
 }
 
-async fn down(at: At) -> anyhow::Result<()> {
+async fn down(folder: StateFolder) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    if occupancy::stop_running(&at.state).await? {
-        writeln!(out, "stopped; the data is still in {}", at.state.display())?;
+    if lock::stop_running(&folder.state).await? {
+        writeln!(out, "stopped; the data stays in {}", folder.state.display())?;
     } else {
-        writeln!(out, "no stack runs in {}", at.state.display())?;
+        writeln!(out, "no stack runs in {}", folder.state.display())?;
     }
     Ok(())
 }
 
 fn print_token(options: &Token) -> anyhow::Result<()> {
-    let secret = StackFile::read(&options.at.state)?.jwt_secret;
+    let secret = StackFile::read(&options.folder.state)?.jwt_secret;
     let expires_in = Duration::from_secs(options.expires_in);
     writeln!(std::io::stdout(), "{}", token::mint(&secret, &options.church, &options.user, expires_in)?)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! One message on its way through the whole suite, watched from outside at every step.
+//! Sends one message through the whole suite and observes each step from outside.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::occupancy;
+use super::lock;
 use super::options::StackOptions;
 use super::running::Stack;
 use crate::client::traffic;
@@ -22,10 +22,10 @@ use crate::simulator::Entry;
 pub(super) const CHURCH: &str = "grace";
 /// See [`CHURCH`].
 pub(super) const USER: &str = "pastor";
-/// How long the message may take.
+/// Time limit for all steps.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A step of the message's way, seen by somebody at a moment.
+/// An observed step.
 #[derive(Debug)]
 struct Step {
     at: OffsetDateTime,
@@ -39,15 +39,15 @@ impl Step {
     }
 }
 
-/// Runs everything in a fresh folder, sends one message, and prints what was seen and when.
+/// Starts a stack in a fresh folder, sends one message, and prints each step with its time.
 ///
 /// # Errors
-/// Something did not start, or a step was not seen.
+/// Something did not start, or a step was not observed.
 pub(super) async fn run(state: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    // Another demo at the same time keeps its folder.
+    // A demo that runs at the same time keeps its folder.
     let own = state.with_extension(std::process::id().to_string());
-    let state = if occupancy::is_taken(state) { own.as_path() } else { state };
+    let state = if lock::is_held(state) { own.as_path() } else { state };
     if state.exists() {
         std::fs::remove_dir_all(state).context("can't clear the demo's folder")?;
     }
@@ -100,7 +100,7 @@ async fn follow_one_message(stack: &Stack) -> anyhow::Result<Followed> {
         tokio::select! {
             Some((at, event)) = stream.recv() => events.push((at, event)),
             Ok(packet) = watcher.next(LIMIT) => seen.push(packet),
-            // The book is asked now and then; it has nothing to wait on.
+            // The simulator's book can only be polled.
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
             () = tokio::time::sleep_until(end) => break,
         }
@@ -111,7 +111,7 @@ async fn follow_one_message(stack: &Stack) -> anyhow::Result<Followed> {
         Step::new(answered_at, "message-api", "answers 201, after the commit"),
     ];
     steps.extend(events.iter().map(|(at, event)| stream_step(*at, event)));
-    // The book may hold messages of an earlier run.
+    // The book may contain messages of an earlier run.
     let entries = stack.simulator()?.entries();
     steps.extend(entries.iter().filter(|entry| entry.at >= sent_at).flat_map(telnyx_steps));
     steps.extend(seen.iter().map(client_step));
@@ -119,15 +119,15 @@ async fn follow_one_message(stack: &Stack) -> anyhow::Result<Followed> {
     Ok((sent_at, steps, missing(stack, &events, &seen)?))
 }
 
-/// What the stream says of the church, as an operator hears it.
+/// Subscribes to the republished stream as the broker's user `ops`.
 async fn listen(stack: &Stack) -> anyhow::Result<mpsc::Receiver<(OffsetDateTime, ChurchEvent)>> {
     let client = stack.nats("ops").await?;
     let mut live = client.subscribe(subject::LIVE).await?;
-    // An answer on the same connection proves that the subscription stands; a flush would not.
+    // An answer on the same connection proves that the server has the subscription; a flush does not.
     client.request("$JS.API.INFO", "".into()).await.context("the broker does not answer")?;
     let (sender, events) = mpsc::channel(100);
     tokio::spawn(async move {
-        // Moved in, so that the connection lives as long as its subscription.
+        // Moved in, to keep the connection open as long as its subscription.
         let _client = client;
         while let Some(message) = live.next().await {
             let at = OffsetDateTime::now_utc();
@@ -174,7 +174,7 @@ fn is_complete(
     Ok(missing(stack, events, seen)?.is_empty())
 }
 
-/// The steps that must be seen and were not.
+/// The required steps that were not observed.
 fn missing(
     stack: &Stack,
     events: &[(OffsetDateTime, ChurchEvent)],

@@ -1,5 +1,4 @@
-//! What a state folder keeps from one start to the next, so that a restarted stack is the same one: secrets, ports,
-//! and which database it has.
+//! What a state folder keeps between starts: secrets, ports and the kind of database.
 
 use std::fs;
 use std::path::Path;
@@ -12,39 +11,39 @@ use serde::{Deserialize, Serialize};
 use crate::programs::nats;
 use crate::programs::private_file::write_private;
 
-/// Which database the stack runs.
+/// The stack's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Database {
     /// A file in the state folder.
     #[default]
     Sqlite,
-    /// A private PostgreSQL of its own.
+    /// A private PostgreSQL server.
     Postgres,
 }
 
-/// The kept part of a stack.
+/// What the state folder keeps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Installation {
-    /// The database that holds the data of this folder.
+    /// The database with this folder's data.
     pub(super) database: Database,
-    /// Ports by name; a name that is missing gets one at the next start.
+    /// Ports by name. A missing name gets a port at the next start.
     #[serde(default)]
     pub(super) ports: std::collections::BTreeMap<String, u16>,
-    /// The secrets, made once.
+    /// The secrets, generated once.
     pub(super) secrets: Secrets,
 }
 
-/// Fresh secrets of one stack.
+/// The secrets of one stack.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Secrets {
     /// HS256 secret of the front end's tokens.
     pub(super) jwt_secret: String,
-    /// What message-api shows to the simulator.
+    /// The API key that message-api sends to the simulator.
     pub(super) telnyx_api_key: String,
-    /// Base64 of the 32-byte seed that the simulator signs webhooks with.
+    /// Base64 of the 32-byte seed of the simulator's signing key.
     pub(super) telnyx_seed: String,
     /// The broker's users and their passwords.
     pub(super) nats: std::collections::BTreeMap<String, String>,
@@ -59,10 +58,10 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Installation {
-    /// What the folder kept, or a new one if it kept nothing.
+    /// Reads the folder's installation, or creates one.
     ///
     /// # Errors
-    /// The file can't be read or written, or the folder belongs to the other database.
+    /// The file can't be read or written, or the folder has the other database.
     pub(super) fn open(state: &Path, database: Option<Database>) -> anyhow::Result<Self> {
         let file = state.join("installation.json");
         let Ok(text) = fs::read_to_string(&file) else {
@@ -84,7 +83,7 @@ impl Installation {
         Ok(kept)
     }
 
-    /// Writes it down for the next start.
+    /// Saves it for the next start.
     ///
     /// # Errors
     /// The file can't be written.
@@ -107,7 +106,7 @@ impl Secrets {
     }
 }
 
-/// A letter and 48 hexadecimal digits: nats-server would read a password of digits alone as a number.
+/// A letter and 48 hexadecimal digits. nats-server would read a password of digits only as a number.
 fn password() -> anyhow::Result<String> {
     let digits: String = random()?[..24].iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("p{digits}"))
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_reads_as_a_number() {
+    fn no_password_looks_like_a_number() {
         let secrets = Secrets::fresh().unwrap();
         for password in secrets.nats.values() {
             assert!(password.starts_with('p') && password.len() == 49);

@@ -1,4 +1,4 @@
-//! Where the parts of a stack are: its ports, its database, its addresses.
+//! The ports, the database and the addresses of a stack.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,8 +13,8 @@ use crate::programs::ports::{Port, Ports};
 use crate::programs::postgres::Postgres;
 use crate::simulator::Signer;
 
-/// A port for each name, the kept one where it is still free; and those that are not the documented ones.
-pub(super) fn take_ports(
+/// Reserves a port for each name, the kept one if it is free. Also returns the ports that differ from the documented ones.
+pub(super) fn reserve_ports(
     options: &StackOptions,
     installation: &mut Installation,
 ) -> anyhow::Result<(BTreeMap<String, Port>, Vec<MovedPort>)> {
@@ -51,13 +51,14 @@ pub(super) fn take_ports(
     Ok((ports, moved))
 }
 
-/// Where a part listens. Front ends on other machines need message-api and the gateways; all else stays on loopback.
+/// The listen address of a part. Front ends on other machines need message-api and the gateways; the others stay on
+/// loopback.
 fn address(options: &StackOptions, name: &str) -> IpAddr {
     let is_for_front_ends = name == "api" || name.starts_with("gateway-") && !name.ends_with("-ops");
     if is_for_front_ends { options.listen } else { Ipv4Addr::LOCALHOST.into() }
 }
 
-/// A part's base URL as this machine reaches it.
+/// A part's base URL on this machine.
 fn base_url(options: &StackOptions, name: &str, port: u16) -> String {
     match address(options, name) {
         address if address.is_unspecified() => local(port),
@@ -87,7 +88,7 @@ pub(super) fn prepare_postgres(
     }
 }
 
-pub(super) fn describe(
+pub(super) fn stack_file(
     options: &StackOptions,
     installation: &Installation,
     (ports, moved): (&BTreeMap<String, Port>, Vec<MovedPort>),

@@ -1,12 +1,12 @@
-//! Everything on one machine: nats-server with the project's `nats.conf`, the database, the Telnyx simulator (inside
-//! this process) and the real service binaries. The program `stack` and the tests use the same.
+//! Everything on one machine: nats-server with the project's `nats.conf`, the database, the Telnyx simulator (in this
+//! process) and the real service binaries. The program `stack` and the tests use the same code.
 
 mod arguments;
 mod commands;
 mod demo;
 mod installation;
 mod layout;
-mod occupancy;
+mod lock;
 mod options;
 mod running;
 mod stack_file;
@@ -15,7 +15,7 @@ mod up;
 
 pub use commands::main;
 pub use installation::Database;
-pub use occupancy::stop_running;
+pub use lock::stop_running;
 pub use options::StackOptions;
 pub use running::Stack;
 pub use stack_file::{MovedPort, NatsAccess, OpsUrls, StackFile, TelnyxKey};

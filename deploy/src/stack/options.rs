@@ -1,4 +1,4 @@
-//! What stack to start.
+//! The options of a stack.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -7,24 +7,24 @@ use super::installation::Database;
 use crate::programs::ports::Ports;
 use crate::simulator::Pace;
 
-/// What stack to start.
+/// The options of a stack.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
-    /// The folder of its data, secrets, ports and logs. A second start with the same folder goes on with them.
+    /// The folder of its data, secrets, ports and logs. A later start with the same folder continues with them.
     pub state: PathBuf,
-    /// The database; without it the one that the folder has, else SQLite.
+    /// The database; by default the folder's, else SQLite.
     pub database: Option<Database>,
-    /// How many gateways.
+    /// Number of gateways.
     pub gateways: usize,
-    /// Where ports come from.
+    /// How ports are chosen.
     pub ports: Ports,
-    /// Where message-api and the gateways listen; everything else stays on loopback.
+    /// Listen address of message-api and the gateways. The others stay on loopback.
     pub listen: IpAddr,
     /// Origins of front ends besides localhost.
     pub cors: Vec<String>,
-    /// Settings besides: name of the service (`message-api`, `webhook-ingest`, `realtime-gateway`), variable, value.
+    /// Further settings: service (`message-api`, `webhook-ingest`, `realtime-gateway`), variable, value.
     pub environment: Vec<(String, String, String)>,
-    /// How long things take at the simulator.
+    /// The simulator's timing.
     pub pace: Pace,
 }
 

@@ -1,4 +1,4 @@
-//! A running stack: started whole, told apart by process, stopped in order.
+//! A running stack: starts everything, controls single processes, stops everything in order.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::installation::Installation;
 use super::layout::{self, local};
-use super::occupancy;
+use super::lock;
 use super::options::StackOptions;
 use super::stack_file::StackFile;
 use crate::client::token;
@@ -28,10 +28,10 @@ use crate::simulator::{Settings, Simulator};
 
 /// How long a service may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// How often it is asked.
+/// How often to ask whether it is ready.
 const READY_TICK: Duration = Duration::from_millis(20);
 
-/// A running stack. Dropping it kills what runs; [`Stack::stop`] stops it in order.
+/// A running stack. [`Stack::stop`] stops it in order; dropping it kills its processes.
 pub struct Stack {
     options: StackOptions,
     installation: Installation,
@@ -48,21 +48,21 @@ impl Stack {
     /// Starts everything and waits until it is ready.
     ///
     /// # Errors
-    /// Says what is missing or did not start, with the end of its log.
+    /// Something is missing or did not start; the error has the end of its log.
     pub async fn start(mut options: StackOptions) -> anyhow::Result<Self> {
         fs::create_dir_all(&options.state)
             .with_context(|| format!("can't make the folder {}", options.state.display()))?;
-        // Members' numbers and texts are in there.
+        // It contains members' phone numbers and texts.
         fs::set_permissions(&options.state, fs::Permissions::from_mode(0o700))?;
         options.state = options.state.canonicalize()?;
-        let lock = occupancy::take(&options.state)?;
+        let lock = lock::acquire(&options.state)?;
         let _ = fs::remove_file(StackFile::path(&options.state));
         let mut installation = Installation::open(&options.state, options.database)?;
-        let (ports, moved) = layout::take_ports(&options, &mut installation)?;
+        let (ports, moved) = layout::reserve_ports(&options, &mut installation)?;
         installation.save(&options.state)?;
         let postgres = layout::prepare_postgres(&options.state, &installation, &ports)?;
         let mut stack = Self {
-            file: layout::describe(&options, &installation, (&ports, moved), postgres.as_ref())?,
+            file: layout::stack_file(&options, &installation, (&ports, moved), postgres.as_ref())?,
             processes: Processes::new(&options.state.join("logs"))?,
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?,
             simulator: None,
@@ -100,7 +100,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Stops everything in order, and writes no more into the state folder.
+    /// Stops everything in order. Nothing writes into the state folder after that.
     pub async fn stop(mut self) {
         let _ = fs::remove_file(StackFile::path(&self.options.state));
         if let Some(simulator) = self.simulator.take() {
@@ -109,7 +109,7 @@ impl Stack {
         self.processes.stop_all().await;
     }
 
-    /// Addresses, passwords, keys and process ids, as they stand in `stack.json`.
+    /// Addresses, passwords, keys and process ids: the content of `stack.json`.
     pub fn file(&self) -> &StackFile {
         &self.file
     }
@@ -132,10 +132,10 @@ impl Stack {
         self.simulator.as_ref().context("the simulator was stopped")
     }
 
-    /// A token as the front end has it.
+    /// A token for a front end.
     ///
     /// # Errors
-    /// The church id is none.
+    /// The church id is malformed.
     pub fn token(&self, church: &str, user: &str, expires_in: Duration) -> anyhow::Result<String> {
         token::mint(&self.file.jwt_secret, church, user, expires_in)
     }
@@ -145,7 +145,8 @@ impl Stack {
     /// # Errors
     /// The broker is away.
     pub async fn nats(&self, user: &str) -> anyhow::Result<async_nats::Client> {
-        let password = self.file.nats.users.get(user).with_context(|| format!("there is no user {user}"))?;
+        let password =
+            self.file.nats.users.get(user).with_context(|| format!("nats.conf has no user {user}"))?;
         nats::connect(&self.file.nats.url, user, password).await
     }
 
@@ -159,7 +160,7 @@ impl Stack {
         self.processes.is_running(process)
     }
 
-    /// Ends a process at once (SIGKILL).
+    /// Kills a process (SIGKILL).
     ///
     /// # Errors
     /// It does not run.
@@ -167,7 +168,7 @@ impl Stack {
         self.processes.kill(process).await
     }
 
-    /// Asks a process to stop and waits until it has.
+    /// Asks a process to stop and waits for its end.
     ///
     /// # Errors
     /// It does not run.
@@ -175,19 +176,19 @@ impl Stack {
         self.processes.terminate(process).await
     }
 
-    /// Starts a process that has ended again, on the same port, without waiting until it is ready.
+    /// Restarts a process that has ended, on the same port, without waiting until it is ready.
     ///
     /// # Errors
-    /// It never ran, runs already, or can't be run.
+    /// It never ran, runs already, or can't be started.
     pub fn start_process(&mut self, process: &str) -> anyhow::Result<()> {
         self.processes.restart(process)?;
         self.write_file()
     }
 
-    /// Waits until a process answers as it should: a service at `/readyz`, the broker and PostgreSQL in their ways.
+    /// Waits until a service is ready by its `/readyz`, or the broker is healthy.
     ///
     /// # Errors
-    /// It has ended, or is not ready after a minute; says what is missing.
+    /// It has ended, or is not ready after a minute; the error has its reasons.
     pub async fn ready(&mut self, process: &str) -> anyhow::Result<()> {
         if process == nats::NAME {
             return self.broker_ready().await;
@@ -206,7 +207,7 @@ impl Stack {
         };
         match tokio::time::timeout(READY_LIMIT, ready).await {
             Ok(outcome) => outcome,
-            Err(_) => bail!("{process} does not get ready: {missing:#}"),
+            Err(_) => bail!("{process} is not ready after a minute: {missing:#}"),
         }
     }
 
@@ -218,23 +219,23 @@ impl Stack {
         self.terminate(nats::NAME).await.map(drop)
     }
 
-    /// Starts the broker again with its data, and waits until it is well.
+    /// Restarts the broker with its data, and waits until it is healthy.
     ///
     /// # Errors
-    /// It runs already, or does not get well.
+    /// It runs already, or does not become healthy.
     pub async fn start_broker(&mut self) -> anyhow::Result<()> {
         self.start_process(nats::NAME)?;
         self.broker_ready().await
     }
 
-    /// Stops the simulator: Telnyx can't be reached.
+    /// Stops the simulator, so that Telnyx can't be reached.
     pub async fn stop_telnyx(&mut self) {
         if let Some(simulator) = self.simulator.take() {
             simulator.stop().await;
         }
     }
 
-    /// Starts the simulator with the book that it has kept, on its port.
+    /// Starts the simulator with its kept book, on its port.
     ///
     /// # Errors
     /// The port is taken.
@@ -254,11 +255,11 @@ impl Stack {
         Ok(())
     }
 
-    /// Starts again what has ended by itself, as a machine's service manager would; gives the names.
+    /// Restarts any process that exited, as a service manager would. Returns their names.
     ///
     /// # Errors
-    /// Something can't be started.
-    pub fn tend(&mut self) -> anyhow::Result<Vec<String>> {
+    /// A process can't be started.
+    pub fn restart_exited(&mut self) -> anyhow::Result<Vec<String>> {
         let ended: Vec<String> =
             self.file.processes.keys().filter(|name| *name != "stack").cloned().collect();
         let ended: Vec<_> = ended.into_iter().filter(|name| !self.processes.is_running(name)).collect();
@@ -269,7 +270,7 @@ impl Stack {
     }
 
     async fn broker_ready(&mut self) -> anyhow::Result<()> {
-        nats::wait_until_well(&mut self.processes, &self.http, &self.file.nats.monitor).await
+        nats::wait_until_healthy(&mut self.processes, &self.http, &self.file.nats.monitor).await
     }
 
     fn port(&self, name: &str) -> anyhow::Result<u16> {

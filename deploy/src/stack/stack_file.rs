@@ -1,4 +1,4 @@
-//! `stack.json`: where everything is, for programs that use a running stack. Only its owner can read it.
+//! `stack.json`: the addresses and secrets of a running stack, for programs that use it. Only its owner can read it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,24 +28,24 @@ pub struct StackFile {
     pub database: String,
     /// HS256 secret of the front end's tokens.
     pub jwt_secret: String,
-    /// What webhooks are signed with.
+    /// The key that signs webhooks.
     pub telnyx_key: TelnyxKey,
-    /// Process ids by name; `stack` is the program that started the others and holds the simulator.
+    /// Process ids by name. `stack` is the program that started the others and contains the simulator.
     pub processes: BTreeMap<String, u32>,
-    /// Ports that are not the documented ones.
+    /// Ports that differ from the documented ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved_ports: Vec<MovedPort>,
 }
 
-/// A port that is not the documented one, because that was taken when the stack first started in its folder, or is now.
+/// A port that differs from the documented one, because that was taken now or when the stack first started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MovedPort {
-    /// The part that listens there.
+    /// The part that listens on it.
     pub name: String,
-    /// Where it is.
+    /// The port.
     pub port: u16,
-    /// Where the documents say that it is.
+    /// The documented port.
     pub instead_of: u16,
 }
 
@@ -81,7 +81,7 @@ pub struct TelnyxKey {
 }
 
 impl StackFile {
-    /// Where it stands in a state folder.
+    /// Its path in a state folder.
     pub fn path(state: &Path) -> PathBuf {
         state.join("stack.json")
     }
@@ -89,7 +89,7 @@ impl StackFile {
     /// Reads it.
     ///
     /// # Errors
-    /// There is none: no stack runs there.
+    /// There is none, because no stack runs in the folder.
     pub fn read(state: &Path) -> anyhow::Result<Self> {
         let file = Self::path(state);
         let text = std::fs::read(&file)
@@ -97,7 +97,7 @@ impl StackFile {
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", file.display()))
     }
 
-    /// Writes it, readable by its owner alone.
+    /// Writes it, readable only by its owner.
     ///
     /// # Errors
     /// The file can't be written.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::arguments::At;
+use super::arguments::StateFolder;
 use super::demo;
 use super::stack_file::StackFile;
 use crate::client::token;
@@ -14,19 +14,19 @@ use crate::simulator::Outcome;
 
 #[derive(clap::Args)]
 pub(super) struct Trigger {
-    /// What becomes of the message
+    /// The outcome of the message
     outcome: Outcome,
-    /// The message's id as message-api gave it; or a recipient's id, or Telnyx's id of the message
+    /// The message's id at message-api, a recipient's id, or Telnyx's id of the message
     message: uuid::Uuid,
     /// The message's church
     #[arg(long, value_name = "ID", default_value = demo::CHURCH)]
     church: String,
     #[command(flatten)]
-    at: At,
+    folder: StateFolder,
 }
 
 pub(super) async fn run(options: Trigger) -> anyhow::Result<()> {
-    let file = StackFile::read(&options.at.state)?;
+    let file = StackFile::read(&options.folder.state)?;
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
     let outcome = serde_json::to_value(options.outcome)?;
     let simulator = format!("{}/simulator/messages", file.telnyx);
@@ -41,12 +41,15 @@ pub(super) async fn run(options: Trigger) -> anyhow::Result<()> {
             ended += usize::from(end(&recipient).await?);
         }
     }
-    anyhow::ensure!(ended > 0, "Telnyx was not asked to send this message, or has forgotten it");
-    writeln!(std::io::stdout(), "told the simulator for {ended} recipient(s)")?;
+    anyhow::ensure!(
+        ended > 0,
+        "the simulator has no such message; it was not sent yet, or is older than the simulator remembers"
+    );
+    writeln!(std::io::stdout(), "ended the message for {ended} recipient(s)")?;
     Ok(())
 }
 
-/// The ids of a message's recipients, as message-api gives them.
+/// The ids of a message's recipients, from message-api.
 async fn recipients(
     http: &reqwest::Client,
     file: &StackFile,
@@ -57,7 +60,7 @@ async fn recipients(
     let answer = request.send().await.context("message-api does not answer")?;
     anyhow::ensure!(
         answer.status().is_success(),
-        "message-api knows no such message of this church ({}); name the church with --church",
+        "message-api has no such message of this church ({}); give its church with --church",
         answer.status()
     );
     let body: Value = answer.json().await?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use common::service::next_signal;
 
-use super::arguments::{At, or_signal};
+use super::arguments::{StateFolder, unless_interrupted};
 use super::demo;
 use super::installation::Database;
 use super::options::StackOptions;
@@ -19,32 +19,32 @@ use super::stack_file::{MovedPort, StackFile};
 use crate::client::traffic;
 use crate::programs::tools;
 
-/// How long the traffic's token is valid: longer than anybody lets it run.
+/// Lifetime of the traffic's token: longer than a stack runs in practice.
 const TRAFFIC_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(clap::Args)]
 pub(super) struct Up {
     #[command(flatten)]
-    at: At,
-    /// The database; what the folder has, else sqlite
+    folder: StateFolder,
+    /// The database; by default the folder's, else sqlite
     #[arg(long)]
     database: Option<Database>,
-    /// How many gateways
+    /// Number of gateways
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     gateways: u8,
-    /// Where message-api and the gateways listen; 0.0.0.0 for other devices in the network
+    /// Address of message-api and the gateways; 0.0.0.0 admits other devices in the network
     #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "IP")]
     listen: IpAddr,
     /// Origins of web pages besides localhost, comma separated: http://192.168.1.5:3000
     #[arg(long, value_delimiter = ',', value_name = "ORIGIN")]
     cors: Vec<String>,
-    /// Go to the background once all is ready
+    /// Run in the background; returns once everything is ready
     #[arg(long)]
     detach: bool,
-    /// Send a little traffic
+    /// Send a few messages every two seconds
     #[arg(long)]
     traffic: bool,
-    /// This is the process in the background
+    /// Marks the background process
     #[arg(long, hide = true)]
     detached: bool,
 }
@@ -54,30 +54,30 @@ pub(super) async fn run(options: Up) -> anyhow::Result<()> {
         return detach(&options).await;
     }
     if options.detached {
-        // A session of its own: closing the terminal does not end it.
+        // A session of its own, so that closing the terminal does not end it.
         rustix::process::setsid().context("can't leave the terminal")?;
     }
-    let mut stack = or_signal(Stack::start(StackOptions {
+    let mut stack = unless_interrupted(Stack::start(StackOptions {
         database: options.database,
         gateways: usize::from(options.gateways),
         listen: options.listen,
         cors: options.cors.clone(),
-        ..StackOptions::new(&options.at.state)
+        ..StackOptions::new(&options.folder.state)
     }))
     .await?;
     if !options.detached {
-        introduce(stack.file(), &options)?;
+        print_addresses(stack.file(), &options)?;
         writeln!(std::io::stdout(), "\nCtrl-C stops it; the data stays.")?;
     }
-    let outcome = tend(&mut stack, options.traffic).await;
+    let outcome = supervise(&mut stack, options.traffic).await;
     tokio::select! {
         () = stack.stop() => outcome,
-        _ = next_signal() => bail!("interrupted again; what was still running is killed"),
+        _ = next_signal() => bail!("interrupted again; killed what was still running"),
     }
 }
 
-/// Until a signal: starts again what ends by itself, and sends a little traffic if wished.
-async fn tend(stack: &mut Stack, with_traffic: bool) -> anyhow::Result<()> {
+/// Until a signal: restarts processes that exit, and sends traffic if asked to.
+async fn supervise(stack: &mut Stack, with_traffic: bool) -> anyhow::Result<()> {
     let token = stack.token(demo::CHURCH, demo::USER, TRAFFIC_TOKEN)?;
     let flow = traffic::flow(stack.http().clone(), stack.file().api.clone(), token);
     let signal = next_signal();
@@ -88,18 +88,18 @@ async fn tend(stack: &mut Stack, with_traffic: bool) -> anyhow::Result<()> {
             heard = &mut signal => return Ok(heard?),
             () = &mut flow, if with_traffic => {}
             _ = tick.tick() => {
-                for name in stack.tend()? {
+                for name in stack.restart_exited()? {
                     let log = stack.log(&name);
-                    tracing::warn!(name, log = %log.display(), "ended by itself; started again");
+                    tracing::warn!(name, log = %log.display(), "a process exited; restarted it");
                 }
             }
         }
     }
 }
 
-/// Starts the same command in the background and waits until it is ready.
+/// Starts the same command in the background and waits until the stack is ready.
 async fn detach(options: &Up) -> anyhow::Result<()> {
-    let logs = options.at.state.join("logs");
+    let logs = options.folder.state.join("logs");
     std::fs::create_dir_all(&logs)?;
     let log = logs.join("stack.log");
     let out = std::fs::File::create(&log)?;
@@ -110,7 +110,7 @@ async fn detach(options: &Up) -> anyhow::Result<()> {
         .stdout(out.try_clone()?)
         .stderr(out)
         .spawn()?;
-    let started = or_signal(wait_until_ready(&mut child, &options.at.state)).await;
+    let started = unless_interrupted(wait_until_ready(&mut child, &options.folder.state)).await;
     let file = match started {
         Ok(file) => file,
         Err(error) => {
@@ -119,10 +119,10 @@ async fn detach(options: &Up) -> anyhow::Result<()> {
             bail!("{error:#}\n{}", said.trim());
         }
     };
-    introduce(&file, options)?;
-    let (stack, state) = (std::env::current_exe()?, options.at.state.canonicalize()?);
+    print_addresses(&file, options)?;
+    let (stack, state) = (std::env::current_exe()?, options.folder.state.canonicalize()?);
     let (stack, state) = (stack.display(), state.display());
-    writeln!(std::io::stdout(), "\nIt runs in the background. This stops it, the data stays:")?;
+    writeln!(std::io::stdout(), "\nIt runs in the background. This command stops it; the data stays:")?;
     writeln!(std::io::stdout(), "  {stack} down --state {state}")?;
     Ok(())
 }
@@ -142,10 +142,10 @@ async fn wait_until_ready(child: &mut Child, state: &Path) -> anyhow::Result<Sta
     }
 }
 
-/// Says where everything is and what to try.
-fn introduce(file: &StackFile, options: &Up) -> anyhow::Result<()> {
+/// Prints the addresses and what to try.
+fn print_addresses(file: &StackFile, options: &Up) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    let state = options.at.state.canonicalize()?;
+    let state = options.folder.state.canonicalize()?;
     writeln!(out, "message-api       {}   (operators: {})", file.api, file.ops.api)?;
     writeln!(out, "webhook-ingest    {}   (operators: {})", file.ingest, file.ops.ingest)?;
     let gateways = file.gateways.join("  ");
@@ -154,24 +154,24 @@ fn introduce(file: &StackFile, options: &Up) -> anyhow::Result<()> {
     writeln!(out, "NATS              {}   (monitor: {})", file.nats.url, file.nats.monitor)?;
     writeln!(out, "passwords, keys   {}", StackFile::path(&state).display())?;
     writeln!(out, "logs              {}", state.join("logs").display())?;
-    tell_of_moved_ports(&mut out, file)?;
+    print_moved_ports(&mut out, file)?;
     if options.listen.is_unspecified() {
-        tell_of_the_network(&mut out, file)?;
+        print_network_addresses(&mut out, file)?;
     }
     suggest(&mut out, file, &state)
 }
 
-/// A page or a script that was written for the documented ports does not work then.
-fn tell_of_moved_ports(out: &mut impl Write, file: &StackFile) -> anyhow::Result<()> {
+/// Pages and scripts that use the documented ports do not work then.
+fn print_moved_ports(out: &mut impl Write, file: &StackFile) -> anyhow::Result<()> {
     for MovedPort { name, port, instead_of } in &file.moved_ports {
-        writeln!(out, "! the port of {name} is {port} and not {instead_of}, which was taken")?;
+        writeln!(out, "! {name} uses port {port}, because {instead_of} was taken")?;
     }
     Ok(())
 }
 
-fn tell_of_the_network(out: &mut impl Write, file: &StackFile) -> anyhow::Result<()> {
+fn print_network_addresses(out: &mut impl Write, file: &StackFile) -> anyhow::Result<()> {
     let Some(address) = own_address() else {
-        writeln!(out, "\nThis machine is in no network that other devices could reach it by.")?;
+        writeln!(out, "\nThis machine has no network address that other devices could use.")?;
         return Ok(());
     };
     let from_outside = |url: &String| url.replace("127.0.0.1", &address.to_string());
@@ -182,10 +182,10 @@ fn tell_of_the_network(out: &mut impl Write, file: &StackFile) -> anyhow::Result
     Ok(())
 }
 
-/// The address by which this machine would speak to others. Nothing is sent.
+/// This machine's address in its network. Sends nothing.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address of documentation: it leads where all others lead.
+    // An address reserved for documentation; the default route applies to it.
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
 }
@@ -195,7 +195,7 @@ fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Resu
     let (stack, watch, state) = (stack.display(), watch.display(), state.display());
     writeln!(
         out,
-        "\nSend a text (numbers ending 0101 are delivered, 0102 blocked, 0103 silent, 0104 read, 0105 unconfirmed):"
+        "\nSend a text (numbers ending in 0101 are delivered, 0102 blocked, 0103 silent, 0104 read, 0105 unconfirmed):"
     )?;
     writeln!(out, "  export TOKEN=$({stack} token --state {state})")?;
     writeln!(out, "  curl -sS {}/api/messages/send -H \"Authorization: Bearer $TOKEN\" \\", file.api)?;

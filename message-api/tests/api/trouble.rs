@@ -13,7 +13,7 @@ use crate::telnyx::{Reply, Telnyx};
 const ADA: &str = "+15551230101";
 
 #[tokio::test]
-async fn without_its_database_it_asks_to_come_back_and_serves_once_it_is_there() {
+async fn without_a_database_requests_get_503_until_it_is_back() {
     let telnyx = Telnyx::start().await;
     let folder = tempfile::tempdir().unwrap();
     let more = ["--telnyx-from=+15550000000"];
@@ -37,7 +37,7 @@ async fn without_its_database_it_asks_to_come_back_and_serves_once_it_is_there()
 }
 
 #[tokio::test]
-async fn an_attempt_that_a_crash_left_behind_is_not_posted_again() {
+async fn an_attempt_before_a_crash_is_not_posted_again() {
     let folder = tempfile::tempdir().unwrap();
     let before = store(&folder.path().join("api.db"));
     before.migrate().await.unwrap();
@@ -95,7 +95,7 @@ async fn a_stop_waits_for_the_answers_under_way_and_records_them() {
 }
 
 #[tokio::test]
-async fn answers_wait_for_a_database_that_is_away_and_nothing_is_posted_twice() {
+async fn answers_wait_for_the_database_and_nothing_is_posted_twice() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let (open, gate) = watch::channel(false);

@@ -75,7 +75,7 @@ fn webhook(event_id: &str) -> Webhook {
 }
 
 #[tokio::test]
-async fn webhooks_that_wait_are_committed_together() {
+async fn waiting_webhooks_are_committed_together() {
     let mut setup = Setup::new(64, 8).await;
     let waiting: Vec<_> = (0..20).map(|number| setup.put(&format!("e{number}"))).collect();
     let _running = setup.start();

@@ -50,7 +50,7 @@ fn verify_with(timestamp: &str, signature: &str) -> Result<Bytes, SignatureError
 }
 
 #[test]
-fn a_body_signed_by_telnyx_is_given_out_as_it_arrived() {
+fn a_signed_body_is_returned_unchanged() {
     let now = NOW.to_string();
     assert_eq!(verify_with(&now, &signed(&now, BODY)).unwrap(), BODY);
 }
@@ -98,7 +98,7 @@ fn a_timestamp_is_digits_and_nothing_else() {
 }
 
 #[test]
-fn the_timestamp_is_signed_as_it_stands() {
+fn the_signature_covers_the_timestamp_header_as_received() {
     let padded = format!("00{NOW}");
     assert!(verify_with(&padded, &signed(&padded, BODY)).is_ok());
     assert_eq!(verify_with(&padded, &signed(&NOW.to_string(), BODY)), Err(SignatureError::Wrong));
@@ -129,7 +129,7 @@ fn a_signature_is_strict_padded_standard_base64_of_64_bytes() {
 }
 
 #[test]
-fn a_dot_instead_of_the_pipe_does_not_hold() {
+fn a_dot_instead_of_the_pipe_is_refused() {
     let now = NOW.to_string();
     for separator in [".", "", "\n", "||"] {
         let signature = sign(&[now.as_bytes(), separator.as_bytes(), BODY].concat());
@@ -138,7 +138,7 @@ fn a_dot_instead_of_the_pipe_does_not_hold() {
 }
 
 #[test]
-fn a_body_that_was_written_again_does_not_hold() {
+fn a_reserialized_body_is_refused() {
     let now = NOW.to_string();
     let again = serde_json::to_vec(&serde_json::from_slice::<serde_json::Value>(BODY).unwrap()).unwrap();
     assert_ne!(again, BODY);
@@ -146,7 +146,7 @@ fn a_body_that_was_written_again_does_not_hold() {
 }
 
 #[test]
-fn another_key_does_not_hold_and_any_of_several_does() {
+fn another_key_is_refused_and_any_of_several_is_accepted() {
     let now = NOW.to_string();
     let signature = signed(&now, BODY);
     let headers = headers(&[("telnyx-timestamp", &now), ("telnyx-signature-ed25519", &signature)]);
@@ -175,7 +175,7 @@ fn a_missing_a_misnamed_and_a_repeated_header_are_refused() {
 }
 
 #[test]
-fn without_a_proper_key_there_are_no_keys() {
+fn malformed_keys_are_refused() {
     let (unpadded, url_safe) = (public(1).replace('=', ""), STANDARD.encode([0xfb; 32]).replace('+', "-"));
     let hex = "d7".repeat(32);
     let trailing = format!("{},", public(1));

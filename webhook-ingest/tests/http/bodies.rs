@@ -5,7 +5,7 @@ use common::store::RecipientQuery;
 use super::*;
 
 #[tokio::test]
-async fn a_signed_body_that_can_not_be_read_is_kept_as_ignored_and_counted() {
+async fn an_unreadable_signed_body_is_kept_as_ignored_and_counted() {
     let ingest = Ingest::start().await;
     let deep = "[".repeat(500_000);
     let bodies =
@@ -24,7 +24,7 @@ async fn a_signed_body_that_can_not_be_read_is_kept_as_ignored_and_counted() {
 }
 
 #[tokio::test]
-async fn a_receipt_with_half_an_emoji_is_applied() {
+async fn a_receipt_with_a_lone_surrogate_is_applied() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -37,7 +37,7 @@ async fn a_receipt_with_half_an_emoji_is_applied() {
 }
 
 #[tokio::test]
-async fn an_unknown_final_status_ends_the_waiting_and_is_counted_by_its_word() {
+async fn an_unknown_final_status_closes_the_recipient_and_is_counted() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -82,7 +82,7 @@ async fn an_event_that_we_do_not_use_is_kept_and_answered_200() {
 }
 
 #[tokio::test]
-async fn a_slash_too_many_loses_no_webhook() {
+async fn an_extra_slash_loses_no_webhook() {
     let ingest = Ingest::start().await;
     let id = Uuid::now_v7();
     for path in ["/webhooks/telnyx/", "//webhooks/telnyx", "//webhooks/telnyx/"] {
@@ -98,7 +98,7 @@ async fn a_slash_too_many_loses_no_webhook() {
 }
 
 #[tokio::test]
-async fn another_path_or_method_is_answered_plainly() {
+async fn other_paths_and_methods_get_404_and_405() {
     let ingest = Ingest::start().await;
     for (path, code) in [
         ("/", "not_found"),

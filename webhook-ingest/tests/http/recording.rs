@@ -12,7 +12,7 @@ use webhook_ingest::{commit, parse};
 use super::*;
 
 #[tokio::test]
-async fn a_receipt_changes_the_message_once_however_often_it_comes() {
+async fn a_repeated_receipt_changes_the_message_once() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -32,7 +32,7 @@ async fn a_receipt_changes_the_message_once_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_comes_before_our_own_record_waits_for_it() {
+async fn a_webhook_before_its_message_is_parked_and_applied_later() {
     let ingest = Ingest::start().await;
     let receipt = webhook("message.finalized", "delivered", "m1").to_string();
     assert_eq!(ingest.post(&receipt).await.status, 200);
@@ -46,7 +46,7 @@ async fn a_webhook_that_comes_before_our_own_record_waits_for_it() {
 }
 
 #[tokio::test]
-async fn the_signed_url_names_the_recipient_and_the_path_does_not() {
+async fn the_recipient_is_read_from_the_signed_url_not_from_the_path() {
     let ingest = Ingest::start().await;
     let [first, second] = [ingest.send(&[PHONE]).await, ingest.send(&[PHONE]).await];
     let mut body = webhook("message.finalized", "delivered", "m1");
@@ -67,7 +67,7 @@ async fn the_signed_url_names_the_recipient_and_the_path_does_not() {
 }
 
 #[tokio::test]
-async fn two_webhooks_of_one_recipient_in_one_commit_keep_their_own_outcomes() {
+async fn two_webhooks_of_one_recipient_in_one_commit_have_own_outcomes() {
     for (order, outcomes, versions) in [
         (
             [("message.sent", "sent"), ("message.finalized", "delivered")],
@@ -117,7 +117,7 @@ async fn two_webhooks_of_one_recipient_in_one_commit_keep_their_own_outcomes() {
 }
 
 #[tokio::test]
-async fn a_failed_recipient_brings_its_reason_to_the_message() {
+async fn a_failed_recipient_gives_the_message_its_failure_reason() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -134,7 +134,7 @@ async fn a_failed_recipient_brings_its_reason_to_the_message() {
 }
 
 #[tokio::test]
-async fn webhooks_that_come_while_a_commit_is_under_way_share_the_next_one() {
+async fn webhooks_during_a_commit_share_the_next_one() {
     let ingest = Ingest::with(&["--ingest-batch", "64"]).await;
     let bodies: Vec<_> =
         (0..200).map(|number| webhook("message.sent", "sent", &format!("m{number}")).to_string()).collect();
@@ -148,7 +148,7 @@ async fn webhooks_that_come_while_a_commit_is_under_way_share_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_parked_webhook_whose_recipient_is_recorded_elsewhere_is_found_by_the_sweep() {
+async fn the_sweep_finds_recipients_that_another_process_recorded() {
     let ingest = Ingest::start().await;
     let church_id: ChurchId = "grace".parse().unwrap();
     let message = new_message(&church_id, &[PHONE]);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn whatever_is_not_signed_as_telnyx_signs_is_refused() {
+async fn requests_without_a_valid_signature_are_refused() {
     let ingest = Ingest::start().await;
     let body = webhook("message.sent", "sent", "m1").to_string().into_bytes();
     let [timestamp, signature] = signed(&body, 0);
@@ -53,7 +53,7 @@ async fn whatever_is_not_signed_as_telnyx_signs_is_refused() {
 }
 
 #[tokio::test]
-async fn the_signature_comes_before_what_is_in_the_body() {
+async fn the_signature_is_checked_before_the_body_is_parsed() {
     let ingest = Ingest::start().await;
     for body in [&b""[..], b"not json", b"\xff", b"{}"] {
         assert_eq!(ingest.post_to("/webhooks/telnyx", body.to_vec(), &[]).await.status, 401);
@@ -62,7 +62,7 @@ async fn the_signature_comes_before_what_is_in_the_body() {
 }
 
 #[tokio::test]
-async fn a_signature_near_the_edge_of_the_tolerance_is_believed() {
+async fn a_timestamp_just_within_the_tolerance_is_accepted() {
     let ingest = Ingest::start().await;
     for offset in [-290, 290] {
         let body = webhook("message.sent", "sent", "m1").to_string().into_bytes();

@@ -1,4 +1,4 @@
-//! One stack at a time uses a state folder, and `stack down` finds it there.
+//! The lock of a state folder: one stack at a time uses it, and `stack down` finds that stack's process.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-/// Held as long as a stack uses the folder; the file holds our process id for `stack down`.
+/// Locks the folder until the file is dropped, and writes our process id into it for `stack down`.
 pub(super) fn take(state: &Path) -> anyhow::Result<File> {
     let mut file = open(state)?;
     if file.try_lock().is_err() {
         let state = state.display();
-        bail!("a stack runs in {state} already; stop it with `stack down --state {state}`");
+        bail!("a stack already runs in {state}; stop it with `stack down --state {state}`");
     }
     file.set_len(0)?;
     write!(file, "{}", std::process::id())?;
@@ -35,7 +35,7 @@ fn open(state: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("can't open {}", file.display()))
 }
 
-/// Stops the stack that runs in a state folder and waits until it has. Whether there was one.
+/// Stops the stack of a state folder and waits for its end. Returns whether one was running.
 ///
 /// # Errors
 /// It does not stop within a minute.

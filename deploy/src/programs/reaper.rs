@@ -1,7 +1,7 @@
-//! Nothing is left running, even when the program that started it all is killed.
+//! Stops what we started when we are gone, even if we are killed.
 //!
-//! A second process, `stack guard`, holds the other end of a pipe and is told which processes run. The pipe's end
-//! means that the starter is gone, in whatever way; then the guard stops what still runs.
+//! A second process, `stack reap`, reads a pipe on which we name the processes that run. The pipe closes when we end,
+//! in whatever way. Then the reaper stops the processes that still run.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, Write as _};
@@ -16,22 +16,22 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 /// How long orphans may take to stop before they are killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The starter's end.
+/// Our end of the pipe.
 #[derive(Debug)]
-pub struct Guard {
+pub struct Reaper {
     process: Child,
     pipe: Option<ChildStdin>,
 }
 
-impl Guard {
-    /// Starts the guard process.
+impl Reaper {
+    /// Starts the reaper process.
     ///
     /// # Errors
     /// The program `stack` is not beside the running one.
     pub fn start() -> anyhow::Result<Self> {
         let program = super::services::binary("stack")?;
         let mut process = Command::new(&program)
-            .arg("guard")
+            .arg("reap")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .process_group(0)
@@ -41,52 +41,52 @@ impl Guard {
         Ok(Self { process, pipe })
     }
 
-    /// From now on the process, the leader of a group of its own, is stopped if we are gone. `interrupt` says that
-    /// it stops quickly on SIGINT rather than on SIGTERM.
+    /// Adds a process, which must lead a process group: it is stopped when we are gone. With `interrupt` it is sent
+    /// SIGINT instead of SIGTERM.
     ///
     /// # Errors
-    /// The guard is gone.
-    pub fn watch(&mut self, pid: u32, interrupt: bool) -> anyhow::Result<()> {
+    /// The reaper process is gone.
+    pub fn add(&mut self, pid: u32, interrupt: bool) -> anyhow::Result<()> {
         let mark = if interrupt { '!' } else { '+' };
-        self.tell(&format!("{mark}{pid}\n"))
+        self.write(&format!("{mark}{pid}\n"))
     }
 
-    /// The process has ended.
-    pub fn forget(&mut self, pid: u32) {
-        // A guard that is gone has nothing to forget.
-        let _ = self.tell(&format!("-{pid}\n"));
+    /// Removes a process that has ended.
+    pub fn remove(&mut self, pid: u32) {
+        // If the reaper is gone, there is nothing to remove.
+        let _ = self.write(&format!("-{pid}\n"));
     }
 
-    /// Once we are gone and nothing runs any more, the folder is removed.
+    /// Removes the folder once we are gone and nothing runs any more.
     ///
     /// # Errors
-    /// The guard is gone, or the folder's name is not text.
-    pub fn remove_at_end(&mut self, folder: &Path) -> anyhow::Result<()> {
+    /// The reaper process is gone, or the folder's name is not text.
+    pub fn remove_at_exit(&mut self, folder: &Path) -> anyhow::Result<()> {
         let name =
             folder.to_str().filter(|name| !name.contains('\n')).context("the folder's name is not text")?;
-        self.tell(&format!("x{name}\n"))
+        self.write(&format!("x{name}\n"))
     }
 
-    fn tell(&mut self, line: &str) -> anyhow::Result<()> {
-        let pipe = self.pipe.as_mut().context("the guard is gone")?;
-        pipe.write_all(line.as_bytes()).context("the guard is gone")
+    fn write(&mut self, line: &str) -> anyhow::Result<()> {
+        let pipe = self.pipe.as_mut().context("the reaper process is gone")?;
+        pipe.write_all(line.as_bytes()).context("the reaper process is gone")
     }
 }
 
-impl Drop for Guard {
+impl Drop for Reaper {
     fn drop(&mut self) {
         drop(self.pipe.take());
         let _ = self.process.wait();
     }
 }
 
-/// The guard's end: listens until standard input ends, then stops what still runs.
+/// The reaper process: reads standard input to its end, then stops what still runs.
 pub fn run() {
     let (mut running, mut disposable) = (HashMap::new(), Vec::new());
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match line.split_at_checked(1) {
             Some(("x", folder)) => disposable.push(PathBuf::from(folder)),
-            Some((mark, pid)) => note(&mut running, mark, pid),
+            Some((mark, pid)) => apply(&mut running, mark, pid),
             None => {}
         }
     }
@@ -97,7 +97,7 @@ pub fn run() {
     }
 }
 
-fn note(running: &mut HashMap<Pid, Signal>, mark: &str, pid: &str) {
+fn apply(running: &mut HashMap<Pid, Signal>, mark: &str, pid: &str) {
     let Some(pid) = parse(pid) else { return };
     match mark {
         "+" => running.insert(pid, Signal::TERM),
@@ -108,11 +108,11 @@ fn note(running: &mut HashMap<Pid, Signal>, mark: &str, pid: &str) {
 
 fn stop(running: &HashMap<Pid, Signal>) {
     for (pid, signal) in running {
-        // One that has ended meanwhile can't be stopped, and needs not be.
+        // It may have ended meanwhile.
         let _ = kill_process(*pid, *signal);
     }
-    let patience = Instant::now() + GRACE;
-    while Instant::now() < patience && running.keys().any(|pid| test_kill_process(*pid).is_ok()) {
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline && running.keys().any(|pid| test_kill_process(*pid).is_ok()) {
         std::thread::sleep(Duration::from_millis(20));
     }
     for pid in running.keys() {
