@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 /// Locks the folder until the file is dropped, and writes our process id into it for `stack down`.
-pub(super) fn take(state: &Path) -> anyhow::Result<File> {
+pub(super) fn acquire(state: &Path) -> anyhow::Result<File> {
     let mut file = open(state)?;
     if file.try_lock().is_err() {
         let state = state.display();
@@ -20,7 +20,7 @@ pub(super) fn take(state: &Path) -> anyhow::Result<File> {
 }
 
 /// Whether a stack runs in a state folder.
-pub(super) fn is_taken(state: &Path) -> bool {
+pub(super) fn is_held(state: &Path) -> bool {
     state.join("lock").is_file() && open(state).is_ok_and(|file| file.try_lock().is_err())
 }
 
