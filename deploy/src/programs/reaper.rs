@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Our end of the pipe.
 #[derive(Debug)]
-pub struct Reaper {
+pub(super) struct Reaper {
     process: Child,
     pipe: Option<ChildStdin>,
 }
@@ -28,7 +28,7 @@ impl Reaper {
     ///
     /// # Errors
     /// The program `stack` is not beside the running one.
-    pub fn start() -> anyhow::Result<Self> {
+    pub(super) fn start() -> anyhow::Result<Self> {
         let program = super::services::binary("stack")?;
         let mut process = Command::new(&program)
             .arg("reap")
@@ -46,13 +46,13 @@ impl Reaper {
     ///
     /// # Errors
     /// The reaper process is gone.
-    pub fn add(&mut self, pid: u32, interrupt: bool) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, pid: u32, interrupt: bool) -> anyhow::Result<()> {
         let mark = if interrupt { '!' } else { '+' };
         self.write(&format!("{mark}{pid}\n"))
     }
 
     /// Removes a process that has ended.
-    pub fn remove(&mut self, pid: u32) {
+    pub(super) fn remove(&mut self, pid: u32) {
         // If the reaper is gone, there is nothing to remove.
         let _ = self.write(&format!("-{pid}\n"));
     }
@@ -61,7 +61,7 @@ impl Reaper {
     ///
     /// # Errors
     /// The reaper process is gone, or the folder's name is not text.
-    pub fn remove_at_exit(&mut self, folder: &Path) -> anyhow::Result<()> {
+    pub(super) fn remove_at_exit(&mut self, folder: &Path) -> anyhow::Result<()> {
         let name =
             folder.to_str().filter(|name| !name.contains('\n')).context("the folder's name is not text")?;
         self.write(&format!("x{name}\n"))
@@ -81,7 +81,7 @@ impl Drop for Reaper {
 }
 
 /// The reaper process: reads standard input to its end, then stops what still runs.
-pub fn run() {
+pub(crate) fn run() {
     let (mut running, mut disposable) = (HashMap::new(), Vec::new());
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         match line.split_at_checked(1) {
