@@ -1,5 +1,5 @@
-//! Runs the suite: everything on one machine ([`stack`]), a simulated Telnyx ([`simulator`]), and the operators' commands
-//! ([`ops`]). The programs `stack` and `ops` and the tests use this library.
+//! Runs the suite: everything on one machine ([`stack`]), a simulated Telnyx ([`simulator`]), and the operators'
+//! commands ([`ops`]). The programs `stack` and `ops` and the tests use this library.
 
 mod client;
 pub mod ops;

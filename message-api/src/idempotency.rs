@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: makes it safe to repeat a send. A digest of the body's bytes tells a repetition from another request.
+//! `Idempotency-Key`: makes it safe to repeat a send. A digest of the body tells a repetition from another request.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderMap;

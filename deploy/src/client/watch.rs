@@ -36,8 +36,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Connects to a gateway. `arguments` are further ones of `deploy/client/watch.mjs`. As there, address and token may
-    /// be lists, comma separated.
+    /// Connects to a gateway. `arguments` are further ones of `deploy/client/watch.mjs`. As there, address and token
+    /// may be lists, comma separated.
     ///
     /// # Errors
     /// Node or the client's packages are missing and can't be fetched.

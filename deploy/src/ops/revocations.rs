@@ -42,8 +42,8 @@ pub(super) struct Revoke {
     store: StoreOptions,
     #[command(flatten)]
     whose: Whose,
-    /// Revoke tokens issued until this time, as 2026-11-22T20:15:00Z; by default until now. A token without `iat` counts
-    /// as older
+    /// Revoke tokens issued until this time, as 2026-11-22T20:15:00Z; by default until now. A token without `iat`
+    /// counts as older
     #[arg(long, value_name = "TIME", value_parser = time)]
     issued_before: Option<OffsetDateTime>,
 }

@@ -1,5 +1,5 @@
-//! A private PostgreSQL server on loopback, with its data in the given folder and fsync on, as in production. PostgreSQL
-//! refuses to run as root; if we are root, it runs as `postgres` or `nobody`.
+//! A private PostgreSQL server on loopback, with its data in the given folder and fsync on, as in production.
+//! PostgreSQL refuses to run as root; if we are root, it runs as `postgres` or `nobody`.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

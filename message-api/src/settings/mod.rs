@@ -33,7 +33,7 @@ pub struct Settings {
     /// Longest time for a request
     #[arg(long, env = "API_REQUEST_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub api_request_timeout: Duration,
-    /// Country of phone numbers without a country code, in two letters: US, NG, KR; if not set, such numbers are refused
+    /// Country of phone numbers without a country code, in two letters (US, NG, KR); by default they are refused
     #[arg(long, env = "DEFAULT_COUNTRY", value_parser = country, value_name = "COUNTRY")]
     pub default_country: Option<Country>,
     /// Telnyx.

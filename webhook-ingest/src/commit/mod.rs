@@ -18,8 +18,8 @@ use tracing::{debug, error, info, warn};
 use crate::metrics::{InQueue, IngestMetrics};
 use crate::settings::QueueOptions;
 
-/// A webhook of this age waits for its message's lock once more, for 200 ms. Then it is parked and left to the sweep: at
-/// 800 ms there is still time to answer it.
+/// A webhook of this age waits for its message's lock once more, for 200 ms. Then it is parked and left to the sweep:
+/// at 800 ms there is still time to answer it.
 const PARK_AFTER: Duration = Duration::from_millis(600);
 /// Longest wait before webhooks of locked messages are tried again.
 const LOCKED_RETRY: Duration = Duration::from_millis(50);
@@ -163,8 +163,8 @@ impl Committer {
         }
     }
 
-    /// Answers a webhook, or keeps it for the next batch. Sending fails if the request has just ended; then nobody needs
-    /// the answer.
+    /// Answers a webhook, or keeps it for the next batch. Sending fails if the request has just ended; then the answer
+    /// is not needed.
     fn finish(&mut self, entry: Queued, recording: Recording) {
         match recording {
             Recording::Recorded(outcome) => {

@@ -1,7 +1,7 @@
 //! Parses a signed body for the store, and tolerates the forms that Telnyx writes.
 //!
-//! No signed body is refused. A body of no use, or one that can't be parsed, is kept as ignored, with the reason: Telnyx
-//! must not repeat it, and operators must find it. The store decides statuses, by rank.
+//! No signed body is refused. A body of no use, or one that can't be parsed, is kept as ignored, with the reason:
+//! Telnyx must not repeat it, and operators must find it. The store decides statuses, by rank.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;

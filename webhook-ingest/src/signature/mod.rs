@@ -1,8 +1,8 @@
 //! Telnyx's signature (API v2): Ed25519 over the timestamp header as received, a `|`, and the body as received.
 //!
 //! The headers are checked first ([`SignatureHeaders`]), so that requests without them cost little. Only a valid
-//! signature makes a [`VerifiedBody`], and only that is parsed. Anything doubtful is refused: a repeated header, a number
-//! with other characters than digits, another kind of base64.
+//! signature makes a [`VerifiedBody`], and only that is parsed. Anything doubtful is refused: a repeated header, a
+//! number with other characters than digits, another kind of base64.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use axum::http::{HeaderMap, HeaderName};
@@ -36,7 +36,7 @@ impl PublicKeys {
         let wrong = |problem: &str| ConfigError::new("TELNYX_PUBLIC_KEY", problem);
         if list.trim().is_empty() {
             return Err(wrong(
-                "missing; give the account's public key from the Telnyx portal, without which no webhook can be trusted",
+                "missing; set it to the account's public key from the Telnyx portal, which proves who sent a webhook",
             ));
         }
         let keys = list.split(',').map(|text| {
