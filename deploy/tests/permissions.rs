@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// A subject that no user may use. Its refusal marks the end of the earlier ones.
-const END: &str = "nobody.may";
+const END: &str = "no.user.may";
 
 const PUBLISH: [&str; 23] = [
     "church.grace.sent",
@@ -136,7 +136,7 @@ async fn until_end(refusals: &mut mpsc::UnboundedReceiver<String>) -> Vec<String
 }
 
 fn others(all: &[&str], allowed: &[&str]) -> Vec<String> {
-    // The server writes subjects as they came; the client's own text is lower case.
+    // The server quotes subjects as sent; the client's error text is lower case.
     all.iter().filter(|subject| !allowed.contains(subject)).map(|subject| subject.to_lowercase()).collect()
 }
 

@@ -1,4 +1,4 @@
-//! What a front end sees.
+//! The REST API as front ends use it.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ async fn a_path_with_a_malformed_message_id_is_an_unknown_route() {
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     for path in ["conversations", "conversations/recipients", "not-an-id", "%ff", "0/recipients"] {
         for method in ["GET", "POST", "DELETE"] {
-            // With and without a token: it is not the caller who is wrong.
+            // With and without a token.
             for token in [&token, ""] {
                 let request = api.request(method, &format!("/api/messages/{path}")).bearer_auth(token);
                 let response = request.send().await.unwrap();
@@ -125,7 +125,7 @@ async fn a_path_with_a_malformed_message_id_is_an_unknown_route() {
 #[tokio::test]
 async fn ten_thousand_recipients_with_names_fit_and_are_paged() {
     let telnyx = Telnyx::start().await;
-    // They wait: what is asked here is not how fast they are sent.
+    // They wait, because this test is not about sending.
     let (api, token) =
         (Api::start_with(&telnyx.url, &["--telnyx-from=+15550000000"]).await, token("grace", "u"));
     let recipients: Vec<_> = (0..10_000)
@@ -336,7 +336,7 @@ async fn pages_and_cursors_show_every_message_once_newest_first() {
             Some(next) => cursor = next.to_owned(),
             None => break,
         }
-        // What is new does not shift the pages behind a cursor.
+        // A new message does not shift the pages after a cursor.
         api.sent(&token, &["+15551230102"]).await;
     }
     assert_eq!(by_cursor, sent);

@@ -1,4 +1,4 @@
-//! From a recorded message to Telnyx.
+//! Sending: from a recorded message to Telnyx's answer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -93,7 +93,7 @@ async fn an_unsent_message_is_sent_once_telnyx_can_be_reached() {
     let (api, token) = (Api::start(&format!("http://{address}")).await, token("grace", "u"));
     let id = api.sent(&token, &[ADA]).await;
     let failed = "api_sends_total{outcome=\"not_accepted\"} ";
-    eventually("it was tried in vain", async || {
+    eventually("the attempt failed", async || {
         let metrics = api.context.metrics.encode();
         metrics.split(failed).nth(1).is_some_and(|rest| !rest.starts_with('0'))
     })

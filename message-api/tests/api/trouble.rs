@@ -1,4 +1,4 @@
-//! What holds while the database is away, after a crash and through a stop.
+//! The service while the database is away, after a crash and during a stop.
 
 use common::store::{NewMessage, NewRecipient};
 use reqwest::StatusCode;
@@ -17,7 +17,7 @@ async fn without_a_database_requests_get_503_until_it_is_back() {
     let telnyx = Telnyx::start().await;
     let folder = tempfile::tempdir().unwrap();
     let more = ["--telnyx-from=+15550000000"];
-    // Its folder is there, and where the file should be nobody can write yet.
+    // The database file is a link into a folder that does not exist yet.
     std::os::unix::fs::symlink(folder.path().join("later/api.db"), folder.path().join("api.db")).unwrap();
     let api = Api::launch(folder, "api.db", &telnyx.url, &more).await;
     let token = token("grace", "u");
@@ -64,7 +64,7 @@ async fn an_attempt_before_a_crash_is_not_posted_again() {
         created_at: now,
     };
     before.record_message(&message, None).await.unwrap();
-    // The process dies between its commit and the POST, or between the POST and its answer: nobody knows.
+    // The process dies after its commit: before the POST, or before the answer.
     assert_eq!(before.begin_attempts(10, OffsetDateTime::now_utc()).await.unwrap().len(), 1);
 
     let telnyx = Telnyx::start().await;
@@ -103,7 +103,7 @@ async fn answers_wait_for_the_database_and_nothing_is_posted_twice() {
     let id = api.sent(&token, &[ADA, "+15551230102"]).await;
     eventually("both are under way", async || telnyx.book().len() == 2).await;
 
-    // Another writer holds the file for longer than anybody waits.
+    // Another writer holds the file's lock for longer than every timeout.
     let file = api.folder.path().join("api.db");
     let mut other = connect(&file).await;
     sqlx::query("begin immediate").execute(&mut other).await.unwrap();

@@ -96,7 +96,7 @@ fn parsed(event: &Event<'_>, body: &Bytes, received_at: OffsetDateTime) -> Parse
     ParsedWebhook { webhook, unreadable: None, unknown_statuses }
 }
 
-/// Telnyx must not repeat what can never be read, and operators must find it.
+/// Kept as ignored, so that Telnyx does not repeat it and operators find it.
 fn kept_unreadable(unreadable: Unreadable, body: &Bytes, received_at: OffsetDateTime) -> ParsedWebhook {
     let webhook = Webhook {
         event_id: derived_id(body),

@@ -24,7 +24,7 @@ fn sign(signed: &[u8]) -> String {
     STANDARD.encode(pair(1).sign(signed))
 }
 
-/// A signature as it should be.
+/// A valid signature.
 fn signed(timestamp: &str, body: &[u8]) -> String {
     sign(&[timestamp.as_bytes(), b"|", body].concat())
 }

@@ -1,4 +1,4 @@
-//! Whatever is signed is kept and answered 200: no repetition could make it better.
+//! Every signed body is kept and answered 200, because a repetition would not help.
 
 use common::store::RecipientQuery;
 
@@ -10,7 +10,7 @@ async fn an_unreadable_signed_body_is_kept_as_ignored_and_counted() {
     let deep = "[".repeat(500_000);
     let bodies =
         [&b""[..], b"not json", b"\xff\xfe", b"null", b"[]", b"7", b"{}", b"{\"data\":[]}", deep.as_bytes()];
-    // Telnyx may repeat it all the same: the id is the body's own.
+    // A repetition has the same id, which is derived from the body.
     for body in bodies.iter().chain(&bodies) {
         let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
         assert_eq!(ingest.post(body).await.status, 200, "{shown}");
@@ -49,8 +49,8 @@ async fn an_unknown_final_status_closes_the_recipient_and_is_counted() {
     assert_eq!((message.status, message.tally.unconfirmed), (MessageStatus::Sent, 1));
     // The message has not failed; the recipient shows the carrier's reason.
     assert_eq!(message.failure_reason, None);
-    let everybody = RecipientQuery { limit: 10, after: None, status: None };
-    let recipients = ingest.store.recipients(&sent.church_id, sent.id, &everybody).await.unwrap();
+    let all = RecipientQuery { limit: 10, after: None, status: None };
+    let recipients = ingest.store.recipients(&sent.church_id, sent.id, &all).await.unwrap();
     assert_eq!(recipients[0].failure.as_ref().map(|failure| failure.code.as_str()), Some("40008"));
     assert_eq!(recipients[0].failed_at, None);
     assert!(ingest.shows("ingest_unknown_statuses_total{word=\"teleported\"} 1"));
@@ -71,7 +71,7 @@ async fn an_event_that_we_do_not_use_is_kept_and_answered_200() {
     for body in &bodies {
         assert_eq!(ingest.post(body.to_string()).await.status, 200, "{body}");
     }
-    // A repetition is known, also where the id is derived from the body.
+    // A repetition is recognized, also if its id is derived from the body.
     for body in &bodies {
         assert_eq!(ingest.post(body.to_string()).await.status, 200, "{body}");
     }

@@ -1,4 +1,4 @@
-//! What happens at each limit: 413 for a body too large, 503 with Retry-After for everything that is our trouble.
+//! The limits: 413 for a body that is too large, 503 with Retry-After for trouble of ours.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -8,7 +8,7 @@ use super::*;
 const MEBIBYTE: usize = 1024 * 1024;
 
 impl Ingest {
-    /// Sends bytes as they are and keeps the connection.
+    /// Sends raw bytes, and keeps the connection open.
     async fn raw(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_body_that_never_arrives_times_out() {
 #[tokio::test]
 async fn a_full_queue_is_answered_503_at_once_and_is_not_full_for_ever() {
     let ingest = Ingest::with(&["--ingest-queue", "1"]).await;
-    // Takes the only place until its body is there.
+    // Holds the only slot until its body arrives.
     let slow = ingest.raw(&head(b"{}", "content-length: 2")).await;
     eventually("the place is taken", async || ingest.shows("ingest_queue_length 1")).await;
     let body = webhook("message.sent", "sent", "m1").to_string();
@@ -110,7 +110,7 @@ async fn unsigned_and_stale_requests_take_no_slot() {
         for _ in 0..50 {
             slow.push(ingest.raw(head.as_bytes()).await);
         }
-        // None of them sends its body, and each has its answer.
+        // None of them sends its body, and each is answered.
         for stream in slow {
             assert!(answer(stream).await.starts_with("HTTP/1.1 401"));
         }
@@ -131,7 +131,7 @@ async fn without_its_database_it_answers_503_and_is_not_ready() {
     );
     let (ready, report) = ingest.context.health.report();
     assert!(!ready && report.contains("not ready: database"), "{report}");
-    // The database comes: no restart is needed.
+    // The database appears; no restart is needed.
     std::fs::create_dir(ingest._folder.path().join("missing")).unwrap();
     eventually("ready", async || ingest.context.health.report().0).await;
     assert_eq!(ingest.post(webhook("message.sent", "sent", "m1").to_string()).await.status, 200);

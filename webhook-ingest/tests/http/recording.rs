@@ -1,4 +1,4 @@
-//! What a webhook does to the record.
+//! The effects of webhooks on the database.
 
 use common::status::MessageStatus;
 use common::store::{Outcome, StoreOptions};
@@ -84,7 +84,7 @@ async fn two_webhooks_of_one_recipient_in_one_commit_have_own_outcomes() {
         let sent = ingest.send(&[PHONE]).await;
         ingest.accept(sent.recipients[0], "m1").await;
         let before = ingest.message(&sent).await;
-        // A committer that starts when both wait: so they are in one commit.
+        // The committer starts when both wait, so that they are in one commit.
         let metrics = IngestMetrics::new(&Metrics::default());
         let places =
             QueueOptions { ingest_queue: 8.try_into().unwrap(), ingest_batch: 8.try_into().unwrap() };
@@ -97,13 +97,13 @@ async fn two_webhooks_of_one_recipient_in_one_commit_have_own_outcomes() {
                 headers.insert(name, value.parse().unwrap());
             }
             let now = OffsetDateTime::now_utc();
-            let claim = SignatureHeaders::read(&headers, now).unwrap();
-            let verified = claim.verify(body.into(), &keys).unwrap();
+            let signature = SignatureHeaders::read(&headers, now).unwrap();
+            let verified = signature.verify(body.into(), &keys).unwrap();
             queue.reserve().unwrap().commit(parse::webhook(&verified, now).webhook)
         });
         let [first, second] = waiting;
         let committing = async {
-            // Polled after the two, in the order of the join.
+            // The biased join polls it after the two.
             let closing = CancellationToken::new();
             closing.cancel();
             committer.run(closing).await;

@@ -1,4 +1,4 @@
-//! Who is not Telnyx is answered 401, whatever else is wrong, and nothing of it is recorded.
+//! Requests that Telnyx did not sign get 401, whatever else is wrong, and are not recorded.
 
 use super::*;
 
