@@ -18,8 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::service::{Condition, ConfigError, Context, Weight};
-use crate::setting;
+use crate::config::{self, ConfigError};
+use crate::service::{Condition, Context, Weight};
 use crate::throttle::Throttle;
 
 /// `NATS_URL` and who we are there.
@@ -40,7 +40,7 @@ pub struct NatsOptions {
     #[arg(long, env = "NATS_USER", value_parser = NonEmptyStringValueParser::new())]
     pub nats_user: String,
     /// The user's password
-    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true, value_parser = setting::secret())]
+    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true, value_parser = config::secret())]
     pub nats_password: SecretString,
     /// PEM file with the CA that signed the servers' certificates; turns TLS on
     #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]

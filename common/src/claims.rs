@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 use crate::subject::{ChurchId, InvalidChurchId};
 use crate::token_keys;
 

@@ -6,8 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header, request::Parts};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::Url;
 
-use crate::service::ConfigError;
-use crate::setting;
+use crate::config::{self, ConfigError};
 
 /// Request headers that the API itself reads: a page may always send them.
 const OWN_HEADERS: [HeaderName; 4] = [
@@ -60,7 +59,7 @@ pub fn layer(options: &CorsOptions) -> Result<CorsLayer, ConfigError> {
 
 /// An origin as a browser sends it. Another spelling would be compared with every request and never be the same.
 fn origin(text: &str) -> Result<HeaderValue, ConfigError> {
-    let shown = setting::without_secrets(text);
+    let shown = config::without_secrets(text);
     let wrong = |problem: String| Err(ConfigError::new("CORS_ORIGINS", problem));
     let Some(sent) = Url::parse(text).ok().filter(is_site).map(|url| url.origin().ascii_serialization())
     else {

@@ -20,6 +20,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::config::ConfigError;
+
 /// How logs are written: to standard error, one line an event.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logs")]
@@ -53,8 +55,8 @@ const QUIET: &str = "async_nats=off";
 ///
 /// # Errors
 /// Says what is wrong with the filter.
-pub fn init(service: &'static str, options: &LogOptions) -> Result<(), crate::service::ConfigError> {
-    let wrong = |error| crate::service::ConfigError::new("LOG", format!("{:?}: {error}", options.log));
+pub fn init(service: &'static str, options: &LogOptions) -> Result<(), ConfigError> {
+    let wrong = |error| ConfigError::new("LOG", format!("{:?}: {error}", options.log));
     // Checked alone, so that the message shows what was written.
     EnvFilter::try_new(&options.log).map_err(wrong)?;
     let filter = EnvFilter::try_new(format!("{QUIET},{}", options.log)).map_err(wrong)?;

@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 
 /// Shortest HS256 secret, in bytes.
 const MIN_SECRET_LEN: usize = 32;

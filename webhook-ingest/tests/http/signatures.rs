@@ -79,6 +79,6 @@ async fn without_a_key_the_service_does_not_start() {
         ["webhook-ingest", "--database-url", "sqlite:x", "--nats-user", "u", "--nats-password", "p"];
     let settings = Settings::try_parse_from(arguments).unwrap();
     let error = webhook_ingest::run(settings, Context::new()).await.unwrap_err();
-    assert!(error.is::<common::service::ConfigError>());
+    assert!(error.is::<common::config::ConfigError>());
     assert!(error.to_string().starts_with("TELNYX_PUBLIC_KEY: missing"), "{error}");
 }

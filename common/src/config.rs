@@ -1,7 +1,22 @@
-//! How settings are read where their type does not say enough, and how a wrong one is shown.
+//! Settings: the error of a wrong one, and how one is read where its type does not say enough.
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use secrecy::SecretString;
+
+/// A wrong or missing setting: the process ends with exit code 2.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct ConfigError {
+    variable: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    /// Names the environment variable and says what to do.
+    pub fn new(variable: &'static str, problem: impl Into<String>) -> Self {
+        Self { variable, problem: problem.into() }
+    }
+}
 
 /// Reads a secret and refuses an empty one.
 pub fn secret() -> impl TypedValueParser<Value = SecretString> {

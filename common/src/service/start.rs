@@ -1,0 +1,78 @@
+//! Starts a service and sees it through to its end.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::context::Context;
+use super::exit::{fail, refuse};
+use super::listener::bind;
+use super::ops::serve_ops;
+use super::signals::stop_on_signals;
+use crate::telemetry::{self, LogOptions};
+
+/// What every service's settings have in common.
+pub trait Settings: clap::Parser {
+    /// The service's name, as in its folder.
+    const NAME: &'static str;
+    /// The variable of [`Settings::ops_listen`].
+    const OPS_LISTEN: &'static str;
+    /// Where the operators' listener binds.
+    fn ops_listen(&self) -> SocketAddr;
+    /// How to log.
+    fn log(&self) -> &LogOptions;
+}
+
+/// Runs a service from the command line and the environment until it is told to stop.
+///
+/// Exit codes: 0 after an orderly stop, 1 after a failure, 2 for a wrong configuration.
+pub fn main<S, F, Fut>(run: F) -> ExitCode
+where
+    S: Settings,
+    F: FnOnce(S, Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let settings = match S::try_parse() {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error, &S::command()),
+    };
+    if let Err(error) = telemetry::init(S::NAME, settings.log()) {
+        return fail(S::NAME, &error.into());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(S::NAME, &error.into()),
+    };
+    match runtime.block_on(supervise(settings, run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(S::NAME, &error),
+    }
+}
+
+async fn supervise<S, F, Fut>(settings: S, run: F) -> anyhow::Result<()>
+where
+    S: Settings,
+    F: FnOnce(S, Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let context = Context::new();
+    let ops = bind(S::OPS_LISTEN, settings.ops_listen()).await?;
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(address = %ops.local_addr()?, "answering operators");
+    let ops_done = CancellationToken::new();
+    let ops = tokio::spawn(serve_ops(ops, context.clone(), ops_done.clone()));
+    tokio::spawn(stop_on_signals(context.clone()));
+    let health = context.health.clone();
+    let outcome = run(settings, context).await;
+    ops_done.cancel();
+    ops.await.context("the operators' listener ended badly")?;
+    outcome?;
+    if let Some(part) = health.failed() {
+        anyhow::bail!("{part} panicked; the log says where");
+    }
+    info!("stopped");
+    Ok(())
+}
