@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -59,12 +58,12 @@ impl RetentionOptions {
 
 /// Deletes what is old until shutdown.
 pub fn start(options: &RetentionOptions, store: Store, context: &Context, tasks: &TaskTracker) {
-    let (options, shutdown) = (options.clone(), context.shutdown.clone());
-    tasks.spawn(async move { shutdown.clone().run_until_cancelled(delete(options, store, shutdown)).await });
+    let deleting = context.shutdown.clone().run_until_cancelled_owned(delete(options.clone(), store));
+    context.spawn_vital(tasks, "retention", async move { deleting.await.unwrap_or_default() });
 }
 
-async fn delete(options: RetentionOptions, store: Store, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
+async fn delete(options: RetentionOptions, store: Store) {
+    loop {
         sleep(ROUND).await;
         for (what, before) in options.limits(OffsetDateTime::now_utc()) {
             delete_all(&store, what, before).await;

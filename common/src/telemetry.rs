@@ -1,5 +1,6 @@
 //! Logs and metrics. Neither ever holds a token, a phone number or a message's text.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::hash::Hash;
 use std::io::IsTerminal as _;
@@ -11,9 +12,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber, error};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -56,10 +57,12 @@ const QUIET: &str = "async_nats=off";
 /// # Errors
 /// Says what is wrong with the filter.
 pub fn init(service: &'static str, options: &LogOptions) -> Result<(), ConfigError> {
-    let wrong = |error| ConfigError::new("LOG", format!("{:?}: {error}", options.log));
-    // Checked alone, so that the message shows what was written.
-    EnvFilter::try_new(&options.log).map_err(wrong)?;
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", options.log)).map_err(wrong)?;
+    let wrong = |error: String| ConfigError::new("LOG", format!("{:?}: {error}", options.log));
+    check_levels(&options.log).map_err(wrong)?;
+    // Parsed alone first, so that the message shows what was written.
+    EnvFilter::try_new(&options.log).map_err(|error| wrong(error.to_string()))?;
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{}", options.log)).map_err(|error| wrong(error.to_string()))?;
     let cap = filter_fn(|metadata| *metadata.level() <= Level::DEBUG || is_own(metadata.target()));
     let registry = tracing_subscriber::registry().with(filter).with(cap);
     let installed = match options.log_format {
@@ -78,6 +81,35 @@ pub fn init(service: &'static str, options: &LogOptions) -> Result<(), ConfigErr
     // Only a test that starts several services in one process comes here twice.
     drop(installed);
     Ok(())
+}
+
+/// The filter takes a word that is no level for the name of a target, and then logs nothing.
+fn check_levels(filter: &str) -> Result<(), String> {
+    let words =
+        filter.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[']));
+    for word in words {
+        if word.parse::<LevelFilter>().is_err() {
+            return Err(format!(
+                "{word:?} is no level; write off, error, warn, info, debug or trace, or target=level"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes panics log lines like all others, with the service's name. A log that shows no errors leaves them as they are.
+pub fn log_panics() {
+    let unlogged = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !tracing::enabled!(Level::ERROR) {
+            return unlogged(panic);
+        }
+        let message = panic.payload_as_str().unwrap_or("without a message");
+        let place = panic.location().map(ToString::to_string);
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        error!(place, backtrace, "panicked: {message}");
+    }));
 }
 
 fn is_own(target: &str) -> bool {
@@ -207,4 +239,19 @@ fn at_zero<L: Labels, M: Default>(known: impl IntoIterator<Item = L>) -> Family<
         drop(family.get_or_create(&labels));
     }
     family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for filter in ["", "info", "WARN", "off", "warn,common=debug", " info , async_nats=info", "0"] {
+            assert_eq!(check_levels(filter), Ok(()), "{filter}");
+        }
+        for filter in ["inof", "common", "warn,verbose"] {
+            assert!(check_levels(filter).unwrap_err().contains("is no level"), "{filter}");
+        }
+    }
 }

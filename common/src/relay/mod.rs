@@ -77,8 +77,10 @@ pub fn start(store: Store, broker: Broker, context: &Context, tasks: &TaskTracke
         repaired: metrics
             .counter("outbox_repaired", "Events announced again because the stream had lost them"),
     };
-    tasks.spawn(wake_on_commit(store.announcements(), broker.clone(), context.shutdown.clone()));
-    tasks.spawn(OutboxGauge::new(context).watch(store.clone(), context.shutdown.clone()));
+    let wakes = wake_on_commit(store.announcements(), broker.clone(), context.shutdown.clone());
+    context.spawn_vital(tasks, "wakes of the relay", wakes);
+    let watch = OutboxGauge::new(context).watch(store.clone(), context.shutdown.clone());
+    context.spawn_vital(tasks, "watch over the outbox", watch);
     let relay = Relay {
         condition: context.health.condition("outbox", Weight::Degrading),
         shutdown: context.shutdown.clone(),

@@ -1,5 +1,7 @@
 //! What a running service is given.
 
+use anyhow::anyhow;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -23,30 +25,95 @@ impl Context {
     pub fn new() -> Self {
         Self { shutdown: CancellationToken::new(), health: Health::default(), metrics: Metrics::default() }
     }
-}
 
-impl Context {
-    /// Runs a part without which the service is of no use. If it panics, the service stops with exit code 1, and
-    /// whoever watches over it starts it again.
-    pub fn spawn_vital(
+    /// Runs a task that the service can't do without. If it fails, panics or ends before the shutdown, the service stops
+    /// with exit code 1, and its service manager starts it again.
+    pub fn spawn_vital<E: Ending>(
         &self,
         tasks: &TaskTracker,
         name: &'static str,
-        part: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let (health, shutdown, part) = (self.health.clone(), self.shutdown.clone(), tokio::spawn(part));
+        task: impl Future<Output = E> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let (health, shutdown, task) = (self.health.clone(), self.shutdown.clone(), tokio::spawn(task));
         tasks.spawn(async move {
-            if part.await.is_err() {
-                error!(part = name, "a vital part panicked; stopping");
-                health.fail(name);
+            if let Err(failure) = outcome(task.await, shutdown.is_cancelled()) {
+                error!(task = name, error = &*failure, "a vital task ended; stopping the service");
+                health.fail(failure.context(format!("the task `{name}` ended")));
                 shutdown.cancel();
             }
-        });
+        })
     }
 }
 
 impl Default for Context {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What a vital task may return: nothing, or how it failed.
+pub trait Ending: Send + 'static {
+    /// The failure, if it is one.
+    ///
+    /// # Errors
+    /// The task failed.
+    fn into_result(self) -> anyhow::Result<()>;
+}
+
+impl Ending for () {
+    fn into_result(self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+impl Ending for anyhow::Result<()> {
+    fn into_result(self) -> anyhow::Result<()> {
+        self
+    }
+}
+
+fn outcome<E: Ending>(ended: Result<E, JoinError>, is_stopping: bool) -> anyhow::Result<()> {
+    match ended {
+        Ok(ending) => ending.into_result()?,
+        Err(error) if error.is_panic() => return Err(anyhow!("it panicked; the log says where")),
+        // The runtime is being shut down.
+        Err(_) => return Ok(()),
+    }
+    if is_stopping { Ok(()) } else { Err(anyhow!("it returned before the shutdown")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn failure(task: impl Future<Output = impl Ending> + Send + 'static) -> Option<String> {
+        let (context, tasks) = (Context::new(), TaskTracker::new());
+        let ended = context.spawn_vital(&tasks, "test", task);
+        ended.await.unwrap();
+        assert!(context.shutdown.is_cancelled());
+        context.health.failure().map(|failure| format!("{failure:#}"))
+    }
+
+    fn bug() {
+        panic!("a bug");
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_that_ends_before_the_shutdown_stops_the_service() {
+        let name = "the task `test` ended: ";
+        let failed = async { Err::<(), _>(anyhow!("no stream")) };
+        assert_eq!(failure(failed).await.unwrap(), format!("{name}no stream"));
+        assert_eq!(failure(async {}).await.unwrap(), format!("{name}it returned before the shutdown"));
+        let panicked = failure(async { bug() }).await.unwrap();
+        assert_eq!(panicked, format!("{name}it panicked; the log says where"));
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_may_end_at_the_shutdown() {
+        let (context, tasks) = (Context::new(), TaskTracker::new());
+        let ended = context.spawn_vital(&tasks, "test", context.shutdown.clone().cancelled_owned());
+        context.shutdown.cancel();
+        ended.await.unwrap();
+        assert!(context.health.failure().is_none());
     }
 }

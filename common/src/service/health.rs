@@ -10,7 +10,7 @@ pub struct Health(Arc<Mutex<HealthState>>);
 #[derive(Default)]
 struct HealthState {
     stopping: bool,
-    failed: Option<&'static str>,
+    failure: Option<anyhow::Error>,
     conditions: BTreeMap<&'static str, (Weight, Option<String>)>,
 }
 
@@ -83,15 +83,16 @@ impl Health {
         self.lock().stopping = true;
     }
 
-    /// A vital part is gone.
-    pub(super) fn fail(&self, part: &'static str) {
+    /// A vital task ended: not ready for good. The first failure is kept.
+    pub(super) fn fail(&self, failure: anyhow::Error) {
         let mut state = self.lock();
         state.stopping = true;
-        state.failed = Some(part);
+        state.failure.get_or_insert(failure);
     }
 
-    pub(super) fn failed(&self) -> Option<&'static str> {
-        self.lock().failed
+    /// Takes the failure of a vital task.
+    pub(super) fn failure(&self) -> Option<anyhow::Error> {
+        self.lock().failure.take()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HealthState> {

@@ -1,4 +1,4 @@
-//! Starts a service and sees it through to its end.
+//! Starts a service and runs it to its end.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -42,6 +42,7 @@ where
     if let Err(error) = telemetry::init(S::NAME, settings.log()) {
         return fail(S::NAME, &error.into());
     }
+    telemetry::log_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(S::NAME, &error.into()),
@@ -68,10 +69,10 @@ where
     let health = context.health.clone();
     let outcome = run(settings, context).await;
     ops_done.cancel();
-    ops.await.context("the operators' listener ended badly")?;
+    ops.await.context("the operators' listener failed")?;
     outcome?;
-    if let Some(part) = health.failed() {
-        anyhow::bail!("{part} panicked; the log says where");
+    if let Some(failure) = health.failure() {
+        return Err(failure);
     }
     info!("stopped");
     Ok(())

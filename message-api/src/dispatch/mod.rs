@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::service::{Condition, Weight};
+use common::service::{Condition, Context, Weight};
 use common::store::{Answer, Attempt, SendLimits, Store};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -70,7 +70,8 @@ impl Dispatcher {
     }
 
     /// Works until shutdown, then waits for the POSTs under way and records their answers.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self, context: Context, tasks: TaskTracker) {
+        let shutdown = context.shutdown.clone();
         let (answers, received) = mpsc::channel(self.most);
         let recorder = Recorder {
             store: self.store.clone(),
@@ -78,10 +79,10 @@ impl Dispatcher {
             most: self.most,
             shutdown: shutdown.clone(),
         };
-        let recording = tokio::spawn(recorder.run(received));
+        let recording = context.spawn_vital(&tasks, "recorder of answers", recorder.run(received));
         let (store, pause, metrics) = (self.store.clone(), self.pause.clone(), self.metrics.clone());
         let watching = standing::watch(store, pause, metrics, self.condition.clone(), shutdown.clone());
-        let watching = tokio::spawn(watching);
+        context.spawn_vital(&tasks, "watch over sending", watching);
         if let Err(failure) = self.store.publish_rate().await {
             warn!(error = &failure as &dyn std::error::Error, "the rate is published with the first message");
         }
@@ -111,12 +112,7 @@ impl Dispatcher {
         drop(answers);
         posts.close();
         posts.wait().await;
-        if recording.await.is_err() {
-            error!("the recorder of answers ended badly");
-        }
-        if watching.await.is_err() {
-            error!("the watch over sending ended badly");
-        }
+        let _ = recording.await;
     }
 
     /// How many may be posted now, with their places; `None` at shutdown.
