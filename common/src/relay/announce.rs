@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::answers::{is_out_of_place, is_too_large, last_id, last_sequence, words};
+use super::refusal::{is_out_of_place, is_too_large, last_id, last_sequence, words};
 use super::{ACK_TIMEOUT, Counters};
 use crate::broker::Broker;
 use crate::event::ChurchEvent;

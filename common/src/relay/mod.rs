@@ -26,10 +26,10 @@ use crate::store::{LEASE, Store, StoreError, Term, Wait};
 use crate::subject::RELAY_WAKE;
 
 mod announce;
-mod answers;
 mod gauge;
 mod plan;
 mod probe;
+mod refusal;
 mod round;
 mod standby;
 mod storage;

@@ -6,7 +6,7 @@
 use async_nats::jetstream::context::{Context as JetStream, ContextBuilder, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 
-use super::answers::last_sequence;
+use super::refusal::last_sequence;
 use crate::broker::Broker;
 use crate::subject::{RELAY_PROBE, STREAM};
 
