@@ -7,7 +7,8 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::probe::Probe;
-use super::{Relay, STEP, SWEEP, within};
+use super::resources::Resources;
+use super::timing::{SWEEP, in_time};
 use crate::store::{LeaseState, StoreError, Term};
 
 /// Between two questions whether the stream takes our events.
@@ -19,7 +20,7 @@ const SCHEMA_RETRY: Duration = Duration::from_millis(50);
 
 /// A process that stands by.
 pub(super) struct Standby<'r> {
-    relay: &'r Relay,
+    resources: &'r Resources,
     probe: &'r Probe,
     holder: Uuid,
     /// When the stream was last asked, and whether it answered.
@@ -28,8 +29,8 @@ pub(super) struct Standby<'r> {
 }
 
 impl<'r> Standby<'r> {
-    pub(super) fn new(relay: &'r Relay, probe: &'r Probe, holder: Uuid) -> Self {
-        Self { relay, probe, holder, asked: None, unclaimed_since: None }
+    pub(super) fn new(resources: &'r Resources, probe: &'r Probe, holder: Uuid) -> Self {
+        Self { resources, probe, holder, asked: None, unclaimed_since: None }
     }
 
     /// Waits until the lease is ours.
@@ -52,13 +53,13 @@ impl<'r> Standby<'r> {
     }
 
     async fn turn(&mut self, able: bool) -> Result<Option<Term>, StoreError> {
-        let store = &self.relay.store;
-        let LeaseState { held, standby_ready: _ } = within(STEP, store.lease_state()).await?;
+        let store = &self.resources.store;
+        let LeaseState { held, standby_ready: _ } = in_time(store.lease_state()).await?;
         if held {
             self.unclaimed_since = None;
             let is_news = self.asked.is_some_and(|(at, _)| at.elapsed() < SWEEP);
             if able && is_news {
-                within(STEP, store.offer_to_relay()).await?;
+                in_time(store.offer_to_relay()).await?;
             }
             return Ok(None);
         }
@@ -66,12 +67,12 @@ impl<'r> Standby<'r> {
         if !able && unclaimed < UNCLAIMED {
             return Ok(None);
         }
-        within(STEP, store.take_lease(self.holder)).await
+        in_time(store.take_lease(self.holder)).await
     }
 
     /// Whether the stream takes our events, as far as we know; asked anew from time to time.
     async fn is_able(&mut self) -> bool {
-        if !self.relay.broker.link().borrow().up {
+        if !self.resources.broker.link().borrow().up {
             self.asked = None;
             return false;
         }
