@@ -20,4 +20,3 @@ pub mod store;
 pub mod subject;
 pub mod telemetry;
 pub mod throttle;
-mod token_keys;

@@ -16,7 +16,7 @@ use crate::config::ConfigError;
 const MIN_SECRET_LEN: usize = 32;
 
 /// An HS256 secret of `JWT_SECRET`.
-pub(crate) fn secret(secret: &SecretString) -> Result<(Algorithm, DecodingKey), ConfigError> {
+pub(super) fn secret(secret: &SecretString) -> Result<(Algorithm, DecodingKey), ConfigError> {
     let secret = secret.expose_secret();
     if secret.trim() != secret {
         let help =
@@ -31,7 +31,7 @@ pub(crate) fn secret(secret: &SecretString) -> Result<(Algorithm, DecodingKey), 
 }
 
 /// A public key of `JWT_PUBLIC_KEY_FILE`.
-pub(crate) fn public(file: &Path) -> Result<(Algorithm, DecodingKey), ConfigError> {
+pub(super) fn public(file: &Path) -> Result<(Algorithm, DecodingKey), ConfigError> {
     let wrong = |why: String| ConfigError::new("JWT_PUBLIC_KEY_FILE", format!("{}: {why}", file.display()));
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
     read(&pem).map_err(|why| wrong(why.into()))
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_key_that_would_refuse_every_token_is_refused() {
-        const RSA_1024: &str = include_str!("../testdata/rsa-1024.pem");
+        const RSA_1024: &str = include_str!("../../testdata/rsa-1024.pem");
         let (public, private) = rsa();
         for (key, reason) in [
             (private.clone(), "private key"),
