@@ -1,7 +1,6 @@
-//! The connection to the broker: it comes back by itself, and what it says of itself is not lost.
+//! The connection to the broker. It reconnects by itself; its events are logged, counted and shown in the readiness.
 //!
-//! A denied publish shows as nothing but a time-out at the caller and an event on the connection, so the events are
-//! heard here: they are logged, counted and shown in the readiness.
+//! A denied publish only times out at its caller. The connection's event is what says that it was denied.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::config::{self, ConfigError};
 use crate::service::{Condition, Context, Weight};
 use crate::throttle::Throttle;
 
-/// `NATS_URL` and who we are there.
+/// The broker's address and the service's user there.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub struct NatsOptions {
@@ -47,14 +46,14 @@ pub struct NatsOptions {
     pub nats_ca_file: Option<PathBuf>,
 }
 
-/// The connection, as it is now.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Link {
     /// Whether a server is connected.
     pub up: bool,
-    /// How often a connection was made so far; it rises with each.
+    /// How many connections were made so far.
     pub generation: u64,
-    /// How often the broker refused something for lack of permission.
+    /// How many operations the broker denied for lack of permission.
     pub denials: u64,
 }
 
@@ -67,13 +66,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts to connect and goes on trying for ever; the connection may come later.
+    /// Starts to connect, and keeps trying in the background.
     ///
     /// `role` is the service's name in the broker's permissions: replies arrive under `_INBOX_<role>.>`. The
     /// readiness condition `nats` follows the connection with the given weight.
     ///
     /// # Errors
-    /// `NATS_URL` is no address, or `NATS_CA_FILE` holds no certificate.
+    /// `NATS_URL` is not an address, or `NATS_CA_FILE` has no certificate.
     pub async fn connect(
         options: &NatsOptions,
         role: &str,
@@ -91,12 +90,12 @@ impl Broker {
         Self::connect_as(options, role, condition, counters).await
     }
 
-    /// A second connection beside the first, without a say in the readiness.
+    /// A second connection beside the first, which the readiness does not show.
     ///
     /// # Errors
     /// As [`Broker::connect`].
     pub async fn connect_aside(options: &NatsOptions, role: &str) -> anyhow::Result<Self> {
-        // A condition that no readiness report asks: setting it changes nothing.
+        // No report shows a condition of its own health.
         let condition = crate::service::Health::default().condition("nats", Weight::Degrading);
         Self::connect_as(options, role, condition, Counters::default()).await
     }
@@ -131,14 +130,13 @@ impl Broker {
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
             let watcher = watcher.clone();
-            async move { watcher.hear(event) }
+            async move { watcher.handle(event) }
         })
-        // Asked before each round of attempts. It chooses nothing: only here the client says which server gave which
-        // error.
+        // Called before each round of attempts. Chooses no server: the client tells each server's error only here.
         .reconnect_to_server_callback(move |servers, _| {
             let watcher = of_servers.clone();
             async move {
-                watcher.look_at(&servers);
+                watcher.log_errors(&servers);
                 None
             }
         });
@@ -155,38 +153,37 @@ impl Broker {
         &self.client
     }
 
-    /// The connection's state; changes wake whoever waits on the receiver.
+    /// The connection's state, to be read or waited on.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
 
-    /// How many connections were made so far. A message that came over a new connection is never handed out before this
-    /// has risen, which can't be said of [`Broker::link`].
+    /// How many connections were made so far. Rises before any message of a new connection is handed out;
+    /// [`Broker::link`] may change later.
     pub fn connections(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
-    /// Says that the broker just did what it was asked, which ends an earlier refusal in the readiness.
-    pub fn obeyed(&self) {
+    /// Notes that the broker carried out an operation, which ends an earlier denial in the readiness.
+    pub fn note_success(&self) {
         if self.link.borrow().up {
             self.condition.met();
         }
     }
 
-    /// Hands everything that was published to the network, within a second; without a connection there is nothing to
-    /// hand it to.
+    /// Flushes everything that was published, within a second. Does nothing without a connection.
     pub async fn flush(&self) {
         if !self.link.borrow().up {
             return;
         }
         if tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await.is_err() {
-            warn!("the broker did not take the last messages");
+            warn!("the broker did not take the last messages within a second");
         }
     }
 }
 
 fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, ConfigError> {
-    // The address is not repeated: it may hold a password.
+    // The address is not shown: it may contain a password.
     let help = "write nats://host:port or tls://host:port, several comma separated";
     let server = |url: &String| {
         let address: Option<ServerAddr> = url.trim().parse().ok();
@@ -200,23 +197,23 @@ fn is_server(address: &ServerAddr) -> bool {
     matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some_and(|host| !host.is_empty())
 }
 
-/// The client reads the file at each attempt to connect, when nobody looks any more.
+/// Checks the file at the start. The client reads it at each attempt to connect, and only logs what is wrong.
 fn check_ca_file(file: &Path) -> Result<(), ConfigError> {
     let wrong = |why: String| ConfigError::new("NATS_CA_FILE", format!("{}: {why}", file.display()));
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|_| wrong("is no PEM file".into()))?;
+    let certificates = certificates.map_err(|_| wrong("is not a PEM file".into()))?;
     if certificates.is_empty() {
-        return Err(wrong("holds no certificate in PEM".into()));
+        return Err(wrong("has no certificate in PEM".into()));
     }
     let mut roots = RootCertStore::empty();
     certificates
         .into_iter()
         .try_for_each(|certificate| roots.add(certificate))
-        .map_err(|_| wrong("holds a certificate that can't be read".into()))
+        .map_err(|_| wrong("has a certificate that can't be read".into()))
 }
 
-/// Quick at first, then about every two seconds, spread so that services don't come back in step.
+/// From 20 ms up to two seconds, spread so that services don't reconnect in step.
 fn reconnect_delay(attempts: usize) -> Duration {
     let base = 20u64 << attempts.min(7);
     let spread = uuid::Uuid::now_v7().as_u128() as u64 % (base / 2);
@@ -229,7 +226,7 @@ struct Counters {
     denials: Counter,
 }
 
-/// Hears the connection's events.
+/// Handles the connection's events.
 struct Watcher {
     user: String,
     states: watch::Sender<Link>,
@@ -239,7 +236,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn hear(&self, event: Event) {
+    fn handle(&self, event: Event) {
         match event {
             Event::Connected => self.connected(),
             Event::Disconnected => self.disconnected(),
@@ -258,9 +255,9 @@ impl Watcher {
                 }
             }
             Event::LameDuckMode => info!("the broker is about to stop"),
-            // An attempt that failed: the servers' own errors say more.
+            // A failed attempt: the servers' own errors say more.
             Event::ClientError(_) if !self.states.borrow().up => {}
-            other => self.complain(&other.to_string()),
+            other => self.warn(&other.to_string()),
         }
     }
 
@@ -280,12 +277,12 @@ impl Watcher {
         self.condition.unmet("not connected");
         self.states.send_modify(|link| link.up = false);
         if let Some(held_back) = self.throttle.opens("disconnected") {
-            warn!(user = self.user, held_back, "the connection to the broker is lost; trying again");
+            warn!(user = self.user, held_back, "lost the connection to the broker; trying again");
         }
     }
 
-    /// Tells why no server lets us in: address, user and cause.
-    fn look_at(&self, servers: &[async_nats::Server]) {
+    /// Logs why no server accepts the connection: address, user and cause.
+    fn log_errors(&self, servers: &[async_nats::Server]) {
         for server in servers {
             let Some(error) = &server.last_error else { continue };
             let address = format!("{}:{}", server.addr.host(), server.addr.port());
@@ -304,27 +301,27 @@ impl Watcher {
     }
 
     fn denied(&self, text: &str) {
-        self.condition.unmet(format!("the broker refuses: {text}"));
+        self.condition.unmet(format!("the broker denies: {text}"));
         self.counters.denials.inc();
         self.states.send_modify(|link| link.denials += 1);
         if let Some(held_back) = self.throttle.opens(text) {
             error!(
                 user = self.user,
-                refusal = text,
+                error = text,
                 held_back,
-                "the broker refuses; check the user's permissions in nats.conf"
+                "the broker denies an operation; check the user's permissions in nats.conf"
             );
         }
     }
 
-    fn complain(&self, text: &str) {
+    fn warn(&self, text: &str) {
         if let Some(held_back) = self.throttle.opens(text) {
-            warn!(user = self.user, error = text, held_back, "trouble with the broker");
+            warn!(user = self.user, error = text, held_back, "the broker's client reports an error");
         }
     }
 }
 
-/// What to look at first.
+/// What to check first.
 fn advice(error: &str) -> &'static str {
     let error = error.to_ascii_lowercase();
     if error.contains("authorization") || error.contains("authentication") {

@@ -1,9 +1,9 @@
-//! Settings: the error of a wrong one, and how one is read where its type does not say enough.
+//! The error of a wrong setting, and parsers of settings that several services have.
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use secrecy::SecretString;
 
-/// A wrong or missing setting: the process ends with exit code 2.
+/// A wrong or missing setting. Ends the process with exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {
@@ -23,10 +23,10 @@ pub fn secret() -> impl TypedValueParser<Value = SecretString> {
     NonEmptyStringValueParser::new().map(SecretString::from)
 }
 
-/// A URL as an error may show it: user, password and query are left out, whether the rest is a URL or not.
+/// A URL as an error may show it, without user, password and query. The rest need not be a valid URL.
 pub fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + "://".len()));
-    // The last one: a password that was not escaped may hold another.
+    // The last `@`: an unescaped password may contain others.
     let rest = match rest.rfind('@') {
         Some(at) => format!("…{}", &rest[at..]),
         None => rest.to_owned(),

@@ -1,4 +1,4 @@
-//! Logs and metrics. Neither ever holds a token, a phone number or a message's text.
+//! Logs and metrics. Neither ever contains a token, a phone number or a message's text.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
@@ -23,12 +23,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::ConfigError;
 
-/// How logs are written: to standard error, one line an event.
+/// How logs are written: to standard error, one line per event.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
     /// What is logged, as `level` or `target=level`, comma separated. Libraries are capped at debug, because at trace
-    /// they print what goes over the wire
+    /// they log the data that they send and receive
     #[arg(long, env = "LOG", default_value = "info")]
     pub log: String,
     /// `text` for people, `json` for machines
@@ -45,11 +45,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Our own crates. Only they may log at trace.
+/// The workspace's crates. Only they may log at trace.
 const OWN_CRATES: [&str; 8] =
     ["common", "webhook_ingest", "message_api", "realtime_gateway", "deploy", "stack", "ops", "tests"];
-/// The broker's client logs each attempt to connect; [`crate::broker`] tells of them once in a while, with user and
-/// address. Still on for those who ask for it by name.
+/// The broker's client logs each attempt to connect. [`crate::broker`] logs them throttled, with user and address. `LOG`
+/// may still turn the client's own lines on by name.
 const QUIET: &str = "async_nats=off";
 
 /// Installs the process's logger; each line carries the service's name. A second call does nothing.
@@ -67,7 +67,7 @@ pub fn init(service: &'static str, options: &LogOptions) -> Result<(), ConfigErr
     let registry = tracing_subscriber::registry().with(filter).with(cap);
     let installed = match options.log_format {
         LogFormat::Text => {
-            // Colours are for eyes; in a file they only get in the way.
+            // No colours in a file.
             let layer = tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal());
             let named = layer.map_event_format(|lines| NamedText { service, lines });
             registry.with(named.with_writer(std::io::stderr)).try_init()
@@ -78,7 +78,7 @@ pub fn init(service: &'static str, options: &LogOptions) -> Result<(), ConfigErr
             registry.with(named.with_writer(std::io::stderr)).try_init()
         }
     };
-    // Only a test that starts several services in one process comes here twice.
+    // Fails only in a test that starts several services in one process.
     drop(installed);
     Ok(())
 }
@@ -116,7 +116,7 @@ fn is_own(target: &str) -> bool {
     target.split("::").next().is_some_and(|name| OWN_CRATES.contains(&name))
 }
 
-/// Lines for people, the service's name first.
+/// Lines for people, with the service's name first.
 struct NamedText<F> {
     service: &'static str,
     lines: F,
@@ -159,7 +159,7 @@ where
     ) -> fmt::Result {
         let mut line = String::with_capacity(256);
         self.lines.format_event(context, Writer::new(&mut line), event)?;
-        // The line is one object; its name goes in behind the brace.
+        // The line is one object: the field goes in after its brace.
         write!(writer, "{{\"service\":\"{}\",{}", self.service, line.trim_start_matches('{'))
     }
 }
@@ -228,7 +228,7 @@ impl Metrics {
     }
 }
 
-/// What a set of labels must be able to do.
+/// What a family of metrics requires of its labels.
 pub trait Labels: Clone + Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static {}
 
 impl<L: Clone + Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static> Labels for L {}

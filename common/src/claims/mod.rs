@@ -1,7 +1,7 @@
-//! Who calls: the claims of a bearer token, the same for HTTP and for the socket.
+//! The claims of a bearer token, the same for HTTP and for Socket.IO.
 //!
-//! Accepted are the shapes that the front end's sign-in has issued: `userId`, else `adminId`, else `sub`, and always
-//! `churchId` and `exp`. The algorithm is pinned by the configured key and never taken from the token.
+//! A token names its person by `userId`, else `adminId`, else `sub`, as the front end's sign-in issues them. `churchId`
+//! and `exp` are required. The configured key decides the algorithm; the token never does.
 
 mod keys;
 mod person;

@@ -1,4 +1,4 @@
-//! The person that a token names, and what it says of them.
+//! The person and the church that a token names.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 
 use crate::subject::ChurchId;
 
-/// The one leeway: a token is accepted so long after its `exp`, and a socket closed so long after it.
+/// How long after its `exp` a token is still accepted. A socket is closed after the same time.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 
-/// The claim of a token that names its user. Sign-in code numbers users and admins apart: user 7 and admin 7 are two
+/// The claim of a token that names its person. Sign-in numbers users and admins separately: user 7 and admin 7 are two
 /// people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,17 +61,17 @@ pub struct Claims {
     pub church_id: ChurchId,
     /// When the token expires, in Unix seconds, without the leeway.
     pub expires_at: i64,
-    /// When the token was issued, in Unix seconds, if it says so.
+    /// When the token was issued, in Unix seconds, if the token says so.
     pub issued_at: Option<i64>,
 }
 
 impl Claims {
-    /// The caller as a person: the id together with the claim that names it.
+    /// The person: the id together with its claim.
     pub fn person(&self) -> Person {
         Person { claim: self.claim, id: self.user_id.clone() }
     }
 
-    /// How long the token is still accepted, the leeway included; zero once it is over.
+    /// How long the token is still accepted, with the leeway. Zero once it has expired.
     pub fn remaining(&self, now: OffsetDateTime) -> Duration {
         let end = self.expires_at.saturating_add(LEEWAY.as_secs() as i64);
         Duration::from_secs(end.saturating_sub(now.unix_timestamp()).max(0) as u64)

@@ -38,36 +38,36 @@ pub struct JwtOptions {
     pub jwt_audience: Option<String>,
 }
 
-/// Why a token was refused. The texts are part of the contract with front ends.
+/// Why a token is refused. The texts are part of the contract with front ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There was none.
+    /// No token was sent.
     #[error("missing token")]
     Missing,
-    /// Not a token, not signed by a key of ours, or not for us.
+    /// Not a token, signed by an unknown key, or for another issuer or audience.
     #[error("invalid token")]
     Invalid,
-    /// Its time is over.
+    /// It has expired.
     #[error("token expired")]
     Expired,
-    /// It was taken back before its time.
+    /// It was revoked.
     #[error("token revoked")]
     Revoked,
     /// It names no church.
     #[error("church missing")]
     ChurchMissing,
-    /// It names a church by an id of a wrong form.
+    /// Its church id is malformed.
     #[error("invalid token: {0}")]
     ChurchMalformed(#[from] InvalidChurchId),
 }
 
-/// Verifies tokens with keys that are parsed once.
+/// Verifies tokens with keys that are parsed at the start.
 #[derive(Clone)]
 pub struct TokenVerifier {
     keys: std::sync::Arc<[(DecodingKey, Validation)]>,
 }
 
-/// Times are numbers and may have a fraction (RFC 7519, NumericDate).
+/// Times may have a fraction (RFC 7519, NumericDate).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawClaims {
@@ -79,7 +79,7 @@ struct RawClaims {
     iat: Option<f64>,
 }
 
-/// An id as sign-in code really writes it: text, or a number.
+/// An id, which sign-in writes as text or as a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Id {
@@ -101,7 +101,7 @@ impl TokenVerifier {
     /// Reads the keys.
     ///
     /// # Errors
-    /// Names the variable that is missing, contradictory, too short or no key.
+    /// Names the variable that is missing, contradictory, too short or not a key.
     pub fn new(options: &JwtOptions) -> Result<Self, ConfigError> {
         let keys = match (options.jwt_secret.as_slice(), options.jwt_public_key_file.as_slice()) {
             ([], []) => {
@@ -123,7 +123,7 @@ impl TokenVerifier {
     /// The claims of a token whose signature, time, issuer and audience hold.
     ///
     /// # Errors
-    /// Says which of the ways of being refused it is.
+    /// Says why the token is refused.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
@@ -145,7 +145,7 @@ impl TokenVerifier {
     }
 }
 
-/// The token of an `Authorization` header's value, whatever the case of the word before it.
+/// The token of an `Authorization` header's value. The scheme may be written in any case.
 pub fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -153,12 +153,12 @@ pub fn bearer(header: &str) -> Option<&str> {
 
 /// The claims of a token whose signature holds.
 fn claims(token: TokenData<RawClaims>, now: OffsetDateTime) -> Result<Claims, TokenError> {
-    // What a token calls critical must be understood (RFC 7515, 4.1.11), and nothing that it may name is known here.
+    // A verifier must understand all critical extensions (RFC 7515, 4.1.11). This one supports none.
     if token.header.crit.is_some() {
         return Err(TokenError::Invalid);
     }
     let raw = token.claims;
-    // Issued in the future, it would outlive its revocation.
+    // A token issued in the future would outlive its revocation.
     let newest = now + LEEWAY;
     if raw.iat.is_some_and(|at| at > newest.unix_timestamp() as f64) {
         return Err(TokenError::Invalid);

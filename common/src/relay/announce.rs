@@ -180,7 +180,7 @@ impl Announcer {
     pub(super) async fn mark(&mut self) -> Result<(), Trouble> {
         self.store.mark_announced(self.term, &self.unmarked, OffsetDateTime::now_utc()).await?;
         if !self.unmarked.is_empty() {
-            self.broker.obeyed();
+            self.broker.note_success();
             self.unmarked.clear();
         }
         Ok(())

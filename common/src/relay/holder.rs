@@ -1,4 +1,4 @@
-//! A process's part in relaying: it waits for the lease, works while it holds it, and waits again.
+//! Relays while this process holds the lease, and waits for it otherwise.
 
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ impl Relay {
         }
     }
 
-    /// Announces whatever waits.
+    /// Announces events until it has to stop.
     async fn work(&self, term: Term, probe: &Probe) -> Stop {
         let mut round = Round::new(&self.resources, term);
         let mut wakes = self.listen().await;
@@ -131,18 +131,18 @@ impl Relay {
         }
     }
 
-    /// Hears of commits. Without it, the sweep finds them.
+    /// Subscribes to wakes. Without them, the sweep finds what waits.
     async fn listen(&self) -> Option<Subscriber> {
         match timeout(ACK_TIMEOUT, self.resources.broker.client().subscribe(RELAY_WAKE)).await {
             Ok(Ok(wakes)) => Some(wakes),
             _ => {
-                warn!("can't listen for commits; they are found a little later");
+                warn!("can't subscribe to wakes; commits are found by the sweep");
                 None
             }
         }
     }
 
-    /// Whether another process can do what this one can't.
+    /// Whether this process can't reach the stream and another one can.
     async fn should_give_up(&self, round: &Round<'_>) -> bool {
         let state = match round.cut_off() >= CUT_OFF {
             true => in_time(self.resources.store.lease_state()).await,
@@ -151,24 +151,24 @@ impl Relay {
         state.is_ok_and(|state| state.standby_ready)
     }
 
-    /// Looks for what the stream has lost since it was announced, and for revocations that it will soon have lost.
+    /// Finds events that the stream has lost, and announces revocations again that it will soon delete.
     async fn compare(&self, round: &mut Round<'_>, probe: &Probe) -> Result<(), Trouble> {
         if !self.resources.broker.link().borrow().up {
             return Ok(());
         }
         if let Ok(last) = probe.last_sequence().await {
-            round.heard_end(last).await?;
+            round.check_end(last).await?;
         }
         let before = OffsetDateTime::now_utc() - REVOCATION_RENEWAL;
         let again = self.resources.store.announce_revocations_again(before, REVOCATIONS).await?;
         if again > 0 {
-            info!(revocations = again, "standing revocations are announced again");
+            info!(revocations = again, "announcing revocations again");
         }
         Ok(())
     }
 }
 
-/// Returns after a wake, and takes in all that have come so far; never, if none can be heard.
+/// Returns after a wake, and consumes all that have come so far. Never returns without a subscription.
 async fn woken(wakes: &mut Option<Subscriber>) {
     let Some(wakes) = wakes else { return std::future::pending().await };
     if wakes.next().await.is_none() {

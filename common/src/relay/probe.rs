@@ -1,7 +1,7 @@
-//! Asks whether the stream takes events, and where it ends, by a publish that it can't store.
+//! Asks whether the stream accepts events, and where it ends, by a publish that it can't store.
 //!
-//! It expects a last sequence that no stream reaches. The stream's refusal names its real one, and proves the whole way:
-//! connection, permission, stream, leader. A service may not ask for the stream's state in any other way.
+//! It expects a last sequence that no stream reaches. The refusal names the real one, and proves that connection,
+//! permission, stream and leader all work. A service has no permission to ask for the stream's state otherwise.
 
 use async_nats::jetstream::context::{Context as JetStream, ContextBuilder, PublishError};
 use async_nats::jetstream::message::PublishMessage;
@@ -11,10 +11,10 @@ use super::timing::ACK_TIMEOUT;
 use crate::broker::Broker;
 use crate::subject::{RELAY_PROBE, STREAM};
 
-/// Exact in any JSON parser, and never reached.
+/// A sequence that no stream reaches, exact in any JSON parser.
 const UNREACHED: u64 = 1 << 53;
 
-/// Asks the stream.
+/// Probes the stream.
 pub(super) struct Probe(JetStream);
 
 impl Probe {

@@ -1,4 +1,4 @@
-//! One look into the outbox after the other, as long as this process relays.
+//! Looks into the outbox, again and again, while this process relays.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(super) struct Round<'r> {
     back_off: Option<BackOff>,
     /// Since when this process can't reach the stream.
     cut_off_since: Option<Instant>,
-    /// The stream's end, where it was seen before what was announced; believed the second time.
+    /// The stream's end, when it was seen before what was announced; it counts the second time.
     shorter: Option<i64>,
 }
 
@@ -39,7 +39,7 @@ struct BackOff {
     until: Instant,
 }
 
-/// What a look into the outbox came to.
+/// The outcome of a look into the outbox.
 pub(super) enum Look {
     /// When to look again, if that is sooner than the sweep.
     Again(Option<Duration>),
@@ -139,9 +139,9 @@ impl<'r> Round<'r> {
         Ok(again.or(plan.put_off))
     }
 
-    /// Takes in where the stream ends. An end before what was announced is believed when it is seen twice: a server that
-    /// was the leader a moment ago may answer, too.
-    pub(super) async fn heard_end(&mut self, last: i64) -> Result<(), Trouble> {
+    /// Compares the stream's end with what was announced. An end before that counts when it is seen twice: a former leader
+    /// may have answered once.
+    pub(super) async fn check_end(&mut self, last: i64) -> Result<(), Trouble> {
         let twice = self.shorter == Some(last);
         let has_lost_tail = self.announcer.has_lost_tail(last).await?;
         self.shorter = has_lost_tail.then_some(last);

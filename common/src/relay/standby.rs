@@ -11,11 +11,11 @@ use super::resources::Resources;
 use super::timing::{SWEEP, in_time};
 use crate::store::{LeaseState, StoreError, Term};
 
-/// Between two questions whether the stream takes our events.
+/// Between two probes of the stream.
 const ASK: Duration = Duration::from_secs(2);
-/// A lease that nobody with a broker has taken for so long is taken without one: somebody has to say what is wrong.
+/// A lease that is free for so long is taken without a way to the stream, so that one process reports what is wrong.
 const UNCLAIMED: Duration = Duration::from_secs(3);
-/// How soon a database is asked again that does not answer, or has no schema yet.
+/// Between two questions to a database that does not answer, or has no schema yet.
 const SCHEMA_RETRY: Duration = Duration::from_millis(50);
 
 /// A process that stands by.
@@ -33,7 +33,7 @@ impl<'r> Standby<'r> {
         Self { resources, probe, holder, asked: None, unclaimed_since: None }
     }
 
-    /// Waits until the lease is ours.
+    /// Waits until this process has the lease.
     pub(super) async fn until_taken(mut self) -> Term {
         let mut turns = interval(SWEEP);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,7 +46,7 @@ impl<'r> Standby<'r> {
                     return term;
                 }
                 Ok(None) => {}
-                // A database that is away, or has no schema yet, is reported by its own condition.
+                // The database has a condition of its own.
                 Err(_) => turns.reset_after(SCHEMA_RETRY),
             }
         }
@@ -70,7 +70,7 @@ impl<'r> Standby<'r> {
         in_time(store.take_lease(self.holder)).await
     }
 
-    /// Whether the stream takes our events, as far as we know; asked anew from time to time.
+    /// Whether the stream accepts events, by a recent probe.
     async fn is_able(&mut self) -> bool {
         if !self.resources.broker.link().borrow().up {
             self.asked = None;

@@ -1,4 +1,4 @@
-//! What a running service is given.
+//! A running service's shutdown, readiness and metrics.
 
 use anyhow::anyhow;
 use tokio::task::{JoinError, JoinHandle};
@@ -9,14 +9,14 @@ use tracing::error;
 use super::health::Health;
 use crate::telemetry::Metrics;
 
-/// What a running service is given.
+/// A running service's shutdown, readiness and metrics.
 #[derive(Clone)]
 pub struct Context {
     /// Cancelled when the service has to stop.
     pub shutdown: CancellationToken,
-    /// Where it says whether it is ready.
+    /// Its readiness conditions.
     pub health: Health,
-    /// Where it counts.
+    /// Its metrics.
     pub metrics: Metrics,
 }
 

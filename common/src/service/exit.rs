@@ -1,4 +1,4 @@
-//! How a binary ends: its exit code, and what it says to the one who started it.
+//! How a service ends: its exit code and its last message.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use crate::config::ConfigError;
 
 #[expect(
     clippy::print_stderr,
-    reason = "whoever started it by hand must see why it ended, whatever the log's filter"
+    reason = "a terminal must show why the service ended, whatever the log's filter"
 )]
 pub(super) fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     let code = if error.is::<ConfigError>() { 2 } else { 1 };
@@ -14,10 +14,10 @@ pub(super) fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Ends with clap's own message and exit code, and the environment variables of the settings it complains of.
-#[expect(clippy::print_stderr, reason = "the command line is wrong; there is no log yet")]
+/// Ends with clap's own message and exit code. Adds the environment variables of the arguments that clap names.
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
 pub(super) fn refuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
-    // Whoever closed our output does not want to read it.
+    // A closed output has no reader.
     let _ = error.print();
     let variables = variables_of(error, command);
     if !variables.is_empty() {
@@ -26,7 +26,7 @@ pub(super) fn refuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// The environment variables of the arguments that clap complains of; it names the flags alone.
+/// The environment variables of the arguments in an error. Clap itself names the flags alone.
 fn variables_of(error: &clap::Error, command: &clap::Command) -> Vec<String> {
     use clap::error::{ContextKind, ContextValue};
     let flags: Vec<&String> = match error.get(ContextKind::InvalidArg) {

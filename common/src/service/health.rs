@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whether the service is ready: the sum of named conditions, each with the reason while it does not hold.
+/// A service's readiness: named conditions, each with the reason why it does not hold.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Mutex<HealthState>>);
 
@@ -14,16 +14,16 @@ struct HealthState {
     conditions: BTreeMap<&'static str, (Weight, Option<String>)>,
 }
 
-/// What an unmet condition means for the service.
+/// How much an unmet condition weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
-    /// Without it the service is not ready (503).
+    /// The service is not ready (503).
     Required,
-    /// Without it the service is ready and says `degraded: <name>` (200).
+    /// The service is ready and says `degraded: <name>` (200).
     Degrading,
 }
 
-/// One condition of a service's health. Unmet until [`Condition::met`] is called.
+/// One condition of a service's readiness. Unmet until [`Condition::met`] is called.
 #[derive(Clone)]
 pub struct Condition {
     health: Health,
@@ -31,12 +31,12 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// It holds.
+    /// Says that it holds.
     pub fn met(&self) {
         self.set(None);
     }
 
-    /// It does not hold, because of `reason`.
+    /// Says that it does not hold, and why.
     pub fn unmet(&self, reason: impl Into<String>) {
         self.set(Some(reason.into()));
     }
@@ -56,7 +56,7 @@ impl Health {
         Condition { health: self.clone(), name }
     }
 
-    /// Whether `GET /readyz` answers 200, and what it says.
+    /// Whether `GET /readyz` answers 200, and its text.
     pub fn report(&self) -> (bool, String) {
         let state = self.lock();
         if state.stopping {
@@ -69,7 +69,7 @@ impl Health {
         let missing: Vec<_> =
             unmet(Weight::Required).map(|(name, why)| format!("not ready: {name} ({why})\n")).collect();
         let degraded = unmet(Weight::Degrading).map(|(name, why)| format!("degraded: {name} ({why})\n"));
-        // Before a service has said what it needs, nobody knows that it has it.
+        // A service registers its required conditions while it starts.
         if !state.conditions.values().any(|(weight, _)| *weight == Weight::Required) {
             return (false, "not ready: starting\n".into());
         }
@@ -78,7 +78,7 @@ impl Health {
         (ready, if lines.is_empty() { "ready\n".into() } else { lines })
     }
 
-    /// From now on not ready, for good.
+    /// Makes the service not ready for good.
     pub fn stop(&self) {
         self.lock().stopping = true;
     }

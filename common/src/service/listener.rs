@@ -14,30 +14,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::reserve::{Accepted, ReservedListener, outlive};
+use super::reserve::{Accepted, ReservedListener, pause_after};
 
-/// Binds the listener of a setting; the error names its variable and its address, and says what to do. It is no
-/// [`ConfigError`]: what uses the address may end, so that starting again may help.
+/// Binds the listener of a setting. The error names its variable and its address, and says what to do. It is no
+/// [`ConfigError`](crate::config::ConfigError): the process that uses the address may end, so a restart may help.
 ///
 /// # Errors
-/// The address is taken or not ours.
+/// The address is taken, or not one of this machine.
 pub async fn bind(variable: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("{variable}: can't listen on {address}; choose another address, or stop what uses it")
     })
 }
 
-/// How long a stopping service waits for requests that are under way.
+/// How long a stopping service waits for running requests.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long a connection may wait for a request, or for the rest of its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same for a connection that took the last file: the next one needs it.
+/// The same for a connection that took the reserved file descriptor: the next one needs it.
 const LAST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to one listener at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8_192;
 
-/// Serves a router until the shutdown token is cancelled and its requests are finished, or the grace of ten seconds
-/// is over. Sets TCP_NODELAY; a connection that sends no request for a minute is closed.
+/// Serves a router until the shutdown token is cancelled, then waits up to ten seconds for running requests. Sets
+/// TCP_NODELAY. Closes a connection that sends no request for a minute.
 pub async fn serve_http(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let (http, last) = (http(HEADER_TIMEOUT, true), http(LAST_TIMEOUT, false));
     let (open, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
@@ -47,20 +47,20 @@ pub async fn serve_http(listener: TcpListener, router: Router, shutdown: Cancell
     {
         let Accepted { stream, last: taken } = accepted;
         let http = if taken.is_some() { &last } else { &http };
-        // A stream that is closed already refuses; it is found out at the first read.
+        // Fails only on a closed stream, which the first read reports.
         let _ = stream.set_nodelay(true);
         let connection =
             http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let connection = open.watch(connection);
         tokio::spawn(async move {
-            // How a connection ends is its client's business.
+            // Errors of a connection concern its client alone.
             let _ = connection.await;
             drop((taken, place));
         });
     }
     drop(listener);
     if tokio::time::timeout(STOP_GRACE, open.shutdown()).await.is_err() {
-        warn!("stopping although requests are still under way");
+        warn!("stopping; requests are still running");
     }
 }
 
@@ -78,12 +78,12 @@ async fn next_connection(
     (listener.accept().await, place)
 }
 
-/// The next connection and its peer. Errors such as too many open files are outlived.
+/// The next connection and its peer. Tries again after errors such as too many open files.
 pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) => outlive(&error).await,
+            Err(error) => pause_after(&error).await,
         }
     }
 }

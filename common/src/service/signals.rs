@@ -1,4 +1,4 @@
-//! The one place that hears signals.
+//! The one place that handles signals.
 
 use tracing::{error, info};
 
@@ -7,10 +7,10 @@ use super::context::Context;
 /// The first signal asks for an orderly stop, the second ends the process at once.
 pub(super) async fn stop_on_signals(context: Context) {
     if let Err(error) = next_signal().await {
-        error!(%error, "signals can't be heard; stop the process by force if need be");
+        error!(%error, "can't listen for signals; stop the process by SIGKILL");
         return;
     }
-    info!("stopping; a second signal ends at once");
+    info!("stopping; a second signal ends the process at once");
     context.health.stop();
     context.shutdown.cancel();
     if next_signal().await.is_ok() {
@@ -23,7 +23,7 @@ pub(super) async fn stop_on_signals(context: Context) {
 /// # Errors
 /// The signals can't be listened to.
 #[cfg(unix)]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that hears signals")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that handles signals")]
 pub async fn next_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -39,7 +39,7 @@ pub async fn next_signal() -> std::io::Result<()> {
 /// # Errors
 /// The signal can't be listened to.
 #[cfg(not(unix))]
-#[expect(clippy::disallowed_methods, reason = "this is the one place that hears signals")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that handles signals")]
 pub async fn next_signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }

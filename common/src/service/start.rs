@@ -14,19 +14,19 @@ use super::ops::serve_ops;
 use super::signals::stop_on_signals;
 use crate::telemetry::{self, LogOptions};
 
-/// What every service's settings have in common.
+/// The settings that every service has.
 pub trait Settings: clap::Parser {
     /// The service's name, as in its folder.
     const NAME: &'static str;
     /// The variable of [`Settings::ops_listen`].
     const OPS_LISTEN: &'static str;
-    /// Where the operators' listener binds.
+    /// The address of the operators' listener.
     fn ops_listen(&self) -> SocketAddr;
-    /// How to log.
+    /// The log's options.
     fn log(&self) -> &LogOptions;
 }
 
-/// Runs a service from the command line and the environment until it is told to stop.
+/// Runs a service from the command line and the environment until a signal stops it.
 ///
 /// Exit codes: 0 after an orderly stop, 1 after a failure, 2 for a wrong configuration.
 pub fn main<S, F, Fut>(run: F) -> ExitCode

@@ -27,7 +27,7 @@ fn verify(claims: &Value) -> Result<Claims, TokenError> {
 }
 
 #[test]
-fn both_token_shapes_of_the_front_end_are_accepted() {
+fn every_shape_of_the_sign_ins_claims_is_accepted() {
     let exp = now() + 60;
     for (shape, user) in [
         (json!({"userId":"u1","churchId":"c1","email":"a@b","exp":exp}), "u1"),
@@ -40,7 +40,7 @@ fn both_token_shapes_of_the_front_end_are_accepted() {
 }
 
 #[test]
-fn each_wrong_token_has_its_own_refusal() {
+fn each_defect_of_a_token_has_its_own_error() {
     let exp = now() + 60;
     let cases = [
         (json!({"userId":"u","churchId":"c","exp":now() - 31}), TokenError::Expired),
@@ -72,7 +72,7 @@ fn a_token_is_accepted_within_the_leeway() {
 }
 
 #[test]
-fn a_token_that_was_issued_in_the_future_is_refused() {
+fn a_token_issued_in_the_future_is_refused() {
     for ahead in [120.0, 86_400.0, f64::MAX] {
         let claims = json!({"userId":"u","churchId":"c","exp":now() + 200_000,"iat":now() as f64 + ahead});
         assert_eq!(verify(&claims), Err(TokenError::Invalid), "{ahead} s");
@@ -80,7 +80,7 @@ fn a_token_that_was_issued_in_the_future_is_refused() {
 }
 
 #[test]
-fn a_token_that_calls_something_critical_is_refused() {
+fn a_token_with_critical_extensions_is_refused() {
     let claims = json!({"userId":"u","churchId":"c","exp":now() + 60});
     let verifier = TokenVerifier::new(&options(&[SECRET])).unwrap();
     for crit in [vec![], vec!["exp".to_owned()], vec!["b64".to_owned(), "x".to_owned()]] {
@@ -91,7 +91,7 @@ fn a_token_that_calls_something_critical_is_refused() {
 }
 
 #[test]
-fn a_malformed_church_is_refused_with_the_form_and_its_reason() {
+fn the_error_of_a_malformed_church_id_says_the_form_and_why() {
     let said = TokenError::ChurchMalformed(InvalidChurchId).to_string();
     assert!(said.starts_with("invalid token: "), "{said}");
     assert!(said.contains("1 to 64 characters of A-Z, a-z, 0-9, _ and -, because"), "{said}");
@@ -110,7 +110,7 @@ fn the_algorithm_is_never_taken_from_the_token() {
 }
 
 #[test]
-fn while_a_secret_is_replaced_both_are_accepted() {
+fn all_configured_secrets_are_accepted() {
     let new = "fedcba9876543210fedcba9876543210";
     let verifier = TokenVerifier::new(&options(&[new, SECRET])).unwrap();
     let claims = json!({"userId":"u","churchId":"c","exp":now() + 60});
@@ -122,7 +122,7 @@ fn while_a_secret_is_replaced_both_are_accepted() {
 }
 
 #[test]
-fn issuer_and_audience_are_checked_when_they_are_configured() {
+fn issuer_and_audience_are_checked_if_configured() {
     let strict =
         JwtOptions { jwt_issuer: Some("us".into()), jwt_audience: Some("sms".into()), ..options(&[SECRET]) };
     let verifier = TokenVerifier::new(&strict).unwrap();
@@ -140,7 +140,7 @@ fn issuer_and_audience_are_checked_when_they_are_configured() {
 }
 
 #[test]
-fn a_wrong_configuration_names_its_variable() {
+fn a_configuration_error_names_its_variable() {
     let both = JwtOptions { jwt_public_key_file: vec!["key.pem".into()], ..options(&[SECRET]) };
     for (options, variable) in
         [(options(&[]), "JWT_SECRET"), (options(&["short"]), "JWT_SECRET"), (both, "JWT_SECRET")]
