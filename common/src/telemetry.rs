@@ -246,6 +246,29 @@ mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "panics, in a process of its own"]
+    fn panics() {
+        let options = LogOptions { log: "info".into(), log_format: LogFormat::Json };
+        init("clock", &options).unwrap();
+        log_panics();
+        panic!("the spring broke");
+    }
+
+    #[test]
+    fn a_panic_is_one_log_line_with_the_services_name() {
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        test.args(["telemetry::tests::panics", "--exact", "--ignored", "--nocapture"]);
+        let said = test.env("RUST_BACKTRACE", "0").output().unwrap().stderr;
+        let said = String::from_utf8(said).unwrap();
+        let told: Vec<_> = said.lines().filter(|line| line.contains("the spring broke")).collect();
+        assert_eq!(told.len(), 1, "{said}");
+        let line: serde_json::Value = serde_json::from_str(told[0]).unwrap();
+        assert_eq!((&line["service"], &line["level"]), (&"clock".into(), &"ERROR".into()));
+        assert_eq!(line["fields"]["message"], "panicked: the spring broke");
+        assert!(line["fields"]["place"].as_str().unwrap().contains("telemetry.rs:"), "{line}");
+    }
+
+    #[test]
     fn a_word_that_is_no_level_is_refused() {
         for filter in ["", "info", "WARN", "off", "warn,common=debug", " info , async_nats=info", "0"] {
             assert_eq!(check_levels(filter), Ok(()), "{filter}");

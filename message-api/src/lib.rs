@@ -87,10 +87,12 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         writes: context.health.condition("database_writes", Weight::Degrading),
     };
     context.spawn_vital(&tasks, "readiness", store.clone().keep_ready(readiness, context.shutdown.clone()));
-    tasks.spawn(notice_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
+    let noticing = notice_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone());
+    context.spawn_vital(&tasks, "schema", noticing);
     relay::start(store.clone(), broker.clone(), &context, &tasks);
     retention::start(&settings.retention, store.clone(), &context, &tasks);
-    tasks.spawn(send_when_ready(settings.sending.clone(), telnyx, sending, context.clone(), tasks.clone()));
+    let sending = send_when_ready(settings.sending.clone(), telnyx, sending, context.clone(), tasks.clone());
+    context.spawn_vital(&tasks, "sending", sending);
 
     info!(address = %listener.local_addr().context("the listener has no address")?, "listening");
     service::serve_http(listener, router, context.shutdown.clone()).await;
@@ -129,6 +131,7 @@ async fn send_when_ready(
     context.spawn_vital(&tasks, "reconciler", reconciler.run(shutdown));
     context.spawn_vital(&tasks, "overdue recipients", overdue);
     context.spawn_vital(&tasks, "receipts", receipts);
+    context.shutdown.cancelled().await;
 }
 
 /// The schema is up to date once the database was ready for the first time.
@@ -140,4 +143,5 @@ async fn notice_schema(health: Health, ready: CancellationToken, shutdown: Cance
         }
     }
     ready.cancel();
+    shutdown.cancelled().await;
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::context::Context;
@@ -64,14 +64,15 @@ where
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
     info!(address = %ops.local_addr()?, "answering operators");
     let ops_done = CancellationToken::new();
-    let ops = tokio::spawn(serve_ops(ops, context.clone(), ops_done.clone()));
+    let serving = serve_ops(ops, context.clone(), ops_done.clone());
+    let serving = context.spawn_vital(&TaskTracker::new(), "operators' listener", serving);
     tokio::spawn(stop_on_signals(context.clone()));
-    let health = context.health.clone();
-    let outcome = run(settings, context).await;
+    let outcome = run(settings, context.clone()).await;
+    context.shutdown.cancel();
     ops_done.cancel();
-    ops.await.context("the operators' listener failed")?;
+    serving.await?;
     outcome?;
-    if let Some(failure) = health.failure() {
+    if let Some(failure) = context.health.failure() {
         return Err(failure);
     }
     info!("stopped");

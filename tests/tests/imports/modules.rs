@@ -252,7 +252,6 @@ impl Reader {
             path.push(word);
             self.at += 2;
         }
-        // At least one token is left behind, whatever it was.
         path
     }
 
