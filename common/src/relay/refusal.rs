@@ -86,10 +86,15 @@ fn is_too_large(error: &PublishError) -> bool {
 
 /// Whether an error, or what is behind it, says that nothing more can be stored.
 fn is_storage_full(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
         let said = error.to_string().to_lowercase();
-        STORAGE_FULL.iter().any(|words| said.contains(words))
-    })
+        if STORAGE_FULL.iter().any(|words| said.contains(words)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn last_word(error: &PublishError) -> Option<String> {
