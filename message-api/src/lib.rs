@@ -86,15 +86,13 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         // Front ends can still read while writes fail.
         writes: context.health.condition("database_writes", Weight::Degrading),
     };
-    tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
-    tasks.spawn(watch_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
+    context.spawn_vital(&tasks, "readiness", store.clone().keep_ready(readiness, context.shutdown.clone()));
+    let watching = watch_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone());
+    context.spawn_vital(&tasks, "schema", watching);
     relay::start(store.clone(), broker.clone(), &context, &tasks);
     retention::start(&settings.retention, store.clone(), &context, &tasks);
-    context.spawn_vital(
-        &tasks,
-        "dispatcher",
-        send_when_ready(&settings.sending, telnyx, sending, context.shutdown.clone()),
-    );
+    let sending = send_when_ready(settings.sending.clone(), telnyx, sending, context.clone(), tasks.clone());
+    context.spawn_vital(&tasks, "sending", sending);
 
     info!(address = %listener.local_addr().context("the listener has no address")?, "listening");
     service::serve_http(listener, router, context.shutdown.clone()).await;
@@ -108,29 +106,32 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
 }
 
 /// Runs the dispatcher, the reconciler and the closing of overdue recipients once the schema is ready.
-fn send_when_ready(
-    options: &SendOptions,
+async fn send_when_ready(
+    options: SendOptions,
     telnyx: Telnyx,
     app: App,
-    shutdown: CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    let limited = app.store.clone().with_limits(limits(options));
+    context: Context,
+    tasks: TaskTracker,
+) {
+    let shutdown = context.shutdown.clone();
+    let limited = app.store.clone().with_limits(limits(&options));
     let overdue = close_overdue(limited, options.clone(), app.metrics.closed.clone(), shutdown.clone());
-    let dispatcher = Dispatcher::new(&app, telnyx.clone(), options);
-    let reconciler = Reconciler::new(&app, telnyx, options);
+    let dispatcher = Dispatcher::new(&app, telnyx.clone(), &options);
+    let reconciler = Reconciler::new(&app, telnyx, &options);
     let receipts = reconcile::watch_receipts(
         app.store.clone(),
         options.receipts_within,
         app.health.condition("receipts", Weight::Degrading),
         shutdown.clone(),
     );
-    async move {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = app.schema_ready.cancelled() => {}
-        }
-        tokio::join!(dispatcher.run(shutdown.clone()), overdue, reconciler.run(shutdown), receipts);
+    if shutdown.run_until_cancelled(app.schema_ready.cancelled()).await.is_none() {
+        return;
     }
+    context.spawn_vital(&tasks, "dispatcher", dispatcher.run(context.clone(), tasks.clone()));
+    context.spawn_vital(&tasks, "reconciler", reconciler.run(shutdown));
+    context.spawn_vital(&tasks, "overdue recipients", overdue);
+    context.spawn_vital(&tasks, "receipts", receipts);
+    context.shutdown.cancelled().await;
 }
 
 /// Cancels `ready` once the service is ready for the first time: then the schema is up to date.
@@ -142,4 +143,5 @@ async fn watch_schema(health: Health, ready: CancellationToken, shutdown: Cancel
         }
     }
     ready.cancel();
+    shutdown.cancelled().await;
 }

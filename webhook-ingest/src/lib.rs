@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use common::broker::Broker;
 use common::service::{self, Context, Weight};
 use common::store::{Readiness, Store};
@@ -64,31 +63,26 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let metrics = IngestMetrics::new(&context.metrics);
 
     let tasks = TaskTracker::new();
-    tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
-    tasks.spawn(sweep::run(store.clone(), metrics.clone(), context.shutdown.clone()));
+    let shutdown = &context.shutdown;
+    context.spawn_vital(&tasks, "readiness", store.clone().keep_ready(readiness, shutdown.clone()));
+    context.spawn_vital(&tasks, "sweep", sweep::run(store.clone(), metrics.clone(), shutdown.clone()));
     relay::start(store.clone(), broker.clone(), &context, &tasks);
     retention::start(&settings.retention, store.clone(), &context, &tasks);
 
     let (queue, committer) = commit::queue(settings.queue, webhooks, metrics.clone());
     let closing = CancellationToken::new();
-    let committer = tokio::spawn({
-        let (closing, shutdown) = (closing.clone(), context.shutdown.clone());
-        async move {
-            // If the committer panics, the service stops, and the service manager restarts it.
-            let _stop = shutdown.drop_guard();
-            committer.run(closing).await;
-        }
-    });
+    let committing = context.spawn_vital(&tasks, "committer", committer.run(closing.clone()));
 
     info!(address = %listener.local_addr()?, "taking webhooks");
     let router = receive::router(Arc::new(Receiver::new(keys, queue, metrics)));
-    service::serve_http(listener, router, context.shutdown.clone()).await;
+    service::serve_http(listener, router, shutdown.clone()).await;
     closing.cancel();
-    let committed = committer.await.context("the committer panicked");
+    // Every accepted webhook is answered, however long its commit takes.
+    committing.await?;
     tasks.close();
     if tokio::time::timeout(STOP_LIMIT, tasks.wait()).await.is_err() {
         warn!("stopping before the relay has finished; waiting events stay in the outbox");
     }
     broker.flush().await;
-    committed
+    Ok(())
 }

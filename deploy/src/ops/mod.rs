@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use common::config::ConfigError;
 use common::revocation::InFuture;
-use common::service::ConfigError;
 use common::store::StoreOptions;
 
 mod audit;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::ServerAddr;
-use common::service::ConfigError;
+use common::config::ConfigError;
 
 use super::processes::Processes;
 use super::program::Program;

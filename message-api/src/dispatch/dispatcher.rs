@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::service::{Condition, Weight};
+use common::service::{Condition, Context, Weight};
 use common::store::{Attempt, Store};
 use common::throttle::Throttle;
 use time::OffsetDateTime;
@@ -55,7 +55,8 @@ impl Dispatcher {
     }
 
     /// Works until shutdown, then waits for the POSTs under way and records their answers.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(self, context: Context, tasks: TaskTracker) {
+        let shutdown = context.shutdown.clone();
         let (answers, received) = mpsc::channel(self.concurrency);
         let metrics = self.poster.metrics.clone();
         let recorder = Recorder {
@@ -64,19 +65,16 @@ impl Dispatcher {
             batch_limit: self.concurrency,
             shutdown: shutdown.clone(),
         };
-        let recording = tokio::spawn(recorder.run(received));
+        let recording = context.spawn_vital(&tasks, "recorder of answers", recorder.run(received));
         let (store, breaker) = (self.store.clone(), self.poster.breaker.clone());
-        let watching =
-            tokio::spawn(readiness::watch(store, breaker, metrics, self.condition.clone(), shutdown.clone()));
+        let watching = readiness::watch(store, breaker, metrics, self.condition.clone(), shutdown.clone());
+        context.spawn_vital(&tasks, "readiness of sending", watching);
         if let Err(failure) = self.store.publish_rate().await {
             warn!(error = &failure as &dyn std::error::Error, "the rate is published with the first message");
         }
         self.dispatch(answers, &shutdown).await;
-        for (task, name) in [(recording, "recorder of answers"), (watching, "readiness watch")] {
-            if task.await.is_err() {
-                error!(task = name, "a part of the dispatcher panicked");
-            }
-        }
+        // A failure of the recorder has stopped the service already.
+        let _ = recording.await;
     }
 
     /// Claims and posts until shutdown. Returns once every POST is answered.

@@ -123,7 +123,7 @@ impl From<Recipient> for RecipientItem {
         let (failure_code, failure_reason) = recipient.failure.map(|f| (f.code, f.reason)).unzip();
         Self {
             id: recipient.id,
-            status: recipient.state.word(),
+            status: recipient.state.status(),
             member: Member {
                 id: recipient.member_id,
                 first_name: recipient.first_name,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Parser;
 use common::broker::NatsOptions;
 use common::claims::JwtOptions;
+use common::config::ConfigError;
 use common::cors::CorsOptions;
 use common::retention::RetentionOptions;
-use common::service::ConfigError;
 use common::store::StoreOptions;
 use common::telemetry::LogOptions;
 

@@ -1,6 +1,6 @@
 //! Settings of the account at Telnyx.
 
-use common::service::ConfigError;
+use common::config::ConfigError;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 

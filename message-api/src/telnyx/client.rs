@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use common::service::ConfigError;
+use common::config::ConfigError;
 use common::store::Attempt;
 use reqwest::{Url, header, redirect, retry};
 use secrecy::ExposeSecret;

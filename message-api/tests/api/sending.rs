@@ -92,7 +92,7 @@ async fn an_unsent_message_is_sent_once_telnyx_can_be_reached() {
     drop(free);
     let (api, token) = (Api::start(&format!("http://{address}")).await, token("grace", "u"));
     let id = api.sent(&token, &[ADA]).await;
-    let failed = "api_sends_total{outcome=\"not_accepted\"} ";
+    let failed = "church_api_sends_total{outcome=\"not_accepted\"} ";
     eventually("the attempt failed", async || {
         let metrics = api.context.metrics.encode();
         metrics.split(failed).nth(1).is_some_and(|rest| !rest.starts_with('0'))

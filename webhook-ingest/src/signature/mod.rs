@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use common::service::ConfigError;
+use common::config::ConfigError;
 use time::OffsetDateTime;
 
 /// Base64 of the 64-byte signature.

@@ -48,7 +48,7 @@ async fn requests_without_a_valid_signature_are_refused() {
         assert_eq!(answered.body["success"], false, "{case}");
     }
     assert_eq!(ingest.store.audit().await.unwrap().accepted, 0);
-    assert!(ingest.shows("ingest_refusals_total{reason=\"signature_wrong\"} 3"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"signature_wrong\"} 3"));
     ingest.stop().await;
 }
 
@@ -79,6 +79,6 @@ async fn without_a_key_the_service_does_not_start() {
         ["webhook-ingest", "--database-url", "sqlite:x", "--nats-user", "u", "--nats-password", "p"];
     let settings = Settings::try_parse_from(arguments).unwrap();
     let error = webhook_ingest::run(settings, Context::new()).await.unwrap_err();
-    assert!(error.is::<common::service::ConfigError>());
+    assert!(error.is::<common::config::ConfigError>());
     assert!(error.to_string().starts_with("TELNYX_PUBLIC_KEY: missing"), "{error}");
 }

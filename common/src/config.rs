@@ -1,17 +1,32 @@
-//! How settings are read where their type does not say enough, and how a wrong one is shown.
+//! The error of a wrong setting, and parsers of settings that several services have.
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use secrecy::SecretString;
+
+/// A wrong or missing setting. Ends the process with exit code 2.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct ConfigError {
+    variable: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    /// Names the environment variable and says what to do.
+    pub fn new(variable: &'static str, problem: impl Into<String>) -> Self {
+        Self { variable, problem: problem.into() }
+    }
+}
 
 /// Reads a secret and refuses an empty one.
 pub fn secret() -> impl TypedValueParser<Value = SecretString> {
     NonEmptyStringValueParser::new().map(SecretString::from)
 }
 
-/// A URL as an error may show it: user, password and query are left out, whether the rest is a URL or not.
+/// A URL as an error may show it, without user, password and query. The rest need not be a valid URL.
 pub fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + "://".len()));
-    // The last one: a password that was not escaped may hold another.
+    // The last `@`: an unescaped password may contain others.
     let rest = match rest.rfind('@') {
         Some(at) => format!("…{}", &rest[at..]),
         None => rest.to_owned(),

@@ -1,4 +1,4 @@
-//! The keys that tokens are checked with, read once at the start. A key that would refuse every token is refused here.
+//! Reads the keys that verify tokens. Refuses a key that could verify none.
 
 use std::path::Path;
 
@@ -10,28 +10,28 @@ use aws_lc_rs::signature::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 
 /// Shortest HS256 secret, in bytes.
 const MIN_SECRET_LEN: usize = 32;
 
 /// An HS256 secret of `JWT_SECRET`.
-pub(crate) fn secret(secret: &SecretString) -> Result<(Algorithm, DecodingKey), ConfigError> {
+pub(super) fn secret(secret: &SecretString) -> Result<(Algorithm, DecodingKey), ConfigError> {
     let secret = secret.expose_secret();
     if secret.trim() != secret {
         let help =
-            "a secret begins or ends with a blank; write none around it, nor around the comma of several";
+            "a secret begins or ends with a blank; remove it, also around the commas between several secrets";
         return Err(ConfigError::new("JWT_SECRET", help));
     }
     if secret.len() < MIN_SECRET_LEN {
-        let help = "a secret has at least 32 bytes; make one with `openssl rand -hex 32`";
+        let help = "a secret is shorter than 32 bytes; make one with `openssl rand -hex 32`";
         return Err(ConfigError::new("JWT_SECRET", help));
     }
     Ok((Algorithm::HS256, DecodingKey::from_secret(secret.as_bytes())))
 }
 
 /// A public key of `JWT_PUBLIC_KEY_FILE`.
-pub(crate) fn public(file: &Path) -> Result<(Algorithm, DecodingKey), ConfigError> {
+pub(super) fn public(file: &Path) -> Result<(Algorithm, DecodingKey), ConfigError> {
     let wrong = |why: String| ConfigError::new("JWT_PUBLIC_KEY_FILE", format!("{}: {why}", file.display()));
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
     read(&pem).map_err(|why| wrong(why.into()))
@@ -40,12 +40,12 @@ pub(crate) fn public(file: &Path) -> Result<(Algorithm, DecodingKey), ConfigErro
 fn read(pem: &[u8]) -> Result<(Algorithm, DecodingKey), &'static str> {
     let text = String::from_utf8_lossy(pem);
     if text.contains("PRIVATE KEY-----") {
-        return Err("holds a private key, which belongs to the sign-in alone; \
+        return Err("has a private key, which belongs to the sign-in alone; \
                     make the public one with `openssl pkey -in FILE -pubout`");
     }
     if text.matches("-----BEGIN ").count() > 1 {
         return Err(
-            "holds several keys; write each into a file of its own, and name the files comma separated",
+            "has several keys; write each into a file of its own, and name the files comma separated",
         );
     }
     let kinds: [(Algorithm, Reader, &'static dyn VerificationAlgorithm); 3] = [
@@ -68,11 +68,11 @@ fn read(pem: &[u8]) -> Result<(Algorithm, DecodingKey), &'static str> {
 
 type Reader = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
 
-const UNKNOWN: &str = "holds no RSA, P-256 or Ed25519 public key in PEM";
+const UNKNOWN: &str = "has no RSA, P-256 or Ed25519 public key in PEM";
 
-/// A signature is verified with an RSA key of 2048 to 8192 bits only.
+/// Verification supports RSA keys of 2048 to 8192 bits only.
 fn check_size(key: &ParsedPublicKey) -> Result<(), &'static str> {
-    const HELP: &str = "holds an RSA key of the wrong size; 2048 to 8192 bits are needed";
+    const HELP: &str = "has an RSA key of the wrong size; use 2048 to 8192 bits";
     let der = key.as_der().map_err(|_| HELP)?;
     let bits = PublicEncryptingKey::from_der(der.as_ref()).map_err(|_| HELP)?.key_size_bits();
     if (2_048..=8_192).contains(&bits) { Ok(()) } else { Err(HELP) }
@@ -122,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_would_refuse_every_token_is_refused() {
-        const RSA_1024: &str = include_str!("../testdata/rsa-1024.pem");
+    fn a_key_that_could_verify_no_token_is_refused() {
+        const RSA_1024: &str = include_str!("../../testdata/rsa-1024.pem");
         let (public, private) = rsa();
         for (key, reason) in [
             (private.clone(), "private key"),

@@ -1,5 +1,4 @@
-//! One file that a listener keeps for the moment in which the process has no other left: operators have to be able to
-//! ask what is wrong just then.
+//! Keeps one file descriptor in reserve, so that operators can ask what is wrong when the process has run out of them.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -13,39 +12,39 @@ use tracing::warn;
 
 use crate::throttle::Throttle;
 
-/// After an error of a listener, out of file descriptors for one.
+/// Pause after an error of a listener.
 const PAUSE: Duration = Duration::from_millis(100);
-/// It lasts while files are exhausted.
-static TROUBLE: Throttle = Throttle::once_a_minute();
+/// Running out of file descriptors repeats the error.
+static ERRORS: Throttle = Throttle::once_a_minute();
 /// A file that always exists and costs nothing.
 #[cfg(unix)]
 const NOTHING: &str = "/dev/null";
 #[cfg(not(unix))]
 const NOTHING: &str = "NUL";
 
-/// Waits a moment after a listener's error, and tells of it once a minute.
-pub(crate) async fn outlive(error: &std::io::Error) {
-    if let Some(held_back) = TROUBLE.opens("") {
-        warn!(%error, held_back, "no connection could be accepted; trying again");
+/// Waits a moment after a listener's error, and logs it once a minute.
+pub(crate) async fn pause_after(error: &std::io::Error) {
+    if let Some(held_back) = ERRORS.opens("") {
+        warn!(%error, held_back, "can't accept connections; trying again");
     }
     sleep(PAUSE).await;
 }
 
-/// A listener with one file in reserve.
+/// A listener with one file descriptor in reserve.
 pub(crate) struct ReservedListener {
     inner: TcpListener,
     reserve: Reserve,
 }
 
-/// A connection that came.
+/// An accepted connection.
 pub(crate) struct Accepted {
     /// The connection.
     pub(crate) stream: TcpStream,
-    /// It took the reserve: it is to be short, and to drop this right after the stream.
+    /// It took the reserve: serve it briefly, and drop this right after the stream.
     pub(crate) last: Option<Taken>,
 }
 
-/// Takes its file back when dropped, so that the next connection can have it.
+/// Reserves a file descriptor again when dropped.
 pub(crate) struct Taken(Reserve);
 
 impl Drop for Taken {
@@ -58,7 +57,7 @@ impl Drop for Taken {
 struct Reserve(Arc<Mutex<Option<File>>>);
 
 impl Reserve {
-    /// Opens the file if it is not open and can be.
+    /// Opens the file unless it is open.
     fn fill(&self) {
         let mut file = self.file();
         if file.is_none() {
@@ -72,12 +71,12 @@ impl Reserve {
 }
 
 impl ReservedListener {
-    /// Keeps a file beside the listener.
+    /// Reserves a file descriptor beside the listener.
     pub(crate) fn new(inner: TcpListener) -> Self {
         Self { inner, reserve: Reserve(Arc::default()) }
     }
 
-    /// The next connection. Errors are outlived.
+    /// The next connection. Tries again after errors.
     pub(crate) async fn accept(&self) -> Accepted {
         loop {
             self.reserve.fill();
@@ -87,13 +86,13 @@ impl ReservedListener {
                     if let Some((stream, _)) = self.accept_with_reserve() {
                         return Accepted { stream, last: Some(Taken(self.reserve.clone())) };
                     }
-                    outlive(&error).await;
+                    pause_after(&error).await;
                 }
             }
         }
     }
 
-    /// Gives the file to the connection that waits. Both in one go, before another part of the process takes it.
+    /// Gives the reserved descriptor to the waiting connection, in one step, before other code takes it.
     fn accept_with_reserve(&self) -> Option<(TcpStream, SocketAddr)> {
         let mut file = self.reserve.file();
         drop(file.take()?);
