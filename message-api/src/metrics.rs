@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::telnyx::Hindrance;
+use crate::telnyx::RetryReason;
 
 /// Which request, and how it was answered. Routes are patterns, so their number is small.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,7 +79,7 @@ impl ApiMetrics {
             held: metrics.gauges(
                 "api_senders_held",
                 "Senders with waiting messages that Telnyx holds back",
-                Hindrance::WORDS_OF_SENDERS.map(|reason| HeldLabels { reason }),
+                RetryReason::SENDER_LABELS.map(|reason| HeldLabels { reason }),
             ),
             asks: metrics.counters(
                 "api_lookups",
