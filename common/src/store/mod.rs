@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 use crate::subject::ChurchId;
 
 /// Calls the same method on whichever database it is, and waits for it as long as the store's limit. What the database

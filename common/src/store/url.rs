@@ -4,7 +4,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 
 const HELP: &str = "write sqlite:<file> or postgres://user:password@host/database";
 /// What the driver reads behind the question mark; it leaves out all else, a misspelt `sslmode` for one.

@@ -1,4 +1,4 @@
-//! Why a message failed, for whoever wrote it: a sentence instead of a carrier's code.
+//! Why a message failed, as a sentence for its author.
 
 use common::failure::reason_of;
 use common::store::Failure;

@@ -13,7 +13,7 @@ use super::columns::{Columns, read_all};
 use super::connections::{Connections, LastCommit, Wait};
 use super::ledger::{Database, ParkedRow};
 use super::{StoreError, Use};
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 
 mod asking;
 mod erasure;
