@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn status_and_length_are_read_whatever_the_case_of_the_header() {
+    fn header_names_are_read_case_insensitively() {
         let head = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-LENGTH: 42\r\n\r\n";
         assert_eq!(read_head(head).unwrap(), (503, 42));
         assert_eq!(read_head(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap(), (204, 0));

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_connections_are_held_as_files_may_be_open_here_and_there() {
+    fn the_connection_count_respects_the_limits_on_open_files() {
         assert_eq!(affordable(18_000, 2, 20_000), 18_000);
         assert_eq!(affordable(30_000, 2, 20_000), 20_000 - OTHER_FILES);
         assert_eq!(affordable(5_000, 1, 1_024), 1_024 - OTHER_FILES);

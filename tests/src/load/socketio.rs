@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn name_and_fields_of_an_event_are_found_with_and_without_a_number() {
+    fn an_events_name_and_fields_are_found_with_and_without_an_ack_id() {
         let update = event(r#"42["message:sent",{"eventId":"e","id":"m","is":false,"version":7},1]"#);
         assert_eq!((update.name(), update.field("id")), ("message:sent", Some("m")));
         assert_eq!((update.field("version"), update.field("other")), (None, None));

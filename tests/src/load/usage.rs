@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_work_and_memory_are_seen() {
+    fn usage_sees_our_own_cpu_time_and_memory() {
         let meter = Meter::start(&BTreeMap::new());
         let mut sum = 0_u64;
         while meter.stop().of(GENERATOR) < Duration::from_millis(30) {

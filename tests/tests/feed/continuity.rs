@@ -28,7 +28,7 @@ async fn first_news(client: &mut Client) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_was_cut_and_has_grown_again_meanwhile_is_noticed_before_anything_of_it_is_sent() {
+async fn a_truncated_and_regrown_stream_is_detected_before_any_event_goes_out() {
     let (mut gateway, proxy) = proxied(&[]).await;
     let mut client = join(&gateway, "first").await;
     let data = gateway.broker().data();

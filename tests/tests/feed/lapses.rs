@@ -62,12 +62,12 @@ async fn out_of_reach(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_gateway_that_is_cut_off_from_the_broker_are_told_and_again_when_all_has_come() {
+async fn clients_get_live_degraded_while_the_gateway_is_cut_off_from_the_broker() {
     out_of_reach(|proxy| proxy.lead_to(NOWHERE), |proxy, broker| proxy.lead_to(broker)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_gateway_whose_broker_is_silent_are_told_and_again_when_all_has_come() {
+async fn clients_get_live_degraded_while_the_broker_is_silent() {
     out_of_reach(|proxy| proxy.hold_answers(true), |proxy, _| proxy.hold_answers(false)).await;
 }
 
@@ -89,7 +89,7 @@ async fn until_not_ready(gateway: &TestGateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_events_can_not_be_read_the_gateway_is_not_ready_and_then_they_come_late_and_in_order() {
+async fn a_gap_makes_the_gateway_not_ready_and_its_events_come_late_in_order() {
     let (mut gateway, proxy) = proxied(&GAP).await;
     let mut client = join(&gateway, "first").await;
     let mut events = gateway.announcer().await.announce(CHURCH, 2, "").await;
@@ -113,7 +113,7 @@ async fn while_events_can_not_be_read_the_gateway_is_not_ready_and_then_they_com
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_events_can_not_be_read_a_revoked_token_still_ends_at_once() {
+async fn a_revocation_takes_effect_at_once_during_a_gap() {
     let (mut gateway, proxy) = proxied(&GAP).await;
     let (mut client, mut revoked) = (join(&gateway, "first").await, join(&gateway, "second").await);
     let missed = open_gap(&mut gateway, &proxy, 1).await;
@@ -132,7 +132,7 @@ async fn while_events_can_not_be_read_a_revoked_token_still_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_are_gone_before_they_could_be_read_are_said_to_be_lost_and_all_goes_on() {
+async fn events_deleted_during_a_gap_give_recovered_false_and_the_feed_goes_on() {
     let (mut gateway, proxy) = proxied(&SOON).await;
     let mut client = join(&gateway, "first").await;
     let seen = gateway.announcer().await.announce(CHURCH, 2, "").await;
@@ -152,7 +152,7 @@ async fn events_that_are_gone_before_they_could_be_read_are_said_to_be_lost_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_token_ends_soon_is_not_told_before_it_is_greeted() {
+async fn auth_expiring_never_comes_before_connected() {
     let memory = [("GATEWAY_MEMORY_EVENTS", "1")];
     let mut gateway = TestGateway::start(&memory).await;
     let mut before = join(&gateway, "first").await;

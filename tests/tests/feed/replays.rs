@@ -41,7 +41,7 @@ fn replayed(client: &Client) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_replay_closes_nobody_and_live_events_go_first() {
+async fn a_large_replay_closes_no_client_and_live_events_go_first() {
     let mut gateway = TestGateway::start(&[]).await;
     let announcer = gateway.announcer().await;
     announcer.announce(CHURCH, MANY, &"x".repeat(WEIGHT)).await;
@@ -77,7 +77,7 @@ async fn a_large_replay_closes_nobody_and_live_events_go_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_replay_has_too_much_is_left_out_and_counted() {
+async fn replayed_events_beyond_the_queue_limit_are_dropped_and_counted() {
     let mut gateway = TestGateway::start(&[]).await;
     // More than may wait, and than goes out meanwhile.
     let (heavy, many) = ("x".repeat(20_000), 1_500);

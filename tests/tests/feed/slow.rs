@@ -14,7 +14,7 @@ const MANY: usize = 1_000;
 const SLOW: usize = 200_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_catch_up_leaves_room_for_the_heartbeat() {
+async fn a_long_catch_up_leaves_room_for_heartbeats() {
     let gateway = TestGateway::start(&SMALL_AND_OFTEN).await;
     let slow = Proxy::to(&gateway.url()).await;
     let mut client = join_at(&gateway, &slow.url(), "slow").await;

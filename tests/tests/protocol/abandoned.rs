@@ -12,7 +12,7 @@ use crate::{PATIENT, assert_flat, polling_member};
 const CROWD: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_that_is_never_finished_ends_both_the_websocket_and_the_session() {
+async fn an_unfinished_upgrade_ends_the_websocket_and_the_session() {
     let hasty = [PATIENT[0], ("GATEWAY_CONNECT_TIMEOUT", "3000")];
     let gateway = TestGateway::start(&hasty).await;
     let (silent, probing) = (polling_member(&gateway).await, polling_member(&gateway).await);
@@ -41,7 +41,7 @@ async fn come_and_go(gateway: &TestGateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn abandoned_sessions_end_and_leave_no_memory_in_use() {
+async fn abandoned_sessions_end_and_leak_no_memory() {
     let short = [
         ("GATEWAY_PING_TIMEOUT", "2000"),
         ("GATEWAY_CONNECT_TIMEOUT", "2000"),

@@ -3,7 +3,7 @@
 use crate::{CHURCH, HOUR, json_after, patient_gateway, websocket_member};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_with_a_number_is_acknowledged_with_that_number() {
+async fn an_event_with_an_ack_id_is_acknowledged_with_that_id() {
     let gateway = patient_gateway().await;
     let mut client = websocket_member(&gateway).await;
     let longer = gateway.token(CHURCH, "ann", HOUR * 2);
@@ -14,7 +14,7 @@ async fn an_event_with_a_number_is_acknowledged_with_that_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_with_binary_data_is_taken_whole_with_and_without_a_number() {
+async fn a_binary_event_is_read_whole_with_and_without_an_ack_id() {
     let gateway = patient_gateway().await;
     let mut client = websocket_member(&gateway).await;
     client.send(r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
@@ -33,7 +33,7 @@ async fn an_event_with_binary_data_is_taken_whole_with_and_without_a_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_means_nothing_here_is_not_acknowledged() {
+async fn an_unknown_event_is_not_acknowledged() {
     let gateway = patient_gateway().await;
     let mut client = websocket_member(&gateway).await;
     client.send(r#"421["message-with-ack",1,"2",{"3":[false]}]"#).await;
@@ -43,7 +43,7 @@ async fn an_event_that_means_nothing_here_is_not_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packets_that_can_not_be_read_end_the_connection() {
+async fn a_malformed_packet_closes_the_connection() {
     let gateway = patient_gateway().await;
     let wrong =
         ["4abc", "4", "49", "42", "42{}", r#"42abc["message",1,"2"]"#, "42[]", "42[1]", "42[", "43[]"];

@@ -9,7 +9,7 @@ use crate::{patient_gateway, polling_member, websocket_member};
 const CLOSED: &str = r#"gateway_disconnects_total{reason="transport_close"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_goodbye_by_post_ends_the_session_and_frees_its_poll() {
+async fn a_close_packet_by_post_ends_the_session_and_its_open_poll() {
     let gateway = patient_gateway().await;
     // Which of two requests comes first is up to the network, so it is tried until the poll was there.
     for _ in 0..50 {
@@ -27,7 +27,7 @@ async fn a_goodbye_by_post_ends_the_session_and_frees_its_poll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_goodbye_frees_the_seat_on_each_transport() {
+async fn a_close_packet_removes_the_socket_on_each_transport() {
     let gateway = patient_gateway().await;
     let (polls, mut talks) = (polling_member(&gateway).await, websocket_member(&gateway).await);
     gateway.until_count("gateway_sockets", 2.0).await;

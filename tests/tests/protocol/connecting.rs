@@ -19,7 +19,7 @@ const AGAIN: Duration = Duration::from_secs(3);
 const HASTY: [(&str, &str); 2] = [("GATEWAY_CONNECT_TIMEOUT", "3000"), PATIENT[0]];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_gets_in_with_and_without_a_payload() {
+async fn a_websocket_client_connects_with_and_without_an_auth_payload() {
     let gateway = patient_gateway().await;
     let in_query = format!("EIO=4&transport=websocket&token={}", gateway.token(CHURCH, "ann", HOUR));
     for (query, packet) in
@@ -35,7 +35,7 @@ async fn a_client_gets_in_with_and_without_a_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_on_polling_gets_in() {
+async fn a_polling_client_connects() {
     let gateway = patient_gateway().await;
     let mut client = Polling::open(&gateway).await;
     client.send(&[&connect(&gateway)]).await;
@@ -44,7 +44,7 @@ async fn a_client_on_polling_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_client_is_told_why_and_may_try_again_on_the_same_connection() {
+async fn a_refused_client_gets_the_reason_and_may_retry_on_the_same_connection() {
     let gateway = patient_gateway().await;
     let mut client = Websocket::open(&gateway).await;
     client.send(CONNECT).await;
@@ -61,7 +61,7 @@ async fn a_refused_client_is_told_why_and_may_try_again_on_the_same_connection()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_not_there_is_refused_and_the_main_one_stays_open() {
+async fn an_unknown_namespace_is_refused_and_the_main_one_stays_usable() {
     let gateway = patient_gateway().await;
     let refused = r#"44/random,{"message":"Invalid namespace"}"#;
     let mut polls = Polling::open(&gateway).await;
@@ -77,7 +77,7 @@ async fn a_namespace_that_is_not_there_is_refused_and_the_main_one_stays_open() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_can_not_be_read_ends_the_connection() {
+async fn a_malformed_connect_packet_closes_the_connection() {
     let gateway = patient_gateway().await;
     let mut client = Websocket::open(&gateway).await;
     client.send("4abc").await;
@@ -88,7 +88,7 @@ async fn a_handshake_that_can_not_be_read_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_without_a_good_token_is_closed_after_a_while_and_a_member_stays() {
+async fn a_client_without_a_valid_token_is_closed_after_the_connect_timeout() {
     let gateway = TestGateway::start(&HASTY).await;
     let mut member = websocket_member(&gateway).await;
     let (mut silent, mut refused, polls) =
@@ -104,7 +104,7 @@ async fn a_client_without_a_good_token_is_closed_after_a_while_and_a_member_stay
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_back() {
+async fn a_client_that_leaves_the_namespace_may_rejoin_on_the_same_connection() {
     let gateway = TestGateway::start(&OFTEN).await;
     let (mut client, mut polls) = (websocket_member(&gateway).await, polling_member(&gateway).await);
     client.send(DISCONNECT).await;
@@ -128,7 +128,7 @@ async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_and_comes_back_many_times_hears_every_event_after_it_is_welcomed() {
+async fn a_client_that_rejoins_repeatedly_gets_every_event_after_connected() {
     let gateway = patient_gateway().await;
     let announcer = gateway.announcer().await;
     let mut client = websocket_member(&gateway).await;
@@ -145,7 +145,7 @@ async fn a_client_that_leaves_and_comes_back_many_times_hears_every_event_after_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_the_namespace_for_good_is_closed_after_a_while() {
+async fn a_client_that_never_rejoins_is_closed_after_the_connect_timeout() {
     let gateway = TestGateway::start(&HASTY).await;
     let mut client = websocket_member(&gateway).await;
     client.send(DISCONNECT).await;

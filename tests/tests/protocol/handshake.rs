@@ -38,7 +38,7 @@ fn assert_opens(opened: &Value, upgrades: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_opens_on_each_transport_and_says_how_it_goes_on() {
+async fn a_session_opens_on_each_transport_with_its_parameters() {
     let gateway = TestGateway::start(GATEWAY).await;
     let first = Polling::open(&gateway).await;
     assert_opens(&first.opened, &json!(["websocket"]));
@@ -51,7 +51,7 @@ async fn a_session_opens_on_each_transport_and_says_how_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_of_another_version_of_the_protocol_is_refused() {
+async fn an_unsupported_protocol_version_is_refused() {
     let gateway = TestGateway::start(GATEWAY).await;
     for query in OTHER_VERSIONS {
         let polling = query.replace("{}", "polling");
@@ -63,7 +63,7 @@ async fn a_handshake_of_another_version_of_the_protocol_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_over_another_transport_is_refused() {
+async fn an_unsupported_transport_is_refused() {
     let gateway = TestGateway::start(GATEWAY).await;
     for query in OTHER_TRANSPORTS {
         assert_eq!(ask(&gateway, Method::GET, query).await, StatusCode::BAD_REQUEST, "{query}");
@@ -82,7 +82,7 @@ async fn only_a_get_opens_a_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_not_known_is_refused_on_each_transport() {
+async fn an_unknown_session_id_is_refused_on_each_transport() {
     let gateway = TestGateway::start(GATEWAY).await;
     for sid in [NO_SESSION, "", "abc", "%20", "../../etc"] {
         let query = format!("EIO=4&transport=polling&sid={sid}");

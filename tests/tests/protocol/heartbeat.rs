@@ -21,7 +21,7 @@ const SEVERAL: usize = 4;
 const MISSED: &str = r#"gateway_disconnects_total{reason="heartbeat"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_brings_a_ping_each_interval_as_long_as_pongs_come() {
+async fn polling_gets_a_ping_each_interval_while_pongs_come() {
     let gateway = TestGateway::start(&OFTEN).await;
     let client = Polling::open(&gateway).await;
     for _ in 0..SEVERAL {
@@ -31,7 +31,7 @@ async fn a_poll_brings_a_ping_each_interval_as_long_as_pongs_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_brings_a_ping_each_interval_as_long_as_pongs_come() {
+async fn a_websocket_gets_a_ping_each_interval_while_pongs_come() {
     let gateway = TestGateway::start(&OFTEN).await;
     let mut client = Websocket::open(&gateway).await;
     for _ in 0..SEVERAL {
@@ -41,7 +41,7 @@ async fn a_websocket_brings_a_ping_each_interval_as_long_as_pongs_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_pong_no_further_ping_comes_and_polling_ends() {
+async fn a_polling_session_without_a_pong_gets_no_second_ping_and_ends() {
     let gateway = TestGateway::start(&STRICT).await;
     let silent = Polling::open(&gateway).await;
     silent.send(&[&connect(&gateway)]).await;
@@ -52,7 +52,7 @@ async fn without_a_pong_no_further_ping_comes_and_polling_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_pong_no_further_ping_comes_and_a_websocket_ends() {
+async fn a_websocket_without_a_pong_gets_no_second_ping_and_ends() {
     let gateway = TestGateway::start(&STRICT).await;
     let mut silent = Websocket::open(&gateway).await;
     silent.send(&connect(&gateway)).await;
@@ -66,7 +66,7 @@ async fn without_a_pong_no_further_ping_comes_and_a_websocket_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pongs_that_nobody_asked_for_do_no_harm() {
+async fn unsolicited_pongs_are_ignored() {
     let gateway = TestGateway::start(&OFTEN).await;
     let (mut polls, mut talks) = (polling_member(&gateway).await, websocket_member(&gateway).await);
     for _ in 0..100 {

@@ -94,7 +94,7 @@ async fn assert_unharmed(gateway: &TestGateway, member: &mut Websocket) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_packets_close_their_client_alone_and_leave_no_memory_in_use() {
+async fn malformed_packets_close_only_their_client_and_leak_no_memory() {
     let mut gateway = TestGateway::start(GATEWAY).await;
     let mut member = websocket_member(&gateway).await;
     join_all((0..CROWD).map(|_| misbehave(&gateway))).await;
@@ -108,7 +108,7 @@ async fn wrong_packets_close_their_client_alone_and_leave_no_memory_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_bodies_close_their_session_alone() {
+async fn malformed_bodies_close_only_their_session() {
     let gateway = TestGateway::start(GATEWAY).await;
     let mut member = websocket_member(&gateway).await;
     let half_a_letter = vec![b'4', b'2', 0xf0, 0x9f];
@@ -133,7 +133,7 @@ async fn wrong_bodies_close_their_session_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_too_large_is_refused() {
+async fn an_oversized_body_is_refused_with_413() {
     let gateway = TestGateway::start(GATEWAY).await;
     let mut member = websocket_member(&gateway).await;
     let client = Polling::open(&gateway).await;
@@ -143,7 +143,7 @@ async fn a_body_that_is_too_large_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_packets_that_break_no_rule_are_ignored() {
+async fn unusual_but_valid_packets_are_ignored() {
     let gateway = TestGateway::start(GATEWAY).await;
     let mut client = websocket_member(&gateway).await;
     let deep = |name: &str| format!("[\"{name}\",{}{}]", "[".repeat(4_000), "]".repeat(4_000));
@@ -166,7 +166,7 @@ async fn odd_packets_that_break_no_rule_are_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acknowledgements_that_nobody_waits_for_are_ignored() {
+async fn unsolicited_acknowledgements_are_ignored() {
     let gateway = TestGateway::start(GATEWAY).await;
     let mut client = websocket_member(&gateway).await;
     for number in 0..20 {
@@ -184,7 +184,7 @@ async fn flood(client: &mut Websocket, packet: impl Fn(&str) -> String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn floods_close_their_client_alone_and_are_not_kept() {
+async fn floods_close_only_their_client_and_are_not_buffered() {
     let mut gateway = TestGateway::start(GATEWAY).await;
     let mut member = websocket_member(&gateway).await;
     let before = gateway.peak_memory();
@@ -200,7 +200,7 @@ async fn floods_close_their_client_alone_and_are_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_let_in_once_whatever_it_asks_for_later() {
+async fn a_connected_session_ignores_further_connect_packets() {
     let gateway = TestGateway::start(GATEWAY).await;
     let mut client = websocket_member(&gateway).await;
     let hope = format!("40{}", json!({"token": gateway.token("hope", "eve", HOUR)}));
@@ -217,7 +217,7 @@ async fn a_session_is_let_in_once_whatever_it_asks_for_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packets_before_the_token_close_the_connection() {
+async fn a_packet_before_connect_closes_the_connection() {
     let gateway = TestGateway::start(GATEWAY).await;
     for packet in [r#"42["message"]"#, "41", "431[]", r#"421["auth:refresh"]"#] {
         let mut stranger = Websocket::open(&gateway).await;

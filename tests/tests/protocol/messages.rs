@@ -19,7 +19,7 @@ fn binary_event(number: u32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_poll_brings_all_waiting_packets_whole_and_in_order() {
+async fn one_poll_returns_all_waiting_packets_in_order() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let greeted = gateway.count("gateway_deliveries_total").await;
@@ -41,7 +41,7 @@ async fn one_poll_brings_all_waiting_packets_whole_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_packets_of_one_post_are_taken_text_and_binary() {
+async fn all_packets_of_one_post_are_read_text_and_binary() {
     let gateway = patient_gateway().await;
     let mut client = polling_member(&gateway).await;
     client.send(&[r#"42["one"]"#, r#"42["two",{"text":"✝"}]"#, r#"42["three"]"#]).await;
@@ -66,7 +66,7 @@ async fn a_websocket_carries_text_and_binary_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_packet_of_no_known_kind_ends_the_session() {
+async fn an_unknown_packet_type_ends_the_session() {
     let gateway = patient_gateway().await;
     for wrong in ["abc", "é", "7", "b%%%"] {
         let client = Polling::open(&gateway).await;
@@ -81,7 +81,7 @@ async fn a_packet_of_no_known_kind_ends_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_polls_at_once_end_the_session() {
+async fn two_concurrent_polls_end_the_session() {
     let gateway = patient_gateway().await;
     let client = Polling::open(&gateway).await;
     client.past_first_ping().await;

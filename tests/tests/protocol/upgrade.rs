@@ -33,7 +33,7 @@ async fn next_event(socket: &mut Websocket) -> Uuid {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_from_before_and_after_an_upgrade_arrive_by_websocket_in_order() {
+async fn events_before_and_after_an_upgrade_arrive_over_the_websocket_in_order() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let announcer = gateway.announcer().await;
@@ -48,7 +48,7 @@ async fn events_from_before_and_after_an_upgrade_arrive_by_websocket_in_order() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn polls_are_answered_at_once_during_an_upgrade() {
+async fn polls_get_a_noop_at_once_during_an_upgrade() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let upgrading = async {
@@ -67,7 +67,7 @@ async fn polls_are_answered_at_once_during_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_for_an_upgraded_session_are_refused_and_do_it_no_harm() {
+async fn polling_an_upgraded_session_is_refused_and_the_session_goes_on() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
@@ -80,7 +80,7 @@ async fn requests_for_an_upgraded_session_are_refused_and_do_it_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_websocket_of_an_upgraded_session_is_closed_and_the_first_stays() {
+async fn a_second_websocket_for_an_upgraded_session_is_closed() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
@@ -98,7 +98,7 @@ async fn a_second_websocket_of_an_upgraded_session_is_closed_and_the_first_stays
 
 /// Node's server goes on by polling then. Here the library ends the session, and the client resumes in a new one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_that_fails_ends_the_session_and_loses_nothing() {
+async fn a_failed_upgrade_ends_the_session_and_loses_no_event() {
     let gateway = patient_gateway().await;
     let mut client = Polling::open(&gateway).await;
     client.send(&[&connect(&gateway)]).await;

@@ -11,11 +11,11 @@ use time::{Duration, OffsetDateTime};
 use super::church::{accept_all, message, now, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
-    an_accepted_recipient_is_asked_for_once_by_however_many_processes,
-    what_has_an_end_is_asked_for_no_more,
-    telnyx_is_not_asked_for_an_erased_person,
-    what_telnyx_can_be_asked_for_is_not_closed,
-    missing_webhooks_are_noticed_and_asking_does_not_hide_it,
+    only_one_process_asks_about_an_accepted_recipient,
+    telnyx_is_not_asked_about_a_finished_recipient,
+    telnyx_is_not_asked_about_an_erased_person,
+    a_recipient_telnyx_can_still_be_asked_about_is_not_closed,
+    missing_webhooks_are_noticed_even_when_asking_gets_answers,
 );
 
 const QUARTER: StdDuration = StdDuration::from_secs(900);
@@ -24,7 +24,7 @@ fn times(at: OffsetDateTime) -> AskTimes {
     AskTimes::new(at, QUARTER, StdDuration::from_secs(120))
 }
 
-async fn an_accepted_recipient_is_asked_for_once_by_however_many_processes(kind: Kind) {
+async fn only_one_process_asks_about_an_accepted_recipient(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (one, two) = (database.migrated().await, database.store());
     record(&one, &message("grace", 3)).await;
@@ -49,7 +49,7 @@ async fn an_accepted_recipient_is_asked_for_once_by_however_many_processes(kind:
 }
 
 /// Its answer would name the number.
-async fn telnyx_is_not_asked_for_an_erased_person(kind: Kind) {
+async fn telnyx_is_not_asked_about_an_erased_person(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 2)).await;
@@ -66,7 +66,7 @@ async fn telnyx_is_not_asked_for_an_erased_person(kind: Kind) {
     assert_eq!(store.close_overdue(&overdue, later).await.unwrap(), 2, "they end without a receipt");
 }
 
-async fn what_has_an_end_is_asked_for_no_more(kind: Kind) {
+async fn telnyx_is_not_asked_about_a_finished_recipient(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 2)).await;
@@ -83,7 +83,7 @@ async fn what_has_an_end_is_asked_for_no_more(kind: Kind) {
     assert_eq!(asks.iter().map(|ask| ask.recipient_id).collect::<Vec<_>>(), [attempts[1].recipient_id]);
 }
 
-async fn what_telnyx_can_be_asked_for_is_not_closed(kind: Kind) {
+async fn a_recipient_telnyx_can_still_be_asked_about_is_not_closed(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -98,7 +98,7 @@ async fn what_telnyx_can_be_asked_for_is_not_closed(kind: Kind) {
     assert_eq!(read.status, MessageStatus::Sent);
 }
 
-async fn missing_webhooks_are_noticed_and_asking_does_not_hide_it(kind: Kind) {
+async fn missing_webhooks_are_noticed_even_when_asking_gets_answers(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (from, until) = (now() - Duration::hours(1), now() + Duration::hours(1));

@@ -11,12 +11,12 @@ use time::Duration;
 use super::church::{accept_all, hinted, message, now, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
-    an_answer_recorded_twice_with_another_attempt_between_changes_nothing,
-    an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one,
-    a_recipient_that_telnyx_has_is_never_due,
-    the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due,
-    a_claim_whose_commits_answer_was_lost_is_read_back_once,
-    what_is_read_back_leaves_out_what_has_an_end,
+    an_answer_recorded_again_after_a_newer_attempt_changes_nothing,
+    an_answer_to_an_earlier_attempt_does_not_touch_a_later_one,
+    a_recipient_with_a_telnyx_id_is_never_due,
+    a_constraint_forbids_a_due_recipient_with_a_telnyx_id,
+    a_claim_with_an_unknown_outcome_is_read_back_once,
+    reading_back_a_claim_skips_recipients_with_a_telnyx_id,
 );
 
 async fn begin(store: &Store) -> Attempt {
@@ -34,7 +34,7 @@ fn accepted(attempt: &Attempt) -> Answer {
 
 /// Two processes: the second one attempts anew what the first one was told, and the first one, whose commit was not
 /// answered, records what it was told once more.
-async fn an_answer_recorded_twice_with_another_attempt_between_changes_nothing(kind: Kind) {
+async fn an_answer_recorded_again_after_a_newer_attempt_changes_nothing(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (first, second) = (database.migrated().await, database.store());
     record(&first, &message("grace", 1)).await;
@@ -51,7 +51,7 @@ async fn an_answer_recorded_twice_with_another_attempt_between_changes_nothing(k
     assert!(first.begin_attempts(1, day).await.unwrap().is_empty());
 }
 
-async fn an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one(kind: Kind) {
+async fn an_answer_to_an_earlier_attempt_does_not_touch_a_later_one(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -67,7 +67,7 @@ async fn an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one
     assert_eq!((read.status, read.version, read.sent_at), (MessageStatus::Pending, 1, None));
 }
 
-async fn a_recipient_that_telnyx_has_is_never_due(kind: Kind) {
+async fn a_recipient_with_a_telnyx_id_is_never_due(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 1)).await;
@@ -81,7 +81,7 @@ async fn a_recipient_that_telnyx_has_is_never_due(kind: Kind) {
 }
 
 /// In both databases the constraint stands without the table having been built anew.
-async fn the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due(kind: Kind) {
+async fn a_constraint_forbids_a_due_recipient_with_a_telnyx_id(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 1)).await;
@@ -101,7 +101,7 @@ async fn the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due
     assert!(error.contains("recipients_known_is_attempted"), "{error}");
 }
 
-async fn a_claim_whose_commits_answer_was_lost_is_read_back_once(kind: Kind) {
+async fn a_claim_with_an_unknown_outcome_is_read_back_once(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 5)).await;
@@ -121,7 +121,7 @@ async fn a_claim_whose_commits_answer_was_lost_is_read_back_once(kind: Kind) {
     assert!(store.begin_attempts(9, now()).await.unwrap().is_empty());
 }
 
-async fn what_is_read_back_leaves_out_what_has_an_end(kind: Kind) {
+async fn reading_back_a_claim_skips_recipients_with_a_telnyx_id(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 2)).await;
@@ -148,7 +148,7 @@ async fn behind_a_proxy() -> (Database, Store, Proxy, Store) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_commits_answer_postgres_could_not_give_is_posted_and_not_stranded() {
+async fn a_claim_whose_postgres_commit_lost_its_answer_is_read_back() {
     let (_database, store, proxy, behind) = behind_a_proxy().await;
     record(&store, &message("grace", 3)).await;
     behind.ping().await.unwrap();
@@ -162,7 +162,7 @@ async fn a_claim_whose_commits_answer_postgres_could_not_give_is_posted_and_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_commits_answer_was_lost_is_said_to_be_open_and_a_key_repeats_it() {
+async fn a_lost_commit_answer_is_outcome_unknown_and_a_key_finds_the_message() {
     let (_database, store, proxy, behind) = behind_a_proxy().await;
     let new = message("grace", 1);
     let key = common::store::IdempotencyKey { key: "press".into(), body_digest: b"x".to_vec() };
@@ -178,7 +178,7 @@ async fn a_message_whose_commits_answer_was_lost_is_said_to_be_open_and_a_key_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_takes_longer_than_the_call_may_is_said_to_be_open() {
+async fn a_commit_that_exceeds_the_call_limit_is_outcome_unknown() {
     const SLOW: &str = "
         create function wait_for_the_test() returns trigger language plpgsql as $$ begin
             perform set_config('lock_timeout', '60s', true), pg_advisory_xact_lock(1);

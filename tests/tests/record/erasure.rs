@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::church::{accept_all, church, message, now, phone, provider_id, record, state, webhook};
 
-on_both_databases!(an_erased_person_is_nowhere_and_everybody_else_is_as_before);
+on_both_databases!(erasing_a_person_removes_all_traces_and_touches_no_other_person);
 
 fn with_body(mut webhook: Webhook, number: usize) -> Webhook {
     webhook.body = Bytes::from(format!("{{\"to\":[{{\"phone_number\":\"{}\"}}]}}", phone(number)));
@@ -47,7 +47,7 @@ async fn history(store: &Store) -> (Uuid, Uuid) {
     (sent.id, waiting.id)
 }
 
-async fn an_erased_person_is_nowhere_and_everybody_else_is_as_before(kind: Kind) {
+async fn erasing_a_person_removes_all_traces_and_touches_no_other_person(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (sent, waiting) = history(&store).await;

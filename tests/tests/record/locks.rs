@@ -15,8 +15,8 @@ use super::church::{
 };
 
 on_both_databases!(
-    a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch,
-    a_column_that_is_added_while_statements_are_prepared_disturbs_nobody,
+    a_row_unreadable_to_this_version_fails_only_its_own_webhook,
+    a_column_added_under_prepared_statements_causes_no_error,
 );
 
 /// The stores of webhook-ingest: for everything, and for webhooks.
@@ -79,17 +79,17 @@ async fn a_locked_row_holds_up_no_other(lock: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_message_holds_up_no_other_and_its_webhook_is_parked_then_applied() {
+async fn a_locked_message_delays_no_other_and_its_webhook_is_parked() {
     a_locked_row_holds_up_no_other("select id from messages where id = $1 for update").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_recipient_holds_up_no_other_and_its_webhook_is_parked_then_applied() {
+async fn a_locked_recipient_delays_no_other_and_its_webhook_is_parked() {
     a_locked_row_holds_up_no_other("select id from recipients where message_id = $1 for update").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_message_holds_up_neither_the_sweep_nor_the_closing_of_others() {
+async fn a_locked_message_does_not_delay_closing_others() {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
     let (locked, _) = accepted(&store, "e1").await;
@@ -106,7 +106,7 @@ async fn a_locked_message_holds_up_neither_the_sweep_nor_the_closing_of_others()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_come_while_their_webhooks_are_parked_do_not_lock_each_other_out() {
+async fn answers_and_their_parked_webhooks_do_not_deadlock() {
     let database = Database::fresh(Kind::Postgres).await;
     let (store, other) = (database.migrated().await, database.store());
     for round in 0..60 {
@@ -151,7 +151,7 @@ async fn execute(database: &Database, kind: Kind, sql: &str) {
     }
 }
 
-async fn a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch(kind: Kind) {
+async fn a_row_unreadable_to_this_version_fails_only_its_own_webhook(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (_, first) = accepted(&store, "e1").await;
@@ -172,7 +172,7 @@ async fn a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch(ki
 
 /// Telnyx would not repeat what is answered 200, so nothing is kept as ignored because of a type that is not known yet.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_of_a_newer_type_costs_no_receipt() {
+async fn a_column_with_an_unknown_type_loses_no_receipt() {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
     let (message, delivered) = accepted(&store, "e1").await;
@@ -200,7 +200,7 @@ async fn use_everything(store: &Store, event: &str) {
     store.claim_parked(None, 10).await.unwrap();
 }
 
-async fn a_column_that_is_added_while_statements_are_prepared_disturbs_nobody(kind: Kind) {
+async fn a_column_added_under_prepared_statements_causes_no_error(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     for round in 0..4 {
@@ -217,7 +217,7 @@ async fn a_column_that_is_added_while_statements_are_prepared_disturbs_nobody(ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_whose_type_changes_under_prepared_statements_costs_nobody_an_error() {
+async fn a_column_type_change_under_prepared_statements_causes_no_error() {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
     for round in 0..8 {
@@ -240,7 +240,7 @@ fn waited_for<T: std::fmt::Debug>(result: Result<T, StoreError>) -> Wait {
 const SOON: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_takes_too_long_says_what_it_waited_for_and_gives_up_its_connection() {
+async fn a_timed_out_call_says_what_it_waited_for_and_closes_its_connection() {
     let database = Database::fresh(Kind::Postgres).await;
     database.migrated().await;
     let options = StoreOptions { database_url: database.url.clone().into(), database_connections: 1 };
@@ -270,7 +270,7 @@ async fn a_call_that_takes_too_long_says_what_it_waited_for_and_gives_up_its_con
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_waits_for_sqlites_lock_says_so_and_one_with_more_time_waits() {
+async fn a_write_timed_out_on_the_sqlite_lock_says_so_and_a_longer_one_waits() {
     let database = Database::fresh(Kind::Sqlite).await;
     let store = database.migrated().await;
     let mut other = SqliteConnection::connect(&database.url).await.unwrap();
@@ -291,7 +291,7 @@ async fn a_write_that_waits_for_sqlites_lock_says_so_and_one_with_more_time_wait
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_have_connections_that_nobody_else_can_take() {
+async fn webhooks_have_database_connections_of_their_own() {
     let database = Database::fresh(Kind::Postgres).await;
     let (store, webhooks) = stores(&database).await;
     let (_, delivered) = accepted(&store, "e1").await;
@@ -317,7 +317,7 @@ async fn webhooks_have_connections_that_nobody_else_can_take() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_may_take_longer_than_any_statement() {
+async fn a_migration_is_not_bound_by_the_statement_timeout() {
     let database = Database::fresh(Kind::Postgres).await;
     let slow = "create function slow() returns event_trigger language plpgsql as $$
         begin

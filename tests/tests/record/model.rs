@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::church::{all, hinted, message, now, patiently, state, webhook};
 
-on_both_databases!(no_recipient_is_taken_twice_and_none_is_forgotten_whatever_is_lost);
+on_both_databases!(no_recipient_is_sent_twice_or_forgotten_whatever_answers_are_lost);
 
 /// Recipients of the one message.
 const RECIPIENTS: usize = 6;
@@ -90,7 +90,7 @@ struct World<'a> {
     events: u32,
 }
 
-async fn no_recipient_is_taken_twice_and_none_is_forgotten_whatever_is_lost(kind: Kind) {
+async fn no_recipient_is_sent_twice_or_forgotten_whatever_answers_are_lost(kind: Kind) {
     let database = Database::fresh(kind).await;
     database.migrated().await;
     let runtime = tokio::runtime::Handle::current();

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::church::{message, record};
 
-on_both_databases!(a_process_that_commits_nothing_writes_one_row_of_its_own);
+on_both_databases!(an_idle_process_proves_that_it_can_write_with_one_row_of_its_own);
 
 fn readiness(health: &Health, writes: Weight) -> Readiness {
     Readiness {
@@ -18,7 +18,7 @@ fn readiness(health: &Health, writes: Weight) -> Readiness {
     }
 }
 
-async fn a_process_that_commits_nothing_writes_one_row_of_its_own(kind: Kind) {
+async fn an_idle_process_proves_that_it_can_write_with_one_row_of_its_own(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.store();
     let (health, shutdown) = (Health::default(), CancellationToken::new());
@@ -78,13 +78,13 @@ async fn while_it_can_only_be_read(weight: Weight) -> (bool, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_failed_writes_end_the_readiness_of_who_must_write() {
+async fn three_failed_writes_make_a_service_that_must_write_not_ready() {
     let (ready, told) = while_it_can_only_be_read(Weight::Required).await;
     assert!(!ready, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_failed_writes_only_degrade_who_can_go_on_reading() {
+async fn three_failed_writes_only_degrade_a_service_that_can_still_read() {
     let (ready, told) = while_it_can_only_be_read(Weight::Degrading).await;
     assert!(ready && told.starts_with("degraded: database_writes"), "{told}");
 }

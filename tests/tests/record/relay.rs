@@ -14,20 +14,20 @@ use super::church::{accept_all, church, message, now, phone, provider_id, record
 use super::outbox::{Relaying, all_announced, record_some, stored_messages};
 
 on_both_databases!(
-    a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it,
-    a_process_whose_term_is_over_changes_nothing,
-    a_lease_from_before_the_clock_was_set_back_holds_up_nobody,
-    an_older_version_and_this_one_never_relay_side_by_side,
-    an_event_that_is_too_large_is_announced_in_its_smallest_form,
-    an_event_that_the_stream_refuses_for_good_holds_up_nobody_and_is_put_back_by_hand,
-    every_process_tells_how_many_events_wait_while_the_broker_is_away,
+    a_holder_without_a_broker_yields_the_lease_to_one_that_has_it,
+    a_process_with_an_expired_term_changes_nothing,
+    a_lease_from_before_a_backward_clock_step_delays_no_relay,
+    versions_with_and_without_the_lease_never_relay_together,
+    an_oversized_event_is_announced_in_its_smallest_form,
+    a_refused_event_blocks_no_other_and_can_be_put_back_by_hand,
+    every_process_reports_the_waiting_events_during_a_broker_outage,
 );
 
 async fn until_held(store: &Store) {
     eventually("a process relays", async || store.lease_state().await.unwrap().held.then_some(())).await;
 }
 
-async fn a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it(kind: Kind) {
+async fn a_holder_without_a_broker_yields_the_lease_to_one_that_has_it(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let proxy = Proxy::to(&broker.url().replace("nats://", "http://")).await;
@@ -51,7 +51,7 @@ async fn a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it(kind:
     first.stop().await;
 }
 
-async fn a_lease_from_before_the_clock_was_set_back_holds_up_nobody(kind: Kind) {
+async fn a_lease_from_before_a_backward_clock_step_delays_no_relay(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let before = store.take_lease(Uuid::now_v7()).await.unwrap().unwrap();
@@ -70,7 +70,7 @@ async fn a_lease_from_before_the_clock_was_set_back_holds_up_nobody(kind: Kind) 
 }
 
 /// What a process would do that was stopped in the middle of its work, and wakes after another one took over.
-async fn a_process_whose_term_is_over_changes_nothing(kind: Kind) {
+async fn a_process_with_an_expired_term_changes_nothing(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record_some(&store, 2).await;
@@ -126,7 +126,7 @@ impl OldRelay {
     }
 }
 
-async fn an_older_version_and_this_one_never_relay_side_by_side(kind: Kind) {
+async fn versions_with_and_without_the_lease_never_relay_together(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let mut old = OldRelay::at(&database).await;
@@ -162,7 +162,7 @@ async fn record_delivered(store: &Store) -> Uuid {
     new.id
 }
 
-async fn an_event_that_is_too_large_is_announced_in_its_smallest_form(kind: Kind) {
+async fn an_oversized_event_is_announced_in_its_smallest_form(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     broker.reconfigure(|config| config.max_message_size = 1_100).await;
@@ -180,7 +180,7 @@ async fn an_event_that_is_too_large_is_announced_in_its_smallest_form(kind: Kind
     relay.stop().await;
 }
 
-async fn an_event_that_the_stream_refuses_for_good_holds_up_nobody_and_is_put_back_by_hand(kind: Kind) {
+async fn a_refused_event_blocks_no_other_and_can_be_put_back_by_hand(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     broker.reconfigure(|config| config.max_message_size = 1_100).await;
@@ -210,7 +210,7 @@ async fn an_event_that_the_stream_refuses_for_good_holds_up_nobody_and_is_put_ba
     relay.stop().await;
 }
 
-async fn every_process_tells_how_many_events_wait_while_the_broker_is_away(kind: Kind) {
+async fn every_process_reports_the_waiting_events_during_a_broker_outage(kind: Kind) {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let relays = [
@@ -244,7 +244,7 @@ async fn every_process_tells_how_many_events_wait_while_the_broker_is_away(kind:
 
 /// PostgreSQL holds the session of a vanished host, and with it whatever that has locked, for hours.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_the_network_swallows_is_replaced_and_harms_nothing_when_it_is_back() {
+async fn a_holder_cut_off_by_the_network_is_replaced_and_harmless_on_return() {
     let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Postgres).await);
     let store = database.migrated().await;
     let options = database.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap();

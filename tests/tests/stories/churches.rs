@@ -7,12 +7,12 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-on_both_databases!(two_users_of_a_church_see_the_same_and_another_church_sees_nothing);
+on_both_databases!(a_church_sees_all_its_events_and_none_of_another_church);
 
 /// A church with the same user id, and an id that begins like the other's.
 const OTHER: &str = "grace-2";
 
-async fn two_users_of_a_church_see_the_same_and_another_church_sees_nothing(kind: Kind) {
+async fn a_church_sees_all_its_events_and_none_of_another_church(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut one = stack.client(CHURCH, AUTHOR).await;
     let mut two = stack.client(CHURCH, "deacon").await;

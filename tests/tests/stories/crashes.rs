@@ -11,11 +11,11 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, CHURCH, borrowed, phones};
 
 on_both_databases!(
-    when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up,
-    when_everything_is_killed_at_once_under_load_all_ends_well_after_the_restart,
+    killing_webhook_ingest_under_load_loses_no_webhook,
+    killing_everything_under_load_loses_no_event_and_sends_none_twice,
 );
 
-async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up(kind: Kind) {
+async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
         options.pace.back_off = Duration::from_secs(2);
         options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
@@ -67,7 +67,7 @@ async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_a
     assert_eq!(client.whole_events(), ids);
 }
 
-async fn when_everything_is_killed_at_once_under_load_all_ends_well_after_the_restart(kind: Kind) {
+async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
         options.pace.back_off = Duration::from_secs(3);
         options.environment.push(("message-api".into(), "SEND_TIMEOUT".into(), "5s".into()));

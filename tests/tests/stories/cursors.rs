@@ -70,7 +70,7 @@ fn assert_unharmed(stack: &mut TestStack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_cursor_of_the_churchs_stream_shows_nothing_says_so_and_harms_nobody() {
+async fn a_foreign_or_malformed_cursor_gets_recovered_false() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
     let announcer = stack.announcer().await;
     let (mut client, mut other) = (stack.client(CHURCH, AUTHOR).await, stack.client("hope", AUTHOR).await);
@@ -113,7 +113,7 @@ async fn see(socket: &mut socketio::Client, count: usize, cursor: &mut Value) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_resumes_a_hundred_times_in_a_row_gets_every_event_once() {
+async fn a_hundred_resumes_in_a_row_deliver_every_event_once() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
     let (address, token) = (stack.gateway_address(0), stack.token(CHURCH, AUTHOR));
     let (_, told) = join(address, &token, &Value::Null).await;
@@ -146,7 +146,7 @@ async fn a_client_that_resumes_a_hundred_times_in_a_row_gets_every_event_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_drops_in_a_row_of_one_client_lose_nothing() {
+async fn fifty_dropped_connections_in_a_row_lose_no_event() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
     let arguments = ["--delay", "20"];

@@ -14,7 +14,7 @@ use tests::stack::{Report, TestStack};
 use super::{AUTHOR, CHURCH, SILENT};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_lock_on_one_message_costs_no_church_an_answer() {
+async fn webhooks_are_answered_200_while_a_message_row_is_locked() {
     let stack = TestStack::start(Kind::Postgres).await;
     let locked = stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     let of_locked = stack.until_accepted(1).await.remove(0);
@@ -88,7 +88,7 @@ impl Drop for Disk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_sqlites_disk_was_full_all_goes_on_by_itself_and_nothing_is_lost() {
+async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
     let folder = databases::folder();
     let Some(disk) = Disk::mount(&folder.path().join("disk")) else {
         eprintln!("only a user who may mount a disk can fill one: not tested");

@@ -73,7 +73,7 @@ fn assert_each_has_all(crowd: &Client, events: &[Uuid]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_stops_hands_its_clients_over_one_after_the_other_and_no_event_is_missing() {
+async fn a_draining_gateway_hands_its_clients_over_gradually_without_a_gap() {
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.gateways = 2;
         options.environment.push(("realtime-gateway".into(), "GATEWAY_DRAIN".into(), "4".into()));

@@ -110,7 +110,7 @@ fn whole_event(packet: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_not_exactly_one_of_engine_io_gets_400_and_opens_nothing() {
+async fn a_request_that_is_not_valid_engine_io_gets_400() {
     let stack = stack(&[]).await;
     let polling = Polling::let_in(&stack, AUTHOR).await;
     let sid = &polling.sid;
@@ -152,7 +152,7 @@ async fn a_request_that_is_not_exactly_one_of_engine_io_gets_400_and_opens_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_handshake_with_a_header_missing_gets_400_and_an_offered_protocol_is_chosen() {
+async fn an_incomplete_handshake_gets_400_and_an_offered_subprotocol_is_chosen() {
     let stack = stack(&[]).await;
     let opening = "/socket.io/?EIO=4&transport=websocket";
     let session = Polling::open(&stack).await.0;
@@ -176,7 +176,7 @@ async fn a_websocket_handshake_with_a_header_missing_gets_400_and_an_offered_pro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_proxy_that_drops_the_handshakes_headers_the_stock_client_polls_without_a_failed_try() {
+async fn a_client_behind_a_proxy_without_upgrades_polls_without_an_error() {
     let stack = stack(&[]).await;
     let proxy = PlainProxy::to(gateway(&stack)).await;
     let arguments = ["--transports", "websocket,polling", "--try-all"];
@@ -191,7 +191,7 @@ async fn behind_a_proxy_that_drops_the_handshakes_headers_the_stock_client_polls
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_events_over_polling_and_then_an_upgrade_arrive_whole() {
+async fn thousands_of_events_survive_polling_and_an_upgrade() {
     const MANY: usize = 3_000;
     // One answer to a poll is far more than a client may post.
     let stack = stack(&[("GATEWAY_MAX_MESSAGE", "8192")]).await;
@@ -214,7 +214,7 @@ async fn thousands_of_events_over_polling_and_then_an_upgrade_arrive_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_wait_for_a_poll_are_not_lost_by_an_upgrade() {
+async fn events_queued_for_a_poll_survive_an_upgrade() {
     const WAITING: usize = 30;
     let stack = stack(&[("GATEWAY_MAX_MESSAGE", "8192")]).await;
     let session = Polling::let_in(&stack, AUTHOR).await;
@@ -237,7 +237,7 @@ async fn events_that_wait_for_a_poll_are_not_lost_by_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_asks_for_unknown_namespaces_is_told_a_few_times_and_then_closed() {
+async fn a_flood_of_unknown_namespaces_closes_the_session() {
     let stack = stack(&[]).await;
     let mut few = Packets::open(stack.gateway_address(0)).await.unwrap();
     few.say("40/random,").await.unwrap();
@@ -267,7 +267,7 @@ async fn a_session_that_asks_for_unknown_namespaces_is_told_a_few_times_and_then
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_16_kib_is_the_largest_and_a_token_with_a_cursor_fits() {
+async fn the_message_limit_is_16_kib_and_fits_a_token_with_a_cursor() {
     let stack = stack(&[]).await;
     let auth =
         json!({"token": stack.token(CHURCH, AUTHOR), "cursor": "x".repeat(64), "pad": "x".repeat(12_000)});
@@ -281,7 +281,7 @@ async fn a_message_of_16_kib_is_the_largest_and_a_token_with_a_cursor_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_few_tokens_of_one_session_are_looked_at() {
+async fn one_session_may_try_only_a_few_tokens() {
     let stack = stack(&[]).await;
     let mut tries = Packets::open(stack.gateway_address(0)).await.unwrap();
     // The library ignores what is asked before the answer is wholly out, so an answer may be missing.
@@ -298,7 +298,7 @@ async fn only_a_few_tokens_of_one_session_are_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_talks_without_end_is_closed_and_nobody_else() {
+async fn a_client_that_floods_the_gateway_is_closed_alone() {
     // Far more than the kernel keeps on the way.
     const MUCH: usize = 10_000;
     let stack = stack(&[]).await;
@@ -320,7 +320,7 @@ async fn a_member_that_talks_without_end_is_closed_and_nobody_else() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_clients_that_do_not_read_is_bounded_by_bytes() {
+async fn the_queue_of_a_client_that_does_not_read_is_bounded_in_bytes() {
     const CROWD: usize = 60;
     // They are not to be closed meanwhile.
     let stack = stack(&[("GATEWAY_WRITE_STALL", "300")]).await;
@@ -344,7 +344,7 @@ async fn what_waits_for_clients_that_do_not_read_is_bounded_by_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_open_nothing_and_one_address_keep_nobody_else_out() {
+async fn neither_404s_nor_one_busy_address_keep_other_addresses_out() {
     let limits = [
         ("GATEWAY_ADDRESS_CONNECTS_PER_SECOND", "5"),
         ("GATEWAY_CONNECTS_PER_SECOND", "50"),
@@ -378,7 +378,7 @@ async fn requests_that_open_nothing_and_one_address_keep_nobody_else_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_goodbye_the_transport_stays_for_who_comes_again_and_ends_if_nobody_does() {
+async fn after_a_disconnect_the_transport_stays_open_for_a_rejoin_then_ends() {
     let stack = stack(&[]).await;
     let connect = format!("40{}", json!({"token": stack.token(CHURCH, AUTHOR)}));
     let mut session = Packets::open(stack.gateway_address(0)).await.unwrap();

@@ -29,7 +29,7 @@ fn has_seen(client: &Client, event: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_token_ends_the_transport_closes_and_the_client_comes_back_with_its_next_one() {
+async fn an_expired_token_closes_the_transport_and_the_client_reconnects() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let clients = ["websocket", "polling", "polling,websocket"].map(async |transports| {
@@ -54,7 +54,7 @@ async fn when_a_token_ends_the_transport_closes_and_the_client_comes_back_with_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_laptop_that_slept_through_its_tokens_end_is_back_without_a_hole() {
+async fn a_client_that_slept_past_its_tokens_expiry_resumes_without_a_gap() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let proxy = Proxy::to(gateway).await;
@@ -80,7 +80,7 @@ async fn a_laptop_that_slept_through_its_tokens_end_is_back_without_a_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_minute_before_a_token_ends_the_client_is_told_of_it() {
+async fn auth_expiring_comes_a_minute_before_the_token_expires() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let exp = OffsetDateTime::now_utc() + Duration::from_secs(62);
     let token = stack.stack.token(CHURCH, AUTHOR, Duration::from_secs(62)).unwrap();
@@ -93,7 +93,7 @@ async fn a_minute_before_a_token_ends_the_client_is_told_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_whose_token_is_replaced_outlives_the_first_one() {
+async fn a_refreshed_socket_outlives_its_first_token() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let short = token(&stack, CHURCH, AUTHOR, ENDS_SOON);
@@ -125,7 +125,7 @@ fn refused_tokens(stack: &TestStack) -> Vec<(String, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_another_user_or_church_or_none_replaces_nothing_and_the_old_end_stays() {
+async fn a_refresh_with_a_foreign_or_bad_token_keeps_the_old_expiry() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     join_all(refused_tokens(&stack).into_iter().map(async |(fresh, error)| {

@@ -64,7 +64,7 @@ fn asked(page: &Client, from: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hook_shows_each_change_and_polls_only_while_the_gateway_is_away() {
+async fn the_hook_shows_each_change_and_polls_only_without_a_gateway() {
     let code = Code::unpacked().await;
     let mut stack = TestStack::start(Kind::Sqlite).await;
     let long = stack.token(CHURCH, AUTHOR);
@@ -97,7 +97,7 @@ async fn the_hook_shows_each_change_and_polls_only_while_the_gateway_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hook_replaces_its_token_a_minute_before_it_ends() {
+async fn the_hook_refreshes_its_token_a_minute_before_expiry() {
     let code = Code::unpacked().await;
     let stack = TestStack::start(Kind::Sqlite).await;
     let short = stack.stack.token(CHURCH, AUTHOR, SHORT).unwrap();
@@ -117,7 +117,7 @@ async fn the_hook_replaces_its_token_a_minute_before_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_sticky_sessions_fails() {
+async fn without_sticky_sessions_websockets_resume_and_polling_fails() {
     let code = Code::unpacked().await;
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.gateways = 2;
@@ -159,7 +159,7 @@ async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_gateway_is_an_error_after_which_the_client_comes_by_itself() {
+async fn a_client_refused_by_a_full_gateway_connects_later_by_itself() {
     let code = Code::unpacked().await;
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.environment.push(("realtime-gateway".into(), "GATEWAY_MAX_CONNECTIONS".into(), "1".into()));
@@ -202,7 +202,7 @@ async fn without_websockets(gateway: &str) -> (String, AbortOnDropHandle<()>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_websocket_gets_through_the_client_polls_only_if_it_may_try_all_transports() {
+async fn with_websockets_blocked_only_try_all_transports_falls_back_to_polling() {
     let code = Code::unpacked().await;
     let stack = TestStack::start(Kind::Sqlite).await;
     let (way, _open) = without_websockets(&stack.stack.file().gateways[0]).await;

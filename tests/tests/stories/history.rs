@@ -10,7 +10,7 @@ use super::{AUTHOR, CHURCH};
 const MISSED: usize = 3_500;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_missed_events_reach_a_client_whole_while_new_ones_arrive() {
+async fn a_client_catches_up_with_thousands_of_events_while_new_ones_arrive() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.gateways = 2;
         let small = ("realtime-gateway-2", "GATEWAY_MEMORY_CHURCH_EVENTS", "50");

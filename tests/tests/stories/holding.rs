@@ -11,12 +11,12 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, CHURCH, DELIVERED, borrowed, phones};
 
 on_both_databases!(
-    while_one_number_is_throttled_the_others_go_on,
-    a_church_whose_profile_is_refused_waits_alone_and_operators_are_told,
-    a_spent_limit_is_waited_for_and_told,
-    an_edge_that_throttles_with_html_has_not_accepted,
-    while_the_key_is_refused_nothing_is_sent_and_readiness_is_degraded,
-    what_is_held_back_too_long_fails_as_not_sent,
+    a_throttled_number_delays_no_other_number,
+    a_refused_profile_holds_back_only_its_church_and_degrades_readiness,
+    a_spent_daily_limit_holds_the_sender_until_midnight,
+    a_429_with_an_html_body_is_retried,
+    a_refused_api_key_stops_sending_and_degrades_readiness,
+    a_text_held_back_longer_than_send_within_fails_as_not_sent,
 );
 
 const OTHER: &str = "hope";
@@ -65,7 +65,7 @@ fn asked_from(stack: &TestStack, number: &str) -> usize {
     stack.telnyx().entries().iter().filter(|entry| entry.request["from"] == number).count()
 }
 
-async fn while_one_number_is_throttled_the_others_go_on(kind: Kind) {
+async fn a_throttled_number_delays_no_other_number(kind: Kind) {
     let stack = two_senders(kind, &[("SEND_RATE", "1000")]).await;
     hold_back(&stack, Answer::Throttle { retry_after: 20 });
     let many = phones(200);
@@ -83,7 +83,7 @@ async fn while_one_number_is_throttled_the_others_go_on(kind: Kind) {
     assert_eq!(taken, 400, "nobody is asked twice");
 }
 
-async fn a_church_whose_profile_is_refused_waits_alone_and_operators_are_told(kind: Kind) {
+async fn a_refused_profile_holds_back_only_its_church_and_degrades_readiness(kind: Kind) {
     let stack = two_senders(kind, &[]).await;
     hold_back(&stack, refuse(403, "10010"));
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;
@@ -98,7 +98,7 @@ async fn a_church_whose_profile_is_refused_waits_alone_and_operators_are_told(ki
     assert_eq!(stack.message(OTHER, held).await["status"], "pending");
 }
 
-async fn a_spent_limit_is_waited_for_and_told(kind: Kind) {
+async fn a_spent_daily_limit_holds_the_sender_until_midnight(kind: Kind) {
     let stack = two_senders(kind, &[]).await;
     hold_back(&stack, refuse(429, "40333"));
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;
@@ -109,7 +109,7 @@ async fn a_spent_limit_is_waited_for_and_told(kind: Kind) {
     assert_eq!(stack.message(OTHER, held).await["status"], "pending");
 }
 
-async fn an_edge_that_throttles_with_html_has_not_accepted(kind: Kind) {
+async fn a_429_with_an_html_body_is_retried(kind: Kind) {
     let stack = TestStack::start(kind).await;
     stack.telnyx().add_rule(Rule { answer: Answer::Edge, times: Some(1), ..Rule::default() });
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -118,7 +118,7 @@ async fn an_edge_that_throttles_with_html_has_not_accepted(kind: Kind) {
     assert_eq!(answers, [Some(429), Some(200)]);
 }
 
-async fn while_the_key_is_refused_nothing_is_sent_and_readiness_is_degraded(kind: Kind) {
+async fn a_refused_api_key_stops_sending_and_degrades_readiness(kind: Kind) {
     let stack = TestStack::start(kind).await;
     stack.telnyx().add_rule(Rule { answer: refuse(401, "10009"), ..Rule::default() });
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -132,7 +132,7 @@ async fn while_the_key_is_refused_nothing_is_sent_and_readiness_is_degraded(kind
     until_well(&stack).await;
 }
 
-async fn what_is_held_back_too_long_fails_as_not_sent(kind: Kind) {
+async fn a_text_held_back_longer_than_send_within_fails_as_not_sent(kind: Kind) {
     let stack = two_senders(kind, &[("SEND_WITHIN", "2s")]).await;
     hold_back(&stack, refuse(429, "40333"));
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;

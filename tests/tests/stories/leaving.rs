@@ -14,7 +14,7 @@ use super::{AUTHOR, CHURCH, SILENT};
 const CROWD: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
+async fn disconnected_and_killed_clients_leave_no_socket_and_no_room() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let crowd = async |church: &str, transports: &str| {
@@ -54,7 +54,7 @@ async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_go_in_the_moment_in_which_they_are_let_in_leave_no_seat() {
+async fn clients_that_leave_while_joining_leave_no_subscription() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         // All of them come from one address.
         let limit = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND".into();

@@ -55,7 +55,7 @@ async fn refusals(stack: &TestStack, number: usize, reason: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_with_all_its_connections_says_when_to_come_again_and_lets_in_who_waited() {
+async fn a_full_gateway_answers_503_with_retry_after_until_a_place_is_free() {
     let stack = gateways(&[&[("GATEWAY_MAX_CONNECTIONS", "2")]]).await;
     let (_stays, leaves) = (raw(&stack, 0, CHURCH, "one").await, raw(&stack, 0, CHURCH, "two").await);
     assert_put_off(&handshake(&stack, 0, "").await);
@@ -68,7 +68,7 @@ async fn a_gateway_with_all_its_connections_says_when_to_come_again_and_lets_in_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_sessions_beyond_the_rate_are_put_off_and_get_in_by_themselves() {
+async fn sessions_beyond_the_rate_get_503_and_connect_later_by_themselves() {
     let stack = gateways(&[&[("GATEWAY_CONNECTS_PER_SECOND", "1")]]).await;
     let answers = join_all((0..20).map(|_| handshake(&stack, 0, ""))).await;
     let (let_in, put_off): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status().is_success());
@@ -96,7 +96,7 @@ async fn the_third_waits(stack: &TestStack, number: usize, of: [(&str, &str); 4]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_church_and_a_user_with_all_their_sockets_wait_for_one_of_their_own_to_leave() {
+async fn a_church_or_user_at_its_socket_limit_waits_for_one_of_its_own() {
     let (church, user) = (("GATEWAY_MAX_CHURCH_SOCKETS", "2"), ("GATEWAY_MAX_USER_SOCKETS", "2"));
     let stack = gateways(&[&[church], &[user]]).await;
     let of_church = [(CHURCH, "one"), (CHURCH, "two"), (CHURCH, "three"), ("hope", "one")];
@@ -109,7 +109,7 @@ async fn a_church_and_a_user_with_all_their_sockets_wait_for_one_of_their_own_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whose_token_is_in_the_address_is_put_off_before_the_handshake() {
+async fn a_token_in_the_query_is_checked_against_limits_before_the_handshake() {
     let stack = gateways(&[&[("GATEWAY_MAX_USER_SOCKETS", "1")]]).await;
     let _stays = raw(&stack, 0, CHURCH, "one").await;
     let ask = async |user: &str| {
@@ -140,7 +140,7 @@ async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_are_counted_by_the_address_that_a_trusted_proxy_names_and_no_other() {
+async fn only_a_trusted_proxy_may_name_the_client_address() {
     let one = ("GATEWAY_MAX_ADDRESS_SOCKETS", "1");
     let stack = gateways(&[&[one, ("TRUSTED_PROXIES", "127.0.0.0/8")], &[one]]).await;
     sit(&stack, 0, "203.0.113.1").await;
@@ -155,7 +155,7 @@ async fn sockets_are_counted_by_the_address_that_a_trusted_proxy_names_and_no_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_says_is_ignored_and_counted_and_too_much_of_it_ends_its_connection_alone() {
+async fn client_events_are_counted_and_ignored_and_an_oversized_one_closes_it() {
     let stack = gateways(&[&[("GATEWAY_MAX_MESSAGE", "10000")]]).await;
     let mut stock = stack.client(CHURCH, AUTHOR).await;
     let (mut talks, mut shouts) =
@@ -196,7 +196,7 @@ async fn until_hung_up(address: SocketAddr, words: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_never_say_what_they_want_are_ended() {
+async fn connections_that_never_complete_a_handshake_are_closed() {
     let stack = gateways(&[&[]]).await;
     let mut stays = stack.client(CHURCH, AUTHOR).await;
     let at = stack.gateway_address(0);

@@ -59,7 +59,7 @@ fn line(text: &str, status: &str) -> (String, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_followed_through_all_three_services_by_its_id_with_one_line_a_step() {
+async fn a_message_id_finds_one_log_line_a_step_in_all_three_services() {
     let stack = TestStack::start_with(Kind::Sqlite, logging("info")).await;
     let phones = phones(5);
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&phones)).await;
@@ -92,7 +92,7 @@ async fn a_message_is_followed_through_all_three_services_by_its_id_with_one_lin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_log_holds_a_secret_a_number_or_a_text_at_the_finest_level() {
+async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
     let finest = "trace,tungstenite=trace,tokio_tungstenite=trace,engineioxide=trace,async_nats=trace";
     let stack = TestStack::start_with(Kind::Sqlite, logging(finest)).await;
     let (file, token) = (stack.stack.file(), stack.token(CHURCH, AUTHOR));
@@ -162,7 +162,7 @@ async fn trouble(stack: &TestStack, text: &str, more: &[(&str, &str)]) -> Value 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_be_reached_is_told_with_address_user_and_cause() {
+async fn a_failed_connection_is_logged_with_address_user_and_cause() {
     let stack = TestStack::start(Kind::Postgres).await;
     let file = stack.stack.file();
     let database = file.database.trim_start_matches("postgres://");

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH, DELIVERED, SILENT};
 
-on_both_databases!(while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced_when_it_is_back,);
+on_both_databases!(a_broker_outage_delays_events_but_no_webhook_and_loses_nothing,);
 
 const SERVICES: [&str; 3] = ["message-api", "webhook-ingest", "realtime-gateway-1"];
 /// Recorded, but not told to anybody yet.
@@ -30,7 +30,7 @@ fn ids(events: &[ChurchEvent]) -> Vec<Uuid> {
     events.iter().map(|event| event.id).collect()
 }
 
-async fn while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced_when_it_is_back(kind: Kind) {
+async fn a_broker_outage_delays_events_but_no_webhook_and_loses_nothing(kind: Kind) {
     let mut stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let messages = sent_and_held(&stack, 10).await;
@@ -106,7 +106,7 @@ async fn assert_nothing_lost(stack: &mut TestStack, messages: &[Uuid]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_postgres_is_killed_telnyx_is_put_off_and_nothing_is_lost() {
+async fn while_postgres_is_down_telnyx_gets_503_and_nothing_is_lost() {
     let mut stack = TestStack::start_with(Kind::Postgres, |options| {
         options.pace.back_off = Duration::from_secs(3);
     })
@@ -145,7 +145,7 @@ async fn while_postgres_is_killed_telnyx_is_put_off_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_another_process_holds_sqlites_lock_telnyx_is_put_off_and_nothing_is_lost() {
+async fn while_sqlite_is_locked_telnyx_gets_503_and_nothing_is_lost() {
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.pace.back_off = Duration::from_secs(3);
     })

@@ -6,11 +6,11 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-on_both_databases!(every_service_ends_with_0_when_asked_to_and_starts_again_where_it_was);
+on_both_databases!(every_service_exits_with_0_on_sigterm_and_resumes_after_a_restart);
 
 const SERVICES: [&str; 3] = ["message-api", "webhook-ingest", "realtime-gateway-1"];
 
-async fn every_service_ends_with_0_when_asked_to_and_starts_again_where_it_was(kind: Kind) {
+async fn every_service_exits_with_0_on_sigterm_and_resumes_after_a_restart(kind: Kind) {
     let mut stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -46,7 +46,7 @@ fn exhaust_files(pid: u32) -> std::io::Result<()> {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_without_a_file_left_still_answers_its_operators() {
+async fn a_service_out_of_file_descriptors_still_answers_its_operators() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let file = stack.stack.file();
     exhaust_files(file.processes["message-api"]).unwrap();

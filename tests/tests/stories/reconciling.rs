@@ -11,9 +11,9 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, READ};
 
 on_both_databases!(
-    webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right,
-    a_message_api_that_is_killed_while_it_asks_loses_nothing,
-    when_no_webhook_comes_readiness_says_so_until_one_does,
+    statuses_are_complete_by_asking_after_webhooks_are_lost_for_good,
+    killing_message_api_while_it_asks_telnyx_loses_nothing,
+    missing_webhooks_degrade_readiness_until_one_comes,
 );
 
 const UNCONFIRMED: &str = "+12025550105";
@@ -46,9 +46,7 @@ fn assert_sound(audit: &Audit) {
     assert!(audit.is_sound() && audit.parked == 0, "{audit:?}");
 }
 
-async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right(
-    kind: Kind,
-) {
+async fn statuses_are_complete_by_asking_after_webhooks_are_lost_for_good(kind: Kind) {
     let mut stack = asking(kind, &[]).await;
     let rule = Rule { phone: UNDELIVERABLE.into(), outcome: Some(Outcome::Failed), ..Rule::default() };
     stack.telnyx().add_rule(rule);
@@ -84,7 +82,7 @@ async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_m
     assert_eq!(stack.telnyx().totals(), (5, 4), "nobody was sent anything for being asked for");
 }
 
-async fn a_message_api_that_is_killed_while_it_asks_loses_nothing(kind: Kind) {
+async fn killing_message_api_while_it_asks_telnyx_loses_nothing(kind: Kind) {
     let mut stack = asking(kind, &[("ASK_RATE", "1")]).await;
     stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
     let phones = super::phones(4);
@@ -103,7 +101,7 @@ async fn a_message_api_that_is_killed_while_it_asks_loses_nothing(kind: Kind) {
     assert_sound(&stack.audit().await);
 }
 
-async fn when_no_webhook_comes_readiness_says_so_until_one_does(kind: Kind) {
+async fn missing_webhooks_degrade_readiness_until_one_comes(kind: Kind) {
     let stack = asking(kind, &[("RECEIPTS_WITHIN", "1s")]).await;
     let ops = stack.stack.file().ops.api.clone();
     stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });

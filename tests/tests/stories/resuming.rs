@@ -41,7 +41,7 @@ pub(super) fn recovered(client: &Client) -> Vec<bool> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_cut_in_the_middle_of_a_burst_gets_every_event_once_and_in_order() {
+async fn a_client_cut_off_during_a_burst_gets_every_event_once_and_in_order() {
     let stack = TestStack::start_with(Kind::Sqlite, quick).await;
     let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
     let mut client = stack.client_at(&proxy.url(), CHURCH, AUTHOR).await;
@@ -87,7 +87,7 @@ async fn a_client_whose_gateway_is_killed_resumes_on_another_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_broker_is_killed_in_the_middle_of_a_burst_no_event_is_missing() {
+async fn killing_the_broker_during_a_burst_loses_no_event() {
     let mut stack = TestStack::start_with(Kind::Sqlite, quick).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let messages = join_all((0..40).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
@@ -107,7 +107,7 @@ async fn when_the_broker_is_killed_in_the_middle_of_a_burst_no_event_is_missing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_brokers_storage_is_lost_clients_are_told_and_all_goes_on() {
+async fn losing_the_brokers_storage_gives_recovered_false_and_the_feed_goes_on() {
     let mut stack = TestStack::start_with(Kind::Sqlite, quick).await;
     let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
     let mut connected = stack.client(CHURCH, AUTHOR).await;
@@ -134,7 +134,7 @@ async fn when_the_brokers_storage_is_lost_clients_are_told_and_all_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_the_stream() {
+async fn a_client_away_longer_than_the_memory_catches_up_from_the_stream() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         quick(options);
         options.environment.push(("realtime-gateway".into(), "GATEWAY_MEMORY_EVENTS".into(), "10".into()));
@@ -156,7 +156,7 @@ async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_a_church_in_which_nothing_happened_for_long_costs_the_stream_no_question() {
+async fn resuming_in_a_quiet_church_reads_nothing_from_the_stream() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         quick(options);
         options.environment.push(("realtime-gateway".into(), "GATEWAY_MEMORY_EVENTS".into(), "10".into()));
@@ -180,7 +180,7 @@ async fn a_client_of_a_church_in_which_nothing_happened_for_long_costs_the_strea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_that_is_none_or_another_churchs_shows_nothing_and_says_so() {
+async fn the_stock_client_with_a_wrong_cursor_gets_recovered_false() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let events = burst(&stack, 3).await;

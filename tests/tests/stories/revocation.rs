@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::{AUTHOR, CHURCH};
 
-on_both_databases!(a_user_whose_tokens_are_revoked_is_out_everywhere_and_nobody_else_is);
+on_both_databases!(revoking_a_users_tokens_closes_only_their_sockets_on_every_gateway);
 
 const REVOKED: &str = "Authentication error: token revoked";
 
@@ -108,7 +108,7 @@ async fn later_token(stack: &TestStack, revoked: OffsetDateTime) -> String {
     stack.token(CHURCH, AUTHOR)
 }
 
-async fn a_user_whose_tokens_are_revoked_is_out_everywhere_and_nobody_else_is(kind: Kind) {
+async fn revoking_a_users_tokens_closes_only_their_sockets_on_every_gateway(kind: Kind) {
     let mut stack = two_gateways(kind).await;
     let old = stack.token(CHURCH, AUTHOR);
     let mut revoked = at_both(&stack, &old).await;
@@ -137,7 +137,7 @@ async fn a_user_whose_tokens_are_revoked_is_out_everywhere_and_nobody_else_is(ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_issued_to_a_church_before_a_time_is_revoked_and_what_came_later_is_good() {
+async fn revoking_by_issue_time_spares_tokens_issued_later() {
     let mut stack = two_gateways(Kind::Sqlite).await;
     let old = [AUTHOR, "deacon"].map(|user| token_of_age(&stack, CHURCH, user, 600));
     let new = [AUTHOR, "deacon"].map(|user| token_of_age(&stack, CHURCH, user, 60));
@@ -215,7 +215,7 @@ async fn revocations_outlive_the_outbox_and_the_stream_until_they_are_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_that_the_stream_forgets_with_age_is_announced_again() {
+async fn a_revocation_aged_out_of_the_stream_is_announced_again() {
     let mut stack = two_gateways(Kind::Sqlite).await;
     let old = stack.token(CHURCH, AUTHOR);
     revoke(&stack, &["--church", CHURCH, "--user", AUTHOR]).await;
@@ -245,7 +245,7 @@ async fn keep_events_for(stack: &TestStack, time: std::time::Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_keeps_the_token_when_the_user_of_the_same_number_loses_it() {
+async fn revoking_a_user_id_spares_the_admin_with_the_same_id() {
     let stack = two_gateways(Kind::Sqlite).await;
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let token = |claim: &str| {

@@ -12,13 +12,13 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, borrowed, phones};
 
 on_both_databases!(
-    a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves_it,
-    a_text_that_was_throttled_is_sent_again,
-    a_phone_that_answered_stop_fails_with_that_reason,
-    when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_asked_twice,
+    a_text_with_a_lost_answer_is_not_resent_and_its_webhook_resolves_it,
+    a_throttled_text_is_sent_again,
+    a_phone_that_opted_out_fails_with_that_reason,
+    killing_message_api_during_a_broadcast_sends_to_no_phone_twice,
 );
 
-async fn a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves_it(kind: Kind) {
+async fn a_text_with_a_lost_answer_is_not_resent_and_its_webhook_resolves_it(kind: Kind) {
     let mut stack = TestStack::start(kind).await;
     stack.telnyx().hold(true);
     stack.telnyx().add_rule(Rule { answer: Answer::Lose, times: Some(2), ..Rule::default() });
@@ -48,7 +48,7 @@ async fn a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves
     assert_eq!(stack.telnyx().totals(), (5, 5));
 }
 
-async fn a_text_that_was_throttled_is_sent_again(kind: Kind) {
+async fn a_throttled_text_is_sent_again(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let answer = Answer::Throttle { retry_after: 1 };
     stack.telnyx().add_rule(Rule { answer, times: Some(2), ..Rule::default() });
@@ -59,7 +59,7 @@ async fn a_text_that_was_throttled_is_sent_again(kind: Kind) {
     assert_eq!(answers, [Some(429), Some(429), Some(200)]);
 }
 
-async fn a_phone_that_answered_stop_fails_with_that_reason(kind: Kind) {
+async fn a_phone_that_opted_out_fails_with_that_reason(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let message = stack.send(CHURCH, AUTHOR, &[BLOCKED]).await;
@@ -78,7 +78,7 @@ async fn a_phone_that_answered_stop_fails_with_that_reason(kind: Kind) {
     assert_eq!(stack.telnyx().totals(), (3, 1), "the blocked phone is asked once for each message");
 }
 
-async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_asked_twice(kind: Kind) {
+async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Kind) {
     let proxy = Proxy::to("http://127.0.0.1:1").await;
     let mut stack = TestStack::start_with(kind, |options| {
         let mut set = |name: &str, value: &str| {

@@ -71,11 +71,11 @@ async fn two_of_four_do_not_keep_up(transports: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_keep_up_delay_nobody_are_closed_and_resume_without_a_hole() {
+async fn slow_consumers_on_websockets_are_closed_and_resume_without_a_gap() {
     two_of_four_do_not_keep_up("websocket").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_keep_up_after_an_upgrade_are_closed_and_resume_as_well() {
+async fn slow_consumers_after_an_upgrade_are_closed_and_resume_without_a_gap() {
     two_of_four_do_not_keep_up("polling,websocket").await;
 }

@@ -67,7 +67,7 @@ fn bad_tokens(secret: &str) -> Vec<(&'static str, String, &'static str, &'static
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_token_is_refused_by_both_with_its_reason() {
+async fn api_and_gateway_refuse_a_bad_token_with_its_reason() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let (file, http) = (stack.stack.file(), stack.stack.http());
     let url = format!("{}/api/messages/history", file.api);
@@ -93,7 +93,7 @@ async fn a_bad_token_is_refused_by_both_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_is_called_so_in_every_place_over_every_transport() {
+async fn an_expired_token_is_named_in_every_place_on_every_transport() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let file = stack.stack.file();
     let claims = json!({"userId": AUTHOR, "churchId": CHURCH, "exp": in_seconds(-31)});
@@ -108,7 +108,7 @@ async fn an_expired_token_is_called_so_in_every_place_over_every_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_token_is_taken_from_every_place_over_every_transport() {
+async fn a_valid_token_is_accepted_in_every_place_on_every_transport() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let (stack, gateway) = (&stack, &stack.stack.file().gateways[0]);
     let clients = ways().map(async |(place, transports)| {
@@ -134,7 +134,7 @@ async fn a_good_token_is_taken_from_every_place_over_every_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_shape_of_the_sign_in_with_admin_id_is_taken_by_both() {
+async fn api_and_gateway_accept_a_token_with_admin_id() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let file = stack.stack.file();
     let claims = json!({"adminId": "a-7", "churchId": CHURCH, "role": "admin", "exp": in_seconds(900)});

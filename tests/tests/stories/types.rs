@@ -83,7 +83,7 @@ impl Literals {
 }
 
 #[test]
-fn every_block_of_code_in_the_document_is_one_that_the_tests_run() {
+fn the_tests_run_every_code_block_of_the_document() {
     let is_code = |block: &Block| {
         ["js", "jsx", "ts", "tsx", "javascript", "typescript", "diff", "mjs", ""]
             .contains(&block.language.as_str())
@@ -107,7 +107,7 @@ fn the_document_names_every_event_and_every_refusal() {
 }
 
 #[tokio::test]
-async fn the_documents_code_and_the_gateways_packets_fit_the_types_and_nothing_else_does() {
+async fn the_types_match_the_gateways_packets_and_the_documents_code() {
     let code = Code::unpacked().await;
     let packets = packets();
     let mut literals = Literals::new();

@@ -8,7 +8,7 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-on_both_databases!(a_column_added_to_each_table_under_load_costs_nobody_anything,);
+on_both_databases!(a_column_added_to_each_table_under_load_causes_no_error,);
 
 const TABLES: [&str; 11] = [
     "messages",
@@ -40,7 +40,7 @@ async fn add_columns(kind: Kind, url: &str) {
     }
 }
 
-async fn a_column_added_to_each_table_under_load_costs_nobody_anything(kind: Kind) {
+async fn a_column_added_to_each_table_under_load_causes_no_error(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut messages = Vec::new();
     for _ in 0..5 {

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, SILENT};
 
 on_both_databases!(
-    a_message_goes_from_the_request_to_telnyx_and_its_receipt_to_every_browser,
-    a_browser_sees_failure_and_reading_under_their_own_names,
+    a_message_reaches_telnyx_and_its_receipt_reaches_every_browser,
+    a_browser_gets_failed_and_read_events_by_their_names,
 );
 
 /// Waits until the outbox and the client are done, and gives the church's events.
@@ -50,7 +50,7 @@ fn names(client: &Client) -> Vec<&str> {
     client.packets().map(|seen| seen.event.as_str()).collect()
 }
 
-async fn a_message_goes_from_the_request_to_telnyx_and_its_receipt_to_every_browser(kind: Kind) {
+async fn a_message_reaches_telnyx_and_its_receipt_reaches_every_browser(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut author = stack.client(CHURCH, AUTHOR).await;
     let mut colleague = stack.client(CHURCH, "deacon").await;
@@ -113,7 +113,7 @@ fn assert_payload(client: &Client, shown: &Value, recipient: Uuid) {
     }
 }
 
-async fn a_browser_sees_failure_and_reading_under_their_own_names(kind: Kind) {
+async fn a_browser_gets_failed_and_read_events_by_their_names(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut author = stack.client(CHURCH, AUTHOR).await;
     let failed = stack.send(CHURCH, AUTHOR, &[BLOCKED]).await;

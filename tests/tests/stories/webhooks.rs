@@ -15,10 +15,10 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, CHURCH, DELIVERED, READ, SILENT, borrowed, silent_phones};
 
 on_both_databases!(
-    webhooks_in_any_order_and_repeated_end_in_the_same_message,
-    the_recipients_of_one_message_end_the_same_and_none_goes_backwards,
-    what_telnyx_repeats_and_reorders_is_recorded_once,
-    a_webhook_that_is_quicker_than_the_answer_to_the_send_finds_its_recipient,
+    webhooks_in_any_order_and_repeated_give_the_same_message,
+    the_recipients_of_one_message_end_equal_and_never_go_backwards,
+    repeated_and_reordered_webhooks_are_recorded_once,
+    a_webhook_that_overtakes_telnyxs_answer_finds_its_recipient,
 );
 
 /// The four webhooks in all their orders.
@@ -91,7 +91,7 @@ fn end_of(message: &Value) -> Vec<Value> {
     end
 }
 
-async fn webhooks_in_any_order_and_repeated_end_in_the_same_message(kind: Kind) {
+async fn webhooks_in_any_order_and_repeated_give_the_same_message(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let count = orders().len();
@@ -117,7 +117,7 @@ async fn webhooks_in_any_order_and_repeated_end_in_the_same_message(kind: Kind) 
     assert_eq!((audit.accepted, audit.duplicate), (count as i64 * 12, count as i64 * 8), "{audit:?}");
 }
 
-async fn the_recipients_of_one_message_end_the_same_and_none_goes_backwards(kind: Kind) {
+async fn the_recipients_of_one_message_end_equal_and_never_go_backwards(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let count = orders().len();
@@ -143,7 +143,7 @@ async fn the_recipients_of_one_message_end_the_same_and_none_goes_backwards(kind
     assert!(stack.audit().await.is_sound());
 }
 
-async fn what_telnyx_repeats_and_reorders_is_recorded_once(kind: Kind) {
+async fn repeated_and_reordered_webhooks_are_recorded_once(kind: Kind) {
     let stack = TestStack::start(kind).await;
     stack.telnyx().add_rule(Rule { copies: 3, reorder: true, ..Rule::default() });
     let mut client = stack.client(CHURCH, AUTHOR).await;
@@ -169,7 +169,7 @@ async fn what_telnyx_repeats_and_reorders_is_recorded_once(kind: Kind) {
     assert_nothing_went_backwards(&client);
 }
 
-async fn a_webhook_that_is_quicker_than_the_answer_to_the_send_finds_its_recipient(kind: Kind) {
+async fn a_webhook_that_overtakes_telnyxs_answer_finds_its_recipient(kind: Kind) {
     let proxy = Proxy::to("http://127.0.0.1:1").await;
     let mut stack = TestStack::start_with(kind, |options| {
         options.environment.push(("message-api".into(), "TELNYX_BASE_URL".into(), proxy.url()));

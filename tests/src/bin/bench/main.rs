@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound_and_so_is_that_of_every_measurement() {
+    fn every_command_line_is_valid() {
         Bench::command().debug_assert();
         for line in ALL {
             read(line).unwrap();

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fullest_second_begins_anywhere() {
+    fn the_busiest_second_may_begin_anywhere() {
         let begin = Instant::now();
         let times = [0, 600, 700, 1_500, 1_700, 3_000].map(|millis| begin + Duration::from_millis(millis));
         assert_eq!(most_in_a_second(times.to_vec()), 3);

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missed_or_repeated_or_heard_by_another_church_is_counted() {
+    fn missed_repeated_and_foreign_events_are_counted() {
         let watched = Watched::new([0, 1, 0].map(|church| (church, Uuid::now_v7())));
         let heard = |church, changes: &[usize], seams: &[usize]| Heard {
             church,
