@@ -13,6 +13,7 @@ use async_nats::rustls::pki_types::CertificateDer;
 use async_nats::rustls::pki_types::pem::PemObject as _;
 use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
 use clap::builder::NonEmptyStringValueParser;
+use prometheus_client::metrics::counter::Counter;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -81,13 +82,13 @@ impl Broker {
     ) -> anyhow::Result<Self> {
         let condition = context.health.condition("nats", weight);
         condition.unmet("not connected");
-        let broker = Self::connect_as(options, role, condition).await?;
-        let connections = context.metrics.gauge("nats_connections", "Connections made to the broker so far");
-        let denials = context
-            .metrics
-            .gauge("nats_denials", "Times the broker refused something for lack of permission");
-        tokio::spawn(count(broker.link(), connections, denials));
-        Ok(broker)
+        let metrics = &context.metrics;
+        let counters = Counters {
+            connections: metrics.counter("nats_connections", "Connections made to the broker"),
+            denials: metrics
+                .counter("nats_denials", "Operations that the broker denied for lack of permission"),
+        };
+        Self::connect_as(options, role, condition, counters).await
     }
 
     /// A second connection beside the first, without a say in the readiness.
@@ -97,16 +98,22 @@ impl Broker {
     pub async fn connect_aside(options: &NatsOptions, role: &str) -> anyhow::Result<Self> {
         // A condition that no readiness report asks: setting it changes nothing.
         let condition = crate::service::Health::default().condition("nats", Weight::Degrading);
-        Self::connect_as(options, role, condition).await
+        Self::connect_as(options, role, condition, Counters::default()).await
     }
 
-    async fn connect_as(options: &NatsOptions, role: &str, condition: Condition) -> anyhow::Result<Self> {
+    async fn connect_as(
+        options: &NatsOptions,
+        role: &str,
+        condition: Condition,
+        counters: Counters,
+    ) -> anyhow::Result<Self> {
         let servers = servers(&options.nats_url)?;
         let (states, link) = watch::channel(Link::default());
         let watcher = Arc::new(Watcher {
             user: options.nats_user.clone(),
             states,
             condition: condition.clone(),
+            counters,
             throttle: Throttle::once_a_minute(),
         });
         let of_servers = watcher.clone();
@@ -178,18 +185,6 @@ impl Broker {
     }
 }
 
-async fn count(
-    mut link: watch::Receiver<Link>,
-    connections: prometheus_client::metrics::gauge::Gauge,
-    denials: prometheus_client::metrics::gauge::Gauge,
-) {
-    while link.changed().await.is_ok() {
-        let now = *link.borrow();
-        connections.set(now.generation as i64);
-        denials.set(now.denials as i64);
-    }
-}
-
 fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, ConfigError> {
     // The address is not repeated: it may hold a password.
     let help = "write nats://host:port or tls://host:port, several comma separated";
@@ -228,11 +223,18 @@ fn reconnect_delay(attempts: usize) -> Duration {
     Duration::from_millis((base / 2 + spread).min(2_000))
 }
 
+#[derive(Default)]
+struct Counters {
+    connections: Counter,
+    denials: Counter,
+}
+
 /// Hears the connection's events.
 struct Watcher {
     user: String,
     states: watch::Sender<Link>,
     condition: Condition,
+    counters: Counters,
     throttle: Throttle,
 }
 
@@ -264,6 +266,7 @@ impl Watcher {
 
     fn connected(&self) {
         self.condition.met();
+        self.counters.connections.inc();
         self.states.send_modify(|link| {
             link.up = true;
             link.generation += 1;
@@ -302,6 +305,7 @@ impl Watcher {
 
     fn denied(&self, text: &str) {
         self.condition.unmet(format!("the broker refuses: {text}"));
+        self.counters.denials.inc();
         self.states.send_modify(|link| link.denials += 1);
         if let Some(held_back) = self.throttle.opens(text) {
             error!(

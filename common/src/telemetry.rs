@@ -1,6 +1,7 @@
 //! Logs and metrics. Neither ever holds a token, a phone number or a message's text.
 
 use std::fmt;
+use std::hash::Hash;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -129,18 +130,24 @@ where
     }
 }
 
-/// The process's metrics, in the format of Prometheus at `GET /metrics`.
-#[derive(Clone, Default)]
+/// The process's metrics, in the format of Prometheus at `GET /metrics`. Every series begins with `church_`.
+#[derive(Clone)]
 pub struct Metrics(Arc<Mutex<Registry>>);
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Registry::with_prefix("church"))))
+    }
+}
+
 impl Metrics {
-    /// Registers a metric of any kind under a name without suffix and gives it back.
+    /// Registers a metric of any kind under a name without prefix and suffix, and gives it back.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).register(name, help, metric.clone());
         metric
     }
 
-    /// A counter (`<name>_total`).
+    /// A counter (`church_<name>_total`).
     pub fn counter(&self, name: &str, help: &str) -> Counter {
         self.register(name, help, Counter::default())
     }
@@ -151,19 +158,24 @@ impl Metrics {
     }
 
     /// Gauges told apart by labels.
-    pub fn gauges<L>(&self, name: &str, help: &str) -> Family<L, Gauge>
-    where
-        L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
-    {
-        self.register(name, help, Family::default())
+    pub fn gauges<L: Labels>(
+        &self,
+        name: &str,
+        help: &str,
+        known: impl IntoIterator<Item = L>,
+    ) -> Family<L, Gauge> {
+        self.register(name, help, at_zero(known))
     }
 
-    /// Counters told apart by labels.
-    pub fn counters<L>(&self, name: &str, help: &str) -> Family<L, Counter>
-    where
-        L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
-    {
-        self.register(name, help, Family::default())
+    /// Counters told apart by labels. The known label sets are exported from the start, so that the first count shows as
+    /// a rise.
+    pub fn counters<L: Labels>(
+        &self,
+        name: &str,
+        help: &str,
+        known: impl IntoIterator<Item = L>,
+    ) -> Family<L, Counter> {
+        self.register(name, help, at_zero(known))
     }
 
     /// A histogram of seconds, from a quarter of a millisecond to about eight seconds.
@@ -180,4 +192,17 @@ impl Metrics {
             Err(_) => String::new(),
         }
     }
+}
+
+/// What a set of labels must be able to do.
+pub trait Labels: Clone + Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static {}
+
+impl<L: Clone + Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static> Labels for L {}
+
+fn at_zero<L: Labels, M: Default>(known: impl IntoIterator<Item = L>) -> Family<L, M> {
+    let family = Family::default();
+    for labels in known {
+        drop(family.get_or_create(&labels));
+    }
+    family
 }

@@ -214,7 +214,11 @@ impl TestStack {
         number(&self.metrics(ops_url).await, name).unwrap_or(0.0)
     }
 
-    async fn metrics(&self, ops_url: &str) -> String {
+    /// All that a service exports.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn metrics(&self, ops_url: &str) -> String {
         let answer = self.http.get(format!("{ops_url}/metrics")).send().await.expect("it answers operators");
         answer.text().await.expect("it has metrics")
     }

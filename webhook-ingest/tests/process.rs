@@ -121,7 +121,10 @@ async fn it_becomes_ready_without_its_broker_and_ends_with_0_at_either_signal() 
         let unsigned = client.post(format!("http://{webhooks}/webhooks/telnyx")).send().await.unwrap();
         assert_eq!(unsigned.status(), 401);
         let metrics = client.get(format!("http://{ops}/metrics")).send().await.unwrap().text().await.unwrap();
-        assert!(metrics.contains("ingest_refusals_total{reason=\"signature_missing\"} 1"), "{metrics}");
+        assert!(
+            metrics.contains("church_ingest_refusals_total{reason=\"signature_missing\"} 1"),
+            "{metrics}"
+        );
         running.signal(signal);
         assert_eq!(running.exit_code(), Some(0), "{signal:?}");
     }

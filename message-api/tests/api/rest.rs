@@ -370,9 +370,9 @@ async fn requests_are_counted_by_route_and_never_by_path() {
     api.request("BREW", "/coffee").send().await.unwrap();
     let metrics = api.context.metrics.encode();
     for line in [
-        r#"api_requests_total{method="POST",route="/api/messages/send",status="201"} 1"#,
-        r#"api_requests_total{method="GET",route="/api/messages/{id}",status="200"} 1"#,
-        r#"api_requests_total{method="other",route="unmatched",status="404"} 1"#,
+        r#"church_api_requests_total{method="POST",route="/api/messages/send",status="201"} 1"#,
+        r#"church_api_requests_total{method="GET",route="/api/messages/{id}",status="200"} 1"#,
+        r#"church_api_requests_total{method="other",route="unmatched",status="404"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
     }

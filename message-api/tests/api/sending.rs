@@ -92,7 +92,7 @@ async fn what_never_left_is_sent_once_telnyx_can_be_reached() {
     drop(free);
     let (api, token) = (Api::start(&format!("http://{address}")).await, token("grace", "u"));
     let id = api.sent(&token, &[ADA]).await;
-    let failed = "api_sends_total{outcome=\"not_accepted\"} ";
+    let failed = "church_api_sends_total{outcome=\"not_accepted\"} ";
     eventually("it was tried in vain", async || {
         let metrics = api.context.metrics.encode();
         metrics.split(failed).nth(1).is_some_and(|rest| !rest.starts_with('0'))

@@ -109,7 +109,7 @@ async fn answers_wait_for_a_database_that_is_away_and_nothing_is_posted_twice() 
     sqlx::query("begin immediate").execute(&mut other).await.unwrap();
     open.send(true).unwrap();
     let waiting = |number: usize| {
-        let line = format!("api_answers_waiting {number}\n");
+        let line = format!("church_api_answers_waiting {number}\n");
         api.context.metrics.encode().contains(&line)
     };
     eventually("the answers wait", async || !waiting(0)).await;

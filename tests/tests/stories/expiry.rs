@@ -50,7 +50,7 @@ async fn an_expired_token_closes_the_transport_and_the_client_reconnects() {
         assert!(!has_seen(&client, "connect_error"));
     }
     let ops = &stack.stack.file().ops.gateways[0];
-    assert_eq!(stack.metric(ops, r#"gateway_closes_total{reason="token_expired"}"#).await, 3.0);
+    assert_eq!(stack.metric(ops, r#"church_gateway_closes_total{reason="token_expired"}"#).await, 3.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,7 +144,8 @@ async fn without_sticky_sessions_websockets_resume_and_polling_fails() {
     let reasons = client.seen().iter().filter(|seen| seen.event == "disconnect");
     assert_eq!(reasons.map(|seen| &seen.data["reason"]).collect::<Vec<_>>(), ["transport close"; 4]);
     for ops in &stack.stack.file().ops.gateways {
-        let connections = stack.metric(ops, r#"gateway_connections_total{transport="websocket"}"#).await;
+        let connections =
+            stack.metric(ops, r#"church_gateway_connections_total{transport="websocket"}"#).await;
         assert!(connections >= 2.0, "{connections} of 5 went to {ops}");
     }
     timeout(ENDING, client.stop()).await.expect("it says goodbye and ends");

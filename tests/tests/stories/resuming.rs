@@ -152,7 +152,7 @@ async fn a_client_away_longer_than_the_memory_catches_up_from_the_stream() {
     assert_has_all(&mut client, &events).await;
     assert_eq!(recovered(&client), [true]);
     let ops = &stack.stack.file().ops.gateways[0];
-    assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="stream"}"#).await, 1.0);
+    assert_eq!(stack.metric(ops, r#"church_gateway_resumes_total{outcome="stream"}"#).await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +176,7 @@ async fn resuming_in_a_quiet_church_reads_nothing_from_the_stream() {
         assert_eq!(client.until("connected").await.data["recovered"], true);
     }
     let ops = &stack.stack.file().ops.gateways[0];
-    assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="memory"}"#).await, 2.0);
+    assert_eq!(stack.metric(ops, r#"church_gateway_resumes_total{outcome="memory"}"#).await, 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,10 @@ async fn a_signed_body_that_can_not_be_read_is_kept_as_ignored_and_counted() {
     let audit = ingest.store.audit().await.unwrap();
     assert_eq!((audit.accepted, audit.ignored, audit.duplicate), (18, 9, 9));
     for (reason, count) in [("not_json", 4), ("not_an_object", 3), ("no_data", 2)] {
-        assert!(ingest.shows(&format!("ingest_unreadable_total{{reason=\"{reason}\"}} {count}")), "{reason}");
+        assert!(
+            ingest.shows(&format!("church_ingest_unreadable_total{{reason=\"{reason}\"}} {count}")),
+            "{reason}"
+        );
     }
     ingest.stop().await;
 }
@@ -53,7 +56,7 @@ async fn an_unknown_final_status_ends_the_waiting_and_is_counted_by_its_word() {
     let recipients = ingest.store.recipients(&sent.church_id, sent.id, &everybody).await.unwrap();
     assert_eq!(recipients[0].failure.as_ref().map(|failure| failure.code.as_str()), Some("40008"));
     assert_eq!(recipients[0].failed_at, None);
-    assert!(ingest.shows("ingest_unknown_statuses_total{word=\"teleported\"} 1"));
+    assert!(ingest.shows("church_ingest_unknown_statuses_total{status=\"teleported\"} 1"));
     ingest.stop().await;
 }
 
@@ -77,7 +80,7 @@ async fn an_event_that_we_do_not_use_is_kept_and_answered_200() {
     }
     let audit = ingest.store.audit().await.unwrap();
     assert_eq!((audit.accepted, audit.ignored, audit.duplicate), (12, 6, 6));
-    assert!(ingest.shows("ingest_webhooks_total{outcome=\"ignored\"} 6"));
+    assert!(ingest.shows("church_ingest_webhooks_total{outcome=\"ignored\"} 6"));
     ingest.stop().await;
 }
 
@@ -112,7 +115,7 @@ async fn another_path_or_method_is_answered_plainly() {
     assert_eq!(got.status(), 405);
     assert_eq!(got.headers()["allow"], "POST");
     assert_eq!(got.json::<Value>().await.unwrap()["code"], "method_not_allowed");
-    assert!(ingest.shows("ingest_refusals_total{reason=\"not_found\"} 4"));
-    assert!(ingest.shows("ingest_refusals_total{reason=\"method_not_allowed\"} 1"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"not_found\"} 4"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"method_not_allowed\"} 1"));
     ingest.stop().await;
 }

@@ -80,7 +80,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let ingest = Ingest::start().await;
     let answered = answer(ingest.raw(&head(b"{}", "content-length: 2")).await).await;
     assert!(answered.starts_with("HTTP/1.1 503") && answered.contains("retry-after: 1"), "{answered}");
-    assert!(ingest.shows("ingest_refusals_total{reason=\"late\"} 1"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"late\"} 1"));
     ingest.stop().await;
 }
 
@@ -89,7 +89,7 @@ async fn a_full_queue_is_answered_503_at_once_and_is_not_full_for_ever() {
     let ingest = Ingest::with(&["--ingest-queue", "1"]).await;
     // Takes the only place until its body is there.
     let slow = ingest.raw(&head(b"{}", "content-length: 2")).await;
-    eventually("the place is taken", async || ingest.shows("ingest_queue_length 1")).await;
+    eventually("the place is taken", async || ingest.shows("church_ingest_queue_length 1")).await;
     let body = webhook("message.sent", "sent", "m1").to_string();
     let refused = ingest.post(&body).await;
     assert_eq!((refused.code(), refused.retry_after.as_deref()), ((503, "queue_full"), Some("1")));
@@ -116,8 +116,8 @@ async fn unsigned_and_stale_requests_with_slow_bodies_take_no_place() {
         }
         assert_eq!(ingest.post(&body).await.status, 200);
     }
-    assert!(ingest.shows("ingest_refusals_total{reason=\"signature_missing\"} 50"));
-    assert!(ingest.shows("ingest_refusals_total{reason=\"timestamp_stale\"} 50"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"signature_missing\"} 50"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"timestamp_stale\"} 50"));
     ingest.stop().await;
 }
 
@@ -146,7 +146,7 @@ async fn a_request_under_way_is_finished_when_the_service_stops() {
     let mut request = head(&body, &format!("content-length: {}", body.len()));
     request.extend_from_slice(begin);
     let mut stream = ingest.raw(&request).await;
-    eventually("the request is being read", async || ingest.shows("ingest_queue_length 1")).await;
+    eventually("the request is being read", async || ingest.shows("church_ingest_queue_length 1")).await;
     ingest.context.shutdown.cancel();
     stream.write_all(rest).await.unwrap();
     assert!(answer(stream).await.starts_with("HTTP/1.1 200"));

@@ -140,9 +140,10 @@ async fn webhooks_that_come_while_a_commit_is_under_way_share_the_next_one() {
         (0..200).map(|number| webhook("message.sent", "sent", &format!("m{number}")).to_string()).collect();
     let posts = bodies.iter().map(|body| ingest.post(body));
     assert!(futures_util::future::join_all(posts).await.iter().all(|answered| answered.status == 200));
-    assert!(ingest.shows("ingest_batch_size_sum 200.0"));
+    assert!(ingest.shows("church_ingest_batch_webhooks_sum 200.0"));
     let metrics = ingest.context.metrics.encode();
-    let commits = metrics.lines().find_map(|line| line.strip_prefix("ingest_batch_size_count ")).unwrap();
+    let commits =
+        metrics.lines().find_map(|line| line.strip_prefix("church_ingest_batch_webhooks_count ")).unwrap();
     assert!((4..200).contains(&commits.parse::<u32>().unwrap()), "{commits} commits");
     ingest.stop().await;
 }
@@ -164,6 +165,6 @@ async fn a_parked_webhook_whose_recipient_is_recorded_elsewhere_is_found_by_the_
         message.status == MessageStatus::Delivered
     };
     eventually("the sweep finds it", delivered).await;
-    eventually("it is counted", async || ingest.shows("ingest_late_claims_total 1")).await;
+    eventually("it is counted", async || ingest.shows("church_ingest_parked_applied_total 1")).await;
     ingest.stop().await;
 }

@@ -48,7 +48,7 @@ async fn whatever_is_not_signed_as_telnyx_signs_is_refused() {
         assert_eq!(answered.body["success"], false, "{case}");
     }
     assert_eq!(ingest.store.audit().await.unwrap().accepted, 0);
-    assert!(ingest.shows("ingest_refusals_total{reason=\"signature_wrong\"} 3"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"signature_wrong\"} 3"));
     ingest.stop().await;
 }
 
