@@ -33,7 +33,7 @@ impl Connection {
     /// Opens one.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// If nobody listens there.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = tcp::connect(address).await?;
         Ok(Self { stream, buffer: Vec::with_capacity(1024) })
@@ -42,7 +42,7 @@ impl Connection {
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// The connection broke, or the answer is not HTTP.
+    /// If the connection broke, or the answer is not HTTP.
     pub async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -90,7 +90,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 /// The socket address of a base URL such as `http://127.0.0.1:8081`.
 ///
 /// # Errors
-/// It is none.
+/// If the URL has no address and port.
 pub fn address_of(base_url: &str) -> anyhow::Result<SocketAddr> {
     let address = base_url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     address.parse().with_context(|| format!("{base_url} has no address and port"))

@@ -36,7 +36,7 @@ pub fn warning() -> Option<String> {
 /// The machine in a few lines. `folder` is where the databases stand.
 ///
 /// # Errors
-/// The folder is not writable.
+/// If the folder is not writable.
 pub fn describe(folder: &Path) -> anyhow::Result<String> {
     let flushes = flush_times(folder)?;
     let build = if IS_RELEASE { "release" } else { "DEBUG" };

@@ -84,7 +84,7 @@ impl Posted {
 /// Opens connections.
 ///
 /// # Errors
-/// Nobody listens, or we may not open so many files.
+/// If nobody listens, or we may not open so many files.
 pub async fn open(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Connection>> {
     let opening = stream::iter(0..count).map(|_| Connection::open(address));
     opening.buffer_unordered(OPENING).try_collect().await.context("can't open the connections")
@@ -93,7 +93,7 @@ pub async fn open(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Conne
 /// Posts all requests over so many kept connections, each sending its next as soon as it has an answer.
 ///
 /// # Errors
-/// The connections can't be opened.
+/// If the connections can't be opened.
 pub async fn all(address: SocketAddr, requests: &Arc<[Bytes]>, connections: usize) -> anyhow::Result<Posted> {
     let connections = open(address, connections).await?;
     let next = Arc::new(AtomicUsize::new(0));
@@ -117,7 +117,7 @@ pub async fn all(address: SocketAddr, requests: &Arc<[Bytes]>, connections: usiz
 /// Posts all requests at the same moment, each over a connection that is open already.
 ///
 /// # Errors
-/// The connections can't be opened.
+/// If the connections can't be opened.
 pub async fn at_once(address: SocketAddr, requests: &Arc<[Bytes]>) -> anyhow::Result<Posted> {
     let connections = open(address, requests.len()).await?;
     let start = Arc::new(Barrier::new(requests.len() + 1));
@@ -153,7 +153,7 @@ impl Observer for () {
 /// Posts so many requests a second, whatever the answers take.
 ///
 /// # Errors
-/// The connections can't be opened.
+/// If the connections can't be opened.
 pub async fn at_rate<O: Observer>(
     address: SocketAddr,
     requests: &Arc<[Bytes]>,

@@ -47,7 +47,7 @@ pub fn church_id(number: usize) -> String {
 /// Records the messages, and that Telnyx accepted each recipient.
 ///
 /// # Errors
-/// The database refuses.
+/// If the database refuses.
 pub async fn messages(store: &Store, plan: Plan) -> anyhow::Result<Vec<Target>> {
     // Not due for years: a message-api on the same database has nothing to send. We send with a clock ahead of that.
     let due = OffsetDateTime::now_utc() + time::Duration::days(3_650);

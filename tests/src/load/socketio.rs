@@ -76,7 +76,7 @@ impl Event {
     /// Its first argument, read whole.
     ///
     /// # Errors
-    /// It has none, or one of another form.
+    /// If it has none, or one of another form.
     pub fn read<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(&self.0[EVENT.len()..]).map(|(_, argument): (IgnoredAny, T)| argument)
     }
@@ -94,7 +94,7 @@ impl Client {
     /// Connects to the main namespace with what the stock client calls `auth`.
     ///
     /// # Errors
-    /// Nobody listens, the server refuses (says why), or speaks something else.
+    /// If nobody listens, the server refuses (says why), or speaks something else.
     pub async fn connect(address: SocketAddr, auth: &Value) -> anyhow::Result<Self> {
         let mut client = Self::open(address).await?;
         client.send(format!("{CONNECT}{auth}")).await?;
@@ -109,10 +109,11 @@ impl Client {
         }
     }
 
-    /// Asks to be let in, says goodbye so many times at once and asks again, without waiting for any answer, and is gone.
+    /// Asks to be let in, says goodbye so many times at once and asks again, without waiting for any answer, and is
+    /// gone.
     ///
     /// # Errors
-    /// Nobody listens, or speaks something else.
+    /// If nobody listens, or speaks something else.
     pub async fn hurry(address: SocketAddr, auth: &Value, goodbyes: usize) -> anyhow::Result<()> {
         let mut client = Self::open(address).await?;
         let connect = || format!("{CONNECT}{auth}");
@@ -144,7 +145,7 @@ impl Client {
     /// The next event; `None` once the connection has ended. Cancelling this loses nothing.
     ///
     /// # Errors
-    /// The connection broke, or the server said goodbye for good.
+    /// If the connection broke, or the server said goodbye for good.
     pub async fn next(&mut self) -> anyhow::Result<Option<Event>> {
         while let Some(text) = self.text().await? {
             if text.starts_with(EVENT) {
@@ -158,7 +159,7 @@ impl Client {
     /// Sends an event with one argument.
     ///
     /// # Errors
-    /// The connection broke.
+    /// If the connection broke.
     pub async fn emit(&mut self, name: &str, argument: &Value) -> anyhow::Result<()> {
         self.send(format!("{EVENT}{}", serde_json::json!([name, argument]))).await
     }
@@ -166,7 +167,7 @@ impl Client {
     /// Leaves as a closed page does: with a goodbye in each layer.
     ///
     /// # Errors
-    /// The connection broke before.
+    /// If the connection broke before.
     pub async fn leave(mut self) -> anyhow::Result<()> {
         self.send(DISCONNECT.to_owned()).await?;
         Ok(self.socket.close(None).await?)
@@ -210,7 +211,7 @@ impl Packets {
     /// Opens a session.
     ///
     /// # Errors
-    /// Nobody listens, or speaks something else.
+    /// If nobody listens, or speaks something else.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         Client::open(address).await.map(Self)
     }
@@ -218,7 +219,7 @@ impl Packets {
     /// Goes on with a session that is on polling.
     ///
     /// # Errors
-    /// The server does not go along.
+    /// If the server refuses the upgrade.
     pub async fn upgrade(address: SocketAddr, sid: &str) -> anyhow::Result<Self> {
         let mut client = Client::over_websocket(address, &format!("{PATH}&sid={sid}")).await?;
         client.send(format!("{PING}{PROBE}")).await?;
@@ -231,7 +232,7 @@ impl Packets {
     /// Sends a packet.
     ///
     /// # Errors
-    /// The connection broke.
+    /// If the connection broke.
     pub async fn say(&mut self, packet: &str) -> anyhow::Result<()> {
         self.0.send(packet.to_owned()).await
     }
@@ -239,7 +240,7 @@ impl Packets {
     /// The next packet besides pings; `None` once the connection has ended.
     ///
     /// # Errors
-    /// The connection broke.
+    /// If the connection broke.
     pub async fn next(&mut self) -> anyhow::Result<Option<String>> {
         Ok(self.0.text().await?.map(|text| text.as_str().to_owned()))
     }

@@ -13,7 +13,7 @@ const SOURCES: u8 = 8;
 /// Connects; to a server on this machine from one loopback address after the other, where the system has many.
 ///
 /// # Errors
-/// Nobody listens there.
+/// If nobody listens there.
 pub async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = match source(address.ip()) {
         Some(source) => {

@@ -1,4 +1,4 @@
-//! Events may be late or missing: operators and clients are told, and nothing is lost that can still be read.
+//! Late or missing events: readiness and `live:degraded` report them, and nothing readable is lost.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use uuid::Uuid;
 
 use super::{CHURCH, HOUR, NOWHERE, has_seen, http, join, proxied};
 
-/// Lapses are told of soon, because tests can't wait for the usual figures.
+/// Short limits for silence and gap, because tests can't wait for the defaults.
 const SOON: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "1500"), ("GATEWAY_STREAM_GAP", "1500")];
-/// A silence is told of soon; a gap never is.
+/// A short limit for silence, none for gaps.
 const SILENCE: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "1500"), ("GATEWAY_STREAM_GAP", "3600000")];
-/// A gap is told of soon; a silence never is.
+/// A short limit for gaps, none for silence.
 const GAP: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "3600000"), ("GATEWAY_STREAM_GAP", "1500")];
 
-/// Looks on until the client is told that events may be late, or are not any more.
+/// Waits for `live:degraded` with this value.
 async fn told(client: &mut Client, degraded: bool) -> Value {
     client.until_one(|seen| seen.data["degraded"] == json!(degraded)).await.data
 }
 
-/// The client has these events, in this order, and nothing was said to be lost.
+/// Fails unless the client gets exactly these events in order and no loss is reported.
 async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
     client.until_event(events[events.len() - 1]).await;
     assert_eq!(client.whole_events(), events);
@@ -36,7 +36,7 @@ async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
     assert!(!has_seen(client, "disconnect"));
 }
 
-/// Clients are told while the broker is out of reach in this way, and have everything when it is back.
+/// Checks that clients get `live:degraded` while the broker is unreachable, and every event afterwards.
 async fn out_of_reach(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) {
     let (mut gateway, proxy) = proxied(&SILENCE).await;
     let mut client = join(&gateway, "first").await;
@@ -71,7 +71,7 @@ async fn clients_get_live_degraded_while_the_broker_is_silent() {
     out_of_reach(|proxy| proxy.hold_answers(true), |proxy, _| proxy.hold_answers(false)).await;
 }
 
-/// The gateway misses so many events and can't read them.
+/// Makes the gateway miss this many events and unable to read them.
 async fn open_gap(gateway: &mut TestGateway, proxy: &Proxy, count: usize) -> Vec<Uuid> {
     gateway.broker().reconfigure(|stream| stream.allow_direct = false).await;
     proxy.lead_to(NOWHERE);
@@ -100,7 +100,7 @@ async fn a_gap_makes_the_gateway_not_ready_and_its_events_come_late_in_order() {
     until_not_ready(&gateway).await;
     let mut newcomer = join(&gateway, "second").await;
     assert_eq!(newcomer.next().await.event, "live:degraded");
-    // What is heard meanwhile has to wait for what comes before it.
+    // Later events have to wait for the missing ones.
     events.extend(gateway.announcer().await.announce(CHURCH, 2, "").await);
 
     gateway.broker().reconfigure(|stream| stream.allow_direct = true).await;
@@ -162,7 +162,7 @@ async fn auth_expiring_never_comes_before_connected() {
     let events = gateway.announcer().await.announce(CHURCH, 5, "").await;
     before.until_event(events[4]).await;
 
-    // What comes after its cursor has to be read, which takes until it is closed.
+    // The events after its cursor can't be read before the client is closed.
     gateway.broker().reconfigure(|stream| stream.allow_direct = false).await;
     let tokens = [Duration::from_secs(50), HOUR].map(|valid| gateway.token(CHURCH, "second", valid));
     let mut client = Client::start(&gateway.url(), &tokens.join(","), &["--cursor", &cursor]).await;

@@ -1,4 +1,4 @@
-//! A client's token on a living connection, and the ways in which it may be sent.
+//! Refreshing a token, and the ways to send one.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{CHURCH, HOUR};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_with_a_token_no_newer_than_the_current_one_is_refused() {
     let gateway = TestGateway::start(&[]).await;
-    // The client is told at once that it ends soon, and sends the very same again.
+    // The client gets `auth:expiring` at once and sends the same token again.
     let token = gateway.token(CHURCH, "first", Duration::from_secs(50));
     let mut client = Client::start(&gateway.url(), &token, &["--refresh"]).await;
     let answer = client.until("auth:refreshed").await.data;

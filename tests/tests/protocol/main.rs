@@ -32,7 +32,7 @@ const CHURCH: &str = "grace";
 const LIMIT: Duration = Duration::from_secs(60);
 /// Far below what the memory would grow by at its peak if each session, or all that was sent, were kept.
 const FLAT: u64 = 8 << 20;
-/// How long the tokens are valid.
+/// Validity of the tokens.
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Engine.IO's packets, or what they begin with.

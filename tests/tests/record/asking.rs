@@ -1,4 +1,4 @@
-//! Accepted recipients without an end: Telnyx is asked for them, and for nothing else.
+//! Telnyx is asked about accepted recipients without a final status, and about no others.
 
 use std::time::Duration as StdDuration;
 
@@ -35,7 +35,7 @@ async fn only_one_process_asks_about_an_accepted_recipient(kind: Kind) {
     let second = two.take_asks(9, &times(later)).await.unwrap();
     assert_eq!((first.len(), second.len()), (2, 1));
     assert_eq!(second[0].provider_id, provider_id(second[0].recipient_id));
-    // The process that took two of them was killed: they are asked for when their time is over.
+    // The process that claimed two of them was killed: others ask about them when the claim expires.
     two.ask_again(&[(second[0].recipient_id, Some(later + Duration::hours(1)))]).await.unwrap();
     let again = two.take_asks(9, &times(later + Duration::minutes(3))).await.unwrap();
     let sorted = |mut ids: Vec<_>| {
@@ -48,7 +48,7 @@ async fn only_one_process_asks_about_an_accepted_recipient(kind: Kind) {
     assert!(due.iter().any(|ask| ask.recipient_id == second[0].recipient_id && ask.asked == 1));
 }
 
-/// Its answer would name the number.
+/// Telnyx's answer would contain the erased number.
 async fn telnyx_is_not_asked_about_an_erased_person(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
@@ -76,7 +76,7 @@ async fn telnyx_is_not_asked_about_a_finished_recipient(kind: Kind) {
     let hook =
         webhook("e", &provider_id(attempts[0].recipient_id), &attempts[0].phone, state(Rank::Delivered));
     store.record_webhooks(&[hook]).await.unwrap();
-    // The webhook came while Telnyx was asked.
+    // The webhook came during the question to Telnyx.
     let again: Vec<_> = attempts.iter().map(|attempt| (attempt.recipient_id, Some(later))).collect();
     store.ask_again(&again).await.unwrap();
     let asks = store.take_asks(9, &times(later + Duration::hours(1))).await.unwrap();
@@ -111,14 +111,14 @@ async fn missing_webhooks_are_noticed_even_when_asking_gets_answers(kind: Kind) 
         let provider = provider_id(attempts[number].recipient_id);
         webhook(event, &provider, &attempts[number].phone, state(Rank::Delivered))
     };
-    // Telnyx tells when it is asked; that is no webhook.
+    // An answer to a question is no webhook.
     for number in 0..2 {
         let mut asked = report(&format!("asked-{number}"), number);
         asked.event_type = ASKED.into();
         assert_eq!(store.record_webhooks(&[asked]).await.unwrap(), [Outcome::Applied]);
     }
     assert!(store.unheard_since(from, until).await.unwrap().is_some());
-    // Nor is one of somebody else's message.
+    // A webhook of an unknown message does not count either.
     let stranger = webhook("x", "x", &phone(9), state(Rank::Sent));
     assert_eq!(store.record_webhooks(&[stranger]).await.unwrap(), [Outcome::Parked]);
     assert!(store.unheard_since(from, until).await.unwrap().is_some());

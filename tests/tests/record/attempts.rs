@@ -1,4 +1,4 @@
-//! Whose answer it is: one that is recorded twice, a claim whose commit's answer was lost, a recipient that Telnyx has.
+//! Attempt ids: answers recorded twice, claims whose commit outcome is unknown, recipients with a Telnyx id.
 
 use common::status::{MessageStatus, Rank};
 use common::store::{Answer, Attempt, Failure, Outcome, Recorded, Store, StoreError};
@@ -32,8 +32,8 @@ fn accepted(attempt: &Attempt) -> Answer {
     Answer::Accepted { provider_id: provider_id(attempt.recipient_id) }
 }
 
-/// Two processes: the second one attempts anew what the first one was told, and the first one, whose commit was not
-/// answered, records what it was told once more.
+/// The first process records an answer, and its commit is not acknowledged. The second process begins a new attempt.
+/// Then the first process records its answer again.
 async fn an_answer_recorded_again_after_a_newer_attempt_changes_nothing(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (first, second) = (database.migrated().await, database.store());
@@ -73,14 +73,15 @@ async fn a_recipient_with_a_telnyx_id_is_never_due(kind: Kind) {
     record(&store, &message("grace", 1)).await;
     let attempt = begin(&store).await;
     store.record_answers(&[(attempt.id, not_accepted())], now()).await.unwrap();
-    // It was accepted after all: the webhook of the first attempt comes while the recipient waits for the second.
+    // Telnyx had accepted the first attempt after all: its webhook comes while the recipient waits for the second
+    // attempt.
     let hook = hinted(webhook("e1", "p1", &phone(0), state(Rank::Sent)), attempt.recipient_id);
     assert_eq!(store.record_webhooks(&[hook]).await.unwrap(), [Outcome::Applied]);
     assert_eq!(store.next_attempt_at().await.unwrap(), None);
     assert!(store.begin_attempts(1, now() + Duration::days(1)).await.unwrap().is_empty());
 }
 
-/// In both databases the constraint stands without the table having been built anew.
+/// The migration adds the constraint in both databases without rebuilding the table.
 async fn a_constraint_forbids_a_due_recipient_with_a_telnyx_id(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
@@ -114,7 +115,7 @@ async fn a_claim_with_an_unknown_outcome_is_read_back_once(kind: Kind) {
     order(&mut expected);
     assert_eq!(read, expected, "all of it, however little there is room for");
     assert_eq!(store.begin_attempts(9, now()).await.unwrap().len(), 2, "then what else is due");
-    // A claim that was never committed gives nothing back.
+    // Reading back a claim that was never committed returns nothing.
     let mut never = taken;
     never.iter_mut().for_each(|attempt| attempt.id.claim_id = uuid::Uuid::now_v7());
     store.doubt(&never);
@@ -135,7 +136,7 @@ async fn reading_back_a_claim_skips_recipients_with_a_telnyx_id(kind: Kind) {
     assert_eq!(read.iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [taken[1].id]);
 }
 
-/// PostgreSQL behind a proxy that loses the answer to one commit.
+/// PostgreSQL behind a proxy that can lose the acknowledgement of a commit.
 async fn behind_a_proxy() -> (Database, Store, Proxy, Store) {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;

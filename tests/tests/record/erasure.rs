@@ -1,4 +1,4 @@
-//! One person is erased, and nobody else.
+//! Erasing one person.
 
 use bytes::Bytes;
 use common::status::Rank;
@@ -17,14 +17,14 @@ fn with_body(mut webhook: Webhook, number: usize) -> Webhook {
     webhook
 }
 
-/// An inbound text of a number: of a kind that we do not use.
+/// An inbound text from a number, a kind of webhook that is kept and ignored.
 fn inbound(number: usize) -> Webhook {
     let content = WebhookContent::Ignored { reason: "inbound".into() };
     let hook = webhook(&format!("inbound-{number}"), "p", &phone(number), state(Rank::Delivered));
     with_body(Webhook { content, ..hook }, number)
 }
 
-/// Three messages to persons 0 and 1: one delivered, one waiting to be sent; and parked and ignored webhooks.
+/// Messages to persons 0 and 1, one sent and one scheduled, with applied, parked and ignored webhooks.
 async fn history(store: &Store) -> (Uuid, Uuid) {
     let sent = message("grace", 2);
     record(store, &sent).await;

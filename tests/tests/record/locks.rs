@@ -1,4 +1,4 @@
-//! Rows and files that another transaction has locked, calls that take too long, and columns that change underneath.
+//! Locked rows and files, calls that time out, and schema changes under running services.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ on_both_databases!(
     a_column_added_under_prepared_statements_causes_no_error,
 );
 
-/// The stores of webhook-ingest: for everything, and for webhooks.
+/// webhook-ingest's two stores: one for general use, one for webhooks.
 async fn stores(database: &Database) -> (Store, Store) {
     let options = StoreOptions { database_url: database.url.clone().into(), database_connections: 4 };
     let (all, webhooks) = Store::with_webhooks(&options).unwrap();
@@ -27,7 +27,7 @@ async fn stores(database: &Database) -> (Store, Store) {
     (all, webhooks)
 }
 
-/// A message to one, accepted by Telnyx: its id, and a webhook that reports its delivery.
+/// The id of a message to one recipient that Telnyx accepted, and a webhook that reports its delivery.
 async fn accepted(store: &Store, event_id: &str) -> (Uuid, Webhook) {
     let new = message("grace", 1);
     record(store, &new).await;
@@ -39,7 +39,7 @@ async fn status(store: &Store, id: Uuid) -> MessageStatus {
     store.message(&church("grace"), id).await.unwrap().unwrap().status
 }
 
-/// Another process's transaction that has locked a row, until it is dropped or rolled back.
+/// Another process's transaction that holds a lock until it is dropped or rolled back.
 async fn holding(database: &Database, sql: &'static str, id: Uuid) -> PgConnection {
     let mut other = PgConnection::connect(&database.url).await.unwrap();
     other.execute("begin").await.unwrap();
@@ -62,7 +62,7 @@ async fn a_locked_row_holds_up_no_other(lock: &'static str) {
     assert_eq!(status(&store, free).await, MessageStatus::Delivered);
     assert_eq!(store.audit().await.unwrap().accepted, 1, "what was left out is not written");
 
-    // Too old to wait on: parked, and what comes again under its event id is known.
+    // Too old to wait any longer: it is parked, and a repetition counts as a duplicate.
     let later = now() + time::Duration::hours(1);
     let recorded = webhooks.record_batch(&[of_locked.clone(), of_locked], later).await.unwrap();
     let [parked, duplicate] = [Outcome::Parked, Outcome::Duplicate].map(Recording::Recorded);
@@ -94,7 +94,7 @@ async fn a_locked_message_does_not_delay_closing_others() {
     let store = database.migrated().await;
     let (locked, _) = accepted(&store, "e1").await;
     let (free, _) = accepted(&store, "e2").await;
-    // Telnyx knows neither of them any more.
+    // Telnyx no longer knows either of them.
     let of = async |message| store.recipients(&church("grace"), message, &all()).await.unwrap()[0].id;
     store.ask_again(&[(of(locked).await, None), (of(free).await, None)]).await.unwrap();
     let _other = holding(&database, "select id from messages where id = $1 for update", locked).await;
@@ -123,7 +123,7 @@ async fn answers_and_their_parked_webhooks_do_not_deadlock() {
         let (answering, receiving) = (store.clone(), other.clone());
         let receiving = tokio::spawn(async move { receiving.record_batch(&batch, now()).await });
         let batch = receiving.await.unwrap().unwrap();
-        // The batch parked them all: now both sides want the same messages and webhooks.
+        // The batch parked all webhooks. Now both sides need the same messages and webhooks.
         let claiming = other.clone();
         let claiming = tokio::spawn(async move { claiming.claim_recorded(batch).await });
         let answering = tokio::spawn(async move { answering.record_answers(&answers, now()).await });
@@ -170,7 +170,7 @@ async fn a_row_unreadable_to_this_version_fails_only_its_own_webhook(kind: Kind)
     assert!(store.audit().await.unwrap().is_sound());
 }
 
-/// Telnyx would not repeat what is answered 200, so nothing is kept as ignored because of a type that is not known yet.
+/// Telnyx does not repeat a webhook that was answered 200, so an unknown column type must not lead to "ignored".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_with_an_unknown_type_loses_no_receipt() {
     let database = Database::fresh(Kind::Postgres).await;
@@ -254,7 +254,7 @@ async fn a_timed_out_call_says_what_it_waited_for_and_closes_its_connection() {
     let told = hasty.message(&grace, locked).await;
     assert_eq!(told.as_ref().unwrap_err().to_string(), "no answer from the database within 300ms");
     assert_eq!(waited_for(told), Wait::Answer);
-    // The one connection was given up each time, and not given back while the database still works on it.
+    // Each time the only connection was closed, not returned while the database still works on it.
     assert_eq!(hasty.sender(&grace).await.unwrap(), None);
 
     let patient = store.clone();

@@ -1,4 +1,4 @@
-//! The outbox's way into the stream, through everything that happens to brokers.
+//! From the outbox into the stream, through every kind of broker failure.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ on_both_databases!(
     relays_competing_for_the_lease_store_every_event_exactly_once,
 );
 
-/// A relay in a process of its own, as far as the others can tell.
+/// A relay that looks to the others like a process of its own.
 pub(crate) struct Relaying {
     pub(crate) context: Context,
     tasks: TaskTracker,
@@ -73,7 +73,7 @@ pub(crate) async fn all_announced(store: &Store) {
     .await;
 }
 
-/// The messages in the stream; no event may stand there twice.
+/// The messages in the stream. Fails if an event is there twice.
 pub(crate) async fn stored_messages(broker: &TestBroker) -> Vec<Uuid> {
     let stored = broker.stored().await;
     let mut events: Vec<_> = stored.iter().map(|(_, id, _)| id.clone()).collect();
@@ -145,7 +145,7 @@ async fn a_stream_that_lost_its_tail_gets_the_lost_events_again(kind: Kind) {
     broker.restart().await;
     ids.extend(record_some(&store, 4).await);
     all_announced(&store).await;
-    // The machine loses power, and the newest events were not flushed to its disk.
+    // A power cut: the newest events were not flushed to disk.
     broker.kill().await;
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::rename(&older, &data).unwrap();
@@ -173,7 +173,7 @@ async fn a_recreated_stream_gets_every_event_the_outbox_still_holds(kind: Kind) 
     relay.stop().await;
 }
 
-/// Each takes the other's lease away in the midst of its work, over and over.
+/// Each relay repeatedly takes the lease from the other in the middle of its work.
 async fn relays_competing_for_the_lease_store_every_event_exactly_once(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
@@ -190,8 +190,9 @@ async fn relays_competing_for_the_lease_store_every_event_exactly_once(kind: Kin
     second.stop().await;
 }
 
-/// Positions are taken before the commit: a row may become visible after one with a higher position. The relay stored
-/// that one and died before it had marked it. Returns the messages in the order that the stream should have.
+/// Positions are assigned before the commit, so a row may become visible after one with a higher position. Here the
+/// relay stored the later row and died before it marked it. Returns the messages in the order that the stream should
+/// have.
 async fn a_later_row_is_stored_and_not_marked(store: &Store, broker: &TestBroker) -> Vec<Uuid> {
     let relay = Relaying::start(store, broker, "ingest").await;
     let mut ids = record_some(store, 3).await;
@@ -210,12 +211,12 @@ async fn a_later_row_is_stored_and_not_marked(store: &Store, broker: &TestBroker
     ids
 }
 
-/// The stream's window for duplicates is over at once.
+/// Shortens the stream's duplicate window.
 async fn forget_duplicates_soon(broker: &TestBroker) {
     broker.reconfigure(|config| config.duplicate_window = std::time::Duration::from_millis(100)).await;
 }
 
-/// What is tested is that time passes.
+/// The one place that waits for time to pass: the test is about the window's end.
 async fn until_the_window_is_over() {
     tokio::time::sleep(std::time::Duration::from_millis(400)).await;
 }
@@ -256,7 +257,7 @@ async fn nothing_is_lost_when_the_broker_forgot_its_last_event_id() {
     let relay = Relaying::start(&store, &broker, "message_api").await;
     all_announced(&store).await;
     relay.stop().await;
-    // One may stand there twice, which its version makes harmless; none may be missing.
+    // An event may be there twice, which its version makes harmless. None may be missing.
     let stored = broker.stored().await;
     let stands = |id: &Uuid| stored.iter().any(|(_, _, event)| event["messageId"] == id.to_string());
     assert!(ids.iter().all(stands));
@@ -266,7 +267,7 @@ async fn nothing_is_lost_when_the_broker_forgot_its_last_event_id() {
 async fn the_relay_goes_on_after_a_broker_restart_long_after_the_last_event() {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
-    // After a restart it knows no last id.
+    // After a restart the broker knows no last id.
     forget_duplicates_soon(&broker).await;
     let relay = Relaying::start(&store, &broker, "ingest").await;
     let mut ids = record_some(&store, 3).await;

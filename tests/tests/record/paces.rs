@@ -1,4 +1,4 @@
-//! How fast senders may go: each at its own rate over all processes, and one that is held back alone.
+//! Rates and holds of senders: each keeps its own rate across all processes, and a hold affects only its sender.
 
 use common::status::MessageStatus;
 use common::store::{Answer, Attempt, NewMessage, SendLimits, Sender, Setback, Store};
@@ -68,7 +68,7 @@ async fn a_held_sender_holds_back_no_other_sender(kind: Kind) {
     assert_eq!((of_sender(&rest, "+15550000001"), of_sender(&rest, "+15550000002")), (0, 49));
     let told = store.held_senders(start).await.unwrap();
     assert_eq!(told.iter().map(|sender| sender.reason.as_str()).collect::<Vec<_>>(), ["sender_refused"]);
-    // One message tries, and its success lets the others go.
+    // One message is sent as a trial; its success releases the others.
     let later = start + Duration::minutes(1);
     let trying = store.begin_attempts(100, later).await.unwrap();
     assert_eq!(trying.len(), 1);
@@ -115,7 +115,7 @@ async fn a_sender_keeps_its_rate_across_all_processes(kind: Kind) {
             taken += store.begin_attempts(16, at).await.unwrap().len();
         }
     }
-    // A full bucket at first, two tenths of a second's messages more each time.
+    // A full bucket at first, then the messages of 0.2 s each time.
     assert!((30..=40).contains(&taken), "{taken}");
 }
 
@@ -150,7 +150,7 @@ async fn a_recipient_held_back_too_long_fails_instead_of_going_out_late(kind: Ki
         assert_eq!(store.fail_unsent(100, at).await.unwrap(), 0);
         at += Duration::minutes(20);
     }
-    // Telnyx would take it now; it is too late.
+    // Telnyx would accept it now, but it is too late.
     let late = end + Duration::minutes(21);
     assert!(store.begin_attempts(9, late).await.unwrap().is_empty());
     assert_eq!(store.fail_unsent(100, late).await.unwrap(), 3);
@@ -161,7 +161,7 @@ async fn a_recipient_held_back_too_long_fails_instead_of_going_out_late(kind: Ki
         recipients.iter().all(|it| it.failure.as_ref().is_some_and(|failure| failure.code == "not_sent"))
     );
     assert!(store.audit().await.unwrap().is_sound());
-    // What comes later is sent.
+    // Later messages are sent.
     let mut today = from("+15550000001", message("grace", 1));
     today.created_at = late;
     record(&store, &today).await;

@@ -1,4 +1,4 @@
-//! Whether a process can write is found out by writing.
+//! A process finds out whether it can write by writing.
 
 use common::service::{Health, Weight};
 use common::store::Readiness;
@@ -45,7 +45,7 @@ async fn an_idle_process_proves_that_it_can_write_with_one_row_of_its_own(kind: 
     assert_eq!(rows().await, 1);
 }
 
-/// The database of PostgreSQL takes writes, or does not, as after a fail-over to a standby.
+/// Makes PostgreSQL accept or refuse writes, as after a fail-over to a standby.
 async fn takes_writes(database: &Database, takes: bool) {
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     connection.execute("set default_transaction_read_only = off").await.unwrap();

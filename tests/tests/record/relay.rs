@@ -1,4 +1,4 @@
-//! Who relays: one process at a time, and another one as soon as that one can't.
+//! The relay's lease: one process relays at a time, and another takes over as soon as that one can't.
 
 use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
@@ -69,7 +69,7 @@ async fn a_lease_from_before_a_backward_clock_step_delays_no_relay(kind: Kind) {
     assert!(store.lease_state().await.unwrap().held);
 }
 
-/// What a process would do that was stopped in the middle of its work, and wakes after another one took over.
+/// The writes of a process that was stopped in the middle of its work and wakes after another took over.
 async fn a_process_with_an_expired_term_changes_nothing(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
@@ -93,7 +93,7 @@ async fn a_process_with_an_expired_term_changes_nothing(kind: Kind) {
     assert!(other.renew_lease(new).await.unwrap(), "nobody but its holder gave it up");
 }
 
-/// How the versions before the lease kept one another away.
+/// The lock of the versions before the lease.
 enum OldRelay {
     Postgres(sqlx::PgConnection),
     Sqlite(std::fs::File),
@@ -145,7 +145,7 @@ async fn versions_with_and_without_the_lease_never_relay_together(kind: Kind) {
     eventually("the old version may relay again", may).await;
 }
 
-/// A message whose recipients are all delivered at once: its event names 20 of them.
+/// A message whose recipients are all delivered at once; its event names 20 of them.
 async fn record_delivered(store: &Store) -> Uuid {
     let new = message("grace", 20);
     record(store, &new).await;
@@ -184,7 +184,7 @@ async fn a_refused_event_blocks_no_other_and_can_be_put_back_by_hand(kind: Kind)
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     broker.reconfigure(|config| config.max_message_size = 1_100).await;
-    // It has no smaller form.
+    // This event has no smaller form.
     let person = Person { claim: IdClaim::UserId, id: "x".repeat(2_000) };
     let revocation = Revocation::new(church("grace"), Some(person), now()).unwrap();
     store.revoke(&revocation).await.unwrap();
@@ -242,7 +242,7 @@ async fn every_process_reports_the_waiting_events_during_a_broker_outage(kind: K
     }
 }
 
-/// PostgreSQL holds the session of a vanished host, and with it whatever that has locked, for hours.
+/// PostgreSQL keeps the session of a vanished host, with all its locks, for hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_cut_off_by_the_network_is_replaced_and_harmless_on_return() {
     let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Postgres).await);
@@ -270,7 +270,7 @@ async fn a_holder_cut_off_by_the_network_is_replaced_and_harmless_on_return() {
     second.stop().await;
 }
 
-/// The same database at another port.
+/// The URL with another port.
 fn through(url: &str, port: &str) -> String {
     let own = url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().get_port();
     let other = url.replacen(&format!(":{own}/"), &format!(":{port}/"), 1);

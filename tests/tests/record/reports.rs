@@ -1,4 +1,5 @@
-//! Webhooks: every order and repetition ends the same, nothing is lost, one poisonous body harms nobody.
+//! Webhooks in every order and with repetitions: the final state is the same, none is lost, and a body that the
+//! database refuses fails alone.
 
 use common::event::{ChurchEvent, EventType};
 use common::status::{MessageStatus, Rank, RecipientState};
@@ -92,7 +93,7 @@ async fn a_webhook_before_telnyxs_answer_is_matched_by_the_signed_url(kind: Kind
     let recipient = attempt.recipient_id;
     let early = hinted(webhook("e1", "p1", &phone(0), state(Rank::Delivered)), recipient);
     assert_eq!(store.record_webhooks(&[early]).await.unwrap(), [Outcome::Applied]);
-    // The answer comes later and knows the same id; the next webhook is found by it.
+    // The answer comes later with the same id, which the next webhook is matched by.
     store.record_answers(&[(attempt, Answer::Accepted { provider_id: "p1".into() })], now()).await.unwrap();
     let read = webhook("e2", "p1", &phone(0), state(Rank::Read));
     assert_eq!(store.record_webhooks(&[read]).await.unwrap(), [Outcome::Applied]);
@@ -149,7 +150,7 @@ async fn the_sweep_applies_a_parked_webhook(kind: Kind) {
     assert_eq!(store.audit().await.unwrap().parked, 5);
 }
 
-/// The reports of one message to three recipients, repeated and shuffled and cut into batches.
+/// Reports of one message to three recipients, repeated, shuffled and split into batches.
 fn stories() -> impl Strategy<Value = Vec<Vec<(usize, i16, bool)>>> {
     let report = (0..3usize, 1..=6i16, any::<bool>());
     prop::collection::vec(prop::collection::vec(report, 1..6), 1..8)
@@ -171,7 +172,7 @@ async fn any_order_and_repetition_ends_in_one_state_and_never_goes_back(kind: Ki
     assert!(store.audit().await.unwrap().is_sound());
 }
 
-/// Tells one story; checks every state on its way against the lattice.
+/// Records the batches of one story and checks each state against the lattice.
 async fn tell(store: &Store, batches: Vec<Vec<(usize, i16, bool)>>) {
     let new = message("grace", 3);
     record(store, &new).await;
@@ -185,7 +186,7 @@ async fn tell(store: &Store, batches: Vec<Vec<(usize, i16, bool)>>) {
                 let report = RecipientState { rank: Rank::from_i16(*rank).unwrap(), closed: *closed };
                 expected[*who] = expected[*who].join(report);
                 let provider = provider_id(new.recipients[*who].id);
-                // The same report comes under the same event id: a repetition.
+                // A repetition has the same event id.
                 webhook(&format!("{}-{who}-{rank}-{closed}", new.id), &provider, &phone(*who), report)
             })
             .collect();
@@ -222,7 +223,7 @@ async fn a_body_the_database_refuses_fails_only_its_own_webhook(kind: Kind) {
     assert_eq!(outcomes[10], Outcome::Applied);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Parked).count(), 9);
     assert_eq!(store.message(&church("grace"), id).await.unwrap().unwrap().status, MessageStatus::Delivered);
-    // It comes again, as Telnyx repeats it, and is known.
+    // Telnyx repeats it, and it is recognised as a duplicate.
     assert_eq!(store.record_webhooks(&[batch.swap_remove(4)]).await.unwrap(), [Outcome::Duplicate]);
     assert_eq!(store.audit().await.unwrap().ignored, 1);
 }
@@ -245,7 +246,7 @@ async fn concurrent_batches_lose_no_webhook(kind: Kind) {
     let attempts = accept_all(&store).await;
     let batches = (0..8usize).map(|batch| {
         let store = store.clone();
-        // Every batch tells of every recipient, in an order of its own.
+        // Every batch reports every recipient, in an order of its own.
         let mut hooks: Vec<Webhook> = attempts
             .iter()
             .map(|attempt| {

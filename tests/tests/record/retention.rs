@@ -1,4 +1,4 @@
-//! What is old goes, what is unfinished stays.
+//! Retention deletes old rows and keeps unfinished ones.
 
 use common::revocation::Revocation;
 use common::status::Rank;

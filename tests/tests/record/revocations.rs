@@ -45,7 +45,7 @@ fn same(told: &Revocation, first: &Revocation) -> bool {
     Revocation { id: first.id, timestamp: first.timestamp, ..told.clone() } == *first
 }
 
-/// Nothing else is committed meanwhile: the relay finds it out by itself.
+/// The relay notices the new stream by itself, although nothing else is committed.
 async fn a_recreated_stream_gets_revocations_the_outbox_no_longer_holds(kind: Kind) {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;

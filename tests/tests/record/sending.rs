@@ -1,4 +1,4 @@
-//! Attempts: recorded before the request, never repeated unless surely not accepted, in fair turns.
+//! Attempts are committed before the request, repeated only if certainly not accepted, and made in fair turns.
 
 use common::status::{MessageStatus, Rank};
 use common::store::{Answer, AttemptId, Failure, Outcome, Overdue, Store};
@@ -141,7 +141,7 @@ async fn an_accepted_message_without_a_receipt_is_closed_unconfirmed(kind: Kind)
     assert_eq!(store.close_overdue(&overdue, day).await.unwrap(), 2);
     let status = async || store.message(&church("grace"), new.id).await.unwrap().unwrap();
     assert_eq!((status().await.status, status().await.tally.unconfirmed), (MessageStatus::Sent, 2));
-    // A receipt that comes after all still counts.
+    // A late receipt still counts.
     let late = webhook("late", &provider_id(attempts[0].recipient_id), &phone(0), state(Rank::Delivered));
     assert_eq!(store.record_webhooks(&[late]).await.unwrap(), [Outcome::Applied]);
     assert_eq!((status().await.status, status().await.tally.unconfirmed), (MessageStatus::Delivered, 1));

@@ -1,4 +1,4 @@
-//! Recording and reading messages: the conformance of both databases.
+//! Recording and reading messages: both databases behave alike.
 
 use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
@@ -62,7 +62,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     let mut ids = Vec::new();
     for n in 0..7 {
         let mut new = message("grace", 1);
-        // Three share one millisecond: the id decides among them.
+        // Three messages share one millisecond; the id decides their order.
         new.created_at = start + Duration::milliseconds(n / 3);
         ids.push(new.id);
         record(&store, &new).await;
@@ -78,7 +78,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     loop {
         let query = HistoryQuery { limit: 2, before, ..HistoryQuery::default() };
         let page = store.history(&church("grace"), &query).await.unwrap();
-        // A page by cursor does not count all the others.
+        // A page by cursor has no total.
         assert_eq!(page.total, before.is_none().then_some(7));
         let Some(last) = page.messages.last() else { break };
         before = Some((last.created_at, last.id));
@@ -269,7 +269,7 @@ async fn pruning_deletes_old_rows_and_keeps_waiting_ones(kind: Kind) {
     for what in [Prunable::Events, Prunable::Webhooks, Prunable::IdempotencyKeys] {
         store.prune(what, later).await.unwrap();
     }
-    // The first went; the second is what the relay fences with, the third waits.
+    // The first is deleted. The second is the relay's fence, and the third still waits.
     assert!(store.announced(rows[0].event_id).await.unwrap().is_none());
     assert_eq!(store.last_announced().await.unwrap().unwrap().event_id, rows[1].event_id);
     assert_eq!(store.waiting_events(10).await.unwrap().len(), 1);

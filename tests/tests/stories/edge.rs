@@ -1,5 +1,5 @@
-//! The gateway's edge: what is not exactly a request of Engine.IO gets 400, and neither a stranger nor a member can hold
-//! much of its memory or keep it busy.
+//! The gateway's edge: what is not exactly a request of Engine.IO gets 400, and neither a stranger nor a member can
+//! hold much of its memory or keep it busy.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ impl<'a> Polling<'a> {
     }
 }
 
-/// The event whose last packet this is.
+/// The id of the event, if this is the event's last packet.
 fn whole_event(packet: &str) -> Option<String> {
     let event: Value = serde_json::from_str(packet.strip_prefix("42")?).unwrap();
     event[1]["cursor"].as_str()?;

@@ -11,7 +11,7 @@ use super::CHURCH;
 
 /// Events that together are more than every buffer on the way can take.
 const MANY: usize = 1_200;
-/// Makes an event so heavy.
+/// Bytes that pad each event.
 const WEIGHT: usize = 4_000;
 
 fn impatient(options: &mut StackOptions) {

@@ -35,7 +35,7 @@ impl Fleet {
     /// Connects a client for each seat, as fast as it goes, and waits until every one has its place in its room.
     ///
     /// # Errors
-    /// A client is refused.
+    /// If a client is refused.
     pub async fn connect(seats: Vec<Seat>, watched: &Arc<Watched>, conduct: Conduct) -> anyhow::Result<Self> {
         Self::connect_at(f64::INFINITY, seats, watched, conduct).await
     }
@@ -43,7 +43,7 @@ impl Fleet {
     /// The same, with so many a second at the most.
     ///
     /// # Errors
-    /// A client is refused.
+    /// If a client is refused.
     pub async fn connect_at(
         rate: f64,
         seats: Vec<Seat>,
