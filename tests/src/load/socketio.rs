@@ -178,7 +178,7 @@ impl Client {
         self.traffic
     }
 
-    /// The next packet besides pings, which are answered.
+    /// The next packet that is no ping. Answers pings. `None` once the connection has ended.
     async fn text(&mut self) -> anyhow::Result<Option<Utf8Bytes>> {
         while let Some(message) = self.socket.next().await {
             match message? {

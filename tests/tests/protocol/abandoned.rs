@@ -1,4 +1,4 @@
-//! Sessions that their clients abandon end and leave no memory in use.
+//! Sessions abandoned by their clients end and leak no memory.
 
 use futures_util::future::join_all;
 use tests::gateway::TestGateway;
@@ -8,7 +8,7 @@ use crate::upgrade::{PROBE, PROBED, query};
 use crate::websocket::Websocket;
 use crate::{PATIENT, assert_flat, polling_member};
 
-/// Sessions at the same time.
+/// Number of simultaneous sessions.
 const CROWD: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,13 +26,12 @@ async fn an_unfinished_upgrade_ends_the_websocket_and_the_session() {
     gateway.until_count("church_gateway_sockets", 0.0).await;
 }
 
-/// Opens a session for each of a crowd, leaves some of them in the middle of an upgrade, and looks at each again only to
-/// see that it has ended.
+/// Opens many sessions and abandons them, some in the middle of an upgrade. Afterwards only checks that each has ended.
 async fn come_and_go(gateway: &TestGateway) {
     let sessions = join_all((0..CROWD).map(|_| Polling::open(gateway))).await;
     let (upgrading, _) = sessions.split_at(CROWD / 4);
     for session in upgrading {
-        // On a busy machine the session may have ended before.
+        // On a busy machine the session may have ended already.
         if let Ok(mut socket) = Websocket::request(gateway, &query(session)).await {
             socket.send(PROBE).await;
         }

@@ -1,4 +1,4 @@
-//! Socket.IO's events from a client: acknowledged where there is something to say, else ignored.
+//! Socket.IO events from a client: known ones are acknowledged, unknown ones are ignored.
 
 use crate::{CHURCH, HOUR, json_after, patient_gateway, websocket_member};
 

@@ -1,4 +1,4 @@
-//! A client that says goodbye to Engine.IO itself.
+//! A client that sends Engine.IO's close packet.
 
 use reqwest::StatusCode;
 
@@ -11,7 +11,7 @@ const CLOSED: &str = r#"church_gateway_disconnects_total{reason="transport_close
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_packet_by_post_ends_the_session_and_its_open_poll() {
     let gateway = patient_gateway().await;
-    // Which of two requests comes first is up to the network, so it is tried until the poll was there.
+    // The two requests may arrive in either order, so this repeats until the poll came first.
     for _ in 0..50 {
         let client = Polling::open(&gateway).await;
         client.past_first_ping().await;

@@ -1,4 +1,4 @@
-//! How a client comes into Socket.IO's main namespace, and how it leaves it.
+//! Joining and leaving Socket.IO's main namespace.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::{
     CHURCH, HOUR, PATIENT, connect, event, json_after, patient_gateway, polling_member, websocket_member,
 };
 
-/// After so long a client asks once more to be let in.
+/// Time after which a client repeats its connect packet.
 const AGAIN: Duration = Duration::from_secs(3);
-/// Much shorter than the time that is given to a client that a test lets in.
+/// A short connect timeout. Clients that a test connects get a longer one.
 const HASTY: [(&str, &str); 2] = [("GATEWAY_CONNECT_TIMEOUT", "3000"), PATIENT[0]];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,8 @@ async fn a_refused_client_gets_the_reason_and_may_retry_on_the_same_connection()
     client.send(CONNECT).await;
     let told = json_after(CONNECT_ERROR, &client.next().await.unwrap());
     assert_eq!(told, json!({"message": "Authentication error: missing token"}));
-    // The library tells a client before it is done with its first attempt, and ignores another one until then.
+    // The library reports the refusal before it has finished the first attempt, and ignores further attempts until
+    // then.
     for _ in 0..5 {
         client.send(&connect(&gateway)).await;
         if timeout(AGAIN, client.until("connected")).await.is_ok() {
@@ -100,7 +101,7 @@ async fn a_client_without_a_valid_token_is_closed_after_the_connect_timeout() {
     assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
 }
 
-/// Often pinged, and given long for everything.
+/// Frequent pings, and long limits for everything else.
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +111,7 @@ async fn a_client_that_leaves_the_namespace_may_rejoin_on_the_same_connection() 
     client.send(DISCONNECT).await;
     polls.send(&[DISCONNECT]).await;
     gateway.until_count("church_gateway_sockets", 0.0).await;
-    // The first may have been on its way before.
+    // The first ping may have been sent before.
     for _ in 0..3 {
         assert_eq!(client.frame().await.as_deref(), Some(PING));
         client.send(PONG).await;
@@ -132,7 +133,7 @@ async fn a_client_that_rejoins_repeatedly_gets_every_event_after_connected() {
     let gateway = patient_gateway().await;
     let announcer = gateway.announcer().await;
     let mut client = websocket_member(&gateway).await;
-    // Not more often than one connection may show a token at once.
+    // No more often than one connection may present a token.
     for _ in 0..6 {
         client.send(DISCONNECT).await;
         gateway.until_count("church_gateway_sockets", 0.0).await;

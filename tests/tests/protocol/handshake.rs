@@ -1,4 +1,4 @@
-//! How an Engine.IO session begins, and what begins none.
+//! Opening an Engine.IO session, and requests that open none.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::polling::{Polling, url};
 use crate::websocket::Websocket;
 
 const GATEWAY: &[(&str, &str)] = &[("GATEWAY_PING_INTERVAL", "25000"), ("GATEWAY_PING_TIMEOUT", "20000")];
-/// Queries that name no version of the protocol that is served; `{}` stands for a transport.
+/// Queries with an unsupported protocol version; `{}` stands for a transport.
 const OTHER_VERSIONS: [&str; 6] = [
     "transport={}",
     "EIO=&transport={}",
@@ -17,10 +17,10 @@ const OTHER_VERSIONS: [&str; 6] = [
     "EIO=5&transport={}",
     "EIO=44&transport={}",
 ];
-/// Queries that name no transport that is served.
+/// Queries with an unsupported transport.
 const OTHER_TRANSPORTS: [&str; 4] =
     ["EIO=4", "EIO=4&transport=", "EIO=4&transport=abc", "EIO=4&transport=webtransport"];
-/// An id of a session that does not exist.
+/// The id of a session that does not exist.
 const NO_SESSION: &str = "AAAAAAAAAAAAAAAA";
 
 async fn ask(gateway: &TestGateway, method: Method, query: &str) -> StatusCode {
@@ -46,7 +46,7 @@ async fn a_session_opens_on_each_transport_with_its_parameters() {
     assert_ne!(first.sid(), second.sid());
     let (_open, opened) = Websocket::open_with(&gateway, "EIO=4&transport=websocket").await;
     assert_opens(&opened, &json!([]));
-    // The stock client adds a word of its own against caches.
+    // The stock client adds a parameter that defeats caches.
     Polling::open_with(&gateway, "EIO=4&transport=polling&t=PZ1x3d").await;
 }
 
@@ -88,7 +88,7 @@ async fn an_unknown_session_id_is_refused_on_each_transport() {
         let query = format!("EIO=4&transport=polling&sid={sid}");
         assert_eq!(ask(&gateway, Method::GET, &query).await, StatusCode::BAD_REQUEST, "{sid}");
         assert_eq!(ask(&gateway, Method::POST, &query).await, StatusCode::BAD_REQUEST, "{sid}");
-        // A websocket may be opened before the session is looked for; it does not stay open, and carries nothing.
+        // The websocket may open before the session is looked up. It closes without a frame.
         if let Ok(mut socket) =
             Websocket::request(&gateway, &format!("EIO=4&transport=websocket&sid={sid}")).await
         {

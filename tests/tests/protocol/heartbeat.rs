@@ -1,7 +1,7 @@
 //! Pings, and clients that do not answer them.
 //!
-//! The protocol's own suite expects the first ping after an interval. Here it comes with the opening, which clients do
-//! not mind: so a session's first ping says nothing of the interval, and each case looks at several.
+//! The protocol's own test suite expects the first ping after one interval. The gateway sends it with the opening,
+//! which clients accept. So the first ping says nothing about the interval, and each test waits for several.
 
 use serde_json::json;
 use tests::gateway::TestGateway;
@@ -11,12 +11,12 @@ use crate::polling::Polling;
 use crate::websocket::Websocket;
 use crate::{CHURCH, PATIENT, connect, event, polling_member, websocket_member};
 
-/// Often pinged, and given long to answer: these clients answer, if not in time.
+/// Frequent pings and a long limit for pongs, because these clients answer, but perhaps late.
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
-/// A client that does not answer is closed soon, but not before it was let in.
+/// A short limit for pongs, long enough to connect.
 const STRICT: [(&str, &str); 3] =
     [("GATEWAY_PING_INTERVAL", "200"), ("GATEWAY_PING_TIMEOUT", "3000"), PATIENT[1]];
-/// How many pings are waited for.
+/// The number of pings to wait for.
 const SEVERAL: usize = 4;
 const MISSED: &str = r#"church_gateway_disconnects_total{reason="heartbeat"}"#;
 

@@ -1,8 +1,8 @@
-//! The gateway keeps to the Engine.IO protocol (version 4) and the Socket.IO protocol (version 5), also towards clients
-//! that do not. Requests and frames are written here by hand, because a stock client sends only what is right.
+//! The gateway follows the Engine.IO protocol (version 4) and the Socket.IO protocol (version 5), also with clients
+//! that break them. The tests write requests and frames by hand, because a stock client sends only valid ones.
 //!
-//! The protocols' own test suites expect a server that echoes messages. The gateway echoes nothing. Here a church's
-//! events take the place of the echo, and the acknowledgement of `auth:refresh` that of other acknowledgements.
+//! The protocols' own test suites expect a server that echoes messages. The gateway echoes nothing, so a church's
+//! events replace the echo, and the acknowledgement of `auth:refresh` replaces other acknowledgements.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
@@ -28,14 +28,14 @@ use crate::websocket::Websocket;
 
 /// The church of all clients here.
 const CHURCH: &str = "grace";
-/// How long anything may take. Far above what it does take.
+/// Longest wait for anything, far above what anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Far below what the memory would grow by at its peak if each session, or all that was sent, were kept.
+/// Allowed growth of the peak memory. Keeping each session, or all received data, would need much more.
 const FLAT: u64 = 8 << 20;
 /// Validity of the tokens.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Engine.IO's packets, or what they begin with.
+/// Engine.IO's packets or their first characters.
 mod packet {
     pub(crate) const OPEN: &str = "0";
     pub(crate) const CLOSE: &str = "1";
@@ -43,29 +43,29 @@ mod packet {
     pub(crate) const PONG: &str = "3";
     pub(crate) const UPGRADE: &str = "5";
     pub(crate) const NOOP: &str = "6";
-    /// Socket.IO's packets stand in Engine.IO's messages.
+    /// Socket.IO's packets are the content of Engine.IO's messages.
     pub(crate) const CONNECT: &str = "40";
     pub(crate) const DISCONNECT: &str = "41";
     pub(crate) const EVENT: &str = "42";
     pub(crate) const CONNECT_ERROR: &str = "44";
 }
 
-/// Limits that no test reaches: a connection that ends, ends for the reason that the test gives.
+/// Timeouts that no test reaches, so that a connection ends only for the reason under test.
 const PATIENT: [(&str, &str); 2] =
     [("GATEWAY_PING_TIMEOUT", "600000"), ("GATEWAY_CONNECT_TIMEOUT", "600000")];
 
-/// A gateway with these limits.
+/// A gateway with these timeouts.
 async fn patient_gateway() -> TestGateway {
     TestGateway::start(&PATIENT).await
 }
 
-/// What a client sends to be let in.
+/// The connect packet of a client.
 fn connect(gateway: &TestGateway) -> String {
     let token = gateway.token(CHURCH, "ann", HOUR);
     format!("{}{}", packet::CONNECT, serde_json::json!({ "token": token }))
 }
 
-/// A client on polling that was let in and has heard so.
+/// A polling client that has received `connected`.
 async fn polling_member(gateway: &TestGateway) -> Polling {
     let mut client = Polling::open(gateway).await;
     client.send(&[&connect(gateway)]).await;
@@ -73,7 +73,7 @@ async fn polling_member(gateway: &TestGateway) -> Polling {
     client
 }
 
-/// A client on a websocket that was let in and has heard so.
+/// A websocket client that has received `connected`.
 async fn websocket_member(gateway: &TestGateway) -> Websocket {
     let mut client = Websocket::open(gateway).await;
     client.send(&connect(gateway)).await;
@@ -81,7 +81,7 @@ async fn websocket_member(gateway: &TestGateway) -> Websocket {
     client
 }
 
-/// Waits for something, but not for ever.
+/// Waits for a result, at most for [`LIMIT`].
 async fn in_time<T>(what: &str, wanted: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, wanted).await.unwrap_or_else(|_| panic!("waited a minute for {what}"))
 }
@@ -92,13 +92,13 @@ fn event(packet: &str) -> (String, Value) {
     serde_json::from_str(arguments).unwrap()
 }
 
-/// What follows a packet's beginning, read as JSON.
+/// The JSON after a packet's beginning.
 fn json_after(beginning: &str, packet: &str) -> Value {
     let text = packet.strip_prefix(beginning).unwrap_or_else(|| panic!("not {beginning}…: {packet}"));
     serde_json::from_str(text).unwrap()
 }
 
-/// Whether the gateway has at no time needed much more than before.
+/// Fails if the gateway's peak memory has grown by more than [`FLAT`].
 fn assert_flat(gateway: &mut TestGateway, before: u64) {
     let grown = gateway.peak_memory().saturating_sub(before);
     assert!(grown < FLAT, "{grown} bytes more than before");

@@ -1,5 +1,5 @@
-//! A client that breaks the protocols on purpose is closed, disturbs nobody else, and leaves no memory in use. Each
-//! kind of case has crashed some Socket.IO server, or filled its memory.
+//! A client that breaks the protocols on purpose is closed, disturbs no other client and leaks no memory. Each kind of
+//! case has crashed some Socket.IO server or exhausted its memory.
 
 use futures_util::future::join_all;
 use reqwest::StatusCode;
@@ -12,7 +12,7 @@ use crate::{
     CHURCH, HOUR, PATIENT, assert_flat, connect, event, json_after, polling_member, websocket_member,
 };
 
-/// The largest message that a client may send here.
+/// The largest message that a client may send in these tests.
 const LARGEST: usize = 10_000;
 const GATEWAY: &[(&str, &str)] = &[
     PATIENT[0],
@@ -22,50 +22,50 @@ const GATEWAY: &[(&str, &str)] = &[
     ("GATEWAY_ADDRESS_CONNECTS_PER_SECOND", "0"),
     ("GATEWAY_MAX_USER_SOCKETS", "0"),
 ];
-/// Clients that misbehave at the same time.
+/// Number of clients that misbehave at the same time.
 const CROWD: usize = 10;
 
-/// What a client sends.
+/// A frame from a client.
 enum Frame {
     Text(&'static str),
-    /// So many bytes.
+    /// A binary frame of this many bytes.
     Binary(usize),
 }
 
 use Frame::{Binary, Text};
 
-/// A binary event whose only part is to come.
+/// The header of a binary event with one part, which follows.
 const ONE_PART: Frame = Text(r#"451-["message",{"_placeholder":true,"num":0}]"#);
 const TWO_PARTS: Frame =
     Text(r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#);
 
-/// What ends the connection of a client that was let in.
+/// Frames that close the connection of a connected client.
 const WRONG: &[&[Frame]] = &[
-    // More parts than anybody needs, than fit a number, or none.
+    // Too many parts, a number of parts that overflows, or no number.
     &[Text(r#"459-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"452147483648-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"4599999999999999999999999-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"45-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"45["message",{"_placeholder":true,"num":0}]"#)],
-    // Parts that are missing, too many, or too heavy together.
+    // Missing parts, too many parts, or parts that are too large together.
     &[ONE_PART, Text(r#"42["message"]"#)],
     &[ONE_PART, ONE_PART],
     &[Binary(4)],
     &[ONE_PART, Binary(4), Binary(4)],
     &[TWO_PARTS, Binary(LARGEST / 2 + 1), Binary(LARGEST / 2 + 1)],
-    // What only a server says, and acknowledgements without a number or with one that is none.
+    // Packets that only a server sends, and acknowledgements without a valid ack id.
     &[Text(r#"44{"message":"no"}"#)],
     &[Text("43[]")],
     &[Text("4399999999999999999999999[]")],
     &[Text(r#"461-[{"_placeholder":true,"num":0}]"#)],
-    // Letters of several bytes where one byte is looked at.
+    // Characters of several bytes where the parser looks at one byte.
     &[Text("é")],
     &[Text("4é")],
     &[Text("42é")],
     &[Text("45é")],
     &[Text("451é")],
     &[Text("2é"), Text("é")],
-    // More than may be sent.
+    // A frame above the limit.
     &[Binary(LARGEST + 1)],
 ];
 
@@ -86,7 +86,7 @@ async fn misbehave(gateway: &TestGateway) {
     }
 }
 
-/// The other member still hears every event, and its socket is the only one.
+/// Fails unless the other client still receives events and its socket is the only one left.
 async fn assert_unharmed(gateway: &TestGateway, member: &mut Websocket) {
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
@@ -124,7 +124,7 @@ async fn malformed_bodies_close_only_their_session() {
         let client = polling_member(&gateway).await;
         let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
         let (status, _) = client.post(body).await;
-        // What is wrong inside of a packet shows only after the body was taken.
+        // An error inside a packet shows only after the body was accepted.
         let expected = if shown == "4é" { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         assert_eq!(status, expected, "{shown}");
         client.until_closed().await;
@@ -175,7 +175,7 @@ async fn unsolicited_acknowledgements_are_ignored() {
     assert_unharmed(&gateway, &mut client).await;
 }
 
-/// Sends many packets without a look at the answers, far more than may be kept.
+/// Sends many packets without reading the answers, far more than the gateway may buffer.
 async fn flood(client: &mut Websocket, packet: impl Fn(&str) -> String) {
     for number in 0..6_000 {
         client.send(&packet(&format!("{number}{}", "0".repeat(4_000)))).await;

@@ -1,4 +1,4 @@
-//! Packets on each transport: text, several at once, binary data, and what ends a session.
+//! Packets on each transport: text, binary data, several at once, and packets that end a session.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -8,12 +8,12 @@ use crate::polling::Polling;
 use crate::websocket::Websocket;
 use crate::{CHURCH, event, json_after, patient_gateway, polling_member, websocket_member};
 
-/// Letters of one, two, three and four bytes.
+/// Characters of one, two, three and four bytes.
 const TEXT: &str = "Grüße, 주일 예배 ✝ 🎶";
-/// Packets of one event that was announced: the update, and the delivery.
+/// Number of packets of one announced event: the status update and the delivery.
 const PACKETS: usize = 2;
 
-/// A binary event that is acknowledged with this number, and the data that follows it.
+/// The header of a binary event with this ack id; one binary part follows.
 fn binary_event(number: u32) -> String {
     format!(r#"451-{number}["auth:refresh",{{"_placeholder":true,"num":0}}]"#)
 }
@@ -85,7 +85,7 @@ async fn two_concurrent_polls_end_the_session() {
     let gateway = patient_gateway().await;
     let client = Polling::open(&gateway).await;
     client.past_first_ping().await;
-    // The first one waits for packets, and the second one finds it waiting.
+    // The first poll waits for packets when the second arrives.
     let mut answers = <[_; 2]>::from(tokio::join!(client.poll(), client.poll()));
     answers.sort();
     let [first, second] = answers;

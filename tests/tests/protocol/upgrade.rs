@@ -1,4 +1,4 @@
-//! From polling to a websocket.
+//! Upgrading from polling to a websocket.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -13,12 +13,12 @@ use crate::{CHURCH, HOUR, connect, event, patient_gateway, polling_member};
 pub(crate) const PROBE: &str = "2probe";
 pub(crate) const PROBED: &str = "3probe";
 
-/// The query of the websocket that upgrades a session.
+/// The query of the websocket that upgrades this session.
 pub(crate) fn query(client: &Polling) -> String {
     format!("EIO=4&transport=websocket&sid={}", client.sid())
 }
 
-/// Upgrades a session as a client does that has no poll open.
+/// Upgrades a session as a client without an open poll does.
 async fn upgraded(gateway: &TestGateway, client: &Polling) -> Websocket {
     let Ok(mut socket) = Websocket::request(gateway, &query(client)).await else { panic!("it is refused") };
     socket.send(PROBE).await;
@@ -58,7 +58,7 @@ async fn polls_get_a_noop_at_once_during_an_upgrade() {
         socket
     };
     let (packets, mut socket) = tokio::join!(client.packets(), upgrading);
-    // Depending on which came first, the session's first ping may still have been there for the poll.
+    // If the poll came first, it may have returned the session's first ping.
     assert!(packets.iter().all(|packet| [NOOP, PING].contains(&&**packet)), "{packets:?}");
     assert_eq!(client.packets().await, [NOOP]);
     socket.send(UPGRADE).await;
@@ -96,7 +96,7 @@ async fn a_second_websocket_for_an_upgraded_session_is_closed() {
     assert_eq!(gateway.count("church_gateway_sockets").await, 1.0);
 }
 
-/// Node's server goes on by polling then. Here the library ends the session, and the client resumes in a new one.
+/// Node's server continues by polling in this case. Our library ends the session, and the client resumes in a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_upgrade_ends_the_session_and_loses_no_event() {
     let gateway = patient_gateway().await;

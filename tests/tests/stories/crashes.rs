@@ -1,4 +1,4 @@
-//! Processes die under load.
+//! Processes are killed under load.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -56,7 +56,7 @@ async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
     .await;
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");
-    // Every webhook was recorded; one whose answer was lost with the process is recorded twice.
+    // Every webhook was recorded. One whose answer was lost with the process is recorded twice.
     assert_eq!(audit.accepted - audit.duplicate, 600, "{audit:?}");
     assert_eq!((audit.parked, audit.ignored), (0, 0), "{audit:?}");
 
@@ -78,7 +78,7 @@ async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind:
     let phones = phones(20);
     let phones = borrowed(&phones);
     let messages = join_all((0..5).map(|_| stack.send(CHURCH, AUTHOR, &phones))).await;
-    // Some are delivered, some are on their way, some still wait to be sent.
+    // Some texts are delivered, some are in flight, and some still wait to be sent.
     while client.whole_events().len() < messages.len() + 2 {
         client.next().await;
     }

@@ -1,4 +1,4 @@
-//! The database is there, and something in it does not go on: a row is locked, the disk is full.
+//! The database runs and something in it is blocked: a row is locked, the disk is full.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,11 +53,11 @@ async fn webhooks_are_answered_200_while_a_message_row_is_locked() {
     assert!(audit.is_sound() && audit.parked == 0, "{audit:?}");
 }
 
-/// A small disk of its own; gone when dropped.
+/// A small file system, unmounted when dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None` where this user may not mount one.
+    /// Returns `None` if this user may not mount file systems.
     fn mount(folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let mut mount = Command::new("mount");
@@ -110,7 +110,7 @@ async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
     eventually("sends are refused", async || send().await.is_err().then_some(())).await;
     let ops = stack.stack.file().ops.clone();
     eventually("webhook-ingest is not ready, and says why", async || {
-        // Meanwhile webhooks come, and sends.
+        // Webhooks and sends continue to come.
         let answer = stack.report(&Report::of(&entry, "sent")).await.status();
         assert!(answer == 503 || answer == 200, "{answer}");
         let _ = send().await;

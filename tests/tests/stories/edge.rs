@@ -1,5 +1,5 @@
-//! The gateway's edge: what is not exactly a request of Engine.IO gets 400, and neither a stranger nor a member can
-//! hold much of its memory or keep it busy.
+//! The gateway's HTTP edge: invalid Engine.IO requests get 400, and no client, authenticated or not, can hold much of
+//! the gateway's memory or keep it busy.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::{AUTHOR, CHURCH};
 /// A websocket handshake's headers.
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-/// Where a session is opened on polling.
+/// The path and query that open a polling session.
 const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
 
 async fn stack(environment: &[(&str, &str)]) -> TestStack {
@@ -43,7 +43,7 @@ fn ops(stack: &TestStack) -> &str {
     &stack.stack.file().ops.gateways[0]
 }
 
-/// The head of the answer to a request with these headers.
+/// Sends a request with these headers. Returns the head of the answer.
 async fn ask(stack: &TestStack, target: &str, version: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(stack.gateway_address(0)).await.unwrap();
     let request = format!("GET {target} HTTP/{version}\r\nHost: gateway\r\n{headers}\r\n");
@@ -58,7 +58,7 @@ async fn ask(stack: &TestStack, target: &str, version: &str, headers: &str) -> S
     String::from_utf8(head).unwrap()
 }
 
-/// A session on polling, by its name and its address.
+/// A polling session.
 struct Polling<'a> {
     stack: &'a TestStack,
     url: String,
@@ -66,7 +66,7 @@ struct Polling<'a> {
 }
 
 impl<'a> Polling<'a> {
-    /// Opens one, and says what it heard.
+    /// Opens a session. Also returns the opening packet.
     async fn open(stack: &'a TestStack) -> (Self, Value) {
         let url = format!("{}{OPEN}", gateway(stack));
         let answer = stack.stack.http().get(&url).send().await.unwrap().text().await.unwrap();
@@ -75,7 +75,7 @@ impl<'a> Polling<'a> {
         (Self { stack, url: format!("{url}&sid={sid}"), sid }, opened)
     }
 
-    /// Opens one, and lets a user in.
+    /// Opens a session and connects a user.
     async fn let_in(stack: &'a TestStack, user: &str) -> Self {
         let (session, _) = Self::open(stack).await;
         let connect = format!("40{}", json!({"token": stack.token(CHURCH, user)}));
@@ -193,7 +193,7 @@ async fn a_client_behind_a_proxy_without_upgrades_polls_without_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_events_survive_polling_and_an_upgrade() {
     const MANY: usize = 3_000;
-    // One answer to a poll is far more than a client may post.
+    // One answer to a poll is much larger than the limit of a client's message.
     let stack = stack(&[("GATEWAY_MAX_MESSAGE", "8192")]).await;
     let (_, opened) = Polling::open(&stack).await;
     assert_eq!(opened["maxPayload"], 8_192);
@@ -224,7 +224,7 @@ async fn events_queued_for_a_poll_survive_an_upgrade() {
         (stack.metric(ops(&stack), "church_gateway_events_total").await == WAITING as f64).then_some(())
     };
     eventually("the events wait in the queue", published).await;
-    // Had the answer a limit, a packet would be kept back here.
+    // If the answer were limited in size, a packet would be left in the queue here.
     let polled = session.poll().await;
     let mut seen: Vec<_> = polled.iter().filter_map(|packet| whole_event(packet)).collect();
     events.extend(announcer.announce(CHURCH, WAITING, "").await);
@@ -248,7 +248,7 @@ async fn a_flood_of_unknown_namespaces_closes_the_session() {
     let mut floods = Packets::open(stack.gateway_address(0)).await.unwrap();
     let long = format!("40/{},", "x".repeat(10_000));
     let mut heard = 0;
-    // Writing fails once it is closed.
+    // Writing fails once the connection is closed.
     while floods.say(&long).await.is_ok() && heard < 1_000 {
         match floods.next().await {
             Ok(Some(_)) => heard += 1,
@@ -285,7 +285,7 @@ async fn the_message_limit_is_16_kib_and_fits_a_token_with_a_cursor() {
 async fn one_session_may_try_only_a_few_tokens() {
     let stack = stack(&[]).await;
     let mut tries = Packets::open(stack.gateway_address(0)).await.unwrap();
-    // The library ignores what is asked before the answer is wholly out, so an answer may be missing.
+    // The library ignores a request that comes before the previous answer is written, so an answer may be missing.
     while tries.say(r#"40{"token":"bad"}"#).await.is_ok() {
         if matches!(timeout(Duration::from_millis(50), tries.next()).await, Ok(Ok(None) | Err(_))) {
             break;
@@ -300,7 +300,7 @@ async fn one_session_may_try_only_a_few_tokens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_floods_the_gateway_is_closed_alone() {
-    // Far more than the kernel keeps on the way.
+    // Far more than the kernel's buffers hold.
     const MUCH: usize = 10_000;
     let stack = stack(&[]).await;
     let mut listens = stack.client(CHURCH, AUTHOR).await;
@@ -323,12 +323,12 @@ async fn a_client_that_floods_the_gateway_is_closed_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_of_a_client_that_does_not_read_is_bounded_in_bytes() {
     const CROWD: usize = 60;
-    // They are not to be closed meanwhile.
+    // The clients must not be closed as stalled.
     let stack = stack(&[("GATEWAY_WRITE_STALL", "300")]).await;
     let crowd = join_all((0..CROWD).map(|_| Polling::let_in(&stack, AUTHOR))).await;
     let process = stack.stack.file().processes["realtime-gateway-1"];
     let before = usage::resident(process);
-    // Two packets each: a queue would take all of them, 190 MB for the crowd.
+    // Two packets each: a queue that is bounded in packets only would take all of them, 190 MB for the crowd.
     let events = stack.announcer().await.announce(CHURCH, 200, &"x".repeat(8_000)).await;
     let published = async || {
         (stack.metric(ops(&stack), "church_gateway_events_total").await == events.len() as f64).then_some(())
@@ -336,7 +336,7 @@ async fn the_queue_of_a_client_that_does_not_read_is_bounded_in_bytes() {
     eventually("all events are published", published).await;
     let grown = usage::resident(process).saturating_sub(before);
     assert!(grown < 80 << 20, "{grown} bytes for {CROWD} clients");
-    // And they have everything as soon as they read.
+    // The clients receive everything once they read.
     let mut seen = Vec::new();
     while seen.len() < events.len() {
         seen.extend(crowd[0].poll().await.iter().filter_map(|packet| whole_event(packet)));
@@ -366,7 +366,7 @@ async fn neither_404s_nor_one_busy_address_keep_other_addresses_out() {
         let request = stack.stack.http().get(format!("{}{OPEN}", gateway(&stack)));
         request.header("x-forwarded-for", address).send().await.unwrap().status()
     };
-    // One household has a whole /64 of addresses.
+    // One household has a whole IPv6 /64.
     let addresses: Vec<_> = (0..200).map(|number| format!("2001:db8:1:2::{number:x}")).collect();
     let answers = join_all(addresses.iter().map(|address| open(address))).await;
     assert!(answers.contains(&StatusCode::OK) && answers.contains(&StatusCode::SERVICE_UNAVAILABLE));

@@ -1,4 +1,4 @@
-//! A token ends, is replaced on the living connection, or is fresh when the client is back.
+//! Expiry and refresh of tokens.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use time::OffsetDateTime;
 
 use super::{AUTHOR, CHURCH, SILENT};
 
-/// A token that expired so long ago is still accepted, for twenty seconds: long enough to connect on a busy machine.
+/// A token that expired this many seconds ago is accepted for twenty more seconds, enough to connect on a busy machine.
 const ENDS_SOON: i64 = -10;
-/// Until it has surely ended.
+/// Time after which such a token is certainly refused.
 const ENDED: Duration = Duration::from_secs(21);
 
-/// A token with an end that is so far away, in seconds; negative in the past.
+/// A token that expires in this many seconds; negative for the past.
 fn token(stack: &TestStack, church: &str, user: &str, expires_in: i64) -> String {
     let exp = OffsetDateTime::now_utc().unix_timestamp() + expires_in;
     stack.token_with(&json!({"userId": user, "churchId": church, "exp": exp}))
@@ -36,8 +36,8 @@ async fn an_expired_token_closes_the_transport_and_the_client_reconnects() {
         let tokens = [token(&stack, CHURCH, transports, ENDS_SOON), stack.token(CHURCH, transports)];
         let mut client = Client::start(gateway, &tokens.join(","), &["--transports", transports]).await;
         client.until("connected").await;
-        // A Socket.IO disconnect would be called `io server disconnect`, and the client would stay away. Who polls finds
-        // its session gone, and may call that an error.
+        // After a Socket.IO disconnect the reason would be `io server disconnect`, and the client would not reconnect.
+        // A polling client finds its session gone and may report an error.
         let ended = client.until("disconnect").await.data["reason"].to_string();
         assert!(ended.starts_with("\"transport "), "{transports}: {ended}");
         assert_eq!(client.until("connected").await.data["recovered"], true, "{transports}");
@@ -60,7 +60,7 @@ async fn a_client_that_slept_past_its_tokens_expiry_resumes_without_a_gap() {
     let proxy = Proxy::to(gateway).await;
     let short = token(&stack, CHURCH, AUTHOR, ENDS_SOON);
     let end = OffsetDateTime::now_utc() + ENDED;
-    // What ended while it slept is what it tries first.
+    // The client first tries the token that expired while it slept.
     let tokens = [short.clone(), short.clone(), stack.token(CHURCH, AUTHOR)].join(",");
     let mut client = Client::start(&proxy.url(), &tokens, &["--delay", "100"]).await;
     client.until("connected").await;
@@ -104,7 +104,7 @@ async fn a_refreshed_socket_outlives_its_first_token() {
     assert_eq!(answer["ok"], true, "{answer}");
     assert!(answer["exp"].as_i64().unwrap() > OffsetDateTime::now_utc().unix_timestamp() + 500, "{answer}");
 
-    // The other one's token ends later than the first one's was to.
+    // The other client's token expires later than the first client's first token.
     does_not.until("disconnect").await;
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     refreshes.until_event(events[0]).await;
@@ -112,7 +112,7 @@ async fn a_refreshed_socket_outlives_its_first_token() {
     assert_eq!(refreshes.recovered(), [false]);
 }
 
-/// Tokens that replace none, and what is said of each.
+/// Tokens that are refused as a refresh, with the error of each.
 fn refused_tokens(stack: &TestStack) -> Vec<(String, &'static str)> {
     let another = "Authentication error: token of another user";
     vec![

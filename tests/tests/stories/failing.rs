@@ -1,4 +1,4 @@
-//! A story that fails leaves behind what is needed to find out why.
+//! A failing story keeps the data that is needed to find out why.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What docs/frontend.md gives to front ends does what the document says, against the real gateway.
+//! The code of docs/frontend.md works with the real gateway as the document says.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use uuid::Uuid;
 use super::resuming::{assert_has_all, burst, quick, recovered};
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-/// A token of this length has a second to its notice, which comes a minute before its end.
+/// Validity of a token whose `auth:expiring` comes after a second, a minute before its expiry.
 const SHORT: Duration = Duration::from_secs(61);
-/// A program that was told to end and does not has left something behind.
+/// Longest wait for a program's end. One that does not end has left something running.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// The document's set-up, at an address, with other options than its own.
+/// The document's connecting code with another address and options.
 fn connecting(code: &Code, stack: &TestStack, url: &str, options: &Value) -> Client {
     let mut program = code.program("connecting.js", &[]);
     program.env("GATEWAY", url).env("TOKENS", stack.token(CHURCH, AUTHOR));
@@ -38,16 +38,16 @@ fn mounted(code: &Code, stack: &TestStack, hook: &str, tokens: &[String]) -> Cli
     Client::run(program)
 }
 
-/// Looks on until the page shows a message as delivered.
+/// Waits until the page shows a message as delivered.
 async fn until_shown(page: &mut Client, message: Uuid) {
     let line = json!(format!("{message} delivered"));
     let shows = |data: &Value| data.as_array().is_some_and(|lines| lines.contains(&line));
     page.until_one(|seen| seen.event == "shown" && shows(&seen.data)).await;
 }
 
-/// How often the hook polls while its interval comes round twice.
+/// How often the hook polls during two of its intervals.
 async fn polls_in_two_rounds(page: &mut Client) -> usize {
-    // What the message before made it read is over in the first round.
+    // Reads caused by the previous message end within the first interval.
     page.until("tick").await;
     let before = page.seen().len();
     for _ in 0..3 {
@@ -57,7 +57,7 @@ async fn polls_in_two_rounds(page: &mut Client) -> usize {
     since.windows(2).filter(|pair| pair[0].event == "tick" && pair[1].event == "asked").count()
 }
 
-/// What the hook asked of the history.
+/// The hook's queries of the history.
 fn asked(page: &Client, from: usize) -> Vec<String> {
     let asked = page.seen()[from..].iter().filter(|seen| seen.event == "asked");
     asked.map(|seen| seen.data.to_string()).collect()
@@ -83,7 +83,7 @@ async fn the_hook_shows_each_change_and_polls_only_without_a_gateway() {
     until_shown(&mut page, message).await;
     let polled = asked(&page, gone);
     assert!(!polled.is_empty() && polled.iter().all(|query| query.contains("updatedSince=")), "{polled:?}");
-    // The hook of before, which needs no gateway, shows the same.
+    // The old hook, which needs no gateway, shows the same.
     let mut before = mounted(&code, &stack, "before", &[long]);
     until_shown(&mut before, message).await;
     timeout(ENDING, before.stop()).await.expect("the hook of before leaves nothing behind");
@@ -101,7 +101,7 @@ async fn the_hook_refreshes_its_token_a_minute_before_expiry() {
     let code = Code::unpacked().await;
     let stack = TestStack::start(Kind::Sqlite).await;
     let short = stack.stack.token(CHURCH, AUTHOR, SHORT).unwrap();
-    // The connection and the history take one each.
+    // The connection and the history use one token each.
     let tokens = [short.clone(), short, stack.token(CHURCH, AUTHOR)];
     let mut page = mounted(&code, &stack, "useMessages", &tokens);
     let notice = page.until("auth:expiring").await.data;
@@ -179,7 +179,7 @@ async fn a_client_refused_by_a_full_gateway_connects_later_by_itself() {
     }
 }
 
-/// A way to a gateway through which no websocket gets; gives its URL.
+/// A proxy to a gateway that blocks websockets. Returns its URL.
 async fn without_websockets(gateway: &str) -> (String, AbortOnDropHandle<()>) {
     let target = gateway.trim_start_matches("http://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

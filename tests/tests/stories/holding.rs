@@ -1,5 +1,5 @@
-//! Telnyx accepts nothing from one sender, or from nobody: only what is concerned waits, operators are told, and
-//! nothing goes out late.
+//! Telnyx accepts nothing from one sender, or from any: only the affected senders wait, readiness reports it, and no
+//! text goes out late.
 
 use common::store::Sender;
 use deploy::simulator::{Answer, Rule};
@@ -22,7 +22,7 @@ on_both_databases!(
 const OTHER: &str = "hope";
 const NUMBER: &str = "+15550000077";
 
-/// A stack in which the other church has a number of its own.
+/// A stack in which the church [`OTHER`] has its own number.
 async fn two_senders(kind: Kind, settings: &[(&str, &str)]) -> TestStack {
     let stack = TestStack::start_with(kind, |options| {
         for (name, value) in settings {
@@ -44,7 +44,7 @@ fn refuse(status: u16, code: &str) -> Answer {
     Answer::Refuse { status, code: code.into() }
 }
 
-/// Waits until readiness says something, and is ready all the same.
+/// Waits until readiness contains a text, and fails if it is not 200 meanwhile.
 async fn until_told(stack: &TestStack, text: &str) {
     let ops = stack.stack.file().ops.api.clone();
     eventually(&format!("readiness says {text}"), async || {

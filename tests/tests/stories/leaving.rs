@@ -1,4 +1,4 @@
-//! Clients that are gone leave nothing behind.
+//! Clients that disconnect leave nothing behind.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -10,7 +10,7 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, SILENT};
 
-/// Sockets of one crowd, all in one process.
+/// Sockets per client process.
 const CROWD: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +22,7 @@ async fn disconnected_and_killed_clients_leave_no_socket_and_no_room() {
         let arguments = ["--sockets", &sockets, "--transports", transports];
         Client::start(gateway, &stack.token(church, AUTHOR), &arguments).await
     };
-    // Clients on polling are not among the killed: they would be noticed by their silence only, after 45 seconds.
+    // No polling client is killed: the gateway would notice its silence only after 45 seconds.
     let (goes, polls) = (crowd(CHURCH, "websocket").await, crowd("hope", "polling").await);
     let (killed, upgraded) = (crowd(CHURCH, "websocket").await, crowd("faith", "polling,websocket").await);
     let mut crowds = [goes, polls, killed, upgraded];
@@ -57,7 +57,7 @@ async fn disconnected_and_killed_clients_leave_no_socket_and_no_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_leave_while_joining_leave_no_subscription() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
-        // All of them come from one address.
+        // All clients come from one address.
         let limit = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND".into();
         options.environment.push(("realtime-gateway".into(), limit, "0".into()));
     })

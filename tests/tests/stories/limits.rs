@@ -1,4 +1,4 @@
-//! A gateway that is full says so, a client that misbehaves is out, and neither is anybody else's trouble.
+//! Limits: a full gateway says so, a misbehaving client is closed, and no other client is affected.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::{AUTHOR, CHURCH};
 
-/// A stack with a gateway for each of these settings.
+/// A stack with one gateway per list of settings.
 async fn gateways(settings: &[&[(&str, &str)]]) -> TestStack {
     TestStack::start_with(Kind::Sqlite, |options: &mut StackOptions| {
         options.gateways = settings.len();
@@ -37,7 +37,7 @@ async fn raw(stack: &TestStack, number: usize, church: &str, user: &str) -> sock
     client
 }
 
-/// Asks for a session, and says in which name.
+/// Requests a session with this `X-Forwarded-For`.
 async fn handshake(stack: &TestStack, number: usize, forwarded_for: &str) -> Response {
     let url = format!("{}/socket.io/?EIO=4&transport=polling", stack.stack.file().gateways[number]);
     let request = stack.stack.http().get(url).header("connection", "close");
@@ -80,7 +80,8 @@ async fn sessions_beyond_the_rate_get_503_and_connect_later_by_themselves() {
     waits.until("connected").await;
 }
 
-/// The third who comes finds no seat, and has one as soon as another is free. The fourth is somebody else's.
+/// Checks that the third client waits until the second leaves. The fourth client belongs to others and connects at
+/// once.
 async fn the_third_waits(stack: &TestStack, number: usize, of: [(&str, &str); 4], reason: &str) {
     let [first, second, third, fourth] = of;
     let _stays = raw(stack, number, first.0, first.1).await;
@@ -100,7 +101,7 @@ async fn a_church_or_user_at_its_socket_limit_waits_for_one_of_its_own() {
     let (church, user) = (("GATEWAY_MAX_CHURCH_SOCKETS", "2"), ("GATEWAY_MAX_USER_SOCKETS", "2"));
     let stack = gateways(&[&[church], &[user]]).await;
     let of_church = [(CHURCH, "one"), (CHURCH, "two"), (CHURCH, "three"), ("hope", "one")];
-    // Users of the same name in two churches are two.
+    // The same user id in two churches is two users.
     let of_user = [(CHURCH, "one"), (CHURCH, "one"), (CHURCH, "one"), ("hope", "one")];
     tokio::join!(
         the_third_waits(&stack, 0, of_church, "church"),
@@ -122,7 +123,7 @@ async fn a_token_in_the_query_is_checked_against_limits_before_the_handshake() {
     assert_eq!(refusals(&stack, 0, "user").await, 1.0);
 }
 
-/// Takes a seat by polling, in the name of an address.
+/// Connects a polling client with this `X-Forwarded-For`.
 async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
     let opened = handshake(stack, number, forwarded_for).await;
     assert_eq!(opened.status(), 200, "{forwarded_for}");
@@ -145,7 +146,7 @@ async fn only_a_trusted_proxy_may_name_the_client_address() {
     let stack = gateways(&[&[one, ("TRUSTED_PROXIES", "127.0.0.0/8")], &[one]]).await;
     sit(&stack, 0, "203.0.113.1").await;
     assert_put_off(&handshake(&stack, 0, "203.0.113.1").await);
-    // What it claims of itself stands before what the proxy says.
+    // The client's own claim comes before the proxy's entry.
     assert_put_off(&handshake(&stack, 0, "198.51.100.7, 203.0.113.1").await);
     sit(&stack, 0, "203.0.113.2").await;
     assert_eq!(refusals(&stack, 0, "address").await, 2.0);
@@ -185,12 +186,12 @@ async fn client_events_are_counted_and_ignored_and_an_oversized_one_closes_it() 
     assert_eq!(next["eventId"], json!(events[0]));
 }
 
-/// Says this much to a gateway and reads until the gateway ends the connection; gives what it said.
+/// Sends a text and reads until the gateway closes the connection. Returns what it read.
 async fn until_hung_up(address: SocketAddr, words: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(words.as_bytes()).await.unwrap();
     let mut heard = Vec::new();
-    // However it ends, it ends.
+    // Ending with an error is fine, too.
     let _ = stream.read_to_end(&mut heard).await;
     String::from_utf8_lossy(&heard).into_owned()
 }

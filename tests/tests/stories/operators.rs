@@ -1,4 +1,4 @@
-//! What `ops` says when it can't do what it is asked.
+//! How `ops` reports errors.
 
 use std::process::Output;
 
@@ -13,7 +13,7 @@ async fn ops(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command.output().await.unwrap()
 }
 
-/// Arguments, environment, and what is named.
+/// Arguments, environment, and the setting that the error must name.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test(flavor = "multi_thread")]

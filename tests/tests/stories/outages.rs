@@ -1,4 +1,4 @@
-//! The broker or the database is away for a while: webhooks are answered rightly, and nothing is lost.
+//! Outages of the broker and the database: webhooks get the right answer, and nothing is lost.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::{AUTHOR, CHURCH, DELIVERED, SILENT};
 on_both_databases!(a_broker_outage_delays_events_but_no_webhook_and_loses_nothing,);
 
 const SERVICES: [&str; 3] = ["message-api", "webhook-ingest", "realtime-gateway-1"];
-/// Recorded, but not told to anybody yet.
+/// The readiness condition while events are recorded and not yet announced.
 const DEGRADED: &str = "degraded: nats";
 
-/// Messages that Telnyx took, and whose webhooks it holds back.
+/// Sends messages whose webhooks Telnyx holds back.
 async fn sent_and_held(stack: &TestStack, count: usize) -> Vec<Uuid> {
     stack.telnyx().hold(true);
     let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
@@ -50,7 +50,7 @@ async fn a_broker_outage_delays_events_but_no_webhook_and_loses_nothing(kind: Ki
     for message in &messages {
         stack.until_status(CHURCH, *message, "delivered").await;
     }
-    // The front end is served, too.
+    // The REST API works as well.
     let late = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, late, "delivered").await;
     let answers: Vec<_> = stack.telnyx().entries().iter().flat_map(|it| it.webhooks.clone()).collect();
@@ -76,7 +76,7 @@ async fn a_broker_outage_delays_events_but_no_webhook_and_loses_nothing(kind: Ki
     }
 }
 
-/// A webhook that can't be recorded now: Telnyx is told to come again.
+/// Fails unless a webhook is answered 503 with Retry-After.
 async fn assert_put_off(stack: &TestStack) {
     let entry = stack.telnyx().entries().into_iter().find(|entry| entry.to == SILENT).unwrap();
     let answer = stack.report(&Report::of(&entry, "delivered")).await;
@@ -84,7 +84,7 @@ async fn assert_put_off(stack: &TestStack) {
     assert!(answer.headers().contains_key("retry-after"));
 }
 
-/// Waits until Telnyx heard 503 as well.
+/// Waits until the simulator, too, got a 503.
 async fn until_telnyx_is_put_off(stack: &TestStack) {
     eventually("Telnyx is answered 503", async || {
         let entries = stack.telnyx().entries();
@@ -93,7 +93,7 @@ async fn until_telnyx_is_put_off(stack: &TestStack) {
     .await;
 }
 
-/// All that was put off has come, and nobody was started anew for it.
+/// Fails unless all postponed webhooks were recorded and no service was restarted.
 async fn assert_nothing_lost(stack: &mut TestStack, messages: &[Uuid]) {
     for message in messages {
         stack.until_status(CHURCH, *message, "delivered").await;
@@ -154,13 +154,13 @@ async fn while_sqlite_is_locked_telnyx_gets_503_and_nothing_is_lost() {
     let messages = sent_and_held(&stack, 10).await;
     let url = stack.stack.file().database.parse::<sqlx::sqlite::SqliteConnectOptions>().unwrap();
     let mut other = url.connect().await.unwrap();
-    // In SQL, so that nothing gives it back before we do; it waits until the services let it in.
+    // Plain SQL, so that no library ends the transaction early. It waits for the services' transactions.
     other.execute("BEGIN IMMEDIATE").await.unwrap();
 
     stack.telnyx().hold(false);
     until_telnyx_is_put_off(&stack).await;
     assert_put_off(&stack).await;
-    // Reading goes on beside it.
+    // Reads still work.
     let (status, _) = stack.get(CHURCH, AUTHOR, "/api/messages/history").await;
     assert_eq!(status, 200);
 

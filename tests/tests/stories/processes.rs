@@ -1,4 +1,4 @@
-//! The binaries start with what the stack gives them, and end in order when asked to.
+//! Start, stop and exhaustion of the real binaries.
 
 use tests::databases::Kind;
 use tests::on_both_databases;
@@ -32,7 +32,7 @@ async fn every_service_exits_with_0_on_sigterm_and_resumes_after_a_restart(kind:
     assert_eq!(client.whole_events(), sent);
 }
 
-/// Leaves a process no file but those that it has.
+/// Lowers a process's limit of open files to the files that it has open.
 #[cfg(target_os = "linux")]
 fn exhaust_files(pid: u32) -> std::io::Result<()> {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -50,7 +50,7 @@ async fn a_service_out_of_file_descriptors_still_answers_its_operators() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let file = stack.stack.file();
     exhaust_files(file.processes["message-api"]).unwrap();
-    // What is free below the limit is taken by connections that say nothing; the last of them wait to be accepted.
+    // Silent connections use up the descriptors that are free below the limit. The last of them wait to be accepted.
     let mut silent = Vec::new();
     for _ in 0..40 {
         silent.push(
@@ -58,7 +58,7 @@ async fn a_service_out_of_file_descriptors_still_answers_its_operators() {
         );
     }
     let url = format!("{}/readyz", file.ops.api);
-    // Each asks over a connection of its own.
+    // Each request uses a connection of its own.
     for _ in 0..20 {
         let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await.unwrap();
         assert_eq!(answer.status(), 200);

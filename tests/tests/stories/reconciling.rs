@@ -1,4 +1,4 @@
-//! What Telnyx's webhooks never told is asked for.
+//! message-api asks Telnyx about messages whose webhooks are missing.
 
 use common::store::{ASKED, Audit};
 use deploy::simulator::{Outcome, Rule};
@@ -29,7 +29,7 @@ async fn asking(kind: Kind, more: &[(&str, &str)]) -> TestStack {
     .await
 }
 
-/// Reports that were asked for, as the record keeps them.
+/// Number of stored reports that came from asking.
 async fn asked_reports(stack: &TestStack) -> i64 {
     let sql = format!("select count(*) from webhooks where event_type = '{ASKED}' and length(body) > 2");
     let url = stack.stack.file().database.clone();
@@ -62,7 +62,7 @@ async fn statuses_are_complete_by_asking_after_webhooks_are_lost_for_good(kind: 
         messages.push((stack.send(CHURCH, AUTHOR, &[phone]).await, status));
     }
     stack.until_accepted(4).await;
-    // Telnyx tries three times and gives up.
+    // The simulator tries three times and gives up.
     eventually("all webhooks are lost", async || {
         let entries = stack.telnyx().entries();
         let mut accepted = entries.iter().filter(|entry| entry.accepted);
@@ -91,7 +91,7 @@ async fn killing_message_api_while_it_asks_telnyx_loses_nothing(kind: Kind) {
     stack.stack.kill("message-api").await.unwrap();
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();
-    // What the killed process had taken is free again only after two minutes; the others end before.
+    // The killed process's claims expire only after two minutes. The other recipients finish before.
     let delivered = eventually("the others end", async || {
         let shown = stack.message(CHURCH, message).await;
         shown["deliveredCount"].as_i64().filter(|count| *count >= 3)
@@ -114,7 +114,7 @@ async fn missing_webhooks_degrade_readiness_until_one_comes(kind: Kind) {
     eventually("readiness tells", async || told().await.then_some(())).await;
     stack.until_status(CHURCH, lost, "delivered").await;
     assert!(told().await, "that Telnyx tells when it is asked does not hide it");
-    // Whoever posts rubbish to the ingest changes nothing.
+    // An invalid webhook does not count.
     let url = format!("{}/webhooks/telnyx", stack.stack.file().ingest);
     let rubbish = stack.stack.http().post(url).json(&json!({"data": {}})).send().await.unwrap();
     assert_eq!(rubbish.status(), 401);

@@ -1,4 +1,4 @@
-//! The process that relays ends or stands still; another one takes over.
+//! The relaying process is killed or suspended, and another one takes over.
 
 use tests::databases::Kind;
 use tests::stack::TestStack;
@@ -43,7 +43,7 @@ async fn delivered(stack: &TestStack, count: usize) -> Vec<Uuid> {
     for message in &messages {
         stack.until_status(CHURCH, *message, "delivered").await;
     }
-    // Quiet: SQLite has one writer, and one that is stopped in the middle of a write holds up everybody.
+    // Wait until nothing writes: a process suspended in the middle of a SQLite write would block all others.
     stack.until_announced().await;
     messages
 }
@@ -54,7 +54,7 @@ async fn signal(stack: &TestStack, process: &str, signal: &str) {
     assert!(sent.success());
 }
 
-/// Every message is delivered, and the stream tells it in order and once.
+/// Fails unless every message is delivered and the client got each event of the stream once, in order.
 async fn assert_whole(stack: &TestStack, messages: &[Uuid], client: &mut tests::client::Client) {
     for message in messages {
         stack.until_status(CHURCH, *message, "delivered").await;

@@ -1,4 +1,4 @@
-//! Operators take tokens back: the sockets end everywhere, and nothing lets them in again.
+//! Revoked tokens: their sockets close on every gateway, and the tokens are refused from then on.
 
 use deploy::services::binary;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn two_gateways(kind: Kind) -> TestStack {
     TestStack::start_with(kind, |options| options.gateways = 2).await
 }
 
-/// Runs an operators' command on the database; gives what it says.
+/// Runs an `ops` command on the stack's database. Returns its output.
 async fn ops(stack: &TestStack, arguments: &[&str]) -> String {
     let mut command = Command::new(binary("ops").unwrap());
     command.args(arguments).env("DATABASE_URL", &stack.stack.file().database);
@@ -33,14 +33,14 @@ async fn revoke(stack: &TestStack, arguments: &[&str]) {
     ops(stack, &[&["revoke"], arguments].concat()).await;
 }
 
-/// A token that was issued so many seconds ago.
+/// A token issued this many seconds ago.
 fn token_of_age(stack: &TestStack, church: &str, user: &str, age: i64) -> String {
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let claims = json!({"userId": user, "churchId": church, "iat": now - age, "exp": now + 3_600});
     stack.token_with(&claims)
 }
 
-/// A client at each gateway.
+/// One client per gateway.
 async fn at_both(stack: &TestStack, token: &str) -> Vec<Client> {
     let mut clients = Vec::new();
     for gateway in &stack.stack.file().gateways {
@@ -51,21 +51,21 @@ async fn at_both(stack: &TestStack, token: &str) -> Vec<Client> {
     clients
 }
 
-/// Tries to get in at each gateway.
+/// Tries to connect to each gateway.
 async fn knock_at_both(stack: &TestStack, token: &str) -> [anyhow::Result<socketio::Client>; 2] {
     let auth = json!({"token": token});
     let knock = async |number| socketio::Client::connect(stack.gateway_address(number), &auth).await;
     [knock(0).await, knock(1).await]
 }
 
-/// What message-api answers to a token.
+/// Status and code of message-api's answer to a request with this token.
 async fn asked(stack: &TestStack, token: &str) -> (u16, Value) {
     let url = format!("{}/api/messages/history", stack.stack.file().api);
     let answer = stack.stack.http().get(url).bearer_auth(token).send().await.unwrap();
     (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["code"].take())
 }
 
-/// Neither gateway lets it in, and message-api does not answer it.
+/// Fails unless both gateways and message-api refuse the token as revoked.
 async fn assert_refused(stack: &TestStack, token: &str) {
     for outcome in knock_at_both(stack, token).await {
         let refusal = outcome.unwrap_err().to_string();
@@ -74,7 +74,7 @@ async fn assert_refused(stack: &TestStack, token: &str) {
     assert_eq!(asked(stack, token).await, (401, json!("token_revoked")));
 }
 
-/// Both gateways let it in, and message-api answers it.
+/// Fails unless both gateways and message-api accept the token.
 async fn assert_good(stack: &TestStack, token: &str) {
     for outcome in knock_at_both(stack, token).await {
         let first = outcome.unwrap().next().await.unwrap().unwrap();
@@ -90,7 +90,7 @@ async fn until_closed(clients: &mut [Client]) {
     }
 }
 
-/// Services begin anew, one after the other.
+/// Kills and restarts the services one after the other.
 async fn kill_and_restart(stack: &mut TestStack) {
     for service in ["realtime-gateway-1", "realtime-gateway-2", "message-api"] {
         stack.stack.kill(service).await.unwrap();
@@ -99,7 +99,7 @@ async fn kill_and_restart(stack: &mut TestStack) {
     }
 }
 
-/// A token of a later second than the one in which tokens were revoked.
+/// A token issued in a later second than the revocation.
 async fn later_token(stack: &TestStack, revoked: OffsetDateTime) -> String {
     eventually("the next second", async || {
         (OffsetDateTime::now_utc().unix_timestamp() > revoked.unix_timestamp()).then_some(())
@@ -165,7 +165,7 @@ async fn revoking_by_issue_time_spares_tokens_issued_later() {
     }
 }
 
-/// How many revocations the stream holds.
+/// The number of revocations in the stream.
 async fn revocations_in_the_stream(stack: &TestStack) -> usize {
     let client = stack.stack.nats("ops").await.unwrap();
     let stream = async_nats::jetstream::new(client).get_stream(common::subject::STREAM).await.unwrap();
@@ -193,7 +193,7 @@ async fn revocations_outlive_the_outbox_and_the_stream_until_they_are_undone() {
     until_in_the_stream(&stack).await;
     stack.send(CHURCH, "deacon", &["+12025550101"]).await;
     stack.until_announced().await;
-    // The outbox forgets it after its retention.
+    // As the outbox's retention does.
     let database = stack.stack.file().database.clone();
     databases::execute(&database, "delete from outbox where subject like '%.revoked'").await;
     stack.wipe_broker().await;
@@ -238,7 +238,7 @@ async fn keep_events_for(stack: &TestStack, time: std::time::Duration) {
     let jetstream = async_nats::jetstream::new(stack.stack.nats("provisioner").await.unwrap());
     let stream = jetstream.get_stream(common::subject::STREAM).await.unwrap();
     let mut config = stream.cached_info().config.clone();
-    // The window for duplicates may not be longer.
+    // The duplicate window may not exceed the age limit.
     config.duplicate_window = time.min(std::time::Duration::from_secs(120));
     config.max_age = time;
     jetstream.update_stream(config).await.unwrap();

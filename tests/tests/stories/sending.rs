@@ -1,4 +1,4 @@
-//! No text is sent twice, whatever becomes of the answer or of the sender.
+//! No text is sent twice, whatever happens to the answer or to the sending process.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ async fn a_text_with_a_lost_answer_is_not_resent_and_its_webhook_resolves_it(kin
         (stack.metric(&ops, r#"church_api_sends_total{outcome="unresolved"}"#).await == 2.0).then_some(())
     })
     .await;
-    // Whatever waited to be sent again would go before what is sent now, by this process or by the next one.
+    // A text that waited for another attempt would go out before this one, by this process or by the next.
     stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_accepted(4).await;
     stack.stack.terminate("message-api").await.unwrap();
@@ -86,7 +86,7 @@ async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Ki
         };
         set("TELNYX_BASE_URL", &proxy.url());
         set("SEND_RATE", "1000");
-        // What was recorded as attempted and never got out.
+        // Attempts that were recorded and never sent are closed soon.
         set("SEND_TIMEOUT", "4s");
         set("UNRESOLVED_AFTER", "5s");
     })
@@ -94,7 +94,7 @@ async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Ki
     proxy.lead_to(&stack.stack.file().telnyx);
     let phones = phones(100);
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&phones)).await;
-    // Some are answered; then Telnyx takes more, and nobody hears its answers or webhooks.
+    // Telnyx answers some requests. Then it accepts more, and its answers and webhooks get lost.
     stack.until_accepted(10).await;
     stack.telnyx().hold(true);
     proxy.hold_answers(true);
@@ -106,7 +106,7 @@ async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Ki
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();
 
-    // Whatever waited to be sent again would go before what is sent now.
+    // A text that waited for another attempt would go out before this one.
     let last = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     eventually("the last message is sent", async || {
         stack.telnyx().entries().iter().any(|entry| entry.to == DELIVERED).then_some(())

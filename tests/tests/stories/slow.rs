@@ -1,4 +1,4 @@
-//! A client that does not read harms nobody else, is closed, and has everything once it reads again.
+//! A slow consumer delays no other client, is closed, and receives everything once it reads again.
 
 use deploy::stack::StackOptions;
 use tests::client::Client;
@@ -9,7 +9,7 @@ use tests::stack::TestStack;
 
 use super::CHURCH;
 
-/// Events that together are more than every buffer on the way can take.
+/// Enough events to exceed all buffers between gateway and client.
 const MANY: usize = 1_200;
 /// Bytes that pad each event.
 const WEIGHT: usize = 4_000;
@@ -18,7 +18,7 @@ fn impatient(options: &mut StackOptions) {
     options.environment.push(("realtime-gateway".into(), "GATEWAY_WRITE_STALL".into(), "2".into()));
 }
 
-/// Four clients of a church, of which two read, one stops to, and one gets a kilobyte a second.
+/// Four clients of a church: two read, one stops reading, and one gets a kilobyte per second.
 async fn two_of_four_do_not_keep_up(transports: &str) {
     let stack = TestStack::start_with(Kind::Sqlite, impatient).await;
     let gateway = &stack.stack.file().gateways[0];

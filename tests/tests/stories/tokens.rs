@@ -1,4 +1,4 @@
-//! Who is let in: the same token for HTTP and for the socket, wherever the client puts it and however it connects.
+//! Authentication: the same token works for HTTP and for the socket, in every place and over every transport.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,24 +25,24 @@ fn unsigned(claims: &Value) -> String {
     format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(claims))
 }
 
-/// Where the client may put its token, and how it may connect; the last is the stock client's default.
+/// Every place of a token with every list of transports. The last list is the stock client's default.
 fn ways() -> impl Iterator<Item = (&'static str, &'static str)> {
     ["auth", "query", "header"]
         .into_iter()
         .flat_map(|place| ["websocket", "polling", "polling,websocket"].map(|transports| (place, transports)))
 }
 
-/// How both refuse a church id of a wrong form.
+/// The error of both services for a malformed church id.
 const MALFORMED: &str = "invalid token: a church id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -, \
                          because it names the church's subjects and room";
 
-/// A token whose header demands an extension.
+/// A token with a `crit` header.
 fn critical(secret: &str, claims: &Value) -> String {
     let header = Header { crit: Some(vec!["b64".into()]), ..Header::new(Algorithm::HS256) };
     encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
-/// Bad tokens: what the gateway says of them after "Authentication error: ", and message-api's code.
+/// Bad tokens with the gateway's text after "Authentication error: " and message-api's code.
 fn bad_tokens(secret: &str) -> Vec<(&'static str, String, &'static str, &'static str)> {
     let good = json!({"userId": AUTHOR, "churchId": CHURCH, "exp": in_seconds(600)});
     let with = |field: &str, value: Value| {
@@ -120,7 +120,7 @@ async fn a_valid_token_is_accepted_in_every_place_on_every_transport() {
         let connected = client.until("connected").await.data;
         assert_eq!((&connected["userId"], &connected["churchId"]), (&json!(place), &json!(CHURCH)));
         assert_eq!(connected["recovered"], false);
-        // It may have gone over before it was let in.
+        // The upgrade may have happened before `connected`.
         while transports.contains(',') && !client.seen().iter().any(|seen| seen.event == "upgrade") {
             client.next().await;
         }

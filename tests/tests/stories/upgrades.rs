@@ -1,4 +1,4 @@
-//! The schema moves on under binaries that run.
+//! Schema changes under running services.
 
 use futures_util::future::join_all;
 use sqlx::{Connection as _, Executor as _};
@@ -50,7 +50,7 @@ async fn a_column_added_to_each_table_under_load_causes_no_error(kind: Kind) {
     let sending = async {
         let mut sent = Vec::new();
         for _ in 0..20 {
-            // Each is answered 201.
+            // Each request is answered 201.
             sent.extend(join_all((0..4).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await);
             assert_eq!(stack.get(CHURCH, AUTHOR, "/api/messages/history").await.0, 200);
         }

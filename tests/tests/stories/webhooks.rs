@@ -1,4 +1,4 @@
-//! Webhooks come twice, in any order, and even before the answer to the send.
+//! Webhooks that are repeated, reordered, or faster than the answer to the send.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,7 +21,7 @@ on_both_databases!(
     a_webhook_that_overtakes_telnyxs_answer_finds_its_recipient,
 );
 
-/// The four webhooks in all their orders.
+/// All orders of the four webhooks.
 fn orders() -> Vec<Vec<&'static str>> {
     fn extend(begun: Vec<&'static str>, all: &mut Vec<Vec<&'static str>>) {
         let left: Vec<_> = ["sent", "delivered", "delivery_failed", "read"]
@@ -40,7 +40,7 @@ fn orders() -> Vec<Vec<&'static str>> {
     all
 }
 
-/// Tells of each entry in an order of its own, everything twice at once, and in the end all again from the back.
+/// Reports each entry in an order of its own: each webhook twice at once, then all of them again in reverse.
 async fn tell_in_all_orders(stack: &TestStack, entries: &[Entry]) {
     let orders = orders();
     assert_eq!(entries.len(), orders.len());
@@ -61,7 +61,7 @@ fn word(status: &Value) -> MessageStatus {
     MessageStatus::parse(status.as_str().unwrap()).unwrap()
 }
 
-/// Fails if anything that the client saw is lower than what it saw before.
+/// Fails if the client received a lower status or version after a higher one.
 fn assert_nothing_went_backwards(client: &Client) {
     let (mut messages, mut recipients) = (HashMap::new(), HashMap::new());
     for packet in client.packets().filter(|seen| seen.event != "notification") {
@@ -80,7 +80,7 @@ fn assert_nothing_went_backwards(client: &Client) {
     }
 }
 
-/// All that must not depend on the order.
+/// The fields that must not depend on the order.
 fn end_of(message: &Value) -> Vec<Value> {
     let fields =
         ["status", "deliveredCount", "failedCount", "unconfirmedCount", "readCount", "failureReason"];
@@ -113,7 +113,7 @@ async fn webhooks_in_any_order_and_repeated_give_the_same_message(kind: Kind) {
     assert_nothing_went_backwards(&client);
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");
-    // Four webhooks of each message, each three times.
+    // Four webhooks per message, each three times.
     assert_eq!((audit.accepted, audit.duplicate), (count as i64 * 12, count as i64 * 8), "{audit:?}");
 }
 
@@ -149,7 +149,7 @@ async fn repeated_and_reordered_webhooks_are_recorded_once(kind: Kind) {
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let delivered = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     let read = stack.send(CHURCH, AUTHOR, &[READ]).await;
-    // Two webhooks and three, each three times.
+    // Two webhooks and three webhooks, each three times.
     let attempts = eventually("Telnyx has called back", async || {
         let attempts: Vec<_> =
             stack.telnyx().entries().into_iter().flat_map(|entry| entry.webhooks).collect();
@@ -186,7 +186,7 @@ async fn a_webhook_that_overtakes_telnyxs_answer_finds_its_recipient(kind: Kind)
     proxy.hold_answers(false);
     eventually("the answer has come", async || (stack.metric(&ops, accepted).await == 1.0).then_some(()))
         .await;
-    // Whoever stops in order records what it was answered.
+    // A service that stops in order records the answers that it got.
     stack.stack.terminate("message-api").await.unwrap();
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();
