@@ -40,7 +40,7 @@ impl Announcer {
                 stored.push(published.expect("the broker is there").into_future());
             }
             for stored in join_all(stored).await {
-                stored.expect("the stream takes it");
+                stored.expect("the stream stores it");
             }
         }
         events.into_iter().map(|event| event.id).collect()

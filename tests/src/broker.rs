@@ -69,7 +69,7 @@ impl TestBroker {
     /// # Panics
     /// If it is refused.
     pub async fn client(&self, user: &str) -> async_nats::Client {
-        nats::connect(&self.url(), user, PASSWORD).await.expect("the broker takes the user")
+        nats::connect(&self.url(), user, PASSWORD).await.expect("the broker accepts the user")
     }
 
     /// Creates or updates the stream.
@@ -137,6 +137,6 @@ impl TestBroker {
         let monitor = format!("http://127.0.0.1:{}", self.monitor.number());
         nats::wait_until_well(&mut self.processes, &self.http, &monitor)
             .await
-            .expect("nats-server gets well");
+            .expect("nats-server becomes healthy");
     }
 }

@@ -67,7 +67,7 @@ impl Client {
                 return seen.clone();
             }
         }
-        panic!("the client saw much, but not what was looked for; lately {:#?}", self.tail());
+        panic!("the client received only other events; the last ones: {:#?}", self.tail());
     }
 
     /// Waits until the client has received the last packet of a stream event.

@@ -94,12 +94,12 @@ pub async fn execute(url: &str, sql: &str) {
         let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().expect("a URL of SQLite");
         let options = options.busy_timeout(std::time::Duration::from_secs(30));
         let mut connection = options.connect().await.expect("the file can be opened");
-        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("SQLite takes the statement");
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("SQLite accepts the statement");
     } else {
         let sql = sql.replace("$EPOCH", "'epoch'");
         let options = url.parse::<sqlx::postgres::PgConnectOptions>().expect("a URL of PostgreSQL");
         let mut connection = options.connect().await.expect("the server can be reached");
-        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("PostgreSQL takes the statement");
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("PostgreSQL accepts the statement");
     }
 }
 

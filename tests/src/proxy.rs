@@ -58,7 +58,7 @@ impl Proxy {
     /// # Panics
     /// If there is no URL, one has no address, or no port is free.
     pub async fn among(urls: &[impl AsRef<str>]) -> Self {
-        assert!(!urls.is_empty(), "a proxy leads somewhere");
+        assert!(!urls.is_empty(), "a proxy has a target");
         let targets = urls.iter().map(|url| address(url.as_ref())).collect();
         let port = Port::free().expect("a free port");
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");

@@ -167,7 +167,7 @@ impl TestStack {
     /// # Panics
     /// If it does not in time.
     pub async fn until_accepted(&self, count: usize) -> Vec<Entry> {
-        eventually(&format!("Telnyx took {count} messages"), async || {
+        eventually(&format!("Telnyx accepted {count} messages"), async || {
             let entries = self.telnyx().entries();
             (entries.iter().filter(|entry| entry.accepted).count() >= count).then_some(entries)
         })
@@ -228,7 +228,7 @@ impl TestStack {
     /// # Panics
     /// If the broker is away.
     pub async fn announcer(&self) -> Announcer {
-        Announcer::new(self.stack.nats("ingest").await.expect("the broker takes ingest"))
+        Announcer::new(self.stack.nats("ingest").await.expect("the broker accepts ingest"))
     }
 
     /// The audit of the database.
@@ -236,7 +236,7 @@ impl TestStack {
     /// # Panics
     /// If the database is away.
     pub async fn audit(&self) -> Audit {
-        self.store().audit().await.expect("the books can be read")
+        self.store().audit().await.expect("the audit can be read")
     }
 
     /// A store on the stack's database.
@@ -253,7 +253,7 @@ impl TestStack {
     /// If the stream can't be read.
     pub async fn stored(&self, church: &str) -> Vec<ChurchEvent> {
         let church: ChurchId = church.parse().expect("a church id");
-        let client = self.stack.nats("ops").await.expect("the broker takes ops");
+        let client = self.stack.nats("ops").await.expect("the broker accepts ops");
         let stream = async_nats::jetstream::new(client).get_stream(STREAM).await.expect("there is a stream");
         let state = &stream.cached_info().state;
         let mut events = Vec::new();
@@ -286,7 +286,7 @@ impl TestStack {
         self.stack.kill(deploy::nats::NAME).await.expect("the broker runs");
         std::fs::remove_dir_all(self.stack.state().join("nats")).expect("the broker's storage is there");
         self.stack.start_broker().await.expect("the broker starts");
-        let provisioner = self.stack.nats("provisioner").await.expect("the broker takes the provisioner");
+        let provisioner = self.stack.nats("provisioner").await.expect("the broker accepts the provisioner");
         provision(provisioner, &Limits::default()).await.expect("the stream is made");
     }
 }

@@ -26,6 +26,6 @@ where
     };
     match tokio::time::timeout(LIMIT, looking).await {
         Ok(found) => found,
-        Err(_) => panic!("waited a minute in vain: {what}"),
+        Err(_) => panic!("not after a minute: {what}"),
     }
 }

@@ -32,7 +32,7 @@ async fn told(client: &mut Client, degraded: bool) -> Value {
 async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
     client.until_event(events[events.len() - 1]).await;
     assert_eq!(client.whole_events(), events);
-    assert_eq!(client.recovered(), [false], "the first packet alone");
+    assert_eq!(client.recovered(), [false], "only the first `connected`");
     assert!(!has_seen(client, "disconnect"));
 }
 

@@ -61,7 +61,7 @@ async fn a_large_replay_closes_no_client_and_live_events_go_first() {
     assert!(replayed(&clients[0]) < 2 * MANY, "the live events went first");
 
     // The consumer continues with the events stored meanwhile.
-    eventually("all of it was sent", async || {
+    eventually("the whole replay was emitted", async || {
         (gateway.count(&of("accepted")).await >= MANY as f64).then_some(())
     })
     .await;
@@ -87,7 +87,7 @@ async fn replayed_events_beyond_the_queue_limit_are_dropped_and_counted() {
     gateway.announcer().await.announce(CHURCH, many, &heavy).await;
     let mut client = join(&gateway, "reads").await;
     replay(&mut gateway, 20 << 20).await;
-    eventually("every event is told of or counted", async || {
+    eventually("every event is emitted or counted", async || {
         let (accepted, dropped) = (gateway.count(&of("accepted")).await, gateway.count(&of("dropped")).await);
         (dropped > 0.0 && accepted + dropped == many as f64).then_some(())
     })

@@ -23,7 +23,7 @@ async fn a_close_packet_by_post_ends_the_session_and_its_open_poll() {
         }
         assert_eq!(poll.0, StatusCode::BAD_REQUEST);
     }
-    panic!("no poll was there before the goodbye");
+    panic!("no poll arrived before the close packet");
 }
 
 #[tokio::test(flavor = "multi_thread")]

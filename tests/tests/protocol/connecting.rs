@@ -58,7 +58,7 @@ async fn a_refused_client_gets_the_reason_and_may_retry_on_the_same_connection()
             return;
         }
     }
-    panic!("it is not let in");
+    panic!("the client is not connected");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,7 @@ async fn telnyx_is_not_asked_about_an_erased_person(kind: Kind) {
     let asks = store.take_asks(9, &times(later)).await.unwrap();
     assert_eq!(asks.iter().map(|ask| ask.phone.as_str()).collect::<Vec<_>>(), [phone(1)]);
     let overdue = Overdue { accepted_before: later, unresolved_before: later, limit: 9 };
-    assert_eq!(store.close_overdue(&overdue, later).await.unwrap(), 2, "they end without a receipt");
+    assert_eq!(store.close_overdue(&overdue, later).await.unwrap(), 2, "they are closed without a receipt");
 }
 
 async fn telnyx_is_not_asked_about_a_finished_recipient(kind: Kind) {

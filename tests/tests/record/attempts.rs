@@ -113,8 +113,8 @@ async fn a_claim_with_an_unknown_outcome_is_read_back_once(kind: Kind) {
     let mut expected = taken.clone();
     order(&mut read);
     order(&mut expected);
-    assert_eq!(read, expected, "all of it, however little there is room for");
-    assert_eq!(store.begin_attempts(9, now()).await.unwrap().len(), 2, "then what else is due");
+    assert_eq!(read, expected, "the whole claim, whatever the limit");
+    assert_eq!(store.begin_attempts(9, now()).await.unwrap().len(), 2, "then other due recipients");
     // Reading back a claim that was never committed returns nothing.
     let mut never = taken;
     never.iter_mut().for_each(|attempt| attempt.id.claim_id = uuid::Uuid::now_v7());
@@ -174,7 +174,7 @@ async fn a_lost_commit_answer_is_outcome_unknown_and_a_key_finds_the_message() {
     assert!(store.message(&new.church_id, new.id).await.unwrap().is_some(), "it was recorded");
     let again = message("grace", 1);
     let repeated =
-        eventually("it answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
+        eventually("the store answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
     assert!(matches!(repeated, Recorded::Repeated(first) if first.id == new.id));
 }
 
@@ -196,7 +196,7 @@ async fn a_commit_that_exceeds_the_call_limit_is_outcome_unknown() {
     let open = store.within(std::time::Duration::from_secs(3)).record_message(&new, None).await;
     assert!(matches!(open, Err(StoreError::OutcomeUnknown(_))), "{open:?}");
     other.close().await.unwrap();
-    eventually("it is recorded all the same", async || {
+    eventually("the commit succeeds later", async || {
         store.message(&new.church_id, new.id).await.ok().flatten()
     })
     .await;

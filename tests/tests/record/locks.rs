@@ -60,7 +60,7 @@ async fn a_locked_row_holds_up_no_other(lock: &'static str) {
     let applied = Recording::Recorded(Outcome::Applied);
     assert_eq!(recorded.recordings, [Recording::Locked, applied, Recording::Locked]);
     assert_eq!(status(&store, free).await, MessageStatus::Delivered);
-    assert_eq!(store.audit().await.unwrap().accepted, 1, "what was left out is not written");
+    assert_eq!(store.audit().await.unwrap().accepted, 1, "skipped webhooks are not written");
 
     // Too old to wait any longer: it is parked, and a repetition counts as a duplicate.
     let later = now() + time::Duration::hours(1);
@@ -163,7 +163,7 @@ async fn a_row_unreadable_to_this_version_fails_only_its_own_webhook(kind: Kind)
     let recorded = store.record_batch(&batch, now()).await.unwrap();
     let applied = Recording::Recorded(Outcome::Applied);
     assert_eq!(recorded.recordings, [applied, Recording::Unreadable, applied]);
-    assert_eq!(store.audit().await.unwrap().accepted, 2, "Telnyx has to send it again");
+    assert_eq!(store.audit().await.unwrap().accepted, 2, "Telnyx must repeat it");
 
     execute(&database, kind, &format!("update recipients set rank = 0 where message_id = '{newer}'")).await;
     assert_eq!(store.record_webhooks(&[of_newer]).await.unwrap(), [Outcome::Applied]);
@@ -265,7 +265,7 @@ async fn a_timed_out_call_says_what_it_waited_for_and_closes_its_connection() {
     })
     .await;
     other.execute("rollback").await.unwrap();
-    assert!(waiting.await.unwrap().unwrap().is_some(), "who has more time waits");
+    assert!(waiting.await.unwrap().unwrap().is_some(), "a call with a longer limit waits");
     assert_eq!(store.record_webhooks(&[of_locked]).await.unwrap(), [Outcome::Applied]);
 }
 

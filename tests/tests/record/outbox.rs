@@ -79,7 +79,7 @@ pub(crate) async fn stored_messages(broker: &TestBroker) -> Vec<Uuid> {
     let mut events: Vec<_> = stored.iter().map(|(_, id, _)| id.clone()).collect();
     events.sort();
     events.dedup();
-    assert_eq!(events.len(), stored.len(), "an event stands in the stream twice");
+    assert_eq!(events.len(), stored.len(), "an event is in the stream twice");
     stored.iter().map(|(_, _, event)| event["messageId"].as_str().unwrap().parse().unwrap()).collect()
 }
 
@@ -104,7 +104,7 @@ async fn events_committed_during_a_broker_outage_follow_after_it(kind: Kind) {
     broker.kill().await;
     relay.says("degraded: nats").await;
     ids.extend(record_some(&store, 15).await);
-    assert!(relay.context.health.report().0, "a broker outage makes no service unready");
+    assert!(relay.context.health.report().0, "a broker outage leaves the services ready");
     broker.restart().await;
     all_announced(&store).await;
     assert_eq!(stored_messages(&broker).await, ids);

@@ -202,7 +202,7 @@ async fn the_estimate_counts_fair_turns_rates_and_the_send_time(kind: Kind) {
         record(&store, new).await;
         store.message(&new.church_id, new.id).await.unwrap().unwrap().estimated_seconds
     };
-    assert_eq!(estimate(&message("first", 1)).await, None, "nobody sends yet");
+    assert_eq!(estimate(&message("first", 1)).await, None, "no process sends yet");
     store.publish_rate().await.unwrap();
     assert_eq!(estimate(&message("grace", 99)).await, Some(10), "99 of its own, one before them");
     assert_eq!(estimate(&message("hope", 20)).await, Some(6), "20 of each of three churches at most");

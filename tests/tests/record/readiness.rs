@@ -37,7 +37,7 @@ async fn an_idle_process_proves_that_it_can_write_with_one_row_of_its_own(kind: 
         }
     };
     eventually("the database is ready", async || health.report().0.then_some(())).await;
-    assert_eq!(rows().await, 0, "asking for readiness writes nothing");
+    assert_eq!(rows().await, 0, "reading readiness writes nothing");
     eventually("the process proves that it can write", async || (rows().await == 1).then_some(())).await;
     record(&store, &message("grace", 1)).await;
     shutdown.cancel();
@@ -67,7 +67,7 @@ async fn while_it_can_only_be_read(weight: Weight) -> (bool, String) {
     tokio::spawn(store.clone().keep_ready(readiness(&health, weight), shutdown));
     eventually("the database is ready", async || health.report().0.then_some(())).await;
     takes_writes(&database, false).await;
-    let told = eventually("it is said that it takes no writes", async || {
+    let told = eventually("readiness reports that writes fail", async || {
         let report = health.report();
         report.1.contains("database_writes (3 writes in a row failed").then_some(report)
     })

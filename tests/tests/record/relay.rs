@@ -47,7 +47,7 @@ async fn a_holder_without_a_broker_yields_the_lease_to_one_that_has_it(kind: Kin
     second.stop().await;
     ids.extend(record_some(&store, 3).await);
     all_announced(&store).await;
-    assert_eq!(stored_messages(&broker).await, ids, "the first one took it back");
+    assert_eq!(stored_messages(&broker).await, ids, "the first process took the lease back");
     first.stop().await;
 }
 
@@ -90,7 +90,7 @@ async fn a_process_with_an_expired_term_changes_nothing(kind: Kind) {
     assert_eq!(store.waiting_events(10).await.unwrap(), rows);
     store.give_lease_up(old).await.unwrap();
     other.mark_announced(new, &[(rows[0].position, 1)], now()).await.unwrap();
-    assert!(other.renew_lease(new).await.unwrap(), "nobody but its holder gave it up");
+    assert!(other.renew_lease(new).await.unwrap(), "only the holder can give up the lease");
 }
 
 /// The lock of the versions before the lease.
@@ -138,7 +138,7 @@ async fn versions_with_and_without_the_lease_never_relay_together(kind: Kind) {
     drop(old);
     all_announced(&store).await;
     let mut old = OldRelay::at(&database).await;
-    assert!(!old.try_lock().await, "no old relay starts beside it");
+    assert!(!old.try_lock().await, "no old relay starts while this one relays");
     relay.stop().await;
     let old = tokio::sync::Mutex::new(old);
     let may = async || old.lock().await.try_lock().await.then_some(());
@@ -221,7 +221,7 @@ async fn every_process_reports_the_waiting_events_during_a_broker_outage(kind: K
     broker.kill().await;
     record_some(&store, 510).await;
     for relay in &relays {
-        eventually("the whole number is told", async || {
+        eventually("the full count is reported", async || {
             relay.context.metrics.encode().contains("church_outbox_waiting 510\n").then_some(())
         })
         .await;
@@ -234,7 +234,7 @@ async fn every_process_reports_the_waiting_events_during_a_broker_outage(kind: K
     broker.restart().await;
     all_announced(&store).await;
     for relay in relays {
-        eventually("nothing waits", async || {
+        eventually("no event waits", async || {
             (!relay.context.health.report().1.contains("outbox_waiting")).then_some(())
         })
         .await;

@@ -84,7 +84,7 @@ async fn an_undone_revocation_is_announced_once(kind: Kind) {
     assert!(standing.len() == 2 && same(&standing[0], &admin) && same(&standing[1], &user), "{standing:?}");
     assert!(store.revocations(Some(&church("hope"))).await.unwrap().is_empty());
     assert!(store.undo_revocation(&user).await.unwrap());
-    assert!(!store.undo_revocation(&user).await.unwrap(), "nothing stands there any more");
+    assert!(!store.undo_revocation(&user).await.unwrap(), "no revocation is left to undo");
     let until = async |claim| store.revoked_until(&church("grace"), &seven(claim)).await.unwrap();
     assert_eq!(
         (until(IdClaim::UserId).await, until(IdClaim::AdminId).await),

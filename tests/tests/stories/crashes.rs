@@ -34,7 +34,7 @@ async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
     };
     eventually("some webhooks are answered", async || (attempts().await.len() >= 50).then_some(())).await;
     stack.stack.kill("webhook-ingest").await.unwrap();
-    eventually("Telnyx finds nobody", async || {
+    eventually("a webhook finds no listener", async || {
         let entries = stack.telnyx().entries();
         entries.iter().any(|it| it.webhooks.iter().any(|it| it.answer.is_none())).then_some(())
     })
@@ -46,7 +46,7 @@ async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
         let shown = stack.until_status(CHURCH, message, "delivered").await;
         assert_eq!(shown["deliveredCount"], 30, "{shown}");
     }
-    eventually("Telnyx has nothing left to tell", async || {
+    eventually("every webhook is answered 200", async || {
         let entries = stack.telnyx().entries();
         let told = |entry: &deploy::simulator::Entry| {
             entry.webhooks.iter().filter(|it| it.answer == Some(200)).count() == 2
@@ -97,7 +97,7 @@ async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind:
     }
 
     let asked =
-        eventually("every message is finished, and all that Telnyx took has its receipt", async || {
+        eventually("every message is finished, and each accepted one has its receipt", async || {
             let mut delivered = 0;
             for message in &messages {
                 let shown = stack.message(CHURCH, *message).await;
@@ -112,7 +112,7 @@ async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind:
         })
         .await;
     let recipients: BTreeSet<_> = asked.iter().map(|entry| entry.recipient_id()).collect();
-    assert_eq!(recipients.len(), asked.len(), "nobody is sent a text twice");
+    assert_eq!(recipients.len(), asked.len(), "no recipient is sent a text twice");
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");
 

@@ -95,7 +95,7 @@ async fn a_foreign_or_malformed_cursor_gets_recovered_false() {
         assert_eq!(event["eventId"], json!(next), "{what}");
     }
     client.until_event(next).await;
-    assert_eq!(client.recovered(), [false], "nobody else was closed");
+    assert_eq!(client.recovered(), [false], "no other client was closed");
     assert_unharmed(&mut stack);
 }
 

@@ -41,7 +41,7 @@ async fn webhooks_are_answered_200_while_a_message_row_is_locked() {
         }
         answers
     });
-    assert_eq!(told.status(), 200, "it is parked while there is still time to answer");
+    assert_eq!(told.status(), 200, "the webhook is parked before the answer is due");
     assert!(answers.iter().all(|answer| answer.status() == 200), "{answers:?}");
     for (church, id) in churches.iter().zip(&others) {
         stack.until_status(church, *id, "delivered").await;
@@ -91,7 +91,7 @@ impl Drop for Disk {
 async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
     let folder = databases::folder();
     let Some(disk) = Disk::mount(&folder.path().join("disk")) else {
-        eprintln!("only a user who may mount a disk can fill one: not tested");
+        eprintln!("skipped: only a user who may mount a file system can fill one");
         return;
     };
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
@@ -118,7 +118,7 @@ async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
         (status == 503 && said.contains("the disk of the database is full")).then_some(())
     })
     .await;
-    eventually("message-api is degraded, and goes on reading", async || {
+    eventually("message-api is degraded and still reads", async || {
         let (status, said) = stack.readiness(&ops.api).await;
         assert_eq!(status, 200, "{said}");
         said.contains("degraded: database_writes").then_some(())
@@ -139,7 +139,7 @@ async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
     }
     for service in ["message-api", "webhook-ingest"] {
         assert!(stack.stack.is_running(service), "{service}");
-        assert_eq!(stack.stack.file().processes[service], before[service], "nobody was started anew");
+        assert_eq!(stack.stack.file().processes[service], before[service], "the service was not restarted");
     }
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");

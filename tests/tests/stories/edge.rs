@@ -80,7 +80,7 @@ impl<'a> Polling<'a> {
         let (session, _) = Self::open(stack).await;
         let connect = format!("40{}", json!({"token": stack.token(CHURCH, user)}));
         assert_eq!(session.post(connect).await, StatusCode::OK);
-        eventually("it is let in", async || {
+        eventually("the client is connected", async || {
             session.poll().await.iter().any(|packet| packet.contains("\"connected\"")).then_some(())
         })
         .await;
@@ -262,9 +262,9 @@ async fn a_flood_of_unknown_namespaces_closes_the_session() {
     while asked < 100 && polls.post(long.clone()).await == StatusCode::OK {
         asked += 1;
     }
-    assert!(asked < 20, "{asked} were taken");
+    assert!(asked < 20, "{asked} were accepted");
     few.say("40/random,").await.unwrap();
-    assert!(few.next().await.unwrap().unwrap().starts_with("44/random,"), "nobody else is closed");
+    assert!(few.next().await.unwrap().unwrap().starts_with("44/random,"), "no other client is closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,7 +313,7 @@ async fn a_client_that_floods_the_gateway_is_closed_alone() {
     }
     assert!(said < MUCH, "it is closed");
     let heard = stack.metric(ops(&stack), "church_gateway_unknown_events_total").await;
-    assert!(heard < 100.0, "{heard} of them were listened to");
+    assert!(heard < 100.0, "{heard} of them were handled");
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     listens.until_event(events[0]).await;
     assert_eq!(listens.recovered(), [false]);
@@ -388,7 +388,7 @@ async fn after_a_disconnect_the_transport_stays_open_for_a_rejoin_then_ends() {
         assert!(session.next().await.unwrap().unwrap().starts_with("40{"));
         assert!(session.next().await.unwrap().unwrap().starts_with("42[\"connected\""));
         session.say("41").await.unwrap();
-        eventually("its seat is free", async || {
+        eventually("the socket is removed", async || {
             (stack.metric(ops(&stack), "church_gateway_sockets").await == 0.0).then_some(())
         })
         .await;

@@ -87,7 +87,7 @@ async fn auth_expiring_comes_a_minute_before_the_token_expires() {
     let mut client = Client::start(&stack.stack.file().gateways[0], &token, &[]).await;
     let told = client.until("auth:expiring").await;
     assert!((told.data["exp"].as_i64().unwrap() - exp.unix_timestamp()).abs() <= 1, "{}", told.data);
-    assert!(told.at < exp, "it is told in time");
+    assert!(told.at < exp, "the notice comes in time");
     assert_eq!(told.data["type"], "auth:expiring");
     assert!(!has_seen(&client, "disconnect"));
 }

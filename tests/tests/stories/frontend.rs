@@ -86,14 +86,14 @@ async fn the_hook_shows_each_change_and_polls_only_without_a_gateway() {
     // The old hook, which needs no gateway, shows the same.
     let mut before = mounted(&code, &stack, "before", &[long]);
     until_shown(&mut before, message).await;
-    timeout(ENDING, before.stop()).await.expect("the hook of before leaves nothing behind");
+    timeout(ENDING, before.stop()).await.expect("the old hook leaves nothing running");
 
     stack.stack.start_process("realtime-gateway-1").unwrap();
     assert_eq!(page.until("connected").await.data["recovered"], true);
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     until_shown(&mut page, message).await;
-    assert_eq!(polls_in_two_rounds(&mut page).await, 0, "a page that is back does not poll");
-    timeout(ENDING, page.stop()).await.expect("the hook leaves nothing behind");
+    assert_eq!(polls_in_two_rounds(&mut page).await, 0, "a reconnected page does not poll");
+    timeout(ENDING, page.stop()).await.expect("the hook leaves nothing running");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +148,7 @@ async fn without_sticky_sessions_websockets_resume_and_polling_fails() {
             stack.metric(ops, r#"church_gateway_connections_total{transport="websocket"}"#).await;
         assert!(connections >= 2.0, "{connections} of 5 went to {ops}");
     }
-    timeout(ENDING, client.stop()).await.expect("it says goodbye and ends");
+    timeout(ENDING, client.stop()).await.expect("it disconnects and ends");
 
     let mut client = connecting(&code, &stack, &balancer.url(), &json!({"transports": ["polling"]}));
     for _ in 0..3 {

@@ -57,7 +57,7 @@ async fn until_told(stack: &TestStack, text: &str) {
 
 async fn until_well(stack: &TestStack) {
     let ops = stack.stack.file().ops.api.clone();
-    eventually("readiness is well", async || (stack.readiness(&ops).await.1 == "ready\n").then_some(()))
+    eventually("readiness is ready", async || (stack.readiness(&ops).await.1 == "ready\n").then_some(()))
         .await;
 }
 
@@ -80,7 +80,7 @@ async fn a_throttled_number_delays_no_other_number(kind: Kind) {
     let shown = stack.until_status(OTHER, held, "delivered").await;
     assert_eq!(shown["deliveredCount"], 200);
     let taken = stack.telnyx().entries().iter().filter(|entry| entry.accepted).count();
-    assert_eq!(taken, 400, "nobody is asked twice");
+    assert_eq!(taken, 400, "no text is sent twice");
 }
 
 async fn a_refused_profile_holds_back_only_its_church_and_degrades_readiness(kind: Kind) {
@@ -94,7 +94,7 @@ async fn a_refused_profile_holds_back_only_its_church_and_degrades_readiness(kin
         let free = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
         stack.until_status(CHURCH, free, "delivered").await;
     }
-    assert_eq!(asked_from(&stack, NUMBER), 1, "the success of others does not make it try sooner");
+    assert_eq!(asked_from(&stack, NUMBER), 1, "another sender's success does not shorten the wait");
     assert_eq!(stack.message(OTHER, held).await["status"], "pending");
 }
 

@@ -51,7 +51,7 @@ async fn disconnected_and_killed_clients_leave_no_socket_and_no_room() {
     let [goes, polls, killed, upgraded] = crowds;
     drop((killed, upgraded));
     tokio::join!(goes.stop(), polls.stop());
-    eventually("nobody is left", async || (counted().await == (0.0, 0.0)).then_some(())).await;
+    eventually("no socket is left", async || (counted().await == (0.0, 0.0)).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn clients_that_leave_while_joining_leave_no_subscription() {
     for number in 0..1_000 {
         socketio::Client::hurry(address, &auth, number % 3).await.unwrap();
     }
-    eventually("nobody is left", async || {
+    eventually("no socket is left", async || {
         let sockets = stack.metric(ops, "church_gateway_sockets").await;
         (sockets == 0.0 && stack.metric(ops, "church_gateway_rooms").await == 0.0).then_some(())
     })

@@ -133,7 +133,7 @@ async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
     let connect = format!("40{}", json!({"token": stack.token(CHURCH, AUTHOR)}));
     let http = stack.stack.http();
     assert_eq!(http.post(&url).body(connect).send().await.unwrap().status(), 200);
-    eventually("it has its seat", async || {
+    eventually("the client is connected", async || {
         let packets = http.get(&url).send().await.unwrap().text().await.unwrap();
         packets.contains("connected").then_some(())
     })
@@ -165,14 +165,14 @@ async fn client_events_are_counted_and_ignored_and_an_oversized_one_closes_it() 
         talks.emit(name, &json!({"churchId": "hope", "text": "x".repeat(5_000)})).await.unwrap();
     }
     let ops = &stack.stack.file().ops.gateways[0];
-    eventually("all that was said is counted", async || {
+    eventually("all client events are counted", async || {
         (stack.metric(ops, "church_gateway_unknown_events_total").await == 4.0).then_some(())
     })
     .await;
 
     shouts.emit("join", &json!("x".repeat(20_000))).await.unwrap();
     assert!(!matches!(shouts.next().await, Ok(Some(_))), "the connection ends");
-    eventually("its seat is free", async || {
+    eventually("the socket is removed", async || {
         (stack.metric(ops, "church_gateway_sockets").await == 2.0).then_some(())
     })
     .await;
@@ -181,7 +181,7 @@ async fn client_events_are_counted_and_ignored_and_an_oversized_one_closes_it() 
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     stock.until_event(events[0]).await;
     assert_eq!(stock.recovered(), [false]);
-    assert_eq!(stock.packets().count(), 2, "nobody hears what a client says");
+    assert_eq!(stock.packets().count(), 2, "client events are not passed on");
     let next: Value = talks.next().await.unwrap().unwrap().read().unwrap();
     assert_eq!(next["eventId"], json!(events[0]));
 }
@@ -213,5 +213,5 @@ async fn connections_that_never_complete_a_handshake_are_closed() {
     assert!(without_token.contains("pingInterval"), "{without_token}");
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     stays.until_event(events[0]).await;
-    assert_eq!(stays.recovered(), [false], "nobody else was closed");
+    assert_eq!(stays.recovered(), [false], "no other client was closed");
 }

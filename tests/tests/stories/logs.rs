@@ -66,7 +66,7 @@ async fn a_message_id_finds_one_log_line_a_step_in_all_three_services() {
     stack.until_status(CHURCH, message, "delivered").await;
     stack.until_announced().await;
     let emitted = [line("emitted", "pending"), line("emitted", "delivered")];
-    eventually("the gateway tells of it", async || {
+    eventually("the gateway logs it", async || {
         (lines_of(&stack, &gateway(1), message) == emitted).then_some(())
     })
     .await;
@@ -117,7 +117,7 @@ async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
         .collect();
     for (process, _) in SERVICES {
         let log = log(&stack, process);
-        assert!(log.contains("\"level\":\"DEBUG\""), "{process} logs what is asked for");
+        assert!(log.contains("\"level\":\"DEBUG\""), "{process} logs at the requested level");
         for (index, secret) in secrets.iter().enumerate() {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{process} logs secret {index}");

@@ -39,7 +39,7 @@ async fn a_broker_outage_delays_events_but_no_webhook_and_loses_nothing(kind: Ki
     stack.stack.stop_broker().await.unwrap();
     let ops = stack.stack.file().ops.clone();
     for ops in [&ops.api, &ops.ingest] {
-        eventually("the services notice it", async || {
+        eventually("readiness changes", async || {
             let (status, said) = stack.readiness(ops).await;
             assert_eq!(status, 200, "{said}");
             said.contains(DEGRADED).then_some(())
@@ -69,7 +69,7 @@ async fn a_broker_outage_delays_events_but_no_webhook_and_loses_nothing(kind: Ki
     client.until_event(events[events.len() - 1].id).await;
     assert_eq!(client.whole_events(), ids(&events), "in order, and none twice");
     for ops in [&ops.api, &ops.ingest] {
-        eventually("the services notice it", async || {
+        eventually("readiness changes", async || {
             (!stack.readiness(ops).await.1.contains(DEGRADED)).then_some(())
         })
         .await;

@@ -24,7 +24,7 @@ async fn every_service_exits_with_0_on_sigterm_and_resumes_after_a_restart(kind:
     }
     assert_eq!(stack.message(CHURCH, message).await["status"], "delivered");
     let connected = client.until("connected").await;
-    assert_eq!(connected.data["recovered"], true, "the client came back by itself");
+    assert_eq!(connected.data["recovered"], true, "the client reconnected by itself");
     let next = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, next, "delivered").await;
     client.until("message:delivered").await;

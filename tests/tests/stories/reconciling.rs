@@ -79,7 +79,7 @@ async fn statuses_are_complete_by_asking_after_webhooks_are_lost_for_good(kind: 
     stack.stack.start_process("webhook-ingest").unwrap();
     stack.stack.ready("webhook-ingest").await.unwrap();
     assert_sound(&stack.audit().await);
-    assert_eq!(stack.telnyx().totals(), (5, 4), "nobody was sent anything for being asked for");
+    assert_eq!(stack.telnyx().totals(), (5, 4), "asking sends nothing");
 }
 
 async fn killing_message_api_while_it_asks_telnyx_loses_nothing(kind: Kind) {
@@ -87,12 +87,12 @@ async fn killing_message_api_while_it_asks_telnyx_loses_nothing(kind: Kind) {
     stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
     let phones = super::phones(4);
     let message = stack.send(CHURCH, AUTHOR, &super::borrowed(&phones)).await;
-    eventually("some were asked for", async || (asked_reports(&stack).await >= 1).then_some(())).await;
+    eventually("Telnyx was asked about some", async || (asked_reports(&stack).await >= 1).then_some(())).await;
     stack.stack.kill("message-api").await.unwrap();
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();
     // The killed process's claims expire only after two minutes. The other recipients finish before.
-    let delivered = eventually("the others end", async || {
+    let delivered = eventually("the others finish", async || {
         let shown = stack.message(CHURCH, message).await;
         shown["deliveredCount"].as_i64().filter(|count| *count >= 3)
     })
@@ -111,9 +111,9 @@ async fn missing_webhooks_degrade_readiness_until_one_comes(kind: Kind) {
         assert_eq!(status, 200, "{said}");
         said.contains("degraded: receipts (no webhook came for what Telnyx accepted since")
     };
-    eventually("readiness tells", async || told().await.then_some(())).await;
+    eventually("readiness reports missing webhooks", async || told().await.then_some(())).await;
     stack.until_status(CHURCH, lost, "delivered").await;
-    assert!(told().await, "that Telnyx tells when it is asked does not hide it");
+    assert!(told().await, "answers to questions do not hide missing webhooks");
     // An invalid webhook does not count.
     let url = format!("{}/webhooks/telnyx", stack.stack.file().ingest);
     let rubbish = stack.stack.http().post(url).json(&json!({"data": {}})).send().await.unwrap();
@@ -122,5 +122,5 @@ async fn missing_webhooks_degrade_readiness_until_one_comes(kind: Kind) {
     stack.telnyx().clear_rules();
     let heard = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, heard, "delivered").await;
-    eventually("readiness is well", async || (!told().await).then_some(())).await;
+    eventually("readiness is ready", async || (!told().await).then_some(())).await;
 }

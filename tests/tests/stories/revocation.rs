@@ -126,7 +126,7 @@ async fn revoking_a_users_tokens_closes_only_their_sockets_on_every_gateway(kind
         let events = announcer.announce(church, 1, "").await;
         for client in clients {
             client.until_event(events[0]).await;
-            assert_eq!(client.recovered(), [false], "nobody else was closed");
+            assert_eq!(client.recovered(), [false], "no other client was closed");
         }
     }
     assert_eq!(asked(&stack, &stack.token(CHURCH, "deacon")).await.0, 200);
@@ -222,7 +222,7 @@ async fn a_revocation_aged_out_of_the_stream_is_announced_again() {
     until_in_the_stream(&stack).await;
     let week = std::time::Duration::from_secs(7 * 24 * 3_600);
     keep_events_for(&stack, std::time::Duration::from_secs(1)).await;
-    eventually("it is too old for the stream", async || {
+    eventually("the stream has dropped it", async || {
         (revocations_in_the_stream(&stack).await == 0).then_some(())
     })
     .await;
@@ -253,14 +253,14 @@ async fn revoking_a_user_id_spares_the_admin_with_the_same_id() {
     };
     revoke(&stack, &["--church", CHURCH, "--user", "7"]).await;
     until_in_the_stream(&stack).await;
-    eventually("the gateways know it", async || {
+    eventually("the gateways know the revocation", async || {
         knock_at_both(&stack, &token("userId")).await.iter().all(Result::is_err).then_some(())
     })
     .await;
     assert_refused(&stack, &token("userId")).await;
     assert_good(&stack, &token("adminId")).await;
     revoke(&stack, &["--church", CHURCH, "--admin", "7"]).await;
-    eventually("the gateways know it", async || {
+    eventually("the gateways know the revocation", async || {
         knock_at_both(&stack, &token("adminId")).await.iter().all(Result::is_err).then_some(())
     })
     .await;

@@ -54,7 +54,7 @@ async fn a_throttled_text_is_sent_again(kind: Kind) {
     stack.telnyx().add_rule(Rule { answer, times: Some(2), ..Rule::default() });
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     let shown = stack.until_status(CHURCH, message, "delivered").await;
-    assert_eq!(shown["version"], 2, "the front end sees nothing of it");
+    assert_eq!(shown["version"], 2, "throttling makes no version");
     let answers: Vec<_> = stack.telnyx().entries().iter().map(|entry| entry.answer).collect();
     assert_eq!(answers, [Some(429), Some(429), Some(200)]);
 }
@@ -75,7 +75,7 @@ async fn a_phone_that_opted_out_fails_with_that_reason(kind: Kind) {
     let mixed = stack.send(CHURCH, AUTHOR, &[BLOCKED, DELIVERED]).await;
     let shown = stack.until_status(CHURCH, mixed, "delivered").await;
     assert_eq!((&shown["failedCount"], &shown["deliveredCount"]), (&json!(1), &json!(1)));
-    assert_eq!(stack.telnyx().totals(), (3, 1), "the blocked phone is asked once for each message");
+    assert_eq!(stack.telnyx().totals(), (3, 1), "one request for the blocked phone per message");
 }
 
 async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Kind) {
@@ -115,7 +115,7 @@ async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Ki
     stack.telnyx().hold(false);
     stack.until_status(CHURCH, last, "delivered").await;
 
-    let (shown, entries) = eventually("all that Telnyx took has its receipt", async || {
+    let (shown, entries) = eventually("every accepted text has its receipt", async || {
         let shown = stack.message(CHURCH, message).await;
         let mut entries = stack.telnyx().entries();
         entries.retain(|entry| entry.to != DELIVERED);
@@ -124,7 +124,7 @@ async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Ki
     })
     .await;
     let asked: BTreeSet<_> = entries.iter().map(|entry| &entry.to).collect();
-    assert_eq!(asked.len(), entries.len(), "no phone is asked twice");
+    assert_eq!(asked.len(), entries.len(), "no phone gets two requests");
     assert_eq!(shown["failedCount"], json!(phones.len() - entries.len()));
     for recipient in shown["recipients"].as_array().unwrap() {
         if recipient["status"] == "failed" {

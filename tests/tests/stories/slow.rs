@@ -45,11 +45,11 @@ async fn two_of_four_do_not_keep_up(transports: &str) {
     }
     let ops = &stack.stack.file().ops.gateways[0];
     let stalled = r#"church_gateway_disconnects_total{reason="stalled"}"#;
-    eventually("those who do not keep up are closed", async || {
+    eventually("the slow consumers are closed", async || {
         (stack.count(ops, stalled).await >= 2.0).then_some(())
     })
     .await;
-    eventually("their seats are free", async || {
+    eventually("their sockets are removed", async || {
         (stack.metric(ops, "church_gateway_sockets").await == 2.0).then_some(())
     })
     .await;
@@ -66,7 +66,7 @@ async fn two_of_four_do_not_keep_up(transports: &str) {
         assert!(recovered.len() > 1 && recovered[1..].iter().all(|recovered| *recovered), "{recovered:?}");
     }
     for client in &reads {
-        assert_eq!(client.recovered(), [false], "nobody else was closed");
+        assert_eq!(client.recovered(), [false], "no other client was closed");
     }
 }
 

@@ -120,7 +120,7 @@ async fn a_browser_gets_failed_and_read_events_by_their_names(kind: Kind) {
     stack.until_status(CHURCH, failed, "failed").await;
     let read = stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     let taken = async || stack.telnyx().entries().into_iter().find(|entry| entry.to == SILENT);
-    let entry = eventually("Telnyx took it", taken).await;
+    let entry = eventually("Telnyx accepted it", taken).await;
     // One after the other, because reports in one batch make one event.
     for status in ["delivered", "read"] {
         assert_eq!(stack.report(&Report::of(&entry, status)).await.status(), 200);
