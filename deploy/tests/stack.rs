@@ -6,14 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use deploy::installation::Database;
+use deploy::ops::stream::{Limits, Outcome, provision};
 use deploy::ports::Ports;
-use deploy::provision::{Limits, Outcome, provision};
 use deploy::scratch::Scratch;
-use deploy::stack::{Stack, StackOptions};
-use deploy::stack_file::StackFile;
+use deploy::stack::{Database, Stack, StackFile, StackOptions, stop_running};
+use deploy::traffic;
 use deploy::watch::Watcher;
-use deploy::{occupancy, traffic};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const PHONE: &str = "+12025550101";
@@ -146,7 +144,7 @@ async fn what_was_started_in_the_background_says_the_line_that_stops_it_and_whic
     let down = Command::new("sh").args(["-c", line]).output().unwrap();
     assert!(down.status.success(), "{line}: {}", String::from_utf8_lossy(&down.stderr));
     eventually("something is still running", || running(&file).is_empty()).await;
-    assert!(!occupancy::stop_running(state.path()).await.unwrap());
+    assert!(!stop_running(state.path()).await.unwrap());
 }
 
 /// Linux answers at all of 127.0.0.0/8, which stands here for the network.

@@ -6,9 +6,9 @@ use async_nats::jetstream;
 use common::broker::NatsOptions;
 use common::subject::{STREAM, STREAM_SUBJECTS};
 use deploy::nats;
+use deploy::ops::stream::{Limits, provision};
 use deploy::ports::Port;
 use deploy::processes::Processes;
-use deploy::provision::{Limits, provision};
 use deploy::scratch::Scratch;
 use secrecy::SecretString;
 

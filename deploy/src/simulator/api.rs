@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use super::behaviour::{Answer, Rule, is_blocked};
 use super::book::Entry;
+use super::callbacks;
 use super::connection::Cut;
 use super::payload::{Message, error, segments};
-use super::{MAX_UNFINISHED, Telnyx, callbacks};
+use super::state::{MAX_UNFINISHED, Telnyx};
 
 /// A message has at most so many parts.
 const MAX_PARTS: usize = 10;

@@ -1,9 +1,10 @@
 //! What becomes of a message: by the end of the phone number, or by a rule.
 
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::Pace;
+use serde::{Deserialize, Serialize};
+
+use super::pace::Pace;
 
 /// What becomes of a message once it is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

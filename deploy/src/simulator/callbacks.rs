@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::behaviour::{Outcome, Rule, Step};
 use super::book::Attempt;
+use super::pace::Pace;
 use super::payload::{Event, Message};
-use super::{Pace, Telnyx};
+use super::state::Telnyx;
 
 /// How many webhooks are under way at once.
 pub(super) const MAX_POSTS: usize = 128;

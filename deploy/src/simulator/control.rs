@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 use super::behaviour::{Outcome, Rule};
 use super::book::{CAPACITY, Entry};
-use super::{Telnyx, callbacks};
+use super::callbacks;
+use super::state::Telnyx;
 
 /// At most so many rules.
 const MAX_RULES: usize = 1_000;

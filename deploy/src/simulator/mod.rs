@@ -7,8 +7,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -24,15 +23,17 @@ mod book;
 mod callbacks;
 mod connection;
 mod control;
+mod pace;
 mod payload;
 mod signer;
+mod state;
 
 pub use behaviour::{Answer, Outcome, Rule};
 pub use book::{Attempt, Book, CAPACITY, Entry};
+pub use pace::Pace;
 pub use signer::Signer;
-
-/// At most so many messages have webhooks outstanding.
-pub const MAX_UNFINISHED: usize = 10_000;
+pub use state::MAX_UNFINISHED;
+use state::{State, Telnyx};
 
 /// How a simulator is set up.
 #[derive(Debug, Clone)]
@@ -45,60 +46,6 @@ pub struct Settings {
     pub pace: Pace,
     /// The file that the book is kept in, so that it outlives the simulator; only in memory if there is none.
     pub book: Option<PathBuf>,
-}
-
-/// How long things take. The defaults are what Telnyx's documentation shows.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// From acceptance to `message.sent`.
-    pub sent: Duration,
-    /// From `message.sent` to `message.finalized`.
-    pub finalized: Duration,
-    /// From `message.finalized` to `message.read`.
-    pub read: Duration,
-    /// How long a webhook may take to be answered.
-    pub timeout: Duration,
-    /// Before the second attempt of a webhook; before the third it is twice as long.
-    pub back_off: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            sent: Duration::from_millis(44),
-            finalized: Duration::from_millis(560),
-            read: Duration::from_millis(800),
-            timeout: Duration::from_secs(2),
-            back_off: Duration::from_secs(1),
-        }
-    }
-}
-
-/// What all requests and webhooks share.
-struct Telnyx {
-    api_key: String,
-    signer: Signer,
-    pace: Pace,
-    http: reqwest::Client,
-    state: Mutex<State>,
-    held: watch::Sender<bool>,
-    posts: tokio::sync::Semaphore,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
-}
-
-#[derive(Default)]
-struct State {
-    book: Book,
-    rules: Vec<Rule>,
-    /// Messages with webhooks outstanding, and how to stop these.
-    unfinished: std::collections::HashMap<Uuid, CancellationToken>,
-}
-
-impl Telnyx {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A running simulator. It stops when it is dropped.

@@ -188,8 +188,9 @@ async fn three_hundred_clients_get_every_event_once_despite_cuts_and_kills() {
         let all = members.iter().enumerate();
         all.filter_map(|(number, member)| complaint(number, member, &events)).collect::<Vec<_>>()
     };
-    let all_have_all =
-        eventually("every client has every event", async || crowd.members().iter().all(has_all).then_some(()));
+    let all_have_all = eventually("every client has every event", async || {
+        crowd.members().iter().all(has_all).then_some(())
+    });
     // The assertion below names the clients that lack events.
     let _ = tokio::time::timeout(PATIENCE, all_have_all).await;
     assert!(complaints().is_empty(), "{:#?}", complaints());

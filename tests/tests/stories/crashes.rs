@@ -96,21 +96,20 @@ async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind:
         stack.stack.ready(service).await.unwrap();
     }
 
-    let asked =
-        eventually("every message is finished, and each accepted one has its receipt", async || {
-            let mut delivered = 0;
-            for message in &messages {
-                let shown = stack.message(CHURCH, *message).await;
-                if shown["status"] == "pending" {
-                    return None;
-                }
-                delivered += shown["deliveredCount"].as_u64().unwrap();
+    let asked = eventually("every message is finished, and each accepted one has its receipt", async || {
+        let mut delivered = 0;
+        for message in &messages {
+            let shown = stack.message(CHURCH, *message).await;
+            if shown["status"] == "pending" {
+                return None;
             }
-            let mut entries = stack.telnyx().entries();
-            entries.retain(|entry| entry.accepted);
-            (delivered == entries.len() as u64).then_some(entries)
-        })
-        .await;
+            delivered += shown["deliveredCount"].as_u64().unwrap();
+        }
+        let mut entries = stack.telnyx().entries();
+        entries.retain(|entry| entry.accepted);
+        (delivered == entries.len() as u64).then_some(entries)
+    })
+    .await;
     let recipients: BTreeSet<_> = asked.iter().map(|entry| entry.recipient_id()).collect();
     assert_eq!(recipients.len(), asked.len(), "no recipient is sent a text twice");
     let audit = stack.audit().await;

@@ -87,7 +87,8 @@ async fn killing_message_api_while_it_asks_telnyx_loses_nothing(kind: Kind) {
     stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
     let phones = super::phones(4);
     let message = stack.send(CHURCH, AUTHOR, &super::borrowed(&phones)).await;
-    eventually("Telnyx was asked about some", async || (asked_reports(&stack).await >= 1).then_some(())).await;
+    eventually("Telnyx was asked about some", async || (asked_reports(&stack).await >= 1).then_some(()))
+        .await;
     stack.stack.kill("message-api").await.unwrap();
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();

@@ -9,7 +9,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use deploy::processes::Program;
+use deploy::program::Program;
 use deploy::services::Wiring;
 use tempfile::TempDir;
 

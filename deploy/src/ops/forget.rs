@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use common::store::{Store, StoreOptions};
 
-use crate::sender::e164;
+use super::sender::e164;
 
 #[derive(clap::Args)]
-pub(crate) struct Forget {
+pub(super) struct Forget {
     #[command(flatten)]
     store: StoreOptions,
     /// The person's number in E.164
@@ -21,7 +21,7 @@ pub(crate) struct Forget {
 }
 
 /// The number is not repeated: what this prints may be kept.
-pub(crate) async fn run(options: Forget) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: Forget) -> anyhow::Result<ExitCode> {
     let erased = Store::new(&options.store)?
         .erase_phone(&options.phone, options.dry_run)
         .await

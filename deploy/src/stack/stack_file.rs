@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::installation::write_private;
+use crate::programs::private_file::write_private;
 
 /// The content of `stack.json`.
 #[derive(Clone, Serialize, Deserialize)]

@@ -6,15 +6,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::installation::{Database, Installation};
-use crate::ports::{Port, Ports};
-use crate::postgres::Postgres;
+use super::installation::{Database, Installation};
+use super::options::StackOptions;
+use super::stack_file::{MovedPort, NatsAccess, OpsUrls, StackFile, TelnyxKey};
+use crate::programs::ports::{Port, Ports};
+use crate::programs::postgres::Postgres;
 use crate::simulator::Signer;
-use crate::stack::StackOptions;
-use crate::stack_file::{MovedPort, NatsAccess, OpsUrls, StackFile, TelnyxKey};
 
 /// A port for each name, the kept one where it is still free; and those that are not the documented ones.
-pub(crate) fn take_ports(
+pub(super) fn take_ports(
     options: &StackOptions,
     installation: &mut Installation,
 ) -> anyhow::Result<(BTreeMap<String, Port>, Vec<MovedPort>)> {
@@ -65,15 +65,15 @@ fn base_url(options: &StackOptions, name: &str, port: u16) -> String {
     }
 }
 
-pub(crate) fn port(ports: &BTreeMap<String, Port>, name: &str) -> anyhow::Result<u16> {
+pub(super) fn port(ports: &BTreeMap<String, Port>, name: &str) -> anyhow::Result<u16> {
     ports.get(name).map(Port::number).with_context(|| format!("there is no port of the name {name}"))
 }
 
-pub(crate) fn local(port: u16) -> String {
+pub(super) fn local(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-pub(crate) fn prepare_postgres(
+pub(super) fn prepare_postgres(
     state: &Path,
     installation: &Installation,
     ports: &BTreeMap<String, Port>,
@@ -87,7 +87,7 @@ pub(crate) fn prepare_postgres(
     }
 }
 
-pub(crate) fn describe(
+pub(super) fn describe(
     options: &StackOptions,
     installation: &Installation,
     (ports, moved): (&BTreeMap<String, Port>, Vec<MovedPort>),

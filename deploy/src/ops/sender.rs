@@ -8,7 +8,7 @@ use common::store::{Sender, Store, StoreError, StoreOptions};
 use common::subject::ChurchId;
 
 #[derive(clap::Args)]
-pub(crate) struct SetSender {
+pub(super) struct SetSender {
     #[command(flatten)]
     store: StoreOptions,
     /// The church
@@ -26,7 +26,7 @@ pub(crate) struct SetSender {
 }
 
 /// A number in E.164.
-pub(crate) fn e164(text: &str) -> Result<String, String> {
+pub(super) fn e164(text: &str) -> Result<String, String> {
     let is_e164 = text.strip_prefix('+').is_some_and(|digits| {
         (8..=15).contains(&digits.len())
             && digits.bytes().all(|b| b.is_ascii_digit())
@@ -35,7 +35,7 @@ pub(crate) fn e164(text: &str) -> Result<String, String> {
     if is_e164 { Ok(text.to_owned()) } else { Err("write it as +15551234567".into()) }
 }
 
-pub(crate) async fn run(options: SetSender) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: SetSender) -> anyhow::Result<ExitCode> {
     let sender = Sender {
         church_id: options.church,
         number: options.number,

@@ -11,15 +11,17 @@ use futures_util::StreamExt as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
+use super::occupancy;
+use super::options::StackOptions;
+use super::running::Stack;
+use crate::client::traffic;
+use crate::client::watch::{Seen, Watcher};
 use crate::simulator::Entry;
-use crate::stack::{Stack, StackOptions};
-use crate::traffic;
-use crate::watch::{Seen, Watcher};
 
 /// The church and the user of the demo.
-pub const CHURCH: &str = "grace";
+pub(super) const CHURCH: &str = "grace";
 /// See [`CHURCH`].
-pub const USER: &str = "pastor";
+pub(super) const USER: &str = "pastor";
 /// How long the message may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -41,11 +43,11 @@ impl Step {
 ///
 /// # Errors
 /// Something did not start, or a step was not seen.
-pub async fn run(state: &Path) -> anyhow::Result<()> {
+pub(super) async fn run(state: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     // Another demo at the same time keeps its folder.
     let own = state.with_extension(std::process::id().to_string());
-    let state = if crate::occupancy::is_taken(state) { own.as_path() } else { state };
+    let state = if occupancy::is_taken(state) { own.as_path() } else { state };
     if state.exists() {
         std::fs::remove_dir_all(state).context("can't clear the demo's folder")?;
     }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::installation::write_private;
-use crate::ports::Port;
-use crate::processes::{Processes, Program};
-use crate::tools;
+use super::ports::Port;
+use super::private_file::write_private;
+use super::processes::Processes;
+use super::program::Program;
+use super::tools;
 
 /// The server's name as a process.
 pub const NAME: &str = "postgres";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 /// Held as long as a stack uses the folder; the file holds our process id for `stack down`.
-pub(crate) fn take(state: &Path) -> anyhow::Result<File> {
+pub(super) fn take(state: &Path) -> anyhow::Result<File> {
     let mut file = open(state)?;
     if file.try_lock().is_err() {
         let state = state.display();
@@ -20,7 +20,7 @@ pub(crate) fn take(state: &Path) -> anyhow::Result<File> {
 }
 
 /// Whether a stack runs in a state folder.
-pub(crate) fn is_taken(state: &Path) -> bool {
+pub(super) fn is_taken(state: &Path) -> bool {
     state.join("lock").is_file() && open(state).is_ok_and(|file| file.try_lock().is_err())
 }
 

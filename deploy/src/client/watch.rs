@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use crate::tools;
+use crate::programs::tools;
 
 /// Events that may wait to be taken; beyond, the client's output waits.
 const WAITING: usize = 10_000;

@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use async_nats::ServerAddr;
 use common::service::ConfigError;
 
-use crate::processes::{Processes, Program};
-use crate::tools;
+use super::processes::Processes;
+use super::program::Program;
+use super::tools;
 
 /// The broker's name as a process.
 pub const NAME: &str = "nats-server";

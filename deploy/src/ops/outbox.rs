@@ -9,7 +9,7 @@ use common::store::{Store, StoreOptions};
 use uuid::Uuid;
 
 #[derive(clap::Args)]
-pub(crate) struct Outbox {
+pub(super) struct Outbox {
     #[command(subcommand)]
     what: What,
 }
@@ -29,7 +29,7 @@ struct Retry {
     event: Option<Uuid>,
 }
 
-pub(crate) async fn run(options: Outbox) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: Outbox) -> anyhow::Result<ExitCode> {
     let What::Retry(retry) = options.what;
     let count =
         Store::new(&retry.store)?.retry_refused(retry.event).await.context("can't put events back")?;

@@ -14,6 +14,7 @@ mod outbox;
 mod provision;
 mod revocations;
 mod sender;
+pub mod stream;
 
 /// What operators do with a running installation.
 #[derive(Parser)]
@@ -41,8 +42,8 @@ enum What {
     Forget(forget::Forget),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Runs the command of the command line. Gives the process its exit code.
+pub async fn main() -> ExitCode {
     let outcome = match Command::parse().what {
         What::Provision(options) => provision::run(options).await,
         What::Audit(options) => audit::run(&options).await,

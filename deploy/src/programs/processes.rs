@@ -3,65 +3,19 @@
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::guard::Guard;
+use super::guard::Guard;
+use super::program::Program;
 
 /// How long a process may take to stop in order; services themselves give their requests ten seconds.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// How often a process is asked whether it has ended.
 const TICK: Duration = Duration::from_millis(10);
-/// What a process inherits of our environment. Everything else would be configuration that nobody meant.
-const INHERITED: [&str; 8] =
-    ["PATH", "HOME", "TMPDIR", "LANG", "LOG", "LOG_FORMAT", "RUST_BACKTRACE", "SSL_CERT_FILE"];
-
-/// What to start.
-#[derive(Debug, Clone)]
-pub struct Program {
-    /// Its name in messages, in `stack.json` and of its log file.
-    pub name: String,
-    /// The file to run.
-    pub file: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<String>,
-    /// Its environment besides the little that is inherited; a later one of the same name wins.
-    pub environment: Vec<(String, String)>,
-    /// User and group to run as, where it may not be ours.
-    pub user: Option<(u32, u32)>,
-    /// It stops quickly on SIGINT (PostgreSQL) and not on SIGTERM.
-    pub stops_on_interrupt: bool,
-}
-
-impl Program {
-    /// A program without arguments that runs as we do.
-    pub fn new(name: impl Into<String>, file: PathBuf) -> Self {
-        Self {
-            name: name.into(),
-            file,
-            arguments: Vec::new(),
-            environment: Vec::new(),
-            user: None,
-            stops_on_interrupt: false,
-        }
-    }
-
-    /// The program as a command with its environment and user.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.file);
-        command.args(&self.arguments).env_clear().stdin(Stdio::null());
-        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        if let Some((user, group)) = self.user {
-            command.uid(user).gid(group);
-        }
-        command
-    }
-}
-
 #[derive(Debug)]
 struct Running {
     program: Program,

@@ -81,7 +81,7 @@ fn take(folder: &std::path::Path, address: IpAddr, number: u16) -> Option<Port> 
 
 /// In the project's folder, shared by all its stacks and tests. Between two checkouts the bind check has to do.
 fn folder() -> anyhow::Result<PathBuf> {
-    let folder = crate::tools::project().join("target/ports");
+    let folder = super::tools::project().join("target/ports");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     Ok(folder)
 }

@@ -37,7 +37,7 @@ impl Whose {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Revoke {
+pub(super) struct Revoke {
     #[command(flatten)]
     store: StoreOptions,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(crate) struct Revoke {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Revocations {
+pub(super) struct Revocations {
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -84,7 +84,7 @@ fn time(text: &str) -> Result<OffsetDateTime, String> {
 }
 
 /// `ops revoke`.
-pub(crate) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
+pub(super) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
     let until = options.issued_before.unwrap_or_else(OffsetDateTime::now_utc);
     let person = options.whose.person();
     let revocation = Revocation::new(options.whose.church, person, until).context("--issued-before")?;
@@ -93,7 +93,7 @@ pub(crate) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
 }
 
 /// `ops revocations`, with and without a word behind it.
-pub(crate) async fn run(options: Revocations) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: Revocations) -> anyhow::Result<ExitCode> {
     match options.what {
         Some(What::Undo(undo)) => take_back(undo).await,
         Some(What::List(list)) => show(&list).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::processes::Program;
+use super::program::Program;
 
 /// message-api's name, as process and as folder.
 pub const API: &str = "message-api";

@@ -9,14 +9,45 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use common::service::next_signal;
-use deploy::stack::{Stack, StackOptions};
-use deploy::stack_file::{MovedPort, StackFile};
-use deploy::{demo, tools, traffic};
 
-use super::{Up, or_signal};
+use super::arguments::{At, or_signal};
+use super::demo;
+use super::installation::Database;
+use super::options::StackOptions;
+use super::running::Stack;
+use super::stack_file::{MovedPort, StackFile};
+use crate::client::traffic;
+use crate::programs::tools;
 
 /// How long the traffic's token is valid: longer than anybody lets it run.
 const TRAFFIC_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+#[derive(clap::Args)]
+pub(super) struct Up {
+    #[command(flatten)]
+    at: At,
+    /// The database; what the folder has, else sqlite
+    #[arg(long)]
+    database: Option<Database>,
+    /// How many gateways
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    gateways: u8,
+    /// Where message-api and the gateways listen; 0.0.0.0 for other devices in the network
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into(), value_name = "IP")]
+    listen: IpAddr,
+    /// Origins of web pages besides localhost, comma separated: http://192.168.1.5:3000
+    #[arg(long, value_delimiter = ',', value_name = "ORIGIN")]
+    cors: Vec<String>,
+    /// Go to the background once all is ready
+    #[arg(long)]
+    detach: bool,
+    /// Send a little traffic
+    #[arg(long)]
+    traffic: bool,
+    /// This is the process in the background
+    #[arg(long, hide = true)]
+    detached: bool,
+}
 
 pub(super) async fn run(options: Up) -> anyhow::Result<()> {
     if options.detach && !options.detached {

@@ -29,7 +29,7 @@ impl Guard {
     /// # Errors
     /// The program `stack` is not beside the running one.
     pub fn start() -> anyhow::Result<Self> {
-        let program = crate::services::binary("stack")?;
+        let program = super::services::binary("stack")?;
         let mut process = Command::new(&program)
             .arg("guard")
             .stdin(Stdio::piped())

@@ -4,12 +4,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deploy::nats;
-use deploy::provision::{Limits, Outcome, provision};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::stream::{Limits, Outcome, provision};
+use crate::programs::nats;
+
 #[derive(clap::Args)]
-pub(crate) struct Provision {
+pub(super) struct Provision {
     /// The broker: nats://host:port
     #[arg(
         long,
@@ -32,7 +33,7 @@ pub(crate) struct Provision {
     limits: Limits,
 }
 
-pub(crate) async fn run(options: Provision) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: Provision) -> anyhow::Result<ExitCode> {
     let password = options.nats_password.expose_secret();
     let ca_file = options.nats_ca_file.as_deref();
     let client = nats::connect_with(&options.nats_url, &options.nats_user, password, ca_file).await?;

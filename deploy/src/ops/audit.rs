@@ -9,7 +9,7 @@ use common::store::{Store, StoreOptions};
 /// Refused events that are named at most; the sum counts all.
 const NAMED: u32 = 100;
 
-pub(crate) async fn run(options: &StoreOptions) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: &StoreOptions) -> anyhow::Result<ExitCode> {
     let store = Store::new(options)?;
     let audit = store.audit().await.context("can't read the books")?;
     let mut out = std::io::stdout();

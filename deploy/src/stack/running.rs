@@ -1,9 +1,7 @@
-//! Everything on one machine: nats-server with the project's `nats.conf`, the database, the Telnyx simulator (inside
-//! this process) and the real service binaries. The program `stack` and the tests use the same.
+//! A running stack: started whole, told apart by process, stopped in order.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -13,59 +11,25 @@ use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 use tracing::debug;
 
-use crate::installation::{Database, Installation};
-use crate::layout::{self, local};
-use crate::occupancy;
-use crate::ports::{Port, Ports};
-use crate::postgres::Postgres;
-use crate::processes::{Processes, Program};
-use crate::provision::{Limits, provision};
-use crate::services::{self, API, INGEST, Wiring};
-use crate::simulator::{Pace, Settings, Simulator};
-use crate::stack_file::StackFile;
-use crate::{nats, token};
+use super::installation::Installation;
+use super::layout::{self, local};
+use super::occupancy;
+use super::options::StackOptions;
+use super::stack_file::StackFile;
+use crate::client::token;
+use crate::ops::stream::{Limits, provision};
+use crate::programs::nats;
+use crate::programs::ports::Port;
+use crate::programs::postgres::Postgres;
+use crate::programs::processes::Processes;
+use crate::programs::program::Program;
+use crate::programs::services::{self, API, INGEST, Wiring};
+use crate::simulator::{Settings, Simulator};
 
 /// How long a service may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How often it is asked.
 const READY_TICK: Duration = Duration::from_millis(20);
-
-/// What stack to start.
-#[derive(Debug, Clone)]
-pub struct StackOptions {
-    /// The folder of its data, secrets, ports and logs. A second start with the same folder goes on with them.
-    pub state: PathBuf,
-    /// The database; without it the one that the folder has, else SQLite.
-    pub database: Option<Database>,
-    /// How many gateways.
-    pub gateways: usize,
-    /// Where ports come from.
-    pub ports: Ports,
-    /// Where message-api and the gateways listen; everything else stays on loopback.
-    pub listen: IpAddr,
-    /// Origins of front ends besides localhost.
-    pub cors: Vec<String>,
-    /// Settings besides: name of the service (`message-api`, `webhook-ingest`, `realtime-gateway`), variable, value.
-    pub environment: Vec<(String, String, String)>,
-    /// How long things take at the simulator.
-    pub pace: Pace,
-}
-
-impl StackOptions {
-    /// SQLite and one gateway on the documented ports.
-    pub fn new(state: impl Into<PathBuf>) -> Self {
-        Self {
-            state: state.into(),
-            database: None,
-            gateways: 1,
-            ports: Ports::Default,
-            listen: Ipv4Addr::LOCALHOST.into(),
-            cors: Vec::new(),
-            environment: Vec::new(),
-            pace: Pace::default(),
-        }
-    }
-}
 
 /// A running stack. Dropping it kills what runs; [`Stack::stop`] stops it in order.
 pub struct Stack {

@@ -2,14 +2,15 @@
 //! and which database it has.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+
+use crate::programs::nats;
+use crate::programs::private_file::write_private;
 
 /// Which database the stack runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -25,30 +26,30 @@ pub enum Database {
 /// The kept part of a stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Installation {
+pub(super) struct Installation {
     /// The database that holds the data of this folder.
-    pub database: Database,
+    pub(super) database: Database,
     /// Ports by name; a name that is missing gets one at the next start.
     #[serde(default)]
-    pub ports: std::collections::BTreeMap<String, u16>,
+    pub(super) ports: std::collections::BTreeMap<String, u16>,
     /// The secrets, made once.
-    pub secrets: Secrets,
+    pub(super) secrets: Secrets,
 }
 
 /// Fresh secrets of one stack.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Secrets {
+pub(super) struct Secrets {
     /// HS256 secret of the front end's tokens.
-    pub jwt_secret: String,
+    pub(super) jwt_secret: String,
     /// What message-api shows to the simulator.
-    pub telnyx_api_key: String,
+    pub(super) telnyx_api_key: String,
     /// Base64 of the 32-byte seed that the simulator signs webhooks with.
-    pub telnyx_seed: String,
+    pub(super) telnyx_seed: String,
     /// The broker's users and their passwords.
-    pub nats: std::collections::BTreeMap<String, String>,
+    pub(super) nats: std::collections::BTreeMap<String, String>,
     /// PostgreSQL's password.
-    pub postgres: String,
+    pub(super) postgres: String,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -62,7 +63,7 @@ impl Installation {
     ///
     /// # Errors
     /// The file can't be read or written, or the folder belongs to the other database.
-    pub fn open(state: &Path, database: Option<Database>) -> anyhow::Result<Self> {
+    pub(super) fn open(state: &Path, database: Option<Database>) -> anyhow::Result<Self> {
         let file = state.join("installation.json");
         let Ok(text) = fs::read_to_string(&file) else {
             let fresh = Self {
@@ -87,14 +88,14 @@ impl Installation {
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn save(&self, state: &Path) -> anyhow::Result<()> {
+    pub(super) fn save(&self, state: &Path) -> anyhow::Result<()> {
         write_private(&state.join("installation.json"), &serde_json::to_vec_pretty(self)?)
     }
 }
 
 impl Secrets {
     fn fresh() -> anyhow::Result<Self> {
-        let users = crate::nats::USERS.iter();
+        let users = nats::USERS.iter();
         let nats = users.map(|user| Ok(((*user).to_owned(), password()?))).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             jwt_secret: password()?,
@@ -116,21 +117,6 @@ fn random() -> anyhow::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).context("the machine gives no random numbers")?;
     Ok(bytes)
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-///
-/// # Errors
-/// The file can't be written.
-pub fn write_private(file: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let fresh = file.with_extension("fresh");
-    let _ = fs::remove_file(&fresh);
-    let write = || {
-        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        out.write_all(content)?;
-        fs::rename(&fresh, file)
-    };
-    write().with_context(|| format!("can't write {}", file.display()))
 }
 
 #[cfg(test)]
@@ -156,6 +142,6 @@ mod tests {
         for password in secrets.nats.values() {
             assert!(password.starts_with('p') && password.len() == 49);
         }
-        assert_eq!(secrets.nats.len(), crate::nats::USERS.len());
+        assert_eq!(secrets.nats.len(), nats::USERS.len());
     }
 }

@@ -23,7 +23,7 @@ impl Scratch {
     /// # Errors
     /// It can't be made.
     pub fn new() -> anyhow::Result<Self> {
-        let parent = crate::tools::project().join("target/test-state");
+        let parent = super::tools::project().join("target/test-state");
         fs::create_dir_all(&parent).with_context(|| format!("can't make {}", parent.display()))?;
         Ok(Self(Some(tempfile::Builder::new().prefix("t").tempdir_in(parent)?)))
     }

@@ -1,0 +1,44 @@
+//! What the simulator's parts share.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::behaviour::Rule;
+use super::book::Book;
+use super::pace::Pace;
+use super::signer::Signer;
+
+/// At most so many messages have webhooks outstanding.
+pub const MAX_UNFINISHED: usize = 10_000;
+
+/// What all requests and webhooks share.
+pub(super) struct Telnyx {
+    pub(super) api_key: String,
+    pub(super) signer: Signer,
+    pub(super) pace: Pace,
+    pub(super) http: reqwest::Client,
+    pub(super) state: Mutex<State>,
+    pub(super) held: watch::Sender<bool>,
+    pub(super) posts: Semaphore,
+    pub(super) tasks: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) book: Book,
+    pub(super) rules: Vec<Rule>,
+    /// Messages with webhooks outstanding, and how to stop these.
+    pub(super) unfinished: HashMap<Uuid, CancellationToken>,
+}
+
+impl Telnyx {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,23 @@
+//! What several commands take.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use common::service::next_signal;
+
+use crate::programs::tools;
+
+#[derive(clap::Args)]
+pub(super) struct At {
+    /// Folder of the stack's data, secrets and logs
+    #[arg(long, default_value_os_t = tools::project().join(".state"), value_name = "DIR")]
+    pub(super) state: PathBuf,
+}
+
+/// Ends early on SIGTERM or SIGINT; what runs is killed as it is dropped.
+pub(super) async fn or_signal<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        outcome = work => outcome,
+        _ = next_signal() => bail!("interrupted"),
+    }
+}
