@@ -16,7 +16,7 @@ const SILENCE: Duration = Duration::from_secs(600);
 
 /// What one browser has received.
 #[derive(Debug, Clone, Default)]
-pub struct Member {
+pub struct Browser {
     /// The browser's church.
     pub church: String,
     /// The events whose last packet it received, in order.
@@ -41,7 +41,7 @@ pub struct Group {
 /// A growing number of browsers. Dropping it kills their processes.
 #[derive(Default)]
 pub struct Crowd {
-    members: Arc<Mutex<Vec<Member>>>,
+    browsers: Arc<Mutex<Vec<Browser>>>,
     watching: JoinSet<()>,
 }
 
@@ -55,28 +55,28 @@ impl Crowd {
         let sockets = group.count.to_string();
         let arguments = [arguments, &["--sockets", &sockets]].concat();
         let mut watcher = Watcher::start(url, &group.token, &arguments).await.expect("the client starts");
-        let first = self.members().len();
-        let member = Member { church: group.church, ..Member::default() };
-        self.members().extend(vec![member; group.count]);
-        let members = self.members.clone();
+        let first = self.browsers().len();
+        let browser = Browser { church: group.church, ..Browser::default() };
+        self.browsers().extend(vec![browser; group.count]);
+        let browsers = self.browsers.clone();
         self.watching.spawn(async move {
             while let Ok(seen) = watcher.next(SILENCE).await {
-                lock(&members)[first + seen.socket].see(&seen);
+                lock(&browsers)[first + seen.socket].see(&seen);
             }
         });
         eventually("all who joined are connected", async || {
-            self.members()[first..].iter().all(|member| !member.recovered.is_empty()).then_some(())
+            self.browsers()[first..].iter().all(|browser| !browser.recovered.is_empty()).then_some(())
         })
         .await;
     }
 
     /// What each browser has received so far.
-    pub fn members(&self) -> MutexGuard<'_, Vec<Member>> {
-        lock(&self.members)
+    pub fn browsers(&self) -> MutexGuard<'_, Vec<Browser>> {
+        lock(&self.browsers)
     }
 }
 
-impl Member {
+impl Browser {
     fn see(&mut self, seen: &Seen) {
         self.events.extend(whole_event(seen));
         self.recovered.extend(seen.data["recovered"].as_bool());
@@ -85,6 +85,6 @@ impl Member {
     }
 }
 
-fn lock(members: &Mutex<Vec<Member>>) -> MutexGuard<'_, Vec<Member>> {
-    members.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(browsers: &Mutex<Vec<Browser>>) -> MutexGuard<'_, Vec<Browser>> {
+    browsers.lock().unwrap_or_else(PoisonError::into_inner)
 }

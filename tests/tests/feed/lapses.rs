@@ -24,7 +24,7 @@ const SILENCE: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "1500"), ("GATEWA
 const GAP: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "3600000"), ("GATEWAY_STREAM_GAP", "1500")];
 
 /// Waits for `live:degraded` with this value.
-async fn told(client: &mut Client, degraded: bool) -> Value {
+async fn until_degraded(client: &mut Client, degraded: bool) -> Value {
     client.until_one(|seen| seen.data["degraded"] == json!(degraded)).await.data
 }
 
@@ -37,14 +37,14 @@ async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
 }
 
 /// Checks that clients get `live:degraded` while the broker is unreachable, and every event afterwards.
-async fn out_of_reach(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) {
+async fn unreachable_broker(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) {
     let (mut gateway, proxy) = proxied(&SILENCE).await;
     let mut client = join(&gateway, "first").await;
     let mut events = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(events[1]).await;
 
     leave(&proxy);
-    let said = told(&mut client, true).await;
+    let said = until_degraded(&mut client, true).await;
     assert_eq!(said["reason"], "unreachable", "{said}");
     assert!(said["since"].is_string(), "{said}");
     let (status, report) = gateway.readiness().await;
@@ -55,7 +55,7 @@ async fn out_of_reach(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) 
 
     come_back(&proxy, &http(gateway.broker()));
     for client in [&mut client, &mut newcomer] {
-        told(client, false).await;
+        until_degraded(client, false).await;
     }
     assert_has_all(&mut client, &events).await;
     assert_has_all(&mut newcomer, &events[2..]).await;
@@ -63,12 +63,12 @@ async fn out_of_reach(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_get_live_degraded_while_the_gateway_is_cut_off_from_the_broker() {
-    out_of_reach(|proxy| proxy.lead_to(NOWHERE), |proxy, broker| proxy.lead_to(broker)).await;
+    unreachable_broker(|proxy| proxy.lead_to(NOWHERE), |proxy, broker| proxy.lead_to(broker)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_get_live_degraded_while_the_broker_is_silent() {
-    out_of_reach(|proxy| proxy.hold_answers(true), |proxy, _| proxy.hold_answers(false)).await;
+    unreachable_broker(|proxy| proxy.hold_answers(true), |proxy, _| proxy.hold_answers(false)).await;
 }
 
 /// Makes the gateway miss this many events and unable to read them.
@@ -96,7 +96,7 @@ async fn a_gap_makes_the_gateway_not_ready_and_its_events_come_late_in_order() {
     client.until_event(events[1]).await;
 
     events.extend(open_gap(&mut gateway, &proxy, 3).await);
-    assert_eq!(told(&mut client, true).await["reason"], "gap");
+    assert_eq!(until_degraded(&mut client, true).await["reason"], "gap");
     until_not_ready(&gateway).await;
     let mut newcomer = join(&gateway, "second").await;
     assert_eq!(newcomer.next().await.event, "live:degraded");
@@ -105,7 +105,7 @@ async fn a_gap_makes_the_gateway_not_ready_and_its_events_come_late_in_order() {
 
     gateway.broker().reconfigure(|stream| stream.allow_direct = true).await;
     for client in [&mut client, &mut newcomer] {
-        told(client, false).await;
+        until_degraded(client, false).await;
     }
     assert_has_all(&mut client, &events).await;
     assert_has_all(&mut newcomer, &events[2..]).await;
@@ -117,7 +117,7 @@ async fn a_revocation_takes_effect_at_once_during_a_gap() {
     let (mut gateway, proxy) = proxied(&GAP).await;
     let (mut client, mut revoked) = (join(&gateway, "first").await, join(&gateway, "second").await);
     let missed = open_gap(&mut gateway, &proxy, 1).await;
-    told(&mut client, true).await;
+    until_degraded(&mut client, true).await;
 
     let person = Person { claim: IdClaim::UserId, id: "second".into() };
     let revocation =
@@ -138,12 +138,12 @@ async fn events_deleted_during_a_gap_give_recovered_false_and_the_feed_goes_on()
     let seen = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(seen[1]).await;
     open_gap(&mut gateway, &proxy, 3).await;
-    told(&mut client, true).await;
+    until_degraded(&mut client, true).await;
 
     gateway.broker().reconfigure(|stream| stream.max_messages = 1).await;
     gateway.broker().reconfigure(|stream| stream.allow_direct = true).await;
     client.until("connected").await;
-    told(&mut client, false).await;
+    until_degraded(&mut client, false).await;
     let later = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(later[1]).await;
     assert_eq!(client.whole_events(), [seen, later].concat());

@@ -6,7 +6,7 @@ use tests::gateway::TestGateway;
 use crate::polling::Polling;
 use crate::upgrade::{PROBE, PROBED, query};
 use crate::websocket::Websocket;
-use crate::{PATIENT, assert_flat, polling_member};
+use crate::{PATIENT, assert_flat, polling_client};
 
 /// Number of simultaneous sessions.
 const CROWD: usize = 400;
@@ -15,7 +15,7 @@ const CROWD: usize = 400;
 async fn an_unfinished_upgrade_ends_the_websocket_and_the_session() {
     let hasty = [PATIENT[0], ("GATEWAY_CONNECT_TIMEOUT", "3000")];
     let gateway = TestGateway::start(&hasty).await;
-    let (silent, probing) = (polling_member(&gateway).await, polling_member(&gateway).await);
+    let (silent, probing) = (polling_client(&gateway).await, polling_client(&gateway).await);
     gateway.until_count("church_gateway_sockets", 2.0).await;
     let Ok(mut says_nothing) = Websocket::request(&gateway, &query(&silent)).await else { panic!("refused") };
     let Ok(mut only_probes) = Websocket::request(&gateway, &query(&probing)).await else { panic!("refused") };

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 
 use crate::packet::{CLOSE, NOOP};
 use crate::polling::Polling;
-use crate::{patient_gateway, polling_member, websocket_member};
+use crate::{patient_gateway, polling_client, websocket_client};
 
 const CLOSED: &str = r#"church_gateway_disconnects_total{reason="transport_close"}"#;
 
@@ -29,7 +29,7 @@ async fn a_close_packet_by_post_ends_the_session_and_its_open_poll() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_packet_removes_the_socket_on_each_transport() {
     let gateway = patient_gateway().await;
-    let (polls, mut talks) = (polling_member(&gateway).await, websocket_member(&gateway).await);
+    let (polls, mut talks) = (polling_client(&gateway).await, websocket_client(&gateway).await);
     gateway.until_count("church_gateway_sockets", 2.0).await;
     polls.send(&[CLOSE]).await;
     polls.until_closed().await;

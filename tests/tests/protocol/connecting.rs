@@ -6,12 +6,10 @@ use serde_json::json;
 use tests::gateway::TestGateway;
 use tokio::time::timeout;
 
-use crate::packet::{CONNECT, CONNECT_ERROR, DISCONNECT, PING, PONG};
+use crate::packet::{CONNECT, CONNECT_ERROR, DISCONNECT, PING, PONG, event, json_after};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{
-    CHURCH, HOUR, PATIENT, connect, event, json_after, patient_gateway, polling_member, websocket_member,
-};
+use crate::{CHURCH, HOUR, PATIENT, connect, patient_gateway, polling_client, websocket_client};
 
 /// Time after which a client repeats its connect packet.
 const AGAIN: Duration = Duration::from_secs(3);
@@ -91,14 +89,14 @@ async fn a_malformed_connect_packet_closes_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_a_valid_token_is_closed_after_the_connect_timeout() {
     let gateway = TestGateway::start(&HASTY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let (mut silent, mut refused, polls) =
         (Websocket::open(&gateway).await, Websocket::open(&gateway).await, Polling::open(&gateway).await);
     refused.send(r#"40{"token":"abc"}"#).await;
     polls.past_first_ping().await;
     tokio::join!(silent.until_closed(), refused.until_closed(), polls.until_closed());
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
-    assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
+    assert_eq!(event(&other.until("message:delivered").await).1["eventId"], json!(events[0]));
 }
 
 /// Frequent pings, and long limits for everything else.
@@ -107,7 +105,7 @@ const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_the_namespace_may_rejoin_on_the_same_connection() {
     let gateway = TestGateway::start(&OFTEN).await;
-    let (mut client, mut polls) = (websocket_member(&gateway).await, polling_member(&gateway).await);
+    let (mut client, mut polls) = (websocket_client(&gateway).await, polling_client(&gateway).await);
     client.send(DISCONNECT).await;
     polls.send(&[DISCONNECT]).await;
     gateway.until_count("church_gateway_sockets", 0.0).await;
@@ -132,7 +130,7 @@ async fn a_client_that_leaves_the_namespace_may_rejoin_on_the_same_connection() 
 async fn a_client_that_rejoins_repeatedly_gets_every_event_after_connected() {
     let gateway = patient_gateway().await;
     let announcer = gateway.announcer().await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     // No more often than one connection may present a token.
     for _ in 0..6 {
         client.send(DISCONNECT).await;
@@ -148,7 +146,7 @@ async fn a_client_that_rejoins_repeatedly_gets_every_event_after_connected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_rejoins_is_closed_after_the_connect_timeout() {
     let gateway = TestGateway::start(&HASTY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     client.send(DISCONNECT).await;
     client.until_closed().await;
     gateway.until_count("church_gateway_sockets", 0.0).await;

@@ -6,10 +6,10 @@
 use serde_json::json;
 use tests::gateway::TestGateway;
 
-use crate::packet::{PING, PONG};
+use crate::packet::{PING, PONG, event};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{CHURCH, PATIENT, connect, event, polling_member, websocket_member};
+use crate::{CHURCH, PATIENT, connect, polling_client, websocket_client};
 
 /// Frequent pings and a long limit for pongs, because these clients answer, but perhaps late.
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
@@ -68,7 +68,7 @@ async fn a_websocket_without_a_pong_gets_no_second_ping_and_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unsolicited_pongs_are_ignored() {
     let gateway = TestGateway::start(&OFTEN).await;
-    let (mut polls, mut talks) = (polling_member(&gateway).await, websocket_member(&gateway).await);
+    let (mut polls, mut talks) = (polling_client(&gateway).await, websocket_client(&gateway).await);
     for _ in 0..100 {
         polls.send(&[PONG, PONG]).await;
         talks.send(PONG).await;

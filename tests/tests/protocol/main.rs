@@ -14,13 +14,13 @@ mod handshake;
 mod heartbeat;
 mod malformed;
 mod messages;
+mod packet;
 mod polling;
 mod upgrade;
 mod websocket;
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tests::gateway::TestGateway;
 
 use crate::polling::Polling;
@@ -28,27 +28,10 @@ use crate::websocket::Websocket;
 
 /// The church of all clients here.
 const CHURCH: &str = "grace";
-/// Longest wait for anything, far above what anything takes.
-const LIMIT: Duration = Duration::from_secs(60);
 /// Allowed growth of the peak memory. Keeping each session, or all received data, would need much more.
 const FLAT: u64 = 8 << 20;
 /// Validity of the tokens.
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// Engine.IO's packets or their first characters.
-mod packet {
-    pub(crate) const OPEN: &str = "0";
-    pub(crate) const CLOSE: &str = "1";
-    pub(crate) const PING: &str = "2";
-    pub(crate) const PONG: &str = "3";
-    pub(crate) const UPGRADE: &str = "5";
-    pub(crate) const NOOP: &str = "6";
-    /// Socket.IO's packets are the content of Engine.IO's messages.
-    pub(crate) const CONNECT: &str = "40";
-    pub(crate) const DISCONNECT: &str = "41";
-    pub(crate) const EVENT: &str = "42";
-    pub(crate) const CONNECT_ERROR: &str = "44";
-}
 
 /// Timeouts that no test reaches, so that a connection ends only for the reason under test.
 const PATIENT: [(&str, &str); 2] =
@@ -66,7 +49,7 @@ fn connect(gateway: &TestGateway) -> String {
 }
 
 /// A polling client that has received `connected`.
-async fn polling_member(gateway: &TestGateway) -> Polling {
+async fn polling_client(gateway: &TestGateway) -> Polling {
     let mut client = Polling::open(gateway).await;
     client.send(&[&connect(gateway)]).await;
     client.until("connected").await;
@@ -74,28 +57,11 @@ async fn polling_member(gateway: &TestGateway) -> Polling {
 }
 
 /// A websocket client that has received `connected`.
-async fn websocket_member(gateway: &TestGateway) -> Websocket {
+async fn websocket_client(gateway: &TestGateway) -> Websocket {
     let mut client = Websocket::open(gateway).await;
     client.send(&connect(gateway)).await;
     client.until("connected").await;
     client
-}
-
-/// Waits for a result, at most for [`LIMIT`].
-async fn in_time<T>(what: &str, wanted: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, wanted).await.unwrap_or_else(|_| panic!("waited a minute for {what}"))
-}
-
-/// The name and the first argument of an event's packet.
-fn event(packet: &str) -> (String, Value) {
-    let arguments = packet.strip_prefix(packet::EVENT).unwrap_or_else(|| panic!("no event: {packet}"));
-    serde_json::from_str(arguments).unwrap()
-}
-
-/// The JSON after a packet's beginning.
-fn json_after(beginning: &str, packet: &str) -> Value {
-    let text = packet.strip_prefix(beginning).unwrap_or_else(|| panic!("not {beginning}…: {packet}"));
-    serde_json::from_str(text).unwrap()
 }
 
 /// Fails if the gateway's peak memory has grown by more than [`FLAT`].

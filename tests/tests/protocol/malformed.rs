@@ -6,11 +6,10 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tests::gateway::TestGateway;
 
+use crate::packet::{event, json_after};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{
-    CHURCH, HOUR, PATIENT, assert_flat, connect, event, json_after, polling_member, websocket_member,
-};
+use crate::{CHURCH, HOUR, PATIENT, assert_flat, connect, polling_client, websocket_client};
 
 /// The largest message that a client may send in these tests.
 const LARGEST: usize = 10_000;
@@ -80,37 +79,37 @@ async fn send(client: &mut Websocket, frames: &[Frame]) {
 
 async fn misbehave(gateway: &TestGateway) {
     for frames in WRONG {
-        let mut client = websocket_member(gateway).await;
+        let mut client = websocket_client(gateway).await;
         send(&mut client, frames).await;
         client.until_closed().await;
     }
 }
 
 /// Fails unless the other client still receives events and its socket is the only one left.
-async fn assert_unharmed(gateway: &TestGateway, member: &mut Websocket) {
+async fn assert_unharmed(gateway: &TestGateway, other: &mut Websocket) {
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
-    assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
+    assert_eq!(event(&other.until("message:delivered").await).1["eventId"], json!(events[0]));
     gateway.until_count("church_gateway_sockets", 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_packets_close_only_their_client_and_leak_no_memory() {
     let mut gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     join_all((0..CROWD).map(|_| misbehave(&gateway))).await;
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
     let before = gateway.peak_memory();
     for _ in 0..3 {
         join_all((0..CROWD).map(|_| misbehave(&gateway))).await;
     }
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
     assert_flat(&mut gateway, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_bodies_close_only_their_session() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let half_a_letter = vec![b'4', b'2', 0xf0, 0x9f];
     let bodies = [
         "\u{1e}".repeat(LARGEST).into_bytes(),
@@ -121,7 +120,7 @@ async fn malformed_bodies_close_only_their_session() {
         "b=".into(),
     ];
     for body in bodies {
-        let client = polling_member(&gateway).await;
+        let client = polling_client(&gateway).await;
         let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
         let (status, _) = client.post(body).await;
         // An error inside a packet shows only after the body was accepted.
@@ -129,23 +128,23 @@ async fn malformed_bodies_close_only_their_session() {
         assert_eq!(status, expected, "{shown}");
         client.until_closed().await;
     }
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oversized_body_is_refused_with_413() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let client = Polling::open(&gateway).await;
     let too_large = format!("42[\"message\"]{}", " ".repeat(LARGEST));
     assert_eq!(client.post(too_large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unusual_but_valid_packets_are_ignored() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     let deep = |name: &str| format!("[\"{name}\",{}{}]", "[".repeat(4_000), "]".repeat(4_000));
     for packet in [
         r#"42/é,["é"]"#.to_owned(),
@@ -168,7 +167,7 @@ async fn unusual_but_valid_packets_are_ignored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unsolicited_acknowledgements_are_ignored() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     for number in 0..20 {
         client.send(&format!("43{number}[true]")).await;
     }
@@ -186,23 +185,23 @@ async fn flood(client: &mut Websocket, packet: impl Fn(&str) -> String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_close_only_their_client_and_are_not_buffered() {
     let mut gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let before = gateway.peak_memory();
     flood(&mut Websocket::open(&gateway).await, |number| format!("40/{number},")).await;
-    let mut loud = websocket_member(&gateway).await;
+    let mut loud = websocket_client(&gateway).await;
     flood(&mut loud, |number| format!("40/{number},")).await;
-    loud = websocket_member(&gateway).await;
+    loud = websocket_client(&gateway).await;
     flood(&mut loud, |number| format!("431[{number}]")).await;
-    loud = websocket_member(&gateway).await;
+    loud = websocket_client(&gateway).await;
     flood(&mut loud, |number| format!(r#"42["message","{number}"]"#)).await;
     assert_flat(&mut gateway, before);
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connected_session_ignores_further_connect_packets() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     let hope = format!("40{}", json!({"token": gateway.token("hope", "eve", HOUR)}));
     for packet in [&hope, &connect(&gateway), r#"40{"token":"abc"}"#, "40"] {
         client.send(packet).await;

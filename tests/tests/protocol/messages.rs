@@ -3,10 +3,10 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::packet::{CLOSE, OPEN, PING};
+use crate::packet::{CLOSE, OPEN, PING, event, json_after};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{CHURCH, event, json_after, patient_gateway, polling_member, websocket_member};
+use crate::{CHURCH, patient_gateway, polling_client, websocket_client};
 
 /// Characters of one, two, three and four bytes.
 const TEXT: &str = "Grüße, 주일 예배 ✝ 🎶";
@@ -21,7 +21,7 @@ fn binary_event(number: u32) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_poll_returns_all_waiting_packets_in_order() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let greeted = gateway.count("church_gateway_deliveries_total").await;
     let events = gateway.announcer().await.announce(CHURCH, 3, TEXT).await;
     gateway.until_count("church_gateway_deliveries_total", greeted + (events.len() * PACKETS) as f64).await;
@@ -43,7 +43,7 @@ async fn one_poll_returns_all_waiting_packets_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_packets_of_one_post_are_read_text_and_binary() {
     let gateway = patient_gateway().await;
-    let mut client = polling_member(&gateway).await;
+    let mut client = polling_client(&gateway).await;
     client.send(&[r#"42["one"]"#, r#"42["two",{"text":"✝"}]"#, r#"42["three"]"#]).await;
     gateway.until_count("church_gateway_unknown_events_total", 3.0).await;
     client.send(&[&binary_event(7), "bAQIDBA==", r#"42["four"]"#]).await;
@@ -54,7 +54,7 @@ async fn all_packets_of_one_post_are_read_text_and_binary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_carries_text_and_binary_data() {
     let gateway = patient_gateway().await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     let events = gateway.announcer().await.announce(CHURCH, 1, TEXT).await;
     let (name, delivered) = event(&client.until("message:delivered").await);
     assert_eq!((&*name, &delivered["eventId"]), ("message:delivered", &json!(events[0])));

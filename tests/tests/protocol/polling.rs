@@ -4,8 +4,7 @@ use reqwest::{Body, Client, Response, StatusCode};
 use serde_json::Value;
 use tests::gateway::TestGateway;
 
-use crate::packet::{OPEN, PING, PONG};
-use crate::{in_time, json_after};
+use crate::packet::{OPEN, PING, PONG, in_time, json_after};
 
 /// Separates the packets of one body.
 const SEPARATOR: char = '\u{1e}';

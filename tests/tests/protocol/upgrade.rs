@@ -5,10 +5,10 @@ use serde_json::json;
 use tests::gateway::TestGateway;
 use uuid::Uuid;
 
-use crate::packet::{CONNECT, NOOP, PING, PONG, UPGRADE};
+use crate::packet::{CONNECT, NOOP, PING, PONG, UPGRADE, event};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{CHURCH, HOUR, connect, event, patient_gateway, polling_member};
+use crate::{CHURCH, HOUR, connect, patient_gateway, polling_client};
 
 pub(crate) const PROBE: &str = "2probe";
 pub(crate) const PROBED: &str = "3probe";
@@ -35,7 +35,7 @@ async fn next_event(socket: &mut Websocket) -> Uuid {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_before_and_after_an_upgrade_arrive_over_the_websocket_in_order() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let announcer = gateway.announcer().await;
     let greeted = gateway.count("church_gateway_deliveries_total").await;
     let mut events = announcer.announce(CHURCH, 2, "").await;
@@ -50,7 +50,7 @@ async fn events_before_and_after_an_upgrade_arrive_over_the_websocket_in_order()
 #[tokio::test(flavor = "multi_thread")]
 async fn polls_get_a_noop_at_once_during_an_upgrade() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let upgrading = async {
         let Ok(mut socket) = Websocket::request(&gateway, &query(&client)).await else { panic!("refused") };
         socket.send(PROBE).await;
@@ -69,7 +69,7 @@ async fn polls_get_a_noop_at_once_during_an_upgrade() {
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_an_upgraded_session_is_refused_and_the_session_goes_on() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     assert_eq!(next_event(&mut socket).await, events[0]);
@@ -82,7 +82,7 @@ async fn polling_an_upgraded_session_is_refused_and_the_session_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_websocket_for_an_upgraded_session_is_closed() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     assert_eq!(next_event(&mut socket).await, events[0]);

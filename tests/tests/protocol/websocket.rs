@@ -8,8 +8,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::packet::{OPEN, PING, PONG};
-use crate::{in_time, json_after};
+use crate::packet::{OPEN, PING, PONG, in_time, json_after};
 
 /// An open websocket.
 pub(crate) struct Websocket(WebSocketStream<TcpStream>);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use deploy::nats;
 use tests::chance::Chance;
-use tests::crowd::{Crowd, Group, Member};
+use tests::crowd::{Browser, Crowd, Group};
 use tests::databases::Kind;
 use tests::eventually;
 use tests::proxy::Proxy;
@@ -148,14 +148,14 @@ impl Sender {
 
 /// The problem of a client that lacks an event, has one twice, out of order or of another church, or was told of a
 /// loss.
-fn complaint(number: usize, member: &Member, events: &BTreeMap<String, Vec<Uuid>>) -> Option<String> {
-    let whole = member.events == events[&member.church];
-    let continuous = member.recovered.iter().skip(1).all(|recovered| *recovered);
-    if whole && continuous && member.foreign == 0 {
+fn complaint(number: usize, browser: &Browser, events: &BTreeMap<String, Vec<Uuid>>) -> Option<String> {
+    let whole = browser.events == events[&browser.church];
+    let continuous = browser.recovered.iter().skip(1).all(|recovered| *recovered);
+    if whole && continuous && browser.foreign == 0 {
         return None;
     }
-    let (has, of) = (member.events.len(), events[&member.church].len());
-    let Member { church, foreign, recovered, .. } = member;
+    let (has, of) = (browser.events.len(), events[&browser.church].len());
+    let Browser { church, foreign, recovered, .. } = browser;
     Some(format!("client {number} of {church} has {has} of {of}, {foreign} foreign, told {recovered:?}"))
 }
 
@@ -164,7 +164,7 @@ async fn three_hundred_clients_get_every_event_once_despite_cuts_and_kills() {
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| options.gateways = 2).await;
     let chance = fresh_chance();
     let (crowd, ways) = gather(&stack).await;
-    assert_eq!(crowd.members().len(), 300);
+    assert_eq!(crowd.browsers().len(), 300);
     let stop = CancellationToken::new();
     let sending = tokio::spawn(send(Sender::new(&stack), stop.clone()));
     let killing = async {
@@ -182,18 +182,19 @@ async fn three_hundred_clients_get_every_event_once_despite_cuts_and_kills() {
         let stored = stack.stored(&church(number)).await;
         events.insert(church(number), stored.iter().map(|event| event.id).collect::<Vec<_>>());
     }
-    let has_all = |member: &Member| events[&member.church].iter().all(|event| member.events.contains(event));
+    let has_all =
+        |browser: &Browser| events[&browser.church].iter().all(|event| browser.events.contains(event));
     let complaints = || {
-        let members = crowd.members();
-        let all = members.iter().enumerate();
-        all.filter_map(|(number, member)| complaint(number, member, &events)).collect::<Vec<_>>()
+        let browsers = crowd.browsers();
+        let all = browsers.iter().enumerate();
+        all.filter_map(|(number, browser)| complaint(number, browser, &events)).collect::<Vec<_>>()
     };
     let all_have_all = eventually("every client has every event", async || {
-        crowd.members().iter().all(has_all).then_some(())
+        crowd.browsers().iter().all(has_all).then_some(())
     });
     // The assertion below names the clients that lack events.
     let _ = tokio::time::timeout(PATIENCE, all_have_all).await;
     assert!(complaints().is_empty(), "{:#?}", complaints());
-    let reconnects = crowd.members().iter().map(|member| member.recovered.len() - 1).sum::<usize>();
+    let reconnects = crowd.browsers().iter().map(|browser| browser.recovered.len() - 1).sum::<usize>();
     assert!(reconnects > 300, "only {reconnects} reconnects");
 }

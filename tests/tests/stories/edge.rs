@@ -76,7 +76,7 @@ impl<'a> Polling<'a> {
     }
 
     /// Opens a session and connects a user.
-    async fn let_in(stack: &'a TestStack, user: &str) -> Self {
+    async fn connect(stack: &'a TestStack, user: &str) -> Self {
         let (session, _) = Self::open(stack).await;
         let connect = format!("40{}", json!({"token": stack.token(CHURCH, user)}));
         assert_eq!(session.post(connect).await, StatusCode::OK);
@@ -112,7 +112,7 @@ fn whole_event(packet: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_not_valid_engine_io_gets_400() {
     let stack = stack(&[]).await;
-    let polling = Polling::let_in(&stack, AUTHOR).await;
+    let polling = Polling::connect(&stack, AUTHOR).await;
     let sid = &polling.sid;
     let queries = [
         "EIO=4&transport=websocket%26x".to_owned(),
@@ -197,7 +197,7 @@ async fn thousands_of_events_survive_polling_and_an_upgrade() {
     let stack = stack(&[("GATEWAY_MAX_MESSAGE", "8192")]).await;
     let (_, opened) = Polling::open(&stack).await;
     assert_eq!(opened["maxPayload"], 8_192);
-    let session = Polling::let_in(&stack, AUTHOR).await;
+    let session = Polling::connect(&stack, AUTHOR).await;
     let announcer = stack.announcer().await;
     let announcing = tokio::spawn(async move { announcer.announce(CHURCH, MANY, &"x".repeat(500)).await });
     let mut seen = Vec::new();
@@ -217,7 +217,7 @@ async fn thousands_of_events_survive_polling_and_an_upgrade() {
 async fn events_queued_for_a_poll_survive_an_upgrade() {
     const WAITING: usize = 30;
     let stack = stack(&[("GATEWAY_MAX_MESSAGE", "8192")]).await;
-    let session = Polling::let_in(&stack, AUTHOR).await;
+    let session = Polling::connect(&stack, AUTHOR).await;
     let announcer = stack.announcer().await;
     let mut events = announcer.announce(CHURCH, WAITING, &"x".repeat(500)).await;
     let published = async || {
@@ -325,7 +325,7 @@ async fn the_queue_of_a_client_that_does_not_read_is_bounded_in_bytes() {
     const CROWD: usize = 60;
     // The clients must not be closed as stalled.
     let stack = stack(&[("GATEWAY_WRITE_STALL", "300")]).await;
-    let crowd = join_all((0..CROWD).map(|_| Polling::let_in(&stack, AUTHOR))).await;
+    let crowd = join_all((0..CROWD).map(|_| Polling::connect(&stack, AUTHOR))).await;
     let process = stack.stack.file().processes["realtime-gateway-1"];
     let before = usage::resident(process);
     // Two packets each: a queue that is bounded in packets only would take all of them, 190 MB for the crowd.

@@ -82,7 +82,12 @@ async fn sessions_beyond_the_rate_get_503_and_connect_later_by_themselves() {
 
 /// Checks that the third client waits until the second leaves. The fourth client belongs to others and connects at
 /// once.
-async fn the_third_waits(stack: &TestStack, number: usize, of: [(&str, &str); 4], reason: &str) {
+async fn the_third_waits_for_the_second(
+    stack: &TestStack,
+    number: usize,
+    of: [(&str, &str); 4],
+    reason: &str,
+) {
     let [first, second, third, fourth] = of;
     let _stays = raw(stack, number, first.0, first.1).await;
     let leaves = raw(stack, number, second.0, second.1).await;
@@ -104,8 +109,8 @@ async fn a_church_or_user_at_its_socket_limit_waits_for_one_of_its_own() {
     // The same user id in two churches is two users.
     let of_user = [(CHURCH, "one"), (CHURCH, "one"), (CHURCH, "one"), ("hope", "one")];
     tokio::join!(
-        the_third_waits(&stack, 0, of_church, "church"),
-        the_third_waits(&stack, 1, of_user, "user"),
+        the_third_waits_for_the_second(&stack, 0, of_church, "church"),
+        the_third_waits_for_the_second(&stack, 1, of_user, "user"),
     );
 }
 
@@ -124,7 +129,7 @@ async fn a_token_in_the_query_is_checked_against_limits_before_the_handshake() {
 }
 
 /// Connects a polling client with this `X-Forwarded-For`.
-async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
+async fn connect_polling(stack: &TestStack, number: usize, forwarded_for: &str) {
     let opened = handshake(stack, number, forwarded_for).await;
     assert_eq!(opened.status(), 200, "{forwarded_for}");
     let opened: Value = serde_json::from_str(&opened.text().await.unwrap()[1..]).unwrap();
@@ -144,14 +149,14 @@ async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
 async fn only_a_trusted_proxy_may_name_the_client_address() {
     let one = ("GATEWAY_MAX_ADDRESS_SOCKETS", "1");
     let stack = gateways(&[&[one, ("TRUSTED_PROXIES", "127.0.0.0/8")], &[one]]).await;
-    sit(&stack, 0, "203.0.113.1").await;
+    connect_polling(&stack, 0, "203.0.113.1").await;
     assert_put_off(&handshake(&stack, 0, "203.0.113.1").await);
     // The client's own claim comes before the proxy's entry.
     assert_put_off(&handshake(&stack, 0, "198.51.100.7, 203.0.113.1").await);
-    sit(&stack, 0, "203.0.113.2").await;
+    connect_polling(&stack, 0, "203.0.113.2").await;
     assert_eq!(refusals(&stack, 0, "address").await, 2.0);
 
-    sit(&stack, 1, "203.0.113.1").await;
+    connect_polling(&stack, 1, "203.0.113.1").await;
     assert_put_off(&handshake(&stack, 1, "203.0.113.2").await);
 }
 
@@ -187,7 +192,7 @@ async fn client_events_are_counted_and_ignored_and_an_oversized_one_closes_it() 
 }
 
 /// Sends a text and reads until the gateway closes the connection. Returns what it read.
-async fn until_hung_up(address: SocketAddr, words: &str) -> String {
+async fn until_closed(address: SocketAddr, words: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(words.as_bytes()).await.unwrap();
     let mut heard = Vec::new();
@@ -207,7 +212,7 @@ async fn connections_that_never_complete_a_handshake_are_closed() {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     let (silent, slow, without_token) =
-        tokio::join!(until_hung_up(at, ""), until_hung_up(at, begun), until_hung_up(at, &upgrade));
+        tokio::join!(until_closed(at, ""), until_closed(at, begun), until_closed(at, &upgrade));
     assert_eq!((silent.as_str(), slow.as_str()), ("", ""));
     assert!(without_token.starts_with("HTTP/1.1 101 "), "{without_token}");
     assert!(without_token.contains("pingInterval"), "{without_token}");

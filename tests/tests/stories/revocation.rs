@@ -52,14 +52,14 @@ async fn at_both(stack: &TestStack, token: &str) -> Vec<Client> {
 }
 
 /// Tries to connect to each gateway.
-async fn knock_at_both(stack: &TestStack, token: &str) -> [anyhow::Result<socketio::Client>; 2] {
+async fn connect_to_both(stack: &TestStack, token: &str) -> [anyhow::Result<socketio::Client>; 2] {
     let auth = json!({"token": token});
-    let knock = async |number| socketio::Client::connect(stack.gateway_address(number), &auth).await;
-    [knock(0).await, knock(1).await]
+    let connect = async |number| socketio::Client::connect(stack.gateway_address(number), &auth).await;
+    [connect(0).await, connect(1).await]
 }
 
 /// Status and code of message-api's answer to a request with this token.
-async fn asked(stack: &TestStack, token: &str) -> (u16, Value) {
+async fn api_answer(stack: &TestStack, token: &str) -> (u16, Value) {
     let url = format!("{}/api/messages/history", stack.stack.file().api);
     let answer = stack.stack.http().get(url).bearer_auth(token).send().await.unwrap();
     (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["code"].take())
@@ -67,20 +67,20 @@ async fn asked(stack: &TestStack, token: &str) -> (u16, Value) {
 
 /// Fails unless both gateways and message-api refuse the token as revoked.
 async fn assert_refused(stack: &TestStack, token: &str) {
-    for outcome in knock_at_both(stack, token).await {
+    for outcome in connect_to_both(stack, token).await {
         let refusal = outcome.unwrap_err().to_string();
         assert!(refusal.contains(REVOKED), "{refusal}");
     }
-    assert_eq!(asked(stack, token).await, (401, json!("token_revoked")));
+    assert_eq!(api_answer(stack, token).await, (401, json!("token_revoked")));
 }
 
 /// Fails unless both gateways and message-api accept the token.
 async fn assert_good(stack: &TestStack, token: &str) {
-    for outcome in knock_at_both(stack, token).await {
+    for outcome in connect_to_both(stack, token).await {
         let first = outcome.unwrap().next().await.unwrap().unwrap();
         assert_eq!(first.name(), "connected");
     }
-    assert_eq!(asked(stack, token).await.0, 200);
+    assert_eq!(api_answer(stack, token).await.0, 200);
 }
 
 async fn until_closed(clients: &mut [Client]) {
@@ -129,7 +129,7 @@ async fn revoking_a_users_tokens_closes_only_their_sockets_on_every_gateway(kind
             assert_eq!(client.recovered(), [false], "no other client was closed");
         }
     }
-    assert_eq!(asked(&stack, &stack.token(CHURCH, "deacon")).await.0, 200);
+    assert_eq!(api_answer(&stack, &stack.token(CHURCH, "deacon")).await.0, 200);
 
     kill_and_restart(&mut stack).await;
     assert_refused(&stack, &old).await;
@@ -205,7 +205,7 @@ async fn revocations_outlive_the_outbox_and_the_stream_until_they_are_undone() {
     assert!(list.contains(&format!("tokens of userId {AUTHOR} in {CHURCH} issued until")), "{list}");
     ops(&stack, &["revocations", "undo", "--church", CHURCH, "--user", AUTHOR]).await;
     eventually("the token is accepted again", async || {
-        knock_at_both(&stack, &old).await.iter().all(Result::is_ok).then_some(())
+        connect_to_both(&stack, &old).await.iter().all(Result::is_ok).then_some(())
     })
     .await;
     assert_good(&stack, &old).await;
@@ -254,14 +254,14 @@ async fn revoking_a_user_id_spares_the_admin_with_the_same_id() {
     revoke(&stack, &["--church", CHURCH, "--user", "7"]).await;
     until_in_the_stream(&stack).await;
     eventually("the gateways know the revocation", async || {
-        knock_at_both(&stack, &token("userId")).await.iter().all(Result::is_err).then_some(())
+        connect_to_both(&stack, &token("userId")).await.iter().all(Result::is_err).then_some(())
     })
     .await;
     assert_refused(&stack, &token("userId")).await;
     assert_good(&stack, &token("adminId")).await;
     revoke(&stack, &["--church", CHURCH, "--admin", "7"]).await;
     eventually("the gateways know the revocation", async || {
-        knock_at_both(&stack, &token("adminId")).await.iter().all(Result::is_err).then_some(())
+        connect_to_both(&stack, &token("adminId")).await.iter().all(Result::is_err).then_some(())
     })
     .await;
     assert_refused(&stack, &token("adminId")).await;

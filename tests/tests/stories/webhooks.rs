@@ -41,10 +41,10 @@ fn orders() -> Vec<Vec<&'static str>> {
 }
 
 /// Reports each entry in an order of its own: each webhook twice at once, then all of them again in reverse.
-async fn tell_in_all_orders(stack: &TestStack, entries: &[Entry]) {
+async fn report_in_all_orders(stack: &TestStack, entries: &[Entry]) {
     let orders = orders();
     assert_eq!(entries.len(), orders.len());
-    let telling = entries.iter().zip(orders).map(async |(entry, order)| {
+    let reporting = entries.iter().zip(orders).map(async |(entry, order)| {
         let reports: Vec<_> = order.into_iter().map(|status| Report::of(entry, status)).collect();
         for report in &reports {
             let twice = join_all([stack.report(report), stack.report(report)]).await;
@@ -54,10 +54,10 @@ async fn tell_in_all_orders(stack: &TestStack, entries: &[Entry]) {
             assert_eq!(stack.report(report).await.status(), 200);
         }
     });
-    join_all(telling).await;
+    join_all(reporting).await;
 }
 
-fn word(status: &Value) -> MessageStatus {
+fn status_of(status: &Value) -> MessageStatus {
     MessageStatus::parse(status.as_str().unwrap()).unwrap()
 }
 
@@ -66,14 +66,14 @@ fn assert_nothing_went_backwards(client: &Client) {
     let (mut messages, mut recipients) = (HashMap::new(), HashMap::new());
     for packet in client.packets().filter(|seen| seen.event != "notification") {
         let data = &packet.data;
-        let now = (word(&data["status"]), data["version"].as_i64().unwrap());
+        let now = (status_of(&data["status"]), data["version"].as_i64().unwrap());
         let before = messages.insert(data["messageId"].clone(), now);
         assert!(
             before.is_none_or(|before| before.0 <= now.0 && before.1 <= now.1),
             "{before:?}, then {data}"
         );
         for changed in data["changed"].as_array().into_iter().flatten() {
-            let now = word(&changed["status"]);
+            let now = status_of(&changed["status"]);
             let before = recipients.insert(changed["recipientId"].clone(), now);
             assert!(before.is_none_or(|before| before <= now), "{before:?}, then {changed}");
         }
@@ -97,7 +97,7 @@ async fn webhooks_in_any_order_and_repeated_give_the_same_message(kind: Kind) {
     let count = orders().len();
     let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[SILENT]))).await;
     let entries = stack.until_accepted(count).await;
-    tell_in_all_orders(&stack, &entries).await;
+    report_in_all_orders(&stack, &entries).await;
 
     let mut ends = BTreeSet::new();
     for message in messages {
@@ -123,7 +123,7 @@ async fn the_recipients_of_one_message_end_equal_and_never_go_backwards(kind: Ki
     let count = orders().len();
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&silent_phones(count))).await;
     let entries = stack.until_accepted(count).await;
-    tell_in_all_orders(&stack, &entries).await;
+    report_in_all_orders(&stack, &entries).await;
 
     let shown = stack.message(CHURCH, message).await;
     assert_eq!((&shown["status"], &shown["readCount"]), (&json!("read"), &json!(count)));

@@ -8,8 +8,8 @@ use serde_json::json;
 use tests::load::report::Table;
 use time::OffsetDateTime;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -34,11 +34,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for the last one.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!("accepting: {} recipients at once", options.recipients);
     let (mut table, mut runs) = (Table::new(title, &HEADS), Vec::new());
-    for database in &place.databases {
-        let stage = Box::pin(Stage::start(place, *database)).await?;
+    for database in &environment.databases {
+        let stage = Box::pin(Stage::start(environment, *database)).await?;
         let meter = stage.meter();
         let phones: Vec<_> = (0..options.recipients).map(|number| format!("+1202{number:07}")).collect();
         let (accepted, _) = send(&stage, "large", &phones).await?;

@@ -10,8 +10,8 @@ use tests::load::record::Plan;
 use tests::load::report::Table;
 use tests::load::usage::{GENERATOR, Used};
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -38,11 +38,11 @@ const HEADS: [&str; 10] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!("burst: {} webhooks at once", options.count);
     let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
-    for database in &place.databases {
-        let stage = Stage::start(place, *database).await?;
+    for database in &environment.databases {
+        let stage = Stage::start(environment, *database).await?;
         let messages = options.count.div_ceil(2 * RECIPIENTS);
         let targets = stage.record(Plan { churches: 100, messages, recipients: RECIPIENTS }).await?;
         let requests: Arc<[Bytes]> = stage.mixed(&targets)?.iter().take(options.count).cloned().collect();

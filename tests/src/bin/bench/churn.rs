@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
-use tests::load::fleet::Seat;
+use tests::load::fleet::Login;
 use tests::load::report::Table;
 use tests::load::socketio::Client;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -41,9 +41,9 @@ const HEADS: [&str; 5] = [
     "sockets left",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
-    let each_round = place.affordable(options.connections, 1);
-    let stage = Stage::start(place, place.any_database()).await?;
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
+    let each_round = environment.affordable(options.connections, 1);
+    let stage = Stage::start(environment, environment.any_database()).await?;
     let title = format!(
         "churn: memory of the gateway, {each_round} users come and go in each round, half of them with a goodbye, half \
          without a word"
@@ -52,10 +52,10 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     let mut before = stage.gateway_memory();
     table.row(["0".into(), "".into(), stage::megabytes(before), "".into(), "0".into()]);
     // Nobody comes twice, and from no church twice: what is kept of anyone shows.
-    let seats = stage.seats((each_round * options.rounds).div_ceil(EACH), EACH)?;
+    let logins = stage.logins((each_round * options.rounds).div_ceil(EACH), EACH)?;
     let mut complaints = Complaints::new();
-    for (round, seats) in seats.chunks(each_round).enumerate() {
-        let connected = come_and_go(&stage, seats).await?;
+    for (round, logins) in logins.chunks(each_round).enumerate() {
+        let connected = come_and_go(&stage, logins).await?;
         let left = wait_until_empty(&stage).await?;
         if left > 0 {
             complaints.push(format!("churn: {left} sockets of clients that left are still there"));
@@ -80,9 +80,9 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
 }
 
 /// Gives the memory while all are connected.
-async fn come_and_go(stage: &Stage, seats: &[Seat]) -> anyhow::Result<u64> {
+async fn come_and_go(stage: &Stage, logins: &[Login]) -> anyhow::Result<u64> {
     let clients: Vec<Client> =
-        stream::iter(seats).map(come).buffer_unordered(CONNECTING).try_collect().await?;
+        stream::iter(logins).map(come).buffer_unordered(CONNECTING).try_collect().await?;
     let memory = stage.gateway_memory();
     for (number, client) in clients.into_iter().enumerate() {
         if number % 2 == 0 {
@@ -92,9 +92,9 @@ async fn come_and_go(stage: &Stage, seats: &[Seat]) -> anyhow::Result<u64> {
     Ok(memory)
 }
 
-async fn come(seat: &Seat) -> anyhow::Result<Client> {
-    let address = *seat.gateways.first().context("there is no gateway")?;
-    let mut client = Client::connect(address, &json!({"token": seat.token})).await?;
+async fn come(login: &Login) -> anyhow::Result<Client> {
+    let address = *login.gateways.first().context("there is no gateway")?;
+    let mut client = Client::connect(address, &json!({"token": login.token})).await?;
     client.next().await?.context("the connection ended before the welcome")?;
     Ok(client)
 }

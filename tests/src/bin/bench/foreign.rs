@@ -15,7 +15,8 @@ use tests::load::socketio::Client;
 use tests::load::usage::{GENERATOR, Meter, resident};
 use tokio::task::JoinSet;
 
-use crate::{Complaints, Place, stage};
+use crate::environment::{Complaints, Environment};
+use crate::stage;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -54,9 +55,9 @@ const HEADS: [&str; 11] = [
     "listening",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let address = http::address_of(&options.url)?;
-    let count = place.affordable(options.connections, 1);
+    let count = environment.affordable(options.connections, 1);
     let ids: BTreeMap<_, _> = options.process.iter().map(|id| (SERVER.to_owned(), *id)).collect();
     let memory = || options.process.map_or(0, resident);
     let (before, meter, begun) = (memory(), Meter::start(&ids), Instant::now());

@@ -6,8 +6,8 @@ use tests::load::fleet::{Conduct, Fleet, Watched};
 use tests::load::report::{Table, rate};
 use tests::load::usage::{GENERATOR, Used};
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, GATEWAY, PLAIN, Setup, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -44,7 +44,7 @@ const HEADS: [&str; 12] = [
     "idle",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let shapes = match (options.connections, options.gateways) {
         (None, None) => SHAPES.to_vec(),
         (connections, gateways) => vec![(connections.unwrap_or(SHAPES[0].0), gateways.unwrap_or(1).max(1))],
@@ -52,8 +52,9 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     let title = format!("idle: connections that wait for {} s", options.seconds);
     let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
     for (wanted, gateways) in shapes {
-        let connections = place.affordable(wanted, gateways);
-        let stage = Stage::start_with(Setup { gateways, ..PLAIN }, place, place.any_database()).await?;
+        let connections = environment.affordable(wanted, gateways);
+        let stage =
+            Stage::start_with(Setup { gateways, ..PLAIN }, environment, environment.any_database()).await?;
         let waited = wait(&stage, connections, Duration::from_secs(options.seconds), &mut complaints).await?;
         stage.stop().await;
         table.row(row(gateways, wanted, &waited));
@@ -88,11 +89,11 @@ pub(crate) async fn wait(
     how_long: Duration,
     complaints: &mut Complaints,
 ) -> anyhow::Result<Waited> {
-    let mut seats = stage.seats(connections.div_ceil(EACH), EACH)?;
-    seats.truncate(connections);
+    let mut logins = stage.logins(connections.div_ceil(EACH), EACH)?;
+    logins.truncate(connections);
     let before = stage.gateway_memory();
     let (meter, begun) = (stage.meter(), Instant::now());
-    let fleet = Fleet::connect(seats, &Watched::new([]), Conduct::Stay).await?;
+    let fleet = Fleet::connect(logins, &Watched::new([]), Conduct::Stay).await?;
     let (connecting, took) = (meter.stop(), begun.elapsed());
     tokio::time::sleep(REST).await;
     let meter = stage.meter();

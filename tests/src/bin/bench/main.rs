@@ -17,6 +17,7 @@ mod accepting;
 mod bare;
 mod burst;
 mod churn;
+mod environment;
 mod foreign;
 mod idle;
 mod live;
@@ -26,6 +27,8 @@ mod rooms;
 mod stage;
 mod storm;
 mod webhooks;
+
+use environment::{Complaints, Environment};
 
 /// Measures the suite on this machine. Without a name: everything, shortened to about ten minutes.
 #[derive(Debug, Parser)]
@@ -87,40 +90,6 @@ const ALL: [&[&str]; 10] = [
     &["accepting"],
 ];
 
-/// Where and on what to measure.
-#[derive(Debug, Clone)]
-struct Place {
-    state: PathBuf,
-    databases: Vec<Database>,
-    /// The stacks' folders stay.
-    keep: bool,
-    /// Files that we, and each process that we start, may have open.
-    open_files: u64,
-}
-
-impl Place {
-    /// The database of a measurement in which it hardly matters.
-    fn any_database(&self) -> Database {
-        self.databases.first().copied().unwrap_or_default()
-    }
-
-    /// As many of these connections as the limit of open files allows; says so if these are fewer.
-    fn affordable(&self, wanted: usize, gateways: usize) -> usize {
-        let possible = machine::affordable(wanted, gateways, self.open_files);
-        if possible < wanted {
-            say(format_args!(
-                "WARNING: {possible} connections instead of {wanted}: a process may have {} files open here. Raise \
-                 the hard limit (`ulimit -Hn`; LimitNOFILE= of a systemd unit, nofile in /etc/security/limits.conf)",
-                self.open_files
-            ));
-        }
-        possible
-    }
-}
-
-/// What a measurement found wrong, in words; empty if nothing.
-type Complaints = Vec<String>;
-
 fn default_state() -> PathBuf {
     deploy::tools::project().join("target/bench-state")
 }
@@ -149,23 +118,24 @@ fn run(bench: Bench) -> anyhow::Result<Complaints> {
 async fn measure(bench: Bench, open_files: u64) -> anyhow::Result<Complaints> {
     let all = [Database::Sqlite, Database::Postgres];
     let databases = bench.database.map_or(all.to_vec(), |only| vec![only]);
-    let place = Place { state: bench.state, databases, keep: bench.keep, open_files };
+    let environment = Environment { state: bench.state, databases, keep: bench.keep, open_files };
     if let Some(Measurement::Bare(options)) = bench.what {
         return bare::run(options).await.map(|()| Complaints::new());
     }
-    std::fs::create_dir_all(&place.state).with_context(|| format!("can't make {}", place.state.display()))?;
+    std::fs::create_dir_all(&environment.state)
+        .with_context(|| format!("can't make {}", environment.state.display()))?;
     warn_of_debug();
-    say(machine::describe(&place.state)?);
+    say(machine::describe(&environment.state)?);
     machine::warning().iter().for_each(say);
     let mut complaints = Complaints::new();
     match bench.what {
-        Some(what) => complaints.extend(one(what, &place).await?),
+        Some(what) => complaints.extend(one(what, &environment).await?),
         None => {
             for line in ALL {
                 if line.len() > 1 {
                     say(format_args!("\nshortened: {}", line.join(" ")));
                 }
-                complaints.extend(one(read(line)?, &place).await.with_context(|| line[0])?);
+                complaints.extend(one(read(line)?, &environment).await.with_context(|| line[0])?);
             }
         }
     }
@@ -173,19 +143,19 @@ async fn measure(bench: Bench, open_files: u64) -> anyhow::Result<Complaints> {
     Ok(complaints)
 }
 
-async fn one(what: Measurement, place: &Place) -> anyhow::Result<Complaints> {
+async fn one(what: Measurement, environment: &Environment) -> anyhow::Result<Complaints> {
     match what {
-        Measurement::Webhooks(options) => webhooks::run(&options, place).await,
-        Measurement::Burst(options) => burst::run(&options, place).await,
-        Measurement::Live(options) => live::run(&options, place).await,
-        Measurement::Idle(options) => idle::run(&options, place).await,
-        Measurement::Churn(options) => churn::run(&options, place).await,
-        Measurement::Rooms(options) => rooms::run(&options, place).await,
-        Measurement::Storm(options) => storm::run(&options, place).await,
-        Measurement::Restart(options) => restart::run(&options, place).await,
-        Measurement::Polling(options) => polling::run(&options, place).await,
-        Measurement::Accepting(options) => accepting::run(&options, place).await,
-        Measurement::Foreign(options) => foreign::run(&options, place).await,
+        Measurement::Webhooks(options) => webhooks::run(&options, environment).await,
+        Measurement::Burst(options) => burst::run(&options, environment).await,
+        Measurement::Live(options) => live::run(&options, environment).await,
+        Measurement::Idle(options) => idle::run(&options, environment).await,
+        Measurement::Churn(options) => churn::run(&options, environment).await,
+        Measurement::Rooms(options) => rooms::run(&options, environment).await,
+        Measurement::Storm(options) => storm::run(&options, environment).await,
+        Measurement::Restart(options) => restart::run(&options, environment).await,
+        Measurement::Polling(options) => polling::run(&options, environment).await,
+        Measurement::Accepting(options) => accepting::run(&options, environment).await,
+        Measurement::Foreign(options) => foreign::run(&options, environment).await,
         Measurement::Bare(_) => Ok(Complaints::new()),
     }
 }

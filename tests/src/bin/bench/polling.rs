@@ -15,8 +15,9 @@ use tests::load::report::{Latencies, Table, say};
 use tests::load::usage::{GENERATOR, Used};
 use tests::load::webhooks::Report;
 
+use crate::environment::{Complaints, Environment};
+use crate::idle;
 use crate::stage::{self, BROKER, GATEWAY, Stage};
-use crate::{Complaints, Place, idle};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -89,7 +90,7 @@ struct Way {
     pings: f64,
 }
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!(
         "polling: {MINUTES} minutes of {} clients in {} churches, {} messages finish in them",
         options.all_clients(),
@@ -98,8 +99,8 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     );
     let (mut table, mut complaints) = (Table::new(title, &HEADS), Complaints::new());
     let (mut runs, mut ping) = (Vec::new(), None);
-    for database in &place.databases {
-        let stage = Stage::start(place, *database).await?;
+    for database in &environment.databases {
+        let stage = Stage::start(environment, *database).await?;
         let messages = WARM_UP + 3 * options.all_changes();
         let plan = Plan { churches: options.churches, messages, recipients: 1 };
         let targets = stage.record(plan).await?;
@@ -113,7 +114,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
         let mut live = live(options, &stage, changes(), &mut complaints).await?;
         let micros = match ping {
             Some(micros) => micros,
-            None => *ping.insert(measure_pings(place, &stage, &mut complaints).await?),
+            None => *ping.insert(measure_pings(environment, &stage, &mut complaints).await?),
         };
         live.add_pings(options, micros);
         stage.stop().await;
@@ -132,9 +133,13 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
 }
 
 /// Microseconds of the gateway's CPU for a ping. It does not depend on the database.
-async fn measure_pings(place: &Place, stage: &Stage, complaints: &mut Complaints) -> anyhow::Result<f64> {
+async fn measure_pings(
+    environment: &Environment,
+    stage: &Stage,
+    complaints: &mut Complaints,
+) -> anyhow::Result<f64> {
     let interval = Duration::from_secs(PING_INTERVAL);
-    let waited = idle::wait(stage, place.affordable(PINGED, 1), interval, complaints).await?;
+    let waited = idle::wait(stage, environment.affordable(PINGED, 1), interval, complaints).await?;
     Ok(waited.micros_per_ping())
 }
 
@@ -151,8 +156,8 @@ async fn nobody(stage: &Stage, changes: &[Target]) -> anyhow::Result<Way> {
 /// Where each client reads the newest page, and its request.
 fn page(options: &Options, stage: &Stage) -> anyhow::Result<(SocketAddr, Vec<Bytes>)> {
     let api = http::address_of(&stage.stack.file().api)?;
-    let seats = stage.seats(options.churches, options.clients)?;
-    Ok((api, seats.iter().map(|seat| http::get(api, PATH, &seat.token)).collect()))
+    let logins = stage.logins(options.churches, options.clients)?;
+    Ok((api, logins.iter().map(|login| http::get(api, PATH, &login.token)).collect()))
 }
 
 /// Every client asks for the newest page, again and again.
@@ -194,14 +199,14 @@ async fn live(
     complaints: &mut Complaints,
 ) -> anyhow::Result<Way> {
     let watched = Watched::new(changes.iter().map(|target| (target.church, target.message)));
-    let seats = stage.seats(options.churches, options.clients)?;
+    let logins = stage.logins(options.churches, options.clients)?;
     let requests: Arc<[Bytes]> = stage.requests(changes, Report::Delivered)?.into();
     let (api, once) = page(options, stage)?;
     let once: Arc<[Bytes]> = once.into();
     // Connecting is part of what it costs.
     let meter = stage.meter();
     let read = post::all(api, &once, CONNECTIONS).await?;
-    let fleet = Fleet::connect(seats, &watched, Conduct::Stay).await?;
+    let fleet = Fleet::connect(logins, &watched, Conduct::Stay).await?;
     post::at_rate(stage.ingest()?, &requests, RATE, &watched).await?;
     watched.wait((changes.len() * options.clients) as u64, PATIENCE).await;
     stage.quiet().await?;

@@ -13,8 +13,8 @@ use ::tests::load::webhooks::Report;
 use bytes::Bytes;
 use deploy::stack::Stack;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Setup, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -87,7 +87,7 @@ const HEADS: [&str; 16] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!(
         "restart: {} webhooks a second, clients come back as the stock client does (1 s, doubling to 5 s, give or \
          take half); a gateway lets {} in a second",
@@ -97,7 +97,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     for (how, name) in
         [(How::Killed, "killed, started again"), (How::Replaced, "told to stop, another one there")]
     {
-        let outcome = measure(options, place, how).await?;
+        let outcome = measure(options, environment, how).await?;
         let Outcome { all, tally, .. } = &outcome;
         let what = format!("restart, {name}");
         stage::check(&what, all, *tally, &mut complaints);
@@ -113,28 +113,28 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(complaints)
 }
 
-async fn measure(options: &Options, place: &Place, how: How) -> anyhow::Result<Outcome> {
+async fn measure(options: &Options, environment: &Environment, how: How) -> anyhow::Result<Outcome> {
     let gateways = match how {
         How::Killed => 1,
         How::Replaced => 2,
     };
     let setup = Setup { gateways, connects_per_second: options.connects_per_second };
-    let mut stage = Stage::start_with(setup, place, place.any_database()).await?;
-    let clients = place.affordable(options.clients, 1);
+    let mut stage = Stage::start_with(setup, environment, environment.any_database()).await?;
+    let clients = environment.affordable(options.clients, 1);
     let churches = clients.div_ceil(EACH);
     let messages = (options.rate * options.seconds) as usize;
     let targets = stage.record(Plan { churches, messages, recipients: 1 }).await?;
     let requests: Arc<[Bytes]> = stage.requests(&targets, Report::Delivered)?.into();
     let watched = Watched::new(targets.iter().map(|target| (target.church, target.message)));
-    let (mut seats, gateways) = (stage.seats(churches, EACH)?, stage.gateways()?);
-    seats.truncate(clients);
-    seats.iter_mut().for_each(|seat| seat.gateways.clone_from(&gateways));
-    let expected = seats.iter().map(|seat| watched.of_church(seat.church).len() as u64).sum();
+    let (mut logins, gateways) = (stage.logins(churches, EACH)?, stage.gateways()?);
+    logins.truncate(clients);
+    logins.iter_mut().for_each(|login| login.gateways.clone_from(&gateways));
+    let expected = logins.iter().map(|login| watched.of_church(login.church).len() as u64).sum();
     let pace = match options.connects_per_second {
         0 => f64::INFINITY,
         limit => f64::from(limit) * SHARE,
     };
-    let fleet = Fleet::connect_at(pace, seats, &watched, Conduct::Return).await?;
+    let fleet = Fleet::connect_at(pace, logins, &watched, Conduct::Return).await?;
     let meter = stage.meter();
     let posting = post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched);
     let ending = end(&mut stage.stack, how, Duration::from_secs(options.down));

@@ -14,8 +14,8 @@ use tests::load::report::{Latencies, Table, rate};
 use tests::load::usage::{GENERATOR, Used};
 use uuid::Uuid;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, GATEWAY, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -63,12 +63,12 @@ const HEADS: [&str; 10] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let mut table = Table::new("rooms: deliveries of events from the stream", &HEADS);
     let (mut runs, mut complaints) = (Vec::new(), Complaints::new());
     for (rooms, clients) in [(1, options.big), (options.small, 3)] {
         for burst in [1, 10] {
-            let stage = Stage::start(place, place.any_database()).await?;
+            let stage = Stage::start(environment, environment.any_database()).await?;
             let shape = Shape { rooms, clients, rounds: options.rounds, burst };
             let (row, used) = measure(&shape, &stage, &mut complaints).await?;
             stage.stop().await;
@@ -88,7 +88,7 @@ async fn measure(
     let events = (0..shape.rounds * shape.rooms * shape.burst).map(|number| ready(shape, number));
     let events: Vec<Ready> = events.collect::<anyhow::Result<_>>()?;
     let watched = Watched::new(events.iter().map(|event| (event.church, event.message)));
-    let fleet = Fleet::connect(stage.seats(shape.rooms, shape.clients)?, &watched, Conduct::Stay).await?;
+    let fleet = Fleet::connect(stage.logins(shape.rooms, shape.clients)?, &watched, Conduct::Stay).await?;
     let broker = stage.stack.nats("ingest").await?;
     let (mut busy, mut last) = (Duration::ZERO, Latencies::default());
     let meter = stage.meter();

@@ -12,13 +12,13 @@ use deploy::services::API;
 use deploy::stack::{Database, Stack, StackOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
-use tests::load::fleet::{Heard, Seat, Tally};
+use tests::load::fleet::{Heard, Login, Tally};
 use tests::load::http;
 use tests::load::record::{self, Plan, Target, church_id};
 use tests::load::usage::{Meter, resident};
 use tests::load::webhooks::{self, Report};
 
-use crate::{Complaints, Place};
+use crate::environment::{Complaints, Environment};
 
 /// Longest wait until what was recorded is announced.
 const QUIET_LIMIT: Duration = Duration::from_secs(120);
@@ -50,14 +50,18 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Starts one with one gateway.
-    pub(crate) async fn start(place: &Place, database: Database) -> anyhow::Result<Self> {
-        Self::start_with(PLAIN, place, database).await
+    pub(crate) async fn start(environment: &Environment, database: Database) -> anyhow::Result<Self> {
+        Self::start_with(PLAIN, environment, database).await
     }
 
     /// Starts one.
-    pub(crate) async fn start_with(setup: Setup, place: &Place, database: Database) -> anyhow::Result<Self> {
-        let mut folder = tempfile::Builder::new().prefix("b").tempdir_in(&place.state)?;
-        folder.disable_cleanup(place.keep);
+    pub(crate) async fn start_with(
+        setup: Setup,
+        environment: &Environment,
+        database: Database,
+    ) -> anyhow::Result<Self> {
+        let mut folder = tempfile::Builder::new().prefix("b").tempdir_in(&environment.state)?;
+        folder.disable_cleanup(environment.keep);
         let mut options = StackOptions::new(folder.path());
         options.database = Some(database);
         options.ports = Ports::Free;
@@ -167,17 +171,17 @@ impl Stage {
         Ok(requests.into())
     }
 
-    /// Seats for so many clients in each of so many churches. Those of a church are spread over the gateways.
-    pub(crate) fn seats(&self, churches: usize, each: usize) -> anyhow::Result<Vec<Seat>> {
+    /// Logins for so many clients in each of so many churches. Those of a church are spread over the gateways.
+    pub(crate) fn logins(&self, churches: usize, each: usize) -> anyhow::Result<Vec<Login>> {
         let gateways = self.gateways()?;
-        let seat = |number: usize| {
+        let login = |number: usize| {
             let (church, mut gateways) = (number % churches, gateways.clone());
             let first = number / churches % gateways.len().max(1);
             gateways.rotate_left(first);
             let token = self.stack.token(&church_id(church), &format!("user-{number}"), TOKEN_LIFE)?;
-            Ok(Seat { gateways, church, token })
+            Ok(Login { gateways, church, token })
         };
-        (0..churches * each).map(seat).collect()
+        (0..churches * each).map(login).collect()
     }
 
     /// The sum of the books; what does not add up is a complaint.

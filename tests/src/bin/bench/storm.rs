@@ -11,8 +11,8 @@ use tests::load::report::{Latencies, Table};
 use tests::load::usage::{GENERATOR, Used};
 use tests::load::webhooks::Report;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, BROKER, GATEWAY, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -77,9 +77,9 @@ struct Part {
     memory: u64,
 }
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
-    let stage = Stage::start(place, place.any_database()).await?;
-    let count = place.affordable((options.lively + options.quiet) * options.clients, 1);
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
+    let stage = Stage::start(environment, environment.any_database()).await?;
+    let count = environment.affordable((options.lively + options.quiet) * options.clients, 1);
     let messages = (options.rate * (options.calm + options.seconds)) as usize;
     let plan = Plan { churches: options.lively, messages, recipients: 1 };
     let targets = stage.record(plan).await?;
@@ -119,10 +119,10 @@ async fn part(
 ) -> anyhow::Result<Part> {
     let requests: Arc<[Bytes]> = stage.requests(targets, Report::Delivered)?.into();
     let watched = Watched::new(targets.iter().map(|target| (target.church, target.message)));
-    let mut seats = stage.seats(options.lively + options.quiet, options.clients)?;
-    seats.truncate(count);
-    let listeners = seats.iter().map(|seat| watched.of_church(seat.church).len() as u64).sum();
-    let fleet = Fleet::connect(seats, &watched, conduct).await?;
+    let mut logins = stage.logins(options.lively + options.quiet, options.clients)?;
+    logins.truncate(count);
+    let listeners = logins.iter().map(|login| watched.of_church(login.church).len() as u64).sum();
+    let fleet = Fleet::connect(logins, &watched, conduct).await?;
     let meter = stage.meter();
     post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched).await?;
     watched.wait(listeners, PATIENCE).await;

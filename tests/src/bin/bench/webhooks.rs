@@ -16,8 +16,8 @@ use tests::load::record::Plan;
 use tests::load::report::{Table, rate};
 use tests::load::usage::{GENERATOR, Meter, Used};
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -53,14 +53,14 @@ const HEADS: [&str; 11] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!(
         "webhooks: answered 200 after the commit, {} connections, messages of {} recipients in {} churches",
         options.connections, options.recipients, options.churches
     );
     let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
-    for database in &place.databases {
-        let stage = Stage::start(place, *database).await?;
+    for database in &environment.databases {
+        let stage = Stage::start(environment, *database).await?;
         let plan = Plan {
             churches: options.churches,
             messages: options.count.div_ceil(2 * options.recipients) * (WARM_UP + 1) / WARM_UP,

@@ -70,7 +70,7 @@ impl Watched {
     }
 
     /// The changes of a church that are in the record, and that are not among those heard.
-    pub fn owed(&self, church: usize, heard: &[usize]) -> Vec<usize> {
+    pub fn missing(&self, church: usize, heard: &[usize]) -> Vec<usize> {
         let is_owed =
             |number: &usize| self.recorded[*number].load(Ordering::Acquire) && !heard.contains(number);
         self.of_church(church).iter().copied().filter(is_owed).collect()

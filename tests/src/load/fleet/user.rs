@@ -17,7 +17,7 @@ use crate::load::socketio::{Client, Event};
 /// The event that every change arrives as, once.
 const UPDATE: &str = "message:status_update";
 /// The event that says where a client is.
-const WELCOME: &str = "connected";
+const CONNECTED: &str = "connected";
 /// The stock client gives up an attempt after so long.
 const ATTEMPT: Duration = Duration::from_secs(20);
 /// A client that drops its connection by itself does so again only after this.
@@ -25,7 +25,7 @@ const NEVER: Duration = Duration::from_secs(86_400);
 
 /// Where a client connects, and as whom.
 #[derive(Debug, Clone)]
-pub struct Seat {
+pub struct Login {
     /// The gateways that there are, the client's first one in front; it goes on with the next when it is lost.
     pub gateways: Vec<SocketAddr>,
     /// Number of its church.
@@ -46,25 +46,25 @@ pub enum Conduct {
 }
 
 /// A client with its place.
-pub(super) struct Member {
+pub(super) struct User {
     number: usize,
-    seat: Seat,
+    login: Login,
     watched: Arc<Watched>,
     backoff: Backoff,
     cursor: Option<String>,
     heard: Heard,
-    coming: Option<Coming>,
+    catch_up: Option<CatchUp>,
 }
 
 /// A client that came back and may still miss something.
-struct Coming {
+struct CatchUp {
     lost: Instant,
     begun: Instant,
     connected: Instant,
     /// How many changes it missed, and which of them are still missing.
     missed: usize,
-    owed: Vec<usize>,
-    is_welcome: bool,
+    missing: Vec<usize>,
+    got_connected: bool,
 }
 
 /// Why a connection ended.
@@ -77,24 +77,24 @@ enum End {
     Lost(String),
 }
 
-impl Member {
+impl User {
     /// Connects and waits for the welcome.
-    pub(super) async fn sit(
+    pub(super) async fn connect(
         number: usize,
-        seat: Seat,
+        login: Login,
         watched: Arc<Watched>,
     ) -> anyhow::Result<(Self, Client)> {
-        let address = *seat.gateways.first().context("there is no gateway")?;
-        let mut client = Client::connect(address, &json!({"token": seat.token})).await?;
+        let address = *login.gateways.first().context("there is no gateway")?;
+        let mut client = Client::connect(address, &json!({"token": login.token})).await?;
         let welcome = client.next().await?.context("the connection ended before the welcome")?;
-        let heard = Heard { church: seat.church, ..Heard::default() };
+        let heard = Heard { church: login.church, ..Heard::default() };
         let cursor = welcome.field("cursor").map(str::to_owned);
         let backoff = Backoff::new(number);
-        Ok((Self { number, seat, watched, backoff, cursor, heard, coming: None }, client))
+        Ok((Self { number, login, watched, backoff, cursor, heard, catch_up: None }, client))
     }
 
     /// Listens until all is over. The first cut comes after `first`.
-    pub(super) async fn attend(
+    pub(super) async fn run(
         mut self,
         mut client: Client,
         conduct: Conduct,
@@ -117,7 +117,7 @@ impl Member {
             }
             self.heard.ends += 1;
             tokio::select! {
-                fresh = self.come_back() => client = fresh,
+                fresh = self.reconnect() => client = fresh,
                 () = stop.cancelled() => break,
             }
         }
@@ -143,20 +143,21 @@ impl Member {
 
     /// Comes back with the cursor, as the stock client does: after a wait, and after a longer one for each attempt in
     /// vain.
-    async fn come_back(&mut self) -> Client {
+    async fn reconnect(&mut self) -> Client {
         let lost = Instant::now();
         loop {
             sleep(self.backoff.next()).await;
-            self.seat.gateways.rotate_left(1);
-            let auth = json!({"token": self.seat.token, "cursor": self.cursor});
-            let owed = self.watched.owed(self.seat.church, &self.heard.changes);
+            self.login.gateways.rotate_left(1);
+            let auth = json!({"token": self.login.token, "cursor": self.cursor});
+            let missing = self.watched.missing(self.login.church, &self.heard.changes);
             let begun = Instant::now();
-            match attempt(self.seat.gateways[0], &auth).await {
+            match attempt(self.login.gateways[0], &auth).await {
                 Ok(client) => {
                     self.backoff.reset();
                     self.heard.seams.push(self.heard.changes.len());
-                    let (connected, missed) = (Instant::now(), owed.len());
-                    self.coming = Some(Coming { lost, begun, connected, missed, owed, is_welcome: false });
+                    let (connected, missed) = (Instant::now(), missing.len());
+                    self.catch_up =
+                        Some(CatchUp { lost, begun, connected, missed, missing, got_connected: false });
                     return client;
                 }
                 Err(error) => {
@@ -170,10 +171,10 @@ impl Member {
     fn take(&mut self, event: &Event) {
         match event.name() {
             UPDATE => self.take_change(event),
-            WELCOME => {
+            CONNECTED => {
                 self.heard.lost_continuity += u64::from(event.denies("recovered"));
-                if let Some(coming) = &mut self.coming {
-                    coming.is_welcome = true;
+                if let Some(catch_up) = &mut self.catch_up {
+                    catch_up.got_connected = true;
                 }
             }
             _ => {}
@@ -195,15 +196,15 @@ impl Member {
             self.heard.latencies.extend(self.watched.hear(number));
         }
         self.heard.changes.push(number);
-        if let Some(coming) = &mut self.coming {
-            coming.owed.retain(|owed| *owed != number);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.missing.retain(|missing| *missing != number);
         }
     }
 
     /// Notes when nothing is missing any more.
     fn arrive(&mut self) {
-        let has_arrived = |coming: &mut Coming| coming.is_welcome && coming.owed.is_empty();
-        if let Some(Coming { lost, begun, connected, missed, .. }) = self.coming.take_if(has_arrived) {
+        let has_arrived = |catch_up: &mut CatchUp| catch_up.got_connected && catch_up.missing.is_empty();
+        if let Some(CatchUp { lost, begun, connected, missed, .. }) = self.catch_up.take_if(has_arrived) {
             self.heard.returns.push(Return { lost, begun, connected, caught_up: Instant::now(), missed });
             self.watched.returned();
         }
