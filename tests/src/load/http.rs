@@ -1,5 +1,5 @@
-//! HTTP/1.1 as plainly as it goes: a request that was made beforehand goes out over a kept connection, and of the
-//! answer only status and length are read. A full client would cost more than the service that answers.
+//! Minimal HTTP/1.1: prepared requests go out over a kept connection, and only status and length of the answer are
+//! read. A full client would cost more than the service that answers.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::tcp;
 
-/// The longest head of an answer.
+/// Largest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// A kept connection.
@@ -20,17 +20,17 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// What is read of an answer.
+/// The parts of an answer that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// 200 and so on.
+    /// The status code.
     pub status: u16,
     /// Bytes on the wire, head and body.
     pub bytes: usize,
 }
 
 impl Connection {
-    /// Opens one.
+    /// Opens a connection.
     ///
     /// # Errors
     /// If nobody listens there.
@@ -39,7 +39,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(1024) })
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
     /// If the connection broke, or the answer is not HTTP.

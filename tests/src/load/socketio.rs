@@ -1,6 +1,6 @@
-//! A Socket.IO client over a bare websocket (Engine.IO 4), for any Socket.IO server: it connects, answers pings and
-//! gives out events. The stock client needs a hundred times as much CPU, and thousands of these must fit beside what
-//! they measure.
+//! A Socket.IO client over a bare websocket (Engine.IO 4), for any Socket.IO server. It connects, answers pings and
+//! returns events. The stock client needs a hundred times as much CPU, and thousands of clients must fit on the machine
+//! that they measure.
 
 use std::net::SocketAddr;
 
@@ -15,12 +15,12 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::tcp;
 
-/// Where a Socket.IO server is asked to open a websocket.
+/// Path and query that open a websocket.
 const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
-/// Of each connection; events are below a kilobyte.
+/// Read buffer of each connection; events are smaller than a kilobyte.
 const READ_BUFFER: usize = 4096;
 
-// What Engine.IO and Socket.IO packets begin with.
+// First characters of Engine.IO and Socket.IO packets.
 const OPEN: &str = "0";
 const PING: &str = "2";
 const PONG: &str = "3";
@@ -31,7 +31,7 @@ const DISCONNECT: &str = "41";
 const EVENT: &str = "42";
 const CONNECT_ERROR: &str = "44";
 
-/// The stock client does not come back by itself after this.
+/// The reason of a Socket.IO disconnect, after which the stock client does not reconnect.
 const DISMISSED: &str = "the server disconnected the socket for good";
 
 /// A connected socket.
@@ -41,39 +41,40 @@ pub struct Client {
     traffic: Traffic,
 }
 
-/// What went over a connection, without the frames' heads.
+/// Traffic of a connection, without frame headers.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Traffic {
-    /// Bytes of all packets that came.
+    /// Bytes of all received packets.
     pub received: u64,
-    /// Bytes of all packets that went.
+    /// Bytes of all sent packets.
     pub sent: u64,
-    /// Pings that came and were answered.
+    /// Received and answered pings.
     pub pings: u64,
 }
 
-/// An event as it came. It is searched and not read: reading thousands a second would cost as much as sending them.
+/// A received event. Its text is searched and not parsed, because parsing thousands per second would cost as much as
+/// sending them.
 #[derive(Debug)]
 pub struct Event(Utf8Bytes);
 
 impl Event {
-    /// Its name; empty if it has none.
+    /// The event's name; empty if it has none.
     pub fn name(&self) -> &str {
         self.0.split('"').nth(1).unwrap_or_default()
     }
 
-    /// A field of its arguments that holds a text without quotes, such as an id.
+    /// A field of the arguments with a text that contains no quotes, such as an id.
     pub fn field(&self, name: &str) -> Option<&str> {
         let quoted = self.value(name)?.strip_prefix('"')?;
         Some(&quoted[..quoted.find('"')?])
     }
 
-    /// Whether a field of its arguments is `false`.
+    /// Whether a field of the arguments is `false`.
     pub fn denies(&self, name: &str) -> bool {
         self.value(name).is_some_and(|value| value.starts_with("false"))
     }
 
-    /// Its first argument, read whole.
+    /// Parses the first argument.
     ///
     /// # Errors
     /// If it has none, or one of another form.
@@ -81,7 +82,7 @@ impl Event {
         serde_json::from_str(&self.0[EVENT.len()..]).map(|(_, argument): (IgnoredAny, T)| argument)
     }
 
-    /// What follows a field's name.
+    /// The text after a field's name.
     fn value(&self, name: &str) -> Option<&str> {
         self.0.match_indices(name).find_map(|(at, _)| {
             let (before, value) = (&self.0[..at], &self.0[at + name.len()..]);
@@ -91,7 +92,7 @@ impl Event {
 }
 
 impl Client {
-    /// Connects to the main namespace with what the stock client calls `auth`.
+    /// Connects to the main namespace with this `auth`.
     ///
     /// # Errors
     /// If nobody listens, the server refuses (says why), or speaks something else.
@@ -120,7 +121,7 @@ impl Client {
         let goodbyes = std::iter::repeat_n(DISCONNECT.to_owned(), goodbyes);
         for packet in std::iter::once(connect()).chain(goodbyes).chain([connect()]) {
             if client.send(packet).await.is_err() {
-                // It was shown the door already.
+                // The server has already closed it.
                 break;
             }
         }
@@ -142,7 +143,7 @@ impl Client {
         Ok(Self { socket, traffic: Traffic::default() })
     }
 
-    /// The next event; `None` once the connection has ended. Cancelling this loses nothing.
+    /// The next event; `None` once the connection has ended. Cancel-safe.
     ///
     /// # Errors
     /// If the connection broke, or the server said goodbye for good.
@@ -164,7 +165,7 @@ impl Client {
         self.send(format!("{EVENT}{}", serde_json::json!([name, argument]))).await
     }
 
-    /// Leaves as a closed page does: with a goodbye in each layer.
+    /// Disconnects as a closed page does: with a close packet in each layer.
     ///
     /// # Errors
     /// If the connection broke before.
@@ -173,7 +174,7 @@ impl Client {
         Ok(self.socket.close(None).await?)
     }
 
-    /// What went over it until now.
+    /// The traffic so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }
@@ -203,7 +204,7 @@ impl Client {
     }
 }
 
-/// The packets of one websocket, as they come and go: for sessions that do what no client does.
+/// The raw packets of one websocket, for sessions that do what no client does.
 #[derive(Debug)]
 pub struct Packets(Client);
 
@@ -216,7 +217,7 @@ impl Packets {
         Client::open(address).await.map(Self)
     }
 
-    /// Goes on with a session that is on polling.
+    /// Upgrades a polling session.
     ///
     /// # Errors
     /// If the server refuses the upgrade.
@@ -237,7 +238,7 @@ impl Packets {
         self.0.send(packet.to_owned()).await
     }
 
-    /// The next packet besides pings; `None` once the connection has ended.
+    /// The next packet that is no ping; `None` once the connection has ended.
     ///
     /// # Errors
     /// If the connection broke.

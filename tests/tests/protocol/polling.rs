@@ -25,7 +25,7 @@ pub(crate) fn url(gateway: &TestGateway, query: &str) -> String {
 }
 
 impl Polling {
-    /// Opens one.
+    /// Opens a connection.
     pub(crate) async fn open(gateway: &TestGateway) -> Self {
         Self::open_with(gateway, "EIO=4&transport=polling").await
     }

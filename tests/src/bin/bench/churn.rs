@@ -1,4 +1,4 @@
-//! What stays in a gateway's memory of those who have left.
+//! The memory that a gateway keeps after clients have left.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ pub(crate) struct Options {
     rounds: usize,
 }
 
-/// The first rounds each have a row; of the others one in so many.
+/// The first rounds have a row each, the others one row per this many.
 const EACH_ROW: usize = 5;
 
 /// Clients in each church.
 const EACH: usize = 10;
 /// Clients that connect at the same time.
 const CONNECTING: usize = 64;
-/// What is freed late is waited for so long.
+/// Longest wait for memory that is freed late.
 const REST: Duration = Duration::from_secs(1);
-/// Longest wait until all who left have left.
+/// Longest wait until all sockets are gone.
 const LIMIT: Duration = Duration::from_secs(60);
 const HEADS: [&str; 5] = [
     "connects and disconnects",
@@ -51,7 +51,7 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
     let mut table = Table::new(title, &HEADS);
     let mut before = stage.gateway_memory();
     table.row(["0".into(), "".into(), stage::megabytes(before), "".into(), "0".into()]);
-    // Nobody comes twice, and from no church twice: what is kept of anyone shows.
+    // No user and no church comes twice, so data that is kept of anyone shows.
     let logins = stage.logins((each_round * options.rounds).div_ceil(EACH), EACH)?;
     let mut complaints = Complaints::new();
     for (round, logins) in logins.chunks(each_round).enumerate() {
@@ -79,7 +79,7 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
     Ok(complaints)
 }
 
-/// Gives the memory while all are connected.
+/// Connects and disconnects clients. Returns the memory while all are connected.
 async fn come_and_go(stage: &Stage, logins: &[Login]) -> anyhow::Result<u64> {
     let clients: Vec<Client> =
         stream::iter(logins).map(come).buffer_unordered(CONNECTING).try_collect().await?;

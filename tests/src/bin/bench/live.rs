@@ -1,4 +1,4 @@
-//! From a webhook's POST to the event in a browser, under a steady load.
+//! Latency from a webhook's POST to the event in a browser, under a steady load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Webhooks a second, each of which finishes a message
     #[arg(long, default_value_t = 200, value_name = "N")]
     rate: u32,
-    /// How long they come
+    /// Seconds of webhooks
     #[arg(long, default_value_t = 15, value_name = "SECONDS")]
     seconds: u32,
     /// Churches
@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 /// Webhooks before the clock starts.
 const WARM_UP: usize = 200;
-/// What is late is waited for so long.
+/// Longest wait for late events.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LATENCY_HEADS: [&str; 8] =
     ["database", "deliveries expected", "got", "repeated", "p50 ms", "p99 ms", "max ms", "answer p99 ms"];

@@ -1,8 +1,8 @@
-//! Measures the suite on this machine: `make bench`, or one of the measurements by name.
+//! Measures the suite on this machine: all measurements, or one by name.
 //!
-//! Without a name all of them run, shortened to about ten minutes altogether. The services are the real programs
-//! of a stack of its own; the generator is this process. Ends with 1 if a webhook or an event is missing, if one comes
-//! twice where it may not, or if an answer came later than Telnyx waits.
+//! Without a name all of them run, shortened to about ten minutes in total. The services are the real programs in a
+//! stack of their own; the generator is this process. Exits with 1 if a webhook or an event is missing or wrongly
+//! repeated, or if an answer came later than Telnyx waits.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,13 +34,13 @@ use environment::{Complaints, Environment};
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Bench {
-    /// Folder that the databases stand in while they are measured; its disk is what is measured
+    /// Folder for the databases; its disk is the one that is measured
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = default_state())]
     state: PathBuf,
-    /// Only this database
+    /// Measure only this database
     #[arg(long, global = true, value_enum)]
     database: Option<Database>,
-    /// Leave the stacks' folders, with their logs, where they are
+    /// Keep the stacks' folders with their logs
     #[arg(long, global = true)]
     keep: bool,
     #[command(subcommand)]
@@ -49,7 +49,7 @@ struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum Measurement {
-    /// Durable webhooks a second, beside a handler that only verifies and commits the bodies
+    /// Durable webhooks per second, compared with a handler that only verifies and commits the bodies
     Webhooks(webhooks::Options),
     /// Thousands of webhooks at once: each answered within two seconds, none lost
     Burst(burst::Options),
@@ -57,26 +57,26 @@ enum Measurement {
     Live(live::Options),
     /// Memory of an idle connection, and connecting
     Idle(idle::Options),
-    /// Memory after thousands have come and gone
+    /// Memory after thousands of clients have connected and left
     Churn(churn::Options),
-    /// Deliveries a second to one big room, and to many small ones
+    /// Deliveries per second to one big room and to many small ones
     Rooms(rooms::Options),
-    /// Connections that are cut again and again, and resume
+    /// Connections that are cut repeatedly and resume
     Storm(storm::Options),
-    /// Everybody back after a gateway was killed, and after one was replaced
+    /// Time until all clients are back after a gateway was killed or replaced
     Restart(restart::Options),
-    /// What clients that poll the history cost, beside clients that are connected
+    /// The cost of clients that poll the history, compared with connected clients
     Polling(polling::Options),
-    /// A message to ten thousand, and other churches' messages meanwhile
+    /// A message to ten thousand recipients, and other churches' messages meanwhile
     Accepting(accepting::Options),
-    /// Idle connections and deliveries of any other Socket.IO server that runs already
+    /// Idle connections and deliveries of another Socket.IO server that already runs
     Foreign(foreign::Options),
     /// The handler that `webhooks` compares with
     #[command(hide = true)]
     Bare(bare::Options),
 }
 
-/// In the order in which they run if all do, and what is shortened then.
+/// All measurements in the order in which they run, with the arguments that shorten them.
 const ALL: [&[&str]; 10] = [
     &["webhooks"],
     &["burst"],
@@ -160,7 +160,7 @@ async fn one(what: Measurement, environment: &Environment) -> anyhow::Result<Com
     }
 }
 
-/// A measurement by its command line.
+/// Parses the command line of a measurement.
 fn read(line: &[&str]) -> anyhow::Result<Measurement> {
     let line = ["bench"].iter().chain(line);
     Bench::try_parse_from(line)?.what.context("there is no such measurement")

@@ -1,5 +1,5 @@
-//! Everybody back: after a gateway was killed and started again, and after one was told to stop beside another.
-//! Meanwhile messages finish, and nobody misses one.
+//! Time until all clients are back, after a gateway was killed and restarted, and after a gateway was stopped while
+//! another one runs. Messages finish meanwhile, and no client misses one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ pub(crate) struct Options {
     /// Webhooks a second, each of which finishes a message
     #[arg(long, default_value_t = 50, value_name = "N")]
     rate: u32,
-    /// How long they come; the gateway ends after five seconds
+    /// Seconds of webhooks; the gateway ends after five of them
     #[arg(long, default_value_t = 25, value_name = "SECONDS")]
     seconds: u32,
-    /// How long a killed gateway is down before it is started again
+    /// Seconds between the kill and the restart
     #[arg(long, default_value_t = 1, value_name = "SECONDS")]
     down: u64,
-    /// New sessions that a gateway lets in a second (as delivered: 1000); 0 is no limit
+    /// New sessions per second that a gateway accepts (default of the gateway: 1000); 0 is no limit
     #[arg(long, default_value_t = 1_000, value_name = "SESSIONS")]
     connects_per_second: u32,
 }
@@ -38,20 +38,20 @@ pub(crate) struct Options {
 /// How a gateway ends.
 #[derive(Debug, Clone, Copy)]
 enum How {
-    /// SIGKILL; it is started again.
+    /// SIGKILL, then a restart.
     Killed,
-    /// SIGTERM; another one is there.
+    /// SIGTERM, while another gateway runs.
     Replaced,
 }
 
-/// When what happened.
+/// Times of the events of a run.
 struct Ended {
     at: Instant,
-    /// Until the gateway was ready again, or had stopped.
+    /// Time until the gateway was ready again or had stopped.
     done_after: Duration,
 }
 
-/// What came of it.
+/// The result of a run.
 struct Outcome {
     all: Vec<Heard>,
     tally: Tally,
@@ -61,11 +61,11 @@ struct Outcome {
 
 /// Clients in each church.
 const EACH: usize = 10;
-/// Everybody is connected for so long before the gateway ends.
+/// Time between the last connect and the gateway's end.
 const LEAD: Duration = Duration::from_secs(5);
-/// What is late is waited for so long.
+/// Longest wait for late events.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of the new sessions that a gateway lets in, the share that we ask for at first.
+/// The rate of the first connects, as a share of the sessions that a gateway accepts.
 const SHARE: f64 = 0.9;
 const FIRST: &str = "realtime-gateway-1";
 const HEADS: [&str; 16] = [
@@ -179,7 +179,7 @@ fn row(name: &str, outcome: &Outcome) -> Vec<String> {
         all.len().to_string(),
         seconds(Some(&ended.done_after)),
         stage::share(back.len() as u64, all.len() as u64),
-        // Of all clients, not of those that are back: one that is not shows as a time that is not.
+        // The quantile of all clients: a client that is not back makes it infinite.
         seconds(back.get((all.len() / 2).saturating_sub(1))),
         seconds(back.get((all.len() * 99).div_ceil(100).saturating_sub(1))),
         seconds(back.get(all.len().saturating_sub(1))),
@@ -199,7 +199,7 @@ fn seconds(time: Option<&Duration>) -> String {
     time.map_or("never".into(), |time| format!("{:.1}", time.as_secs_f64()))
 }
 
-/// How many there are in the fullest second, whenever that begins.
+/// The highest number within one second, whenever that second begins.
 fn most_in_a_second(mut times: Vec<Instant>) -> usize {
     times.sort_unstable();
     let ends =

@@ -1,5 +1,5 @@
-//! What it costs the gateway to deliver: to one big room, and to many small ones. Events are put into the stream
-//! directly, so that nothing but broker and gateway works.
+//! The gateway's cost of delivering to one big room and to many small ones. Events are published to the stream
+//! directly, so that only the broker and the gateway work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,21 +25,21 @@ pub(crate) struct Options {
     /// Small rooms of three clients each
     #[arg(long, default_value_t = 500, value_name = "N")]
     small: usize,
-    /// Rounds of each kind; the next begins when all clients have the last event of the one before
+    /// Rounds of each kind; a round begins when all clients have the last event of the previous one
     #[arg(long, default_value_t = 20, value_name = "N")]
     rounds: usize,
 }
 
-/// Rooms and how they are spoken to.
+/// The rooms and the events of a round.
 struct Shape {
     rooms: usize,
     clients: usize,
     rounds: usize,
-    /// Events for each room, back to back, in a round.
+    /// Events per room and round, back to back.
     burst: usize,
 }
 
-/// An event that is ready to be published.
+/// An encoded event.
 struct Ready {
     church: usize,
     message: Uuid,
@@ -48,7 +48,7 @@ struct Ready {
     payload: Bytes,
 }
 
-/// What is late is waited for so long.
+/// Longest wait for late events.
 const PATIENCE: Duration = Duration::from_secs(20);
 const HEADS: [&str; 10] = [
     "rooms",
@@ -136,7 +136,7 @@ async fn publish(
 }
 
 fn ready(shape: &Shape, number: usize) -> anyhow::Result<Ready> {
-    // In a round each room is spoken to `burst` times in a row.
+    // In a round each room gets `burst` events in a row.
     let church = number / shape.burst % shape.rooms;
     let event = progress(church_id(church).parse().context("a church's id")?);
     let mut headers = HeaderMap::new();

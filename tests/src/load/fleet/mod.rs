@@ -1,4 +1,4 @@
-//! Many clients of the gateway at once, each noting what it gets.
+//! Many clients of the gateway at once. Each records what it receives.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Connects a client for each login, as fast as it goes, and waits until every one has its place in its room.
+    /// Connects a client per login as fast as possible and waits until each has its `connected`.
     ///
     /// # Errors
     /// If a client is refused.
@@ -44,7 +44,7 @@ impl Fleet {
         Self::connect_at(f64::INFINITY, logins, watched, conduct).await
     }
 
-    /// The same, with so many a second at the most.
+    /// The same with a maximum rate per second.
     ///
     /// # Errors
     /// If a client is refused.
@@ -72,7 +72,7 @@ impl Fleet {
         Ok(Self { users: tasks, stop })
     }
 
-    /// Disconnects all and gathers what they got.
+    /// Disconnects all clients. Returns what they received.
     pub async fn leave(mut self) -> Vec<Heard> {
         self.stop.cancel();
         let mut all = Vec::new();

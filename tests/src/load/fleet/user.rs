@@ -14,38 +14,38 @@ use super::heard::{Heard, Return};
 use super::watched::Watched;
 use crate::load::socketio::{Client, Event};
 
-/// The event that every change arrives as, once.
+/// The event that arrives once per change.
 const UPDATE: &str = "message:status_update";
-/// The event that says where a client is.
+/// The first event of a connection.
 const CONNECTED: &str = "connected";
-/// The stock client gives up an attempt after so long.
+/// Time after which the stock client gives up an attempt.
 const ATTEMPT: Duration = Duration::from_secs(20);
-/// A client that drops its connection by itself does so again only after this.
+/// Longer than any measurement: the first cut of a client that is not cut.
 const NEVER: Duration = Duration::from_secs(86_400);
 
-/// Where a client connects, and as whom.
+/// Where a client connects and with which token.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// The gateways that there are, the client's first one in front; it goes on with the next when it is lost.
+    /// All gateways, beginning with the client's first one. When it loses a gateway, it tries the next.
     pub gateways: Vec<SocketAddr>,
-    /// Number of its church.
+    /// Number of the client's church.
     pub church: usize,
-    /// Its token.
+    /// The token.
     pub token: String,
 }
 
-/// What a client does about its connection.
+/// How a client treats its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conduct {
-    /// It keeps it; that it ends is a fault.
+    /// Keeps it. An end is a fault.
     Stay,
-    /// It drops it so often without a word and comes back; that the server ends it is a fault.
+    /// Cuts it at this interval without a close packet and reconnects. An end by the server is a fault.
     Cut(Duration),
-    /// It comes back when the server ends it.
+    /// Reconnects when the server ends it.
     Return,
 }
 
-/// A client with its place.
+/// A client and its state.
 pub(super) struct User {
     number: usize,
     login: Login,
@@ -56,12 +56,12 @@ pub(super) struct User {
     catch_up: Option<CatchUp>,
 }
 
-/// A client that came back and may still miss something.
+/// A client that reconnected and may still miss changes.
 struct CatchUp {
     lost: Instant,
     begun: Instant,
     connected: Instant,
-    /// How many changes it missed, and which of them are still missing.
+    /// The number of missed changes. `missing` has those that are still missing.
     missed: usize,
     missing: Vec<usize>,
     got_connected: bool,
@@ -69,16 +69,16 @@ struct CatchUp {
 
 /// Why a connection ended.
 enum End {
-    /// All is over.
+    /// The measurement is over.
     Stopped,
-    /// We cut it.
+    /// The client cut it.
     Cut,
-    /// The server ended it, or it broke.
+    /// The server ended it, or it failed.
     Lost(String),
 }
 
 impl User {
-    /// Connects and waits for the welcome.
+    /// Connects and waits for `connected`.
     pub(super) async fn connect(
         number: usize,
         login: Login,
@@ -93,7 +93,7 @@ impl User {
         Ok((Self { number, login, watched, backoff, cursor, heard, catch_up: None }, client))
     }
 
-    /// Listens until all is over. The first cut comes after `first`.
+    /// Listens until the measurement is over. The first cut comes after `first`.
     pub(super) async fn run(
         mut self,
         mut client: Client,
@@ -141,8 +141,8 @@ impl User {
         }
     }
 
-    /// Comes back with the cursor, as the stock client does: after a wait, and after a longer one for each attempt in
-    /// vain.
+    /// Reconnects with the cursor as the stock client does: after a wait, and after a longer one for each failed
+    /// attempt.
     async fn reconnect(&mut self) -> Client {
         let lost = Instant::now();
         loop {
@@ -191,7 +191,7 @@ impl User {
         let Some(number) = event.field("messageId").and_then(|message| self.watched.number(message)) else {
             return;
         };
-        // Only after a return may something come that is known.
+        // Only after a reconnect may a known change come again.
         if self.heard.seams.is_empty() || !self.heard.changes.contains(&number) {
             self.heard.latencies.extend(self.watched.hear(number));
         }
@@ -201,7 +201,7 @@ impl User {
         }
     }
 
-    /// Notes when nothing is missing any more.
+    /// Notes the reconnect once nothing is missing.
     fn arrive(&mut self) {
         let has_arrived = |catch_up: &mut CatchUp| catch_up.got_connected && catch_up.missing.is_empty();
         if let Some(CatchUp { lost, begun, connected, missed, .. }) = self.catch_up.take_if(has_arrived) {
@@ -210,7 +210,7 @@ impl User {
         }
     }
 
-    /// When it drops its connection for the first time: all of them spread over the interval, as browsers would be.
+    /// Time of the first cut. The first cuts of all clients are spread over the interval, as browsers' would be.
     pub(super) fn first_cut(&self, conduct: Conduct, count: usize) -> Duration {
         match conduct {
             Conduct::Cut(every) => every.mul_f64((self.number + 1) as f64 / count as f64),
