@@ -33,7 +33,7 @@ impl Connection {
     /// Opens a connection.
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// If no server listens there.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = tcp::connect(address).await?;
         Ok(Self { stream, buffer: Vec::with_capacity(1024) })

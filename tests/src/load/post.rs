@@ -84,7 +84,7 @@ impl Posted {
 /// Opens connections.
 ///
 /// # Errors
-/// If nobody listens, or we may not open so many files.
+/// If no server listens, or the limit of open files is too low.
 pub async fn open(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Connection>> {
     let opening = stream::iter(0..count).map(|_| Connection::open(address));
     opening.buffer_unordered(OPENING).try_collect().await.context("can't open the connections")

@@ -95,7 +95,7 @@ impl Client {
     /// Connects to the main namespace with this `auth`.
     ///
     /// # Errors
-    /// If nobody listens, the server refuses (says why), or speaks something else.
+    /// If no server listens, it refuses the client (the error says why), or it is no Socket.IO server.
     pub async fn connect(address: SocketAddr, auth: &Value) -> anyhow::Result<Self> {
         let mut client = Self::open(address).await?;
         client.send(format!("{CONNECT}{auth}")).await?;
@@ -110,16 +110,15 @@ impl Client {
         }
     }
 
-    /// Asks to be let in, says goodbye so many times at once and asks again, without waiting for any answer, and is
-    /// gone.
+    /// Sends a connect packet, then several disconnect and connect packets without waiting for any answer, and closes.
     ///
     /// # Errors
-    /// If nobody listens, or speaks something else.
-    pub async fn hurry(address: SocketAddr, auth: &Value, goodbyes: usize) -> anyhow::Result<()> {
+    /// If no server listens, or it is no Engine.IO server.
+    pub async fn hurry(address: SocketAddr, auth: &Value, disconnects: usize) -> anyhow::Result<()> {
         let mut client = Self::open(address).await?;
         let connect = || format!("{CONNECT}{auth}");
-        let goodbyes = std::iter::repeat_n(DISCONNECT.to_owned(), goodbyes);
-        for packet in std::iter::once(connect()).chain(goodbyes).chain([connect()]) {
+        let disconnects = std::iter::repeat_n(DISCONNECT.to_owned(), disconnects);
+        for packet in std::iter::once(connect()).chain(disconnects).chain([connect()]) {
             if client.send(packet).await.is_err() {
                 // The server has already closed it.
                 break;
@@ -146,7 +145,7 @@ impl Client {
     /// The next event; `None` once the connection has ended. Cancel-safe.
     ///
     /// # Errors
-    /// If the connection broke, or the server said goodbye for good.
+    /// If the connection broke, or the server disconnected the socket.
     pub async fn next(&mut self) -> anyhow::Result<Option<Event>> {
         while let Some(text) = self.text().await? {
             if text.starts_with(EVENT) {
@@ -212,7 +211,7 @@ impl Packets {
     /// Opens a session.
     ///
     /// # Errors
-    /// If nobody listens, or speaks something else.
+    /// If no server listens, or it is no Engine.IO server.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         Client::open(address).await.map(Self)
     }

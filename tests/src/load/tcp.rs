@@ -14,7 +14,7 @@ const SOURCES: u8 = 8;
 /// Connects to a server. If the server is local and the system has many loopback addresses, it uses them in turn.
 ///
 /// # Errors
-/// If nobody listens there.
+/// If no server listens there.
 pub async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = match source(address.ip()) {
         Some(source) => {

@@ -45,8 +45,8 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
     let each_round = environment.affordable(options.connections, 1);
     let stage = Stage::start(environment, environment.any_database()).await?;
     let title = format!(
-        "churn: memory of the gateway, {each_round} users come and go in each round, half of them with a goodbye, half \
-         without a word"
+        "churn: memory of the gateway, {each_round} users connect and leave in each round, half with a close packet, \
+         half without"
     );
     let mut table = Table::new(title, &HEADS);
     let mut before = stage.gateway_memory();

@@ -106,11 +106,11 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
         let plan = Plan { churches: options.churches, messages, recipients: 1 };
         let targets = stage.record(plan).await?;
         let (warm_up, targets) = targets.split_at(WARM_UP);
-        nobody(&stage, warm_up).await?;
+        without_clients(&stage, warm_up).await?;
         // Messages go to the churches in turn, so each church has the same number.
         let mut thirds = targets.chunks(options.all_changes());
         let mut changes = || thirds.next().unwrap_or_default();
-        let nobody = nobody(&stage, changes()).await?;
+        let without_clients = without_clients(&stage, changes()).await?;
         let polling = poll(options, &stage, changes(), &mut complaints).await?;
         let mut live = live(options, &stage, changes(), &mut complaints).await?;
         let micros = match ping {
@@ -119,7 +119,7 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
         };
         live.add_pings(options, micros);
         stage.stop().await;
-        for way in [nobody, polling, live] {
+        for way in [without_clients, polling, live] {
             table.row(way.row(*database));
             runs.push(way.used);
         }
@@ -145,13 +145,13 @@ async fn measure_pings(
 }
 
 /// Messages finish without clients: the part that all rows share.
-async fn nobody(stage: &Stage, changes: &[Target]) -> anyhow::Result<Way> {
+async fn without_clients(stage: &Stage, changes: &[Target]) -> anyhow::Result<Way> {
     let requests: Arc<[Bytes]> = stage.requests(changes, Report::Delivered)?.into();
     let meter = stage.meter();
     post::at_rate(stage.ingest()?, &requests, RATE, &Arc::new(())).await?;
     stage.quiet().await?;
     let used = meter.stop();
-    Ok(Way::new("nobody watches".into(), "never".into(), used))
+    Ok(Way::new("no clients".into(), "never".into(), used))
 }
 
 /// The address and the request with which each client reads the newest page.
