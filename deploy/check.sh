@@ -1,30 +1,31 @@
 #!/bin/sh
-# The checks that need a tool which not every machine has: runs those whose tool is there, and names the rest at its
-# end with the way to get them. Ends with 1 if a check failed; a skipped one is no failure.
+# Runs the checks that need tools which not every machine has. A check whose tool is missing is skipped. At the end it
+# lists the skipped checks with the command that installs each tool. Exits with 1 if a check failed; skipped checks are
+# no failure.
 
 skipped=""
 failed=""
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# check NAME TOOL HOW_TO_GET_IT COMMAND...
+# check NAME TOOL INSTALL_COMMAND COMMAND...
 check() {
-    name=$1 tool=$2 get=$3
+    name=$1 tool=$2 install=$3
     shift 3
     if ! has "$tool"; then
         skipped="$skipped
-  - $name needs $tool: $get"
+  skipped: $name. It needs $tool; get it by: $install"
         return
     fi
     echo "check: $name"
     "$@" || failed="$failed
-  - $name: $*"
+  failed: $name. Repeat it with: $*"
 }
 
-check "licences, bans and sources of dependencies" cargo-deny \
-    "cargo install cargo-deny --locked" \
+check "licences, bans and sources of the dependencies" cargo-deny \
+    "cargo install cargo-deny --version 0.20.2 --locked" \
     cargo deny --all-features check licenses bans sources
 
-[ -z "$skipped" ] || echo "Skipped, because a tool is missing:$skipped"
-[ -z "$failed" ] || { echo "Failed:$failed"; exit 1; }
-echo "check: done"
+echo "check: summary$skipped$failed"
+[ -z "$failed" ] || exit 1
+[ -n "$skipped" ] || echo "  all checks passed"

@@ -1,4 +1,4 @@
-// Runs the set-up of docs/frontend.md, connect.js, as it stands there, and says what its socket sees.
+// Runs connect.js of docs/frontend.md unchanged and prints what its socket receives.
 //
 //   GATEWAY=… TOKENS=… [OPTIONS={"transports":["polling"]}] node connecting.js
 //

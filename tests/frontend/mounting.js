@@ -1,10 +1,10 @@
-// Mounts a hook of docs/frontend.md in a small DOM. Says what the page shows, what the hook asks for it, and what its
-// socket sees.
+// Mounts a hook of docs/frontend.md in a small DOM. Prints what the page shows, what the hook requests, and what its
+// socket receives.
 //
 //   API=… GATEWAY=… TOKENS=… node mounting.js HOOK
 //
-// Its intervals run twenty times as fast as the hook believes. Unmounts it when standard input ends; that the process
-// ends then, too, proves that nothing is left behind.
+// Its intervals run twenty times as fast as the hook believes. Unmounts it when standard input ends. The process then
+// ends by itself, which proves that the hook leaves nothing running.
 
 const { readFileSync } = require("node:fs");
 const { Window } = require("happy-dom");
@@ -19,7 +19,7 @@ require.extensions[".ts"] = (module, file) => {
   module._compile(ts.transpileModule(readFileSync(file, "utf8"), { compilerOptions }).outputText, file);
 };
 
-// What the hook uses, and what is told of it.
+// Prints the hook's requests, intervals and socket events.
 const { fetch, setInterval } = globalThis;
 globalThis.setInterval = (act, after) => setInterval(() => (say("tick"), act()), after / FASTER);
 globalThis.fetch = async (url, options) => {
@@ -43,7 +43,7 @@ Object.assign(Socket.prototype, {
   },
 });
 
-// React looks for these as it is loaded. Newer Nodes have a navigator, which can't be assigned.
+// React reads these while it loads. Newer Nodes have a navigator that can't be assigned.
 const window = new Window();
 const { document, navigator } = window;
 for (const [name, value] of Object.entries({ window, document, navigator })) {

@@ -1,5 +1,5 @@
-// Addresses and tokens from the environment: API, GATEWAY, and TOKENS, which are given one after the other; the last
-// one stays.
+// Addresses and tokens from the environment: API, GATEWAY, and TOKENS, which are used one after the other. The last
+// one is repeated.
 
 const { say } = require("./saying");
 

@@ -1,4 +1,4 @@
-//! Events that are put into the stream directly, so that a story has many of them at once, of any size.
+//! Publishes events to the stream directly, many at once and of any size.
 
 use async_nats::jetstream::Context;
 use async_nats::{Client, HeaderMap};
@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Events that may be on their way into the stream at the same time.
+/// Events that may await their acknowledgement at the same time.
 const STRIDE: usize = 200;
 
-/// A connection of the user that relays have.
+/// A connection as the broker's user for relays.
 #[derive(Clone)]
 pub struct Announcer {
     stream: Context,
@@ -23,11 +23,11 @@ impl Announcer {
         Self { stream: async_nats::jetstream::new(client) }
     }
 
-    /// Announces so many deliveries of a church and gives their ids, once all are in the stream. Each is about a message
-    /// of its own and comes in two packets, and `text` is the reason that it carries, for its weight.
+    /// Announces this many deliveries of a church. Returns their ids once all are in the stream. Each event is about a
+    /// message of its own and has two packets. `text` is its failure reason, which gives it a size.
     ///
     /// # Panics
-    /// The stream does not take them.
+    /// If the stream does not take them.
     pub async fn announce(&self, church: &str, count: usize, text: &str) -> Vec<Uuid> {
         let events: Vec<_> = (0..count).map(|_| delivery(church, text)).collect();
         for stride in events.chunks(STRIDE) {
@@ -40,7 +40,7 @@ impl Announcer {
                 stored.push(published.expect("the broker is there").into_future());
             }
             for stored in join_all(stored).await {
-                stored.expect("the stream takes it");
+                stored.expect("the stream stores it");
             }
         }
         events.into_iter().map(|event| event.id).collect()
@@ -56,7 +56,7 @@ fn delivery(church: &str, text: &str) -> ChurchEvent {
     }
 }
 
-/// One of ten recipients of a message of its own was reached: one packet for each client.
+/// An event that one of ten recipients was reached: one packet for each client.
 pub fn progress(church_id: ChurchId) -> ChurchEvent {
     ChurchEvent {
         v: FORMAT,

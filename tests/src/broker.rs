@@ -1,4 +1,4 @@
-//! A real nats-server with the project's nats.conf, for tests that need no more of a stack.
+//! A real nats-server with the project's `nats.conf`, for tests that need no service.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use secrecy::SecretString;
 /// Every user's password.
 const PASSWORD: &str = "p0123456789abcdef";
 
-/// The passwords of all users.
+/// The environment variables with all users' passwords.
 pub(crate) fn passwords() -> BTreeMap<String, String> {
     nats::USERS.iter().map(|user| (user.to_string(), PASSWORD.into())).collect()
 }
 
-/// A running broker with its stream; gone when dropped.
+/// A running broker with its stream, ended when dropped.
 pub struct TestBroker {
     pub(crate) processes: Processes,
     port: Port,
@@ -30,10 +30,10 @@ pub struct TestBroker {
 }
 
 impl TestBroker {
-    /// Starts one and makes the stream.
+    /// Starts a broker and creates the stream.
     ///
     /// # Panics
-    /// It does not start.
+    /// If it does not start.
     pub async fn start() -> Self {
         let folder = crate::databases::folder();
         let mut processes = Processes::new(&folder.path().join("logs")).expect("processes can be started");
@@ -49,12 +49,12 @@ impl TestBroker {
         broker
     }
 
-    /// Its address.
+    /// The broker's URL.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port.number())
     }
 
-    /// How a service connects to it as one of nats.conf's users.
+    /// The settings of a service that connects as one of the users in `nats.conf`.
     pub fn options(&self, user: &str) -> NatsOptions {
         NatsOptions {
             nats_url: vec![self.url()],
@@ -64,18 +64,18 @@ impl TestBroker {
         }
     }
 
-    /// A connection as one of nats.conf's users.
+    /// A connection as one of the users in `nats.conf`.
     ///
     /// # Panics
-    /// It is refused.
+    /// If it is refused.
     pub async fn client(&self, user: &str) -> async_nats::Client {
-        nats::connect(&self.url(), user, PASSWORD).await.expect("the broker takes the user")
+        nats::connect(&self.url(), user, PASSWORD).await.expect("the broker accepts the user")
     }
 
-    /// Makes the stream, or updates it.
+    /// Creates or updates the stream.
     ///
     /// # Panics
-    /// The broker refuses.
+    /// If the broker refuses.
     pub async fn provision(&self) {
         let limits = Limits { max_age_days: 7, max_mib: 64, ..Limits::default() };
         provision(self.client("provisioner").await, &limits).await.expect("the stream is made");
@@ -84,7 +84,7 @@ impl TestBroker {
     /// Changes the stream's configuration.
     ///
     /// # Panics
-    /// The broker refuses.
+    /// If the broker refuses.
     pub async fn reconfigure(&self, change: impl FnOnce(&mut jetstream::stream::Config)) {
         let jetstream = jetstream::new(self.client("provisioner").await);
         let stream = jetstream.get_stream(STREAM).await.expect("there is a stream");
@@ -93,32 +93,32 @@ impl TestBroker {
         jetstream.update_stream(config).await.expect("the stream is changed");
     }
 
-    /// Ends it at once.
+    /// Kills the broker.
     ///
     /// # Panics
-    /// It does not run.
+    /// If it does not run.
     pub async fn kill(&mut self) {
         self.processes.kill(nats::NAME).await.expect("nats-server runs");
     }
 
-    /// Starts it again on the same port with the same data.
+    /// Starts the broker again on the same port with the same data.
     ///
     /// # Panics
-    /// It does not start.
+    /// If it does not start.
     pub async fn restart(&mut self) {
         self.processes.restart(nats::NAME).expect("nats-server starts");
         self.wait().await;
     }
 
-    /// The folder with its data, to keep or to wipe while it does not run.
+    /// The folder with the broker's data, to copy or delete while it does not run.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("nats")
     }
 
-    /// Every event in the stream, oldest first: sequence, id, payload.
+    /// Every event in the stream, oldest first, as sequence, id and payload.
     ///
     /// # Panics
-    /// The stream can't be read.
+    /// If the stream can't be read.
     pub async fn stored(&self) -> Vec<(u64, String, serde_json::Value)> {
         let jetstream = jetstream::new(self.client("ops").await);
         let stream = jetstream.get_stream(STREAM).await.expect("there is a stream");
@@ -137,6 +137,6 @@ impl TestBroker {
         let monitor = format!("http://127.0.0.1:{}", self.monitor.number());
         nats::wait_until_healthy(&mut self.processes, &self.http, &monitor)
             .await
-            .expect("nats-server gets well");
+            .expect("nats-server becomes healthy");
     }
 }

@@ -1,21 +1,21 @@
-//! What is random in tests and measurements, and can be had again: the generator called SplitMix64.
+//! Reproducible random numbers for tests and measurements (the SplitMix64 generator).
 
-/// A sequence that its beginning decides.
+/// A sequence that the seed determines.
 #[derive(Debug, Clone, Copy)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// Begins here.
+    /// Starts the sequence of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// From 0 to one less than the bound, which is not 0.
+    /// A number from 0 to `bound - 1`; the bound is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    /// From 0 to 1.
+    /// A number from 0 to 1.
     pub fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }

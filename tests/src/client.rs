@@ -1,4 +1,4 @@
-//! A browser: the stock Socket.IO client in a process of its own, and what it has seen.
+//! A browser: the stock Socket.IO client in a process of its own, with a record of everything that it received.
 
 use std::time::{Duration, Instant};
 
@@ -7,39 +7,39 @@ use deploy::watch::{Seen, Watcher};
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// Longest silence.
+/// Longest wait for the next line of the client.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Longest wait for something to be seen, while other things are.
+/// Longest wait for one event while others arrive.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A running client. Dropping it ends its process at once.
+/// A running client. Dropping it kills its process.
 pub struct Client {
     watcher: Watcher,
     seen: Vec<Seen>,
 }
 
 impl Client {
-    /// Starts one with further arguments of `deploy/client/watch.mjs`.
+    /// Starts a client with further arguments for `deploy/client/watch.mjs`.
     ///
     /// # Panics
-    /// Node can't be run.
+    /// If Node can't be run.
     pub async fn start(url: &str, token: &str, arguments: &[&str]) -> Self {
         let watcher = Watcher::start(url, token, arguments).await.expect("the client starts");
         Self { watcher, seen: Vec::new() }
     }
 
-    /// Runs a program of Node that says what it sees as `watch.mjs` does.
+    /// Runs a Node program that prints what it receives in the format of `watch.mjs`.
     ///
     /// # Panics
-    /// Node can't be run.
+    /// If Node can't be run.
     pub fn run(program: Command) -> Self {
         Self { watcher: Watcher::run(program).expect("the program starts"), seen: Vec::new() }
     }
 
-    /// The next thing that it sees.
+    /// Waits for the next entry.
     ///
     /// # Panics
-    /// It sees nothing more.
+    /// If nothing comes in time.
     pub async fn next(&mut self) -> &Seen {
         let next = self.watcher.next(LIMIT).await;
         let seen = next.unwrap_or_else(|error| panic!("{error:#} after {:#?}", self.tail()));
@@ -47,18 +47,18 @@ impl Client {
         &self.seen[self.seen.len() - 1]
     }
 
-    /// Looks on until it sees something of this name.
+    /// Waits for an event of this name.
     ///
     /// # Panics
-    /// It does not.
+    /// If it does not come in time.
     pub async fn until(&mut self, event: &str) -> Seen {
         self.until_one(|seen| seen.event == event).await
     }
 
-    /// Looks on until it sees what is looked for.
+    /// Waits for an entry that matches.
     ///
     /// # Panics
-    /// It does not.
+    /// If it does not come in time.
     pub async fn until_one(&mut self, is_it: impl Fn(&Seen) -> bool) -> Seen {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
@@ -67,50 +67,50 @@ impl Client {
                 return seen.clone();
             }
         }
-        panic!("the client saw much, but not what was looked for; lately {:#?}", self.tail());
+        panic!("the client received only other events; the last ones: {:#?}", self.tail());
     }
 
-    /// Looks on until it has seen an event of the stream whole.
+    /// Waits until the client has received the last packet of a stream event.
     ///
     /// # Panics
-    /// It does not.
+    /// If it does not come in time.
     pub async fn until_event(&mut self, id: Uuid) {
         if !self.whole_events().contains(&id) {
             self.until_one(|seen| whole_event(seen) == Some(id)).await;
         }
     }
 
-    /// What it has seen so far, in order.
+    /// All entries so far, in order.
     pub fn seen(&self) -> &[Seen] {
         &self.seen
     }
 
-    /// What it has seen of the church's messages, notifications included.
+    /// All packets about messages, notifications included.
     pub fn packets(&self) -> impl Iterator<Item = &Seen> {
         self.seen.iter().filter(|seen| seen.data["eventId"].is_string())
     }
 
-    /// The newest cursor that it was given.
+    /// The newest cursor that the client received.
     pub fn cursor(&self) -> Option<String> {
         let mut newest_first = self.seen.iter().rev();
         newest_first.find_map(|seen| Some(seen.data["cursor"].as_str()?.to_owned()))
     }
 
-    /// Ids of the events whose last packet it has seen, in order.
+    /// Ids of the events whose last packet the client received, in order.
     pub fn whole_events(&self) -> Vec<Uuid> {
         self.seen.iter().filter_map(whole_event).collect()
     }
 
-    /// What its connections were told, in order: whether it has all.
+    /// The `recovered` of each connection, in order.
     pub fn recovered(&self) -> Vec<bool> {
         let connected = self.seen.iter().filter(|seen| seen.event == "connected");
         connected.filter_map(|seen| seen.data["recovered"].as_bool()).collect()
     }
 
-    /// Says goodbye.
+    /// Disconnects and waits for the process to end.
     ///
     /// # Panics
-    /// Its process can't be waited for.
+    /// If its process can't be waited for.
     pub async fn stop(self) {
         self.watcher.stop().await.expect("the client ends");
     }
@@ -120,14 +120,14 @@ impl Client {
     }
 }
 
-/// The event whose last packet this is.
+/// The id of the event, if this is the event's last packet.
 pub fn whole_event(seen: &Seen) -> Option<Uuid> {
     seen.data["cursor"].as_str()?;
     seen.data["eventId"].as_str()?.parse().ok()
 }
 
-/// The packets that a church's user sees of an event: name and whether it carries the cursor. The author's
-/// notification is not among them.
+/// The packets of an event that a user of the church receives: the name, and whether it has the cursor. The author's
+/// notification is left out.
 pub fn packets_of(event: &ChurchEvent) -> Vec<(&'static str, bool)> {
     match event.kind {
         EventType::Sent | EventType::StatusUpdate => vec![(event.kind.as_str(), true)],

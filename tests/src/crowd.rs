@@ -1,5 +1,5 @@
-//! Many browsers at once: stock clients, several in each process. Of what they see only that is kept which says whether
-//! anything is missing.
+//! Many browsers at once: stock clients, several per process. Only the data that shows whether anything is missing is
+//! kept.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,71 +11,72 @@ use uuid::Uuid;
 use crate::client::whole_event;
 use crate::eventually;
 
-/// Longest silence of a client.
+/// Longest wait for the next line of a client.
 const SILENCE: Duration = Duration::from_secs(600);
 
-/// What one browser has seen.
+/// What one browser has received.
 #[derive(Debug, Clone, Default)]
-pub struct Member {
-    /// Its church.
+pub struct Browser {
+    /// The browser's church.
     pub church: String,
-    /// The events whose last packet it has seen, in order.
+    /// The events whose last packet it received, in order.
     pub events: Vec<Uuid>,
-    /// What its connections were told, in order: whether it has all.
+    /// The `recovered` of each connection, in order.
     pub recovered: Vec<bool>,
-    /// Packets of another church.
+    /// Number of packets of another church.
     pub foreign: usize,
 }
 
-/// Browsers of one church that join together.
+/// Browsers of one church that connect together.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// The church.
+    /// The church id.
     pub church: String,
     /// A user's token.
     pub token: String,
-    /// How many.
+    /// Number of browsers.
     pub count: usize,
 }
 
-/// A growing crowd. Dropping it ends its processes at once.
+/// A growing number of browsers. Dropping it kills their processes.
 #[derive(Default)]
 pub struct Crowd {
-    members: Arc<Mutex<Vec<Member>>>,
+    browsers: Arc<Mutex<Vec<Browser>>>,
     watching: JoinSet<()>,
 }
 
 impl Crowd {
-    /// A group joins, in a process of its own, and is connected. `arguments` are further ones of the client.
+    /// Starts a group in a process of its own and waits until all are connected. `arguments` are further arguments of
+    /// the client.
     ///
     /// # Panics
-    /// It is not let in.
+    /// If it is not let in.
     pub async fn join(&mut self, group: Group, url: &str, arguments: &[&str]) {
         let sockets = group.count.to_string();
         let arguments = [arguments, &["--sockets", &sockets]].concat();
         let mut watcher = Watcher::start(url, &group.token, &arguments).await.expect("the client starts");
-        let first = self.members().len();
-        let member = Member { church: group.church, ..Member::default() };
-        self.members().extend(vec![member; group.count]);
-        let members = self.members.clone();
+        let first = self.browsers().len();
+        let browser = Browser { church: group.church, ..Browser::default() };
+        self.browsers().extend(vec![browser; group.count]);
+        let browsers = self.browsers.clone();
         self.watching.spawn(async move {
             while let Ok(seen) = watcher.next(SILENCE).await {
-                lock(&members)[first + seen.socket].see(&seen);
+                lock(&browsers)[first + seen.socket].see(&seen);
             }
         });
         eventually("all who joined are connected", async || {
-            self.members()[first..].iter().all(|member| !member.recovered.is_empty()).then_some(())
+            self.browsers()[first..].iter().all(|browser| !browser.recovered.is_empty()).then_some(())
         })
         .await;
     }
 
-    /// What each has seen so far.
-    pub fn members(&self) -> MutexGuard<'_, Vec<Member>> {
-        lock(&self.members)
+    /// What each browser has received so far.
+    pub fn browsers(&self) -> MutexGuard<'_, Vec<Browser>> {
+        lock(&self.browsers)
     }
 }
 
-impl Member {
+impl Browser {
     fn see(&mut self, seen: &Seen) {
         self.events.extend(whole_event(seen));
         self.recovered.extend(seen.data["recovered"].as_bool());
@@ -84,6 +85,6 @@ impl Member {
     }
 }
 
-fn lock(members: &Mutex<Vec<Member>>) -> MutexGuard<'_, Vec<Member>> {
-    members.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(browsers: &Mutex<Vec<Browser>>) -> MutexGuard<'_, Vec<Browser>> {
+    browsers.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A database of its own for each test: a SQLite file, or a database on the test run's private PostgreSQL.
+//! A database for each test: a SQLite file, or a database on the test run's private PostgreSQL server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,31 +9,31 @@ use secrecy::SecretString;
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::sync::OnceCell;
 
-/// Which database.
+/// The kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A file.
+    /// A SQLite file.
     Sqlite,
-    /// A database on the private server.
+    /// A database on the private PostgreSQL server.
     Postgres,
 }
 
-/// A fresh database, gone when dropped.
+/// A new database, removed when dropped.
 pub struct Database {
-    /// As in `DATABASE_URL`.
+    /// The value for `DATABASE_URL`.
     pub url: String,
     _folder: Scratch,
 }
 
-/// One server for all tests of a process. Its guard ends it, and removes its folder, when the process ends.
+/// One server for all tests of a process. A guard process ends it and removes its folder when this process ends.
 static SERVER: OnceCell<(PrivateServer, Scratch)> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Database {
-    /// An empty database.
+    /// Creates an empty database.
     ///
     /// # Panics
-    /// It can't be made.
+    /// If it can't be made.
     pub async fn fresh(kind: Kind) -> Self {
         let folder = folder();
         let url = match kind {
@@ -47,59 +47,59 @@ impl Database {
         Self { url, _folder: folder }
     }
 
-    /// A store on it, without a schema.
+    /// A store on this database, without a schema.
     ///
     /// # Panics
-    /// The URL is wrong.
+    /// If the URL is wrong.
     pub fn store(&self) -> Store {
         Self::named(&self.url)
     }
 
-    /// A store on the database of a URL.
+    /// A store on the database with this URL.
     ///
     /// # Panics
-    /// The URL is wrong.
+    /// If the URL is wrong.
     pub fn named(url: &str) -> Store {
         let options = StoreOptions { database_url: SecretString::from(url), database_connections: 4 };
         Store::new(&options).expect("the URL names a database")
     }
 
-    /// Runs a statement as a person with a console would. `$EPOCH` is the beginning of 1970 as the database keeps it.
+    /// Runs a statement directly. `$EPOCH` stands for the beginning of 1970 in the database's format.
     ///
     /// # Panics
-    /// The database refuses it.
+    /// If the database refuses it.
     pub async fn execute(&self, sql: &str) {
         execute(&self.url, sql).await;
     }
 
-    /// A store on it, ready for use.
+    /// A store on this database with an up-to-date schema.
     ///
     /// # Panics
-    /// The schema can't be made.
+    /// If the schema can't be made.
     pub async fn migrated(&self) -> Store {
         let store = self.store();
-        // On a busy machine the first connection may take longer than a call waits for it.
+        // On a busy machine the first connection may take longer than a call's limit.
         crate::eventually("the schema is made", async || store.migrate().await.ok()).await;
         store
     }
 }
 
-/// Runs a statement on the database of a URL; see [`Database::execute`].
+/// Runs a statement on the database with this URL; see [`Database::execute`].
 ///
 /// # Panics
-/// The database refuses it.
+/// If the database refuses it.
 pub async fn execute(url: &str, sql: &str) {
     if url.starts_with("sqlite") {
         let sql = sql.replace("$EPOCH", "0");
         let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().expect("a URL of SQLite");
         let options = options.busy_timeout(std::time::Duration::from_secs(30));
         let mut connection = options.connect().await.expect("the file can be opened");
-        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("SQLite takes the statement");
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("SQLite accepts the statement");
     } else {
         let sql = sql.replace("$EPOCH", "'epoch'");
         let options = url.parse::<sqlx::postgres::PgConnectOptions>().expect("a URL of PostgreSQL");
         let mut connection = options.connect().await.expect("the server can be reached");
-        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("PostgreSQL takes the statement");
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("PostgreSQL accepts the statement");
     }
 }
 
@@ -109,15 +109,15 @@ async fn start_server() -> (PrivateServer, Scratch) {
     (server, folder)
 }
 
-/// A folder that is gone when dropped; a failing test keeps it and shows the ends of its logs.
+/// A folder that is removed when dropped. A failing test keeps it and prints the ends of its logs.
 ///
 /// # Panics
-/// It can't be made.
+/// If it can't be made.
 pub fn folder() -> Scratch {
     Scratch::new().expect("a folder is made")
 }
 
-/// Runs the same tests on both databases: `async fn name(kind: Kind)` becomes `sqlite::name` and `postgres::name`.
+/// Runs each test on both databases: `async fn name(kind: Kind)` becomes `sqlite::name` and `postgres::name`.
 #[macro_export]
 macro_rules! on_both_databases {
     ($($name:ident),+ $(,)?) => {

@@ -1,4 +1,4 @@
-//! The code of docs/frontend.md, taken out of it into a folder where Node runs it and the TypeScript compiler reads it.
+//! The code of docs/frontend.md, extracted into a folder where Node runs it and the TypeScript compiler checks it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,12 +10,12 @@ use tokio::process::Command;
 
 use crate::databases;
 
-/// A fenced block whose info string names its language and the file that it is.
+/// A fenced block. Its info string names the language and the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// `js`, `ts`, `diff` …
     pub language: String,
-    /// Empty where it has none.
+    /// The file name; empty if the block has none.
     pub file: String,
     /// The lines between the fences.
     pub text: String,
@@ -36,12 +36,12 @@ impl Block {
         blocks
     }
 
-    /// What a diff leads to.
+    /// The new side of a diff.
     pub fn after(&self) -> String {
         self.side('+')
     }
 
-    /// What a diff comes from.
+    /// The old side of a diff.
     pub fn before(&self) -> String {
         self.side('-')
     }
@@ -59,22 +59,22 @@ impl Block {
 /// The text of docs/frontend.md.
 ///
 /// # Panics
-/// It is not there.
+/// If it is not there.
 pub fn document() -> String {
     let file = tools::project().join("docs/frontend.md");
     fs::read_to_string(file).expect("there is a document for front ends")
 }
 
-/// A folder with the document's code, the types of the events, and what `tests/frontend` has to run them.
+/// A folder with the document's code, the event types, and the programs of `tests/frontend` that run them.
 pub struct Code {
     folder: Scratch,
 }
 
 impl Code {
-    /// Takes the code out of the document. A block is the file that it names; the old side of a diff is `before.ts`.
+    /// Extracts the code. Each block becomes the file that it names; the old side of a diff becomes `before.ts`.
     ///
     /// # Panics
-    /// The packages can't be installed, or the folder can't be written.
+    /// If the packages can't be installed, or the folder can't be written.
     pub async fn unpacked() -> Self {
         let installing = tokio::task::spawn_blocking(tools::frontend).await;
         let packages = installing.expect("it does not panic").expect("the packages are installed");
@@ -82,7 +82,7 @@ impl Code {
         copy_files(&packages, folder.path());
         symlink(packages.join("node_modules"), folder.path().join("node_modules")).expect("a link is made");
         let code = Self { folder };
-        // Declarations are not checked where they stand in a file of their own.
+        // The compiler does not check a declaration file, so the types become a module.
         let types = fs::read_to_string(tools::project().join("docs/events.d.ts"));
         code.write("events.ts", &types.expect("the events have types"));
         for block in Block::all(&document()).iter().filter(|block| !block.file.is_empty()) {
@@ -97,25 +97,25 @@ impl Code {
         code
     }
 
-    /// Puts a file there.
+    /// Writes a file into the folder.
     ///
     /// # Panics
-    /// It can't be written.
+    /// If it can't be written.
     pub fn write(&self, file: &str, text: &str) {
         fs::write(self.folder.path().join(file), text).expect("the file is written");
     }
 
-    /// A program of `tests/frontend`, to be run by Node.
+    /// The command that runs a program of `tests/frontend` with Node.
     pub fn program(&self, script: &str, arguments: &[&str]) -> Command {
         let mut node = Command::new("node");
         node.arg(self.folder.path().join(script)).args(arguments);
         node
     }
 
-    /// What the TypeScript compiler has against it; empty if nothing.
+    /// The errors of the TypeScript compiler; empty if there are none.
     ///
     /// # Panics
-    /// Node can't be run.
+    /// If Node can't be run.
     pub async fn complaints(&self) -> String {
         let mut compiler = self.program("node_modules/typescript/bin/tsc", &["--project"]);
         let output = compiler.arg(self.folder.path()).output().await.expect("node runs");

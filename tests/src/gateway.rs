@@ -1,4 +1,4 @@
-//! A real gateway at a real broker, for tests that need no more of a stack.
+//! A real gateway with a real broker, for tests that need no database and no other service.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::eventually;
 use crate::load::usage;
 use crate::stack::number;
 
-/// What tokens are signed with.
+/// The secret that signs tokens.
 const SECRET: &str = "a-secret-of-tests-that-is-long-enough";
-/// How long a request may take.
+/// Longest duration of a request.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A running gateway; gone when dropped. When its test fails, its folder with the logs stays.
+/// A running gateway, ended when dropped. If its test fails, its folder with the logs is kept.
 pub struct TestGateway {
     broker: TestBroker,
     port: Port,
@@ -28,20 +28,20 @@ pub struct TestGateway {
 }
 
 impl TestGateway {
-    /// Starts one with these variables set, and waits until it is ready.
+    /// Starts a gateway with these environment variables and waits until it is ready.
     ///
     /// # Panics
-    /// It does not start.
+    /// If it does not start.
     pub async fn start(environment: &[(&str, &str)]) -> Self {
         let broker = TestBroker::start().await;
         let url = broker.url();
         Self::start_at(broker, &url, environment).await
     }
 
-    /// Starts one that reaches its broker at this address, which may be a proxy's.
+    /// Starts a gateway that reaches its broker at this address, which may be a proxy's.
     ///
     /// # Panics
-    /// It does not start.
+    /// If it does not start.
     pub async fn start_at(broker: TestBroker, nats_url: &str, environment: &[(&str, &str)]) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("an HTTP client");
         let (port, ops_port) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
@@ -70,16 +70,16 @@ impl TestGateway {
     /// Waits until it is ready.
     ///
     /// # Panics
-    /// It is not.
+    /// If it does not become ready.
     pub async fn until_ready(&self) {
         let ops_url = self.ops_url();
         eventually("the gateway is ready", async || services::ready(&self.http, &ops_url).await.ok()).await;
     }
 
-    /// What it says at `/readyz`.
+    /// Status and body of `/readyz`.
     ///
     /// # Panics
-    /// It does not answer.
+    /// If it does not answer.
     pub async fn readiness(&self) -> (u16, String) {
         let answer = self.http.get(format!("{}/readyz", self.ops_url())).send().await;
         let answer = answer.expect("it answers operators");
@@ -91,61 +91,61 @@ impl TestGateway {
         &mut self.broker
     }
 
-    /// Where browsers connect, as a URL.
+    /// The URL that browsers connect to.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
 
-    /// Where browsers connect.
+    /// The address that browsers connect to.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port.number()))
     }
 
-    /// Puts events into the stream, as a relay does.
+    /// An announcer, which publishes events to the stream as a relay does.
     ///
     /// # Panics
-    /// The broker is away.
+    /// If the broker is away.
     pub async fn announcer(&self) -> Announcer {
         Announcer::new(self.broker.client("ingest").await)
     }
 
-    /// A token of a church's user, valid so long from now.
+    /// A token of a church's user with this validity from now on.
     ///
     /// # Panics
-    /// The church id is none.
+    /// If the church id is invalid.
     pub fn token(&self, church: &str, user: &str, valid: Duration) -> String {
         assert!(church.parse::<ChurchId>().is_ok(), "{church} is no church id");
         token::mint(SECRET, church, user, valid).expect("a token is made")
     }
 
-    /// A client without the proxies of this machine.
+    /// An HTTP client that ignores the machine's proxy settings.
     pub fn http(&self) -> &reqwest::Client {
         &self.http
     }
 
-    /// A number of its metrics; zero for what it never counted.
+    /// The value of a metric; zero if the series does not exist.
     ///
     /// # Panics
-    /// It does not answer.
+    /// If it does not answer.
     pub async fn count(&self, name: &str) -> f64 {
         let answer = self.http.get(format!("{}/metrics", self.ops_url())).send().await;
         let metrics = answer.expect("it answers operators").text().await.expect("it has metrics");
         number(&metrics, name).unwrap_or(0.0)
     }
 
-    /// Waits until a number of its metrics is this.
+    /// Waits until a metric has this value.
     ///
     /// # Panics
-    /// It never is.
+    /// If it never has.
     pub async fn until_count(&self, name: &str, wanted: f64) {
         eventually(&format!("{name} is {wanted}"), async || (self.count(name).await == wanted).then_some(()))
             .await;
     }
 
-    /// The most memory that it ever had, in bytes; zero where the system does not tell.
+    /// The process's peak memory in bytes; zero if the system does not report it.
     ///
     /// # Panics
-    /// It does not run.
+    /// If it does not run.
     pub fn peak_memory(&mut self) -> u64 {
         let ids = self.broker.processes.ids();
         let gateway = ids.iter().find(|(name, _)| *name == services::gateway(1));

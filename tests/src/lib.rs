@@ -1,5 +1,5 @@
-//! What the stories stand on: real databases, a real broker, the real client. No test sleeps until something is
-//! probably so; [`eventually`] waits until it is.
+//! The harness of the tests: real databases, a real broker, the real client. No test sleeps for a fixed time;
+//! [`eventually`] waits for a condition.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails a test or a measurement")]
 

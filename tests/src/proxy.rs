@@ -1,5 +1,5 @@
-//! A TCP proxy between two parts: cuts connections, holds answers back or lets them trickle, leads to another place, or
-//! to several in turn.
+//! A TCP proxy between two parts. It cuts connections, holds answers back or slows them down, and switches to another
+//! target or rotates among several.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::load::http::address_of;
 
-/// What the other side has sent and we have not passed on is to wait at the other side, not in our kernel.
+/// A small receive buffer, so that data which the proxy does not pass on waits at the sender and not in our kernel.
 const RECEIVE_BUFFER: u32 = 64 << 10;
-/// Between two drops of a trickle.
+/// Time between two writes of a slowed-down connection.
 const DROP: Duration = Duration::from_millis(100);
 
-/// A running proxy; its connections end when it is dropped.
+/// A running proxy. Dropping it ends its connections.
 pub struct Proxy {
     control: watch::Sender<Control>,
     port: Port,
@@ -30,34 +30,35 @@ pub struct Proxy {
 
 #[derive(Clone)]
 struct Control {
-    /// The next connection goes to the next of them.
+    /// The targets. Each new connection goes to the next one.
     targets: Vec<SocketAddr>,
     answers_held: bool,
-    /// Nothing passes in either direction, and nobody is told.
+    /// Passes nothing in either direction and closes nothing.
     swallowing: bool,
-    /// Bytes of answers that each connection passes on in a second.
+    /// Bytes of answers per second that each connection passes on.
     trickle: Option<usize>,
-    /// The connection is cut once the other side answers a request that holds this.
+    /// Cuts the connection when the target answers a request that contains this.
     lost: Option<&'static str>,
-    /// Connections of now; cancelled to cut them.
+    /// The current connections; cancelling it cuts them.
     connections: CancellationToken,
 }
 
 impl Proxy {
-    /// Leads to a base URL such as `http://127.0.0.1:8082`.
+    /// Starts a proxy to a base URL such as `http://127.0.0.1:8082`.
     ///
     /// # Panics
-    /// The URL has no address, or no port is free.
+    /// If the URL has no address, or no port is free.
     pub async fn to(url: &str) -> Self {
         Self::among(&[url]).await
     }
 
-    /// Leads each new connection to the next of several base URLs, as a load balancer without sticky sessions does.
+    /// Starts a proxy that sends each new connection to the next of several base URLs, as a load balancer without
+    /// sticky sessions does.
     ///
     /// # Panics
-    /// There is no URL, one has no address, or no port is free.
+    /// If there is no URL, one has no address, or no port is free.
     pub async fn among(urls: &[impl AsRef<str>]) -> Self {
-        assert!(!urls.is_empty(), "a proxy leads somewhere");
+        assert!(!urls.is_empty(), "a proxy has a target");
         let targets = urls.iter().map(|url| address(url.as_ref())).collect();
         let port = Port::free().expect("a free port");
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
@@ -75,12 +76,12 @@ impl Proxy {
         Self { control, port, running: running.clone(), _stops_when_dropped: running.drop_guard() }
     }
 
-    /// Its own base URL.
+    /// The proxy's own base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.number())
     }
 
-    /// Cuts every connection; new ones are taken.
+    /// Cuts every connection. New ones are accepted.
     pub fn cut(&self) {
         self.control.send_modify(|control| {
             control.connections.cancel();
@@ -88,59 +89,60 @@ impl Proxy {
         });
     }
 
-    /// Leads new connections to another place, as a load balancer does.
+    /// Sends new connections to another target, as a load balancer does.
     ///
     /// # Panics
-    /// The URL has no address.
+    /// If the URL has no address.
     pub fn lead_new_to(&self, url: &str) {
         self.control.send_modify(|control| control.targets = vec![address(url)]);
     }
 
-    /// Leads to another place, and cuts what led to the old one.
+    /// Switches to another target and cuts the connections to the old one.
     ///
     /// # Panics
-    /// The URL has no address.
+    /// If the URL has no address.
     pub fn lead_to(&self, url: &str) {
         self.lead_new_to(url);
         self.cut();
     }
 
-    /// Keeps back what the other side answers, or lets it go.
+    /// Holds the target's answers back, or releases them.
     pub fn hold_answers(&self, held: bool) {
         self.control.send_modify(|control| control.answers_held = held);
     }
 
-    /// Passes nothing on in either direction and cuts nothing, as when a host vanishes; or lets all of it go.
+    /// Stops passing data in either direction without closing anything, as when a host vanishes; or resumes.
     pub fn swallow(&self, swallowing: bool) {
         self.control.send_modify(|control| control.swallowing = swallowing);
     }
 
-    /// Lets the next request that holds this text through, and loses its answer: the connection is cut when it comes.
+    /// Passes on the next request that contains this text and loses its answer: cuts the connection when the answer
+    /// comes.
     pub fn lose_the_answer_to(&self, text: &'static str) {
         self.control.send_modify(|control| control.lost = Some(text));
     }
 
-    /// Passes on no more than so many bytes a second of what the other side answers, in each connection.
+    /// Limits the answers of each connection to this many bytes per second; `None` lifts the limit.
     pub fn trickle(&self, bytes_a_second: Option<usize>) {
         self.control.send_modify(|control| control.trickle = bytes_a_second);
     }
 }
 
-/// A reverse proxy as it is often set up first: what concerns a single connection it does not pass on, and so no
-/// handshake of a websocket. It ends when it is dropped.
+/// A reverse proxy with the usual minimal configuration: it drops hop-by-hop headers, so no websocket handshake gets
+/// through. Dropping it ends it.
 pub struct PlainProxy {
     port: Port,
     _stops_when_dropped: DropGuard,
 }
 
-/// Headers that concern a single connection.
+/// Hop-by-hop headers.
 const OF_ONE_CONNECTION: [&str; 3] = ["connection", "upgrade", "keep-alive"];
 
 impl PlainProxy {
-    /// Leads to a base URL.
+    /// Starts a proxy to a base URL.
     ///
     /// # Panics
-    /// The URL has no address, or no port is free.
+    /// If the URL has no address, or no port is free.
     pub async fn to(url: &str) -> Self {
         let (port, target) = (Port::free().expect("a free port"), address(url));
         let listener = TcpListener::bind(("127.0.0.1", port.number())).await.expect("the port is free");
@@ -154,13 +156,13 @@ impl PlainProxy {
         Self { port, _stops_when_dropped: running.drop_guard() }
     }
 
-    /// Its own base URL.
+    /// The proxy's own base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.number())
     }
 }
 
-/// Ends with either side, whether it ended well or not.
+/// Ends when either side ends, with or without an error.
 async fn carry_plainly(mut client: TcpStream, target: SocketAddr) {
     let Ok(mut server) = connect(target).await else { return };
     let ((client_in, mut client_out), (mut server_in, mut server_out)) = (client.split(), server.split());
@@ -171,7 +173,7 @@ async fn carry_plainly(mut client: TcpStream, target: SocketAddr) {
     }
 }
 
-/// Passes on one request; `false` if there is none.
+/// Passes on one request. Returns `false` if the client sent none.
 async fn pass_request(from: &mut BufReader<ReadHalf<'_>>, to: &mut WriteHalf<'_>) -> io::Result<bool> {
     let (mut head, mut body) = (String::new(), 0);
     loop {
@@ -206,10 +208,10 @@ async fn accept(listener: TcpListener, control: watch::Sender<Control>) {
     }
 }
 
-/// Ends with either side, whether it ended well or not.
+/// Ends when either side ends, with or without an error.
 async fn carry(mut client: TcpStream, target: SocketAddr, control: watch::Sender<Control>) {
     let Ok(mut server) = connect(target).await else { return };
-    // Small packets are not to wait for one another.
+    // Small packets must not wait for one another.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
     let is_lost = AtomicBool::new(false);

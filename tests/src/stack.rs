@@ -1,4 +1,4 @@
-//! The whole suite in a folder of its own: the real binaries, a real broker, a real database, the Telnyx simulator.
+//! The whole suite in a folder of its own: the real binaries, broker and database, and the Telnyx simulator.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,30 +24,30 @@ use crate::databases::{self, Kind};
 use crate::eventually;
 use crate::load::http;
 
-/// How long tokens of the stories are valid.
+/// Validity of tokens in the stories.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A running stack; all of it is gone when dropped.
+/// A running stack. Dropping it ends and removes all of it.
 pub struct TestStack {
-    /// The stack itself, for stories in which its processes end.
+    /// The stack itself, for stories that stop or kill its processes.
     pub stack: Stack,
     http: reqwest::Client,
     _folder: Scratch,
 }
 
 impl TestStack {
-    /// One gateway, and a Telnyx that is quicker than the real one.
+    /// Starts a stack with one gateway and a Telnyx that is faster than the real one.
     ///
     /// # Panics
-    /// It does not start.
+    /// If it does not start.
     pub async fn start(kind: Kind) -> Self {
         Self::start_with(kind, |_| {}).await
     }
 
-    /// With other options.
+    /// Starts a stack with other options.
     ///
     /// # Panics
-    /// It does not start.
+    /// If it does not start.
     pub async fn start_with(kind: Kind, choose: impl FnOnce(&mut StackOptions)) -> Self {
         let folder = databases::folder();
         let mut options = StackOptions::new(folder.path());
@@ -71,7 +71,7 @@ impl TestStack {
     /// The Telnyx simulator.
     ///
     /// # Panics
-    /// It was stopped.
+    /// If it was stopped.
     pub fn telnyx(&self) -> &Simulator {
         self.stack.simulator().expect("the simulator runs")
     }
@@ -79,60 +79,60 @@ impl TestStack {
     /// A user's token.
     ///
     /// # Panics
-    /// The church id is none.
+    /// If the church id is invalid.
     pub fn token(&self, church: &str, user: &str) -> String {
         self.stack.token(church, user, LONG).expect("a token is made")
     }
 
-    /// A user's browser at the first gateway, connected.
+    /// A user's browser, connected to the first gateway.
     ///
     /// # Panics
-    /// It is not let in.
+    /// If it is not let in.
     pub async fn client(&self, church: &str, user: &str) -> Client {
         self.client_at(&self.stack.file().gateways[0], church, user).await
     }
 
-    /// A user's browser at an address, connected.
+    /// A user's browser, connected to this address.
     ///
     /// # Panics
-    /// It is not let in.
+    /// If it is not let in.
     pub async fn client_at(&self, url: &str, church: &str, user: &str) -> Client {
         let mut client = Client::start(url, &self.token(church, user), &[]).await;
         client.until("connected").await;
         client
     }
 
-    /// Where a gateway listens.
+    /// The address of the gateway with this index.
     ///
     /// # Panics
-    /// There is no such gateway.
+    /// If there is no such gateway.
     pub fn gateway_address(&self, number: usize) -> SocketAddr {
         http::address_of(&self.stack.file().gateways[number]).expect("an address and a port")
     }
 
-    /// A token with these claims.
+    /// A signed token with these claims.
     ///
     /// # Panics
-    /// It can't be signed.
+    /// If it can't be signed.
     pub fn token_with(&self, claims: &Value) -> String {
         let key = EncodingKey::from_secret(self.stack.file().jwt_secret.as_bytes());
         jsonwebtoken::encode(&Header::default(), claims, &key).expect("a token is signed")
     }
 
-    /// A user sends a text; gives the message's id.
+    /// Sends a text as a user. Returns the message's id.
     ///
     /// # Panics
-    /// It is not accepted.
+    /// If it is not accepted.
     pub async fn send(&self, church: &str, user: &str, phones: &[&str]) -> Uuid {
         let (api, token) = (&self.stack.file().api, self.token(church, user));
         let sent = traffic::send(&self.http, api, &token, "Service at ten", phones).await;
         id_of(&sent.expect("the message is accepted"))
     }
 
-    /// A user asks message-api: status and body.
+    /// Sends a GET to message-api as a user. Returns status and body.
     ///
     /// # Panics
-    /// It does not answer.
+    /// If it does not answer.
     pub async fn get(&self, church: &str, user: &str, path: &str) -> (u16, Value) {
         let url = format!("{}{path}", self.stack.file().api);
         let request = self.http.get(url).bearer_auth(self.token(church, user));
@@ -140,20 +140,20 @@ impl TestStack {
         (answer.status().as_u16(), answer.json().await.expect("the answer is JSON"))
     }
 
-    /// A message with its recipients, as message-api shows it to the church.
+    /// A message with its recipients, as message-api returns it.
     ///
     /// # Panics
-    /// There is none.
+    /// If there is none.
     pub async fn message(&self, church: &str, id: Uuid) -> Value {
         let (status, mut body) = self.get(church, "reader", &format!("/api/messages/{id}")).await;
         assert_eq!(status, 200, "{body}");
         body["data"].take()
     }
 
-    /// Waits until a message has a status.
+    /// Waits until a message has this status.
     ///
     /// # Panics
-    /// It does not get it.
+    /// If it does not have it in time.
     pub async fn until_status(&self, church: &str, id: Uuid, status: &str) -> Value {
         eventually(&format!("message {id} is {status}"), async || {
             Some(self.message(church, id).await).filter(|message| message["status"] == status)
@@ -161,22 +161,22 @@ impl TestStack {
         .await
     }
 
-    /// Waits until Telnyx took so many messages, and gives all that it was asked.
+    /// Waits until Telnyx has accepted this many messages. Returns all entries of its book.
     ///
     /// # Panics
-    /// It is not asked.
+    /// If it does not in time.
     pub async fn until_accepted(&self, count: usize) -> Vec<Entry> {
-        eventually(&format!("Telnyx took {count} messages"), async || {
+        eventually(&format!("Telnyx accepted {count} messages"), async || {
             let entries = self.telnyx().entries();
             (entries.iter().filter(|entry| entry.accepted).count() >= count).then_some(entries)
         })
         .await
     }
 
-    /// Posts a signed webhook of our own.
+    /// Posts a signed webhook.
     ///
     /// # Panics
-    /// webhook-ingest does not answer.
+    /// If webhook-ingest does not answer.
     pub async fn report(&self, report: &Report) -> Response {
         let (body, url) = (report.body(), format!("{}/webhooks/telnyx", self.stack.file().ingest));
         let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -187,72 +187,72 @@ impl TestStack {
         request.body(body).send().await.expect("webhook-ingest answers")
     }
 
-    /// What a service says at `/readyz`.
+    /// Status and body of a service's `/readyz`.
     ///
     /// # Panics
-    /// It does not answer.
+    /// If it does not answer.
     pub async fn readiness(&self, ops_url: &str) -> (u16, String) {
         let answer = self.http.get(format!("{ops_url}/readyz")).send().await.expect("it answers operators");
         (answer.status().as_u16(), answer.text().await.expect("it says something"))
     }
 
-    /// A number of a service's metrics.
+    /// The value of a service's metric.
     ///
     /// # Panics
-    /// It has none of this name.
+    /// If it has none of this name.
     pub async fn metric(&self, ops_url: &str, name: &str) -> f64 {
         let metrics = self.metrics(ops_url).await;
         number(&metrics, name).unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
     }
 
-    /// How often a service has counted something. What it never counted need not be among its metrics.
+    /// The value of a service's counter; zero if the series does not exist.
     ///
     /// # Panics
-    /// It does not answer.
+    /// If it does not answer.
     pub async fn count(&self, ops_url: &str, name: &str) -> f64 {
         number(&self.metrics(ops_url).await, name).unwrap_or(0.0)
     }
 
-    /// All that a service exports.
+    /// All metrics that a service exports.
     ///
     /// # Panics
-    /// It does not answer.
+    /// If it does not answer.
     pub async fn metrics(&self, ops_url: &str) -> String {
         let answer = self.http.get(format!("{ops_url}/metrics")).send().await.expect("it answers operators");
         answer.text().await.expect("it has metrics")
     }
 
-    /// Puts events into the stream as a relay does, past the record.
+    /// An announcer, which publishes events to the stream as a relay does, without the database.
     ///
     /// # Panics
-    /// The broker is away.
+    /// If the broker is away.
     pub async fn announcer(&self) -> Announcer {
-        Announcer::new(self.stack.nats("ingest").await.expect("the broker takes ingest"))
+        Announcer::new(self.stack.nats("ingest").await.expect("the broker accepts ingest"))
     }
 
-    /// The books.
+    /// The audit of the database.
     ///
     /// # Panics
-    /// The database is away.
+    /// If the database is away.
     pub async fn audit(&self) -> Audit {
-        self.store().audit().await.expect("the books can be read")
+        self.store().audit().await.expect("the audit can be read")
     }
 
-    /// The record, as a service has it.
+    /// A store on the stack's database.
     ///
     /// # Panics
-    /// The URL is wrong.
+    /// If the URL is wrong.
     pub fn store(&self) -> Store {
         databases::Database::named(&self.stack.file().database)
     }
 
-    /// A church's events in the stream, oldest first.
+    /// A church's events in the stream, oldest first. Fails if a sequence is missing.
     ///
     /// # Panics
-    /// The stream can't be read.
+    /// If the stream can't be read.
     pub async fn stored(&self, church: &str) -> Vec<ChurchEvent> {
         let church: ChurchId = church.parse().expect("a church id");
-        let client = self.stack.nats("ops").await.expect("the broker takes ops");
+        let client = self.stack.nats("ops").await.expect("the broker accepts ops");
         let stream = async_nats::jetstream::new(client).get_stream(STREAM).await.expect("there is a stream");
         let state = &stream.cached_info().state;
         let mut events = Vec::new();
@@ -264,10 +264,10 @@ impl TestStack {
         events
     }
 
-    /// Waits until the whole outbox is in the stream.
+    /// Waits until the outbox is empty.
     ///
     /// # Panics
-    /// It is not.
+    /// If it does not become empty.
     pub async fn until_announced(&self) {
         let store = self.store();
         eventually("the outbox is in the stream", async || {
@@ -277,28 +277,28 @@ impl TestStack {
         .await;
     }
 
-    /// Ends the broker, throws its storage away, and starts an empty one.
+    /// Kills the broker, deletes its storage and starts an empty one.
     ///
     /// # Panics
-    /// It does not start.
+    /// If it does not start.
     pub async fn wipe_broker(&mut self) {
         self.stack.kill(deploy::nats::NAME).await.expect("the broker runs");
         std::fs::remove_dir_all(self.stack.state().join("nats")).expect("the broker's storage is there");
         self.stack.start_broker().await.expect("the broker starts");
-        let provisioner = self.stack.nats("provisioner").await.expect("the broker takes the provisioner");
+        let provisioner = self.stack.nats("provisioner").await.expect("the broker accepts the provisioner");
         provision(provisioner, &Limits::default()).await.expect("the stream is made");
     }
 }
 
-/// The value of a line of metrics.
+/// The value of the metric with this name and these labels.
 pub(crate) fn number(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.parse().ok()
 }
 
-/// What a webhook of our own says of a message that Telnyx took.
+/// A webhook of the test's own about a message that Telnyx accepted.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Telnyx's id of the event; the same for repetitions.
+    /// Telnyx's event id, the same for repetitions.
     pub event_id: Uuid,
     event_type: &'static str,
     status: &'static str,
@@ -308,7 +308,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A fresh event about an entry of the simulator's book; the status is Telnyx's word.
+    /// A new event about an entry of the simulator's book, with a status in Telnyx's words.
     pub fn of(entry: &Entry, status: &'static str) -> Self {
         Self {
             event_id: Uuid::now_v7(),
@@ -346,10 +346,10 @@ impl Report {
     }
 }
 
-/// The id of a message in one of message-api's answers.
+/// The message id in an answer of message-api.
 ///
 /// # Panics
-/// There is none.
+/// If there is none.
 pub fn id_of(message: &Value) -> Uuid {
     message["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("no id in {message}"))
 }

@@ -1,13 +1,13 @@
-//! Waiting for a condition, with a bound.
+//! Waiting for a condition, with a limit.
 
 use std::time::Duration;
 
-/// Longest wait. Far above what anything takes, so that a busy machine fails no test.
+/// Longest wait, far above what anything takes, so that no test fails on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Time between two checks.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Looks until `look` finds something, and gives it back.
+/// Repeats `look` until it returns something, and returns that.
 ///
 /// # Panics
 /// After a minute, with what was waited for.
@@ -26,6 +26,6 @@ where
     };
     match tokio::time::timeout(LIMIT, looking).await {
         Ok(found) => found,
-        Err(_) => panic!("waited a minute in vain: {what}"),
+        Err(_) => panic!("not after a minute: {what}"),
     }
 }

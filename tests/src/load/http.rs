@@ -1,5 +1,5 @@
-//! HTTP/1.1 as plainly as it goes: a request that was made beforehand goes out over a kept connection, and of the
-//! answer only status and length are read. A full client would cost more than the service that answers.
+//! Minimal HTTP/1.1: prepared requests go out over a kept connection, and only status and length of the answer are
+//! read. A full client would cost more than the service that answers.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::tcp;
 
-/// The longest head of an answer.
+/// Largest head of an answer.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// A kept connection.
@@ -20,29 +20,29 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// What is read of an answer.
+/// The parts of an answer that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// 200 and so on.
+    /// The status code.
     pub status: u16,
     /// Bytes on the wire, head and body.
     pub bytes: usize,
 }
 
 impl Connection {
-    /// Opens one.
+    /// Opens a connection.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// If no server listens there.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = tcp::connect(address).await?;
         Ok(Self { stream, buffer: Vec::with_capacity(1024) })
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
-    /// The connection broke, or the answer is not HTTP.
+    /// If the connection broke, or the answer is not HTTP.
     pub async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -90,7 +90,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 /// The socket address of a base URL such as `http://127.0.0.1:8081`.
 ///
 /// # Errors
-/// It is none.
+/// If the URL has no address and port.
 pub fn address_of(base_url: &str) -> anyhow::Result<SocketAddr> {
     let address = base_url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     address.parse().with_context(|| format!("{base_url} has no address and port"))
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn status_and_length_are_read_whatever_the_case_of_the_header() {
+    fn header_names_are_read_case_insensitively() {
         let head = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-LENGTH: 42\r\n\r\n";
         assert_eq!(read_head(head).unwrap(), (503, 42));
         assert_eq!(read_head(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap(), (204, 0));

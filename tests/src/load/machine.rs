@@ -1,4 +1,4 @@
-//! What a figure was measured on.
+//! The machine that a figure was measured on.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -11,18 +11,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::report::{IS_RELEASE, Latencies};
 
-/// How often the disk is asked to keep something.
+/// Number of flushes that are measured.
 const FLUSHES: usize = 200;
-/// What it is asked to keep: about a page, as a commit writes.
+/// Bytes per flush: about a page, as a commit writes.
 const BLOCK: usize = 4096;
 
-/// Files besides connections that a process has open: logs, databases, the broker, its own listeners.
+/// Files that a process has open in addition to connections: logs, databases, the broker, its own listeners.
 const OTHER_FILES: usize = 256;
 
-/// A machine that does more than this besides is not one to measure on.
+/// Highest load of a machine before a measurement.
 const RESTING_LOAD: f64 = 0.5;
 
-/// What is wrong with measuring now, if something is.
+/// A warning, if the machine is busy.
 pub fn warning() -> Option<String> {
     let load = first_words("/proc/loadavg", 1);
     let is_busy = load.parse::<f64>().is_ok_and(|load| load > RESTING_LOAD);
@@ -33,10 +33,10 @@ pub fn warning() -> Option<String> {
     })
 }
 
-/// The machine in a few lines. `folder` is where the databases stand.
+/// Describes the machine in a few lines. `folder` contains the databases.
 ///
 /// # Errors
-/// The folder is not writable.
+/// If the folder is not writable.
 pub fn describe(folder: &Path) -> anyhow::Result<String> {
     let flushes = flush_times(folder)?;
     let build = if IS_RELEASE { "release" } else { "DEBUG" };
@@ -58,7 +58,7 @@ pub fn describe(folder: &Path) -> anyhow::Result<String> {
     ))
 }
 
-/// How long the disk takes to keep a block: every durable figure stands on this one.
+/// Time that the disk takes to flush a block, which bounds every durable figure.
 fn flush_times(folder: &Path) -> anyhow::Result<Latencies> {
     let path = folder.join("flush-probe");
     let mut file = File::create(&path).with_context(|| format!("can't write into {}", folder.display()))?;
@@ -96,17 +96,16 @@ fn commit() -> String {
     if changed { format!("{commit} with changes that are not committed") } else { commit }
 }
 
-/// How many connections each of so many servers and this generator may hold with this limit of open files, if so many
-/// are wanted altogether.
+/// How many of the wanted connections the generator and this many servers can hold with this limit of open files.
 pub fn affordable(wanted: usize, servers: usize, open_files: u64) -> usize {
     let each = usize::try_from(open_files).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES);
     wanted.min(each).min(each.saturating_mul(servers))
 }
 
-/// Raises the limit of open files as far as we may, for us and what we start; gives the limit.
+/// Raises the limit of open files as far as permitted, for this process and its children. Returns the limit.
 pub fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    // What we may not raise stays as it is, and whoever needs more says so.
+    // If it can't be raised, the old limit stays, and measurements that need more report it.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_connections_are_held_as_files_may_be_open_here_and_there() {
+    fn the_connection_count_respects_the_limits_on_open_files() {
         assert_eq!(affordable(18_000, 2, 20_000), 18_000);
         assert_eq!(affordable(30_000, 2, 20_000), 20_000 - OTHER_FILES);
         assert_eq!(affordable(5_000, 1, 1_024), 1_024 - OTHER_FILES);

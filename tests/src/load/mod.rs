@@ -1,5 +1,5 @@
-//! The load generator: what `bench` measures with. It is built to cost little, because it shares the machine with what
-//! it measures, and it says what it cost beside every figure.
+//! The load generator of `bench`. It is built to cost little, because it shares the machine with the services, and it
+//! reports its own cost with every figure.
 
 pub mod fleet;
 pub mod http;

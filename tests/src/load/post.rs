@@ -1,4 +1,4 @@
-//! Posting prepared requests: as fast as so many connections go, all at once, or at a steady rate.
+//! Posting prepared requests: as fast as the connections allow, all at once, or at a steady rate.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,33 +15,33 @@ use tokio::task::JoinSet;
 use super::http::Connection;
 use super::report::Latencies;
 
-/// Longest wait for one answer. Far above what is promised, so that a late answer is seen as such and not as none.
+/// Longest wait for one answer, far above the promise, so that a late answer counts as late and not as missing.
 const LIMIT: Duration = Duration::from_secs(15);
-/// Telnyx gives up after so long.
+/// Time after which Telnyx gives up.
 pub const PROMISE: Duration = Duration::from_secs(2);
-/// Connections opened at the same time, so that no listener's backlog overflows.
+/// Connections opened at the same time. More could overflow a listener's backlog.
 const OPENING: usize = 64;
 
-/// What became of requests.
+/// The outcome of a series of requests.
 #[derive(Debug, Default)]
 pub struct Posted {
-    /// How often each status was answered.
+    /// Number of answers by status.
     pub statuses: BTreeMap<u16, u64>,
     /// Requests without an answer.
     pub unanswered: u64,
-    /// From sending to the answer, of those that were answered.
+    /// Time from sending to the answer, for answered requests.
     pub latencies: Latencies,
-    /// From the first to the last.
+    /// Time from the first request to the last answer.
     pub wall: Duration,
     /// Bytes of all answers.
     pub bytes: u64,
     /// Answers that took longer than [`PROMISE`].
     pub late: u64,
-    /// Numbers of the requests that were not answered 200.
+    /// Indexes of the requests that were not answered 200.
     pub refused: Vec<usize>,
 }
 
-/// What came of one request.
+/// The outcome of one request.
 struct Outcome {
     number: usize,
     answer: Option<(u16, usize)>,
@@ -49,7 +49,7 @@ struct Outcome {
 }
 
 impl Posted {
-    /// How often this status was answered.
+    /// The number of answers with this status.
     pub fn count(&self, status: u16) -> u64 {
         self.statuses.get(&status).copied().unwrap_or(0)
     }
@@ -84,16 +84,17 @@ impl Posted {
 /// Opens connections.
 ///
 /// # Errors
-/// Nobody listens, or we may not open so many files.
+/// If no server listens, or the limit of open files is too low.
 pub async fn open(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Connection>> {
     let opening = stream::iter(0..count).map(|_| Connection::open(address));
     opening.buffer_unordered(OPENING).try_collect().await.context("can't open the connections")
 }
 
-/// Posts all requests over so many kept connections, each sending its next as soon as it has an answer.
+/// Posts all requests over this many kept connections. Each connection sends its next request as soon as it has an
+/// answer.
 ///
 /// # Errors
-/// The connections can't be opened.
+/// If the connections can't be opened.
 pub async fn all(address: SocketAddr, requests: &Arc<[Bytes]>, connections: usize) -> anyhow::Result<Posted> {
     let connections = open(address, connections).await?;
     let next = Arc::new(AtomicUsize::new(0));
@@ -114,10 +115,10 @@ pub async fn all(address: SocketAddr, requests: &Arc<[Bytes]>, connections: usiz
     Ok(gather(workers, begun).await)
 }
 
-/// Posts all requests at the same moment, each over a connection that is open already.
+/// Posts all requests at the same moment, each over its own open connection.
 ///
 /// # Errors
-/// The connections can't be opened.
+/// If the connections can't be opened.
 pub async fn at_once(address: SocketAddr, requests: &Arc<[Bytes]>) -> anyhow::Result<Posted> {
     let connections = open(address, requests.len()).await?;
     let start = Arc::new(Barrier::new(requests.len() + 1));
@@ -136,24 +137,24 @@ pub async fn at_once(address: SocketAddr, requests: &Arc<[Bytes]>) -> anyhow::Re
     Ok(gather(workers, Instant::now()).await)
 }
 
-/// Hears what becomes of requests while they are posted.
+/// Observes requests while they are posted.
 pub trait Observer: Send + Sync + 'static {
-    /// A request begins. What had to wait for a connection began when it was due.
+    /// A request begins. If it had to wait for a connection, its beginning is the time when it was due.
     fn begins(&self, number: usize, at: Instant);
     /// A request was answered 200.
     fn done(&self, number: usize);
 }
 
-/// Nobody.
+/// An observer that ignores everything.
 impl Observer for () {
     fn begins(&self, _: usize, _: Instant) {}
     fn done(&self, _: usize) {}
 }
 
-/// Posts so many requests a second, whatever the answers take.
+/// Posts this many requests per second, however long the answers take.
 ///
 /// # Errors
-/// The connections can't be opened.
+/// If the connections can't be opened.
 pub async fn at_rate<O: Observer>(
     address: SocketAddr,
     requests: &Arc<[Bytes]>,
@@ -184,7 +185,7 @@ pub async fn at_rate<O: Observer>(
     Ok(gather(workers, begun).await)
 }
 
-/// Waits for a moment. What comes back is now, or the moment itself if it has passed: being late counts.
+/// Waits until a time. Returns the current time, or the given time if it has passed, so that lateness counts.
 async fn wait_until(due: Instant) -> Instant {
     if due < Instant::now() {
         return due;
@@ -215,7 +216,7 @@ async fn gather(mut workers: JoinSet<Posted>, begun: Instant) -> Posted {
     while let Some(posted) = workers.join_next().await {
         match posted {
             Ok(posted) => sum.merge(posted),
-            // A worker does not panic; if it ever does, what it had is missing and seen as missing.
+            // A worker does not panic. If one did, its requests would count as missing.
             Err(_) => sum.unanswered += 1,
         }
     }

@@ -1,4 +1,4 @@
-//! Messages that were sent, put into the record the way the services do it, so that webhooks find their recipients.
+//! Records sent messages in the same way as the services, so that webhooks find their recipients.
 
 use anyhow::{Context as _, ensure};
 use common::store::{Answer, NewMessage, NewRecipient, Recorded, Store, StoreError};
@@ -8,30 +8,30 @@ use uuid::Uuid;
 
 /// Messages recorded at the same time.
 const CONCURRENCY: usize = 8;
-/// Attempts begun and answered at once.
+/// Attempts begun and answered in one call.
 const BATCH: u32 = 1_000;
-/// How often a database that is busy is asked.
+/// How often a call to a busy database is repeated.
 const TRIES: usize = 5;
 
-/// How many of what.
+/// The numbers of churches, messages and recipients.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// Churches; messages go to them in turn.
     pub churches: usize,
-    /// Messages altogether.
+    /// Messages in total.
     pub messages: usize,
     /// Recipients of each message.
     pub recipients: usize,
 }
 
-/// A recipient that Telnyx accepted, and of which webhooks may come.
+/// A recipient that Telnyx accepted and may send webhooks about.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Number of its church.
+    /// Number of the client's church.
     pub church: usize,
     /// Its message.
     pub message: Uuid,
-    /// Our id.
+    /// The recipient's id.
     pub recipient: Uuid,
     /// E.164.
     pub phone: String,
@@ -47,9 +47,10 @@ pub fn church_id(number: usize) -> String {
 /// Records the messages, and that Telnyx accepted each recipient.
 ///
 /// # Errors
-/// The database refuses.
+/// If the database refuses.
 pub async fn messages(store: &Store, plan: Plan) -> anyhow::Result<Vec<Target>> {
-    // Not due for years: a message-api on the same database has nothing to send. We send with a clock ahead of that.
+    // Not due for years, so a message-api on the same database sends nothing. This generator uses a clock ahead of
+    // that.
     let due = OffsetDateTime::now_utc() + time::Duration::days(3_650);
     let recorded: Vec<Vec<Target>> = stream::iter(0..plan.messages)
         .map(|number| message(store, plan, number, due))
@@ -72,7 +73,7 @@ pub async fn messages(store: &Store, plan: Plan) -> anyhow::Result<Vec<Target>> 
     Ok(targets)
 }
 
-/// Tries again while the database is busy with the services: SQLite has one writer.
+/// Repeats a call while the services keep the database busy, because SQLite has one writer.
 async fn patiently<T, F, Fut>(mut attempt: F) -> Result<T, StoreError>
 where
     F: FnMut() -> Fut,
@@ -127,14 +128,14 @@ async fn message(
     Ok(message.recipients.iter().cloned().map(target).collect())
 }
 
-/// A phone that nobody else here has.
+/// A unique phone.
 fn phone() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("+1202{:07}", NEXT.fetch_add(1, Ordering::Relaxed) % 10_000_000)
 }
 
-/// As long as Telnyx's, and as random.
+/// An id like Telnyx's, as long and as random.
 fn provider_id(recipient: Uuid) -> String {
     let mut bytes = recipient.into_bytes();
     bytes.reverse();

@@ -1,4 +1,4 @@
-//! How results look: plain tables, and plain words about what to think of them.
+//! The output: plain tables, with warnings about doubtful figures.
 
 use std::fmt;
 use std::io::Write as _;
@@ -8,12 +8,12 @@ use hdrhistogram::Histogram;
 
 use super::usage::{GENERATOR, GENERATOR_LIMIT, Used};
 
-/// Whether figures of this build mean anything.
+/// Whether this is a release build. Figures of other builds are meaningless.
 pub const IS_RELEASE: bool = !cfg!(debug_assertions);
 
 /// Writes a line of the report.
 pub fn say(line: impl fmt::Display) {
-    // Whoever closed our output does not want to read it.
+    // A closed output is no error.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -25,7 +25,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with a title and the heads of its columns.
+    /// A table with a title and column heads.
     pub fn new(title: impl Into<String>, heads: &[&str]) -> Self {
         Self { title: title.into(), rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()] }
     }
@@ -35,7 +35,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Writes it out, with a warning for each run in which the generator was the bottleneck.
+    /// Prints the table, with a warning for each run in which the generator was the bottleneck.
     pub fn print(&self, runs: &[&Used]) {
         say(format_args!("\n{self}"));
         for used in runs.iter().filter(|used| used.measured_the_generator()) {
@@ -78,26 +78,26 @@ pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
-        // Three digits of precision and whatever range comes: no bounds that could be wrong.
+        // Three digits of precision and an unlimited range.
         Self(Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are allowed")))
     }
 }
 
 impl Latencies {
-    /// Adds one.
+    /// Adds a latency.
     pub fn record(&mut self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        // It grows with its values; only one that no memory could hold is refused.
+        // The histogram grows with its values, so recording can't fail in practice.
         let _ = self.0.record(micros.max(1));
     }
 
-    /// Adds all of another.
+    /// Adds all latencies of another histogram.
     pub fn add(&mut self, other: &Self) {
-        // Only a histogram of a fixed range can refuse.
+        // Only a histogram with a fixed range can refuse.
         let _ = self.0.add(&other.0);
     }
 
-    /// How many there are.
+    /// The number of latencies.
     pub fn count(&self) -> u64 {
         self.0.len()
     }

@@ -1,6 +1,6 @@
-//! A Socket.IO client over a bare websocket (Engine.IO 4), for any Socket.IO server: it connects, answers pings and
-//! gives out events. The stock client needs a hundred times as much CPU, and thousands of these must fit beside what
-//! they measure.
+//! A Socket.IO client over a bare websocket (Engine.IO 4), for any Socket.IO server. It connects, answers pings and
+//! returns events. The stock client needs a hundred times as much CPU, and thousands of clients must fit on the machine
+//! that they measure.
 
 use std::net::SocketAddr;
 
@@ -15,12 +15,12 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::tcp;
 
-/// Where a Socket.IO server is asked to open a websocket.
+/// Path and query that open a websocket.
 const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
-/// Of each connection; events are below a kilobyte.
+/// Read buffer of each connection; events are smaller than a kilobyte.
 const READ_BUFFER: usize = 4096;
 
-// What Engine.IO and Socket.IO packets begin with.
+// First characters of Engine.IO and Socket.IO packets.
 const OPEN: &str = "0";
 const PING: &str = "2";
 const PONG: &str = "3";
@@ -31,7 +31,7 @@ const DISCONNECT: &str = "41";
 const EVENT: &str = "42";
 const CONNECT_ERROR: &str = "44";
 
-/// The stock client does not come back by itself after this.
+/// The reason of a Socket.IO disconnect, after which the stock client does not reconnect.
 const DISMISSED: &str = "the server disconnected the socket for good";
 
 /// A connected socket.
@@ -41,47 +41,48 @@ pub struct Client {
     traffic: Traffic,
 }
 
-/// What went over a connection, without the frames' heads.
+/// Traffic of a connection, without frame headers.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Traffic {
-    /// Bytes of all packets that came.
+    /// Bytes of all received packets.
     pub received: u64,
-    /// Bytes of all packets that went.
+    /// Bytes of all sent packets.
     pub sent: u64,
-    /// Pings that came and were answered.
+    /// Received and answered pings.
     pub pings: u64,
 }
 
-/// An event as it came. It is searched and not read: reading thousands a second would cost as much as sending them.
+/// A received event. Its text is searched and not parsed, because parsing thousands per second would cost as much as
+/// sending them.
 #[derive(Debug)]
 pub struct Event(Utf8Bytes);
 
 impl Event {
-    /// Its name; empty if it has none.
+    /// The event's name; empty if it has none.
     pub fn name(&self) -> &str {
         self.0.split('"').nth(1).unwrap_or_default()
     }
 
-    /// A field of its arguments that holds a text without quotes, such as an id.
+    /// A field of the arguments with a text that contains no quotes, such as an id.
     pub fn field(&self, name: &str) -> Option<&str> {
         let quoted = self.value(name)?.strip_prefix('"')?;
         Some(&quoted[..quoted.find('"')?])
     }
 
-    /// Whether a field of its arguments is `false`.
+    /// Whether a field of the arguments is `false`.
     pub fn denies(&self, name: &str) -> bool {
         self.value(name).is_some_and(|value| value.starts_with("false"))
     }
 
-    /// Its first argument, read whole.
+    /// Parses the first argument.
     ///
     /// # Errors
-    /// It has none, or one of another form.
+    /// If it has none, or one of another form.
     pub fn read<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(&self.0[EVENT.len()..]).map(|(_, argument): (IgnoredAny, T)| argument)
     }
 
-    /// What follows a field's name.
+    /// The text after a field's name.
     fn value(&self, name: &str) -> Option<&str> {
         self.0.match_indices(name).find_map(|(at, _)| {
             let (before, value) = (&self.0[..at], &self.0[at + name.len()..]);
@@ -91,10 +92,10 @@ impl Event {
 }
 
 impl Client {
-    /// Connects to the main namespace with what the stock client calls `auth`.
+    /// Connects to the main namespace with this `auth`.
     ///
     /// # Errors
-    /// Nobody listens, the server refuses (says why), or speaks something else.
+    /// If no server listens, it refuses the client (the error says why), or it is no Socket.IO server.
     pub async fn connect(address: SocketAddr, auth: &Value) -> anyhow::Result<Self> {
         let mut client = Self::open(address).await?;
         client.send(format!("{CONNECT}{auth}")).await?;
@@ -109,17 +110,17 @@ impl Client {
         }
     }
 
-    /// Asks to be let in, says goodbye so many times at once and asks again, without waiting for any answer, and is gone.
+    /// Sends a connect packet, then several disconnect and connect packets without waiting for any answer, and closes.
     ///
     /// # Errors
-    /// Nobody listens, or speaks something else.
-    pub async fn hurry(address: SocketAddr, auth: &Value, goodbyes: usize) -> anyhow::Result<()> {
+    /// If no server listens, or it is no Engine.IO server.
+    pub async fn hurry(address: SocketAddr, auth: &Value, disconnects: usize) -> anyhow::Result<()> {
         let mut client = Self::open(address).await?;
         let connect = || format!("{CONNECT}{auth}");
-        let goodbyes = std::iter::repeat_n(DISCONNECT.to_owned(), goodbyes);
-        for packet in std::iter::once(connect()).chain(goodbyes).chain([connect()]) {
+        let disconnects = std::iter::repeat_n(DISCONNECT.to_owned(), disconnects);
+        for packet in std::iter::once(connect()).chain(disconnects).chain([connect()]) {
             if client.send(packet).await.is_err() {
-                // It was shown the door already.
+                // The server has already closed it.
                 break;
             }
         }
@@ -141,10 +142,10 @@ impl Client {
         Ok(Self { socket, traffic: Traffic::default() })
     }
 
-    /// The next event; `None` once the connection has ended. Cancelling this loses nothing.
+    /// The next event; `None` once the connection has ended. Cancel-safe.
     ///
     /// # Errors
-    /// The connection broke, or the server said goodbye for good.
+    /// If the connection broke, or the server disconnected the socket.
     pub async fn next(&mut self) -> anyhow::Result<Option<Event>> {
         while let Some(text) = self.text().await? {
             if text.starts_with(EVENT) {
@@ -158,26 +159,26 @@ impl Client {
     /// Sends an event with one argument.
     ///
     /// # Errors
-    /// The connection broke.
+    /// If the connection broke.
     pub async fn emit(&mut self, name: &str, argument: &Value) -> anyhow::Result<()> {
         self.send(format!("{EVENT}{}", serde_json::json!([name, argument]))).await
     }
 
-    /// Leaves as a closed page does: with a goodbye in each layer.
+    /// Disconnects as a closed page does: with a close packet in each layer.
     ///
     /// # Errors
-    /// The connection broke before.
+    /// If the connection broke before.
     pub async fn leave(mut self) -> anyhow::Result<()> {
         self.send(DISCONNECT.to_owned()).await?;
         Ok(self.socket.close(None).await?)
     }
 
-    /// What went over it until now.
+    /// The traffic so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }
 
-    /// The next packet besides pings, which are answered.
+    /// The next packet that is no ping. Answers pings. `None` once the connection has ended.
     async fn text(&mut self) -> anyhow::Result<Option<Utf8Bytes>> {
         while let Some(message) = self.socket.next().await {
             match message? {
@@ -202,7 +203,7 @@ impl Client {
     }
 }
 
-/// The packets of one websocket, as they come and go: for sessions that do what no client does.
+/// The raw packets of one websocket, for sessions that do what no client does.
 #[derive(Debug)]
 pub struct Packets(Client);
 
@@ -210,15 +211,15 @@ impl Packets {
     /// Opens a session.
     ///
     /// # Errors
-    /// Nobody listens, or speaks something else.
+    /// If no server listens, or it is no Engine.IO server.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         Client::open(address).await.map(Self)
     }
 
-    /// Goes on with a session that is on polling.
+    /// Upgrades a polling session.
     ///
     /// # Errors
-    /// The server does not go along.
+    /// If the server refuses the upgrade.
     pub async fn upgrade(address: SocketAddr, sid: &str) -> anyhow::Result<Self> {
         let mut client = Client::over_websocket(address, &format!("{PATH}&sid={sid}")).await?;
         client.send(format!("{PING}{PROBE}")).await?;
@@ -231,15 +232,15 @@ impl Packets {
     /// Sends a packet.
     ///
     /// # Errors
-    /// The connection broke.
+    /// If the connection broke.
     pub async fn say(&mut self, packet: &str) -> anyhow::Result<()> {
         self.0.send(packet.to_owned()).await
     }
 
-    /// The next packet besides pings; `None` once the connection has ended.
+    /// The next packet that is no ping; `None` once the connection has ended.
     ///
     /// # Errors
-    /// The connection broke.
+    /// If the connection broke.
     pub async fn next(&mut self) -> anyhow::Result<Option<String>> {
         Ok(self.0.text().await?.map(|text| text.as_str().to_owned()))
     }
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn name_and_fields_of_an_event_are_found_with_and_without_a_number() {
+    fn an_events_name_and_fields_are_found_with_and_without_an_ack_id() {
         let update = event(r#"42["message:sent",{"eventId":"e","id":"m","is":false,"version":7},1]"#);
         assert_eq!((update.name(), update.field("id")), ("message:sent", Some("m")));
         assert_eq!((update.field("version"), update.field("other")), (None, None));

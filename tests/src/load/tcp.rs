@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use anyhow::Context as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// One address has about 28 000 ports, and a port rests for a minute after its connection has ended: too few for ten
-/// thousand connections that are cut every few seconds. Linux takes the whole block 127.0.0.0/8 for itself.
+/// Loopback addresses to connect from. One address has about 28 000 ports, and each is blocked for a minute after its
+/// connection has ended: too few for ten thousand connections that are cut every few seconds. On Linux the whole block
+/// 127.0.0.0/8 is local.
 const SOURCES: u8 = 8;
 
-/// Connects; to a server on this machine from one loopback address after the other, where the system has many.
+/// Connects to a server. If the server is local and the system has many loopback addresses, it uses them in turn.
 ///
 /// # Errors
-/// Nobody listens there.
+/// If no server listens there.
 pub async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = match source(address.ip()) {
         Some(source) => {

@@ -1,15 +1,15 @@
-//! What processes use of the machine, as the kernel counts it.
+//! CPU and memory of processes, as the kernel counts them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// The generator's name beside those of the stack's processes.
+/// The generator's name among the process names.
 pub const GENERATOR: &str = "generator";
-/// A generator that uses more of a core than this measures itself.
+/// A generator that uses more of a core than this is itself the bottleneck.
 pub const GENERATOR_LIMIT: f64 = 0.7;
 
-/// CPU time of processes between two moments.
+/// Measures the CPU time of processes between two moments.
 #[derive(Debug)]
 pub struct Meter {
     ids: BTreeMap<String, u32>,
@@ -17,17 +17,17 @@ pub struct Meter {
     started: Instant,
 }
 
-/// What they used.
+/// CPU time that processes used.
 #[derive(Debug, Clone)]
 pub struct Used {
-    /// From start to stop.
+    /// Time from start to stop.
     pub wall: Duration,
-    /// CPU time by name; [`GENERATOR`] is ours.
+    /// CPU time by process name; [`GENERATOR`] is this process.
     pub cpu: BTreeMap<String, Duration>,
 }
 
 impl Meter {
-    /// Starts to measure these processes, and ourselves. `stack` is what `stack.json` calls us, and left out.
+    /// Starts measuring these processes and this one. Leaves out `stack`, which is this process's name in `stack.json`.
     pub fn start(processes: &BTreeMap<String, u32>) -> Self {
         let mut ids = processes.clone();
         ids.remove("stack");
@@ -36,7 +36,7 @@ impl Meter {
         Self { ids, before, started: Instant::now() }
     }
 
-    /// What they used since the start.
+    /// The CPU time since the start.
     pub fn stop(&self) -> Used {
         let wall = self.started.elapsed();
         let since = |(name, now): (String, Duration)| {
@@ -48,22 +48,22 @@ impl Meter {
 }
 
 impl Used {
-    /// CPU time of all processes whose name begins so.
+    /// CPU time of all processes with this name prefix.
     pub fn of(&self, name: &str) -> Duration {
         self.cpu.iter().filter(|(of, _)| of.starts_with(name)).map(|(_, time)| *time).sum()
     }
 
-    /// Cores that the processes whose name begins so kept busy.
+    /// Cores that the processes with this name prefix kept busy.
     pub fn cores(&self, name: &str) -> f64 {
         self.of(name).as_secs_f64() / self.wall.as_secs_f64().max(1e-9)
     }
 
-    /// Microseconds of CPU for each of `count`.
+    /// Microseconds of CPU per item.
     pub fn micros_per(&self, name: &str, count: u64) -> f64 {
         self.of(name).as_secs_f64() * 1e6 / count.max(1) as f64
     }
 
-    /// Whether the generator itself was the bottleneck, or nearly.
+    /// Whether the generator itself was nearly the bottleneck.
     pub fn measured_the_generator(&self) -> bool {
         self.cores(GENERATOR) > GENERATOR_LIMIT
     }
@@ -73,26 +73,26 @@ fn read(ids: &BTreeMap<String, u32>) -> BTreeMap<String, Duration> {
     let own = std::process::id();
     let children = children();
     let sum = |pid: u32| {
-        // PostgreSQL works in children; ours are the other processes of the list.
+        // PostgreSQL works in child processes. The generator's children are the other processes of the list.
         let below = children.get(&pid).filter(|_| pid != own).into_iter().flatten();
         cpu(pid) + below.map(|child| cpu(*child)).sum::<Duration>()
     };
     ids.iter().map(|(name, pid)| (name.clone(), sum(*pid))).collect()
 }
 
-/// User and system time of a process; zero where the system does not tell.
+/// User and system time of a process; zero if the system does not report it.
 pub fn cpu(pid: u32) -> Duration {
     let ticks = stat(pid).and_then(|fields| Some(number(&fields, 11)? + number(&fields, 12)?));
     let each = rustix::param::clock_ticks_per_second().max(1);
     Duration::from_millis(ticks.unwrap_or(0) * 1000 / each)
 }
 
-/// Resident memory of a process in bytes; zero where the system does not tell.
+/// Resident memory of a process in bytes; zero if the system does not report it.
 pub fn resident(pid: u32) -> u64 {
     memory(pid, "VmRSS:")
 }
 
-/// The most resident memory that a process ever had, in bytes; zero where the system does not tell.
+/// Peak resident memory of a process in bytes; zero if the system does not report it.
 pub fn peak(pid: u32) -> u64 {
     memory(pid, "VmHWM:")
 }
@@ -104,7 +104,7 @@ fn memory(pid: u32, kind: &str) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// The fields of `/proc/<pid>/stat` behind the name, which may hold anything.
+/// The fields of `/proc/<pid>/stat` after the name, which may contain any character.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
@@ -114,7 +114,7 @@ fn number(fields: &[String], at: usize) -> Option<u64> {
     fields.get(at)?.parse().ok()
 }
 
-/// Who is whose child.
+/// The children of each process.
 fn children() -> BTreeMap<u32, Vec<u32>> {
     let mut children = BTreeMap::<u32, Vec<u32>>::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_work_and_memory_are_seen() {
+    fn usage_sees_our_own_cpu_time_and_memory() {
         let meter = Meter::start(&BTreeMap::new());
         let mut sum = 0_u64;
         while meter.stop().of(GENERATOR) < Duration::from_millis(30) {

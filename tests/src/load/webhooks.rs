@@ -1,4 +1,4 @@
-//! Telnyx's webhooks, made and signed beforehand, so that nothing but sending them is measured.
+//! Telnyx's webhooks, encoded and signed beforehand, so that the measurement contains only their sending.
 
 use std::net::SocketAddr;
 
@@ -11,16 +11,16 @@ use uuid::Uuid;
 
 use super::record::Target;
 
-/// What a webhook reports.
+/// The report of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// `message.sent`: on its way.
+    /// `message.sent`: with the carrier.
     Sent,
     /// `message.finalized`: delivered.
     Delivered,
 }
 
-/// A complete HTTP request that posts a webhook, signed now: it is believed for five minutes.
+/// A complete HTTP request that posts a webhook, signed with the current time. The signature is valid for five minutes.
 pub fn request(signer: &Signer, address: SocketAddr, target: &Target, report: Report) -> Bytes {
     let now = OffsetDateTime::now_utc();
     let path = format!("/webhooks/telnyx/{}", target.recipient);
@@ -36,7 +36,7 @@ pub fn request(signer: &Signer, address: SocketAddr, target: &Target, report: Re
     .into()
 }
 
-/// As long as Telnyx's own, about 1.3 KB.
+/// A body as long as Telnyx's own, about 1.3 KB.
 fn body(target: &Target, report: Report, url: &str, at: OffsetDateTime) -> String {
     let (kind, status) = match report {
         Report::Sent => ("message.sent", "sent"),

@@ -1,4 +1,4 @@
-//! A stream that is not the one that the gateway has followed: it is noticed before anything of it is sent.
+//! The gateway detects a different stream before it emits any of its events.
 
 use std::fs;
 use std::path::Path;
@@ -21,14 +21,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What the client sees first of these two: an event, or that it may have missed some.
+/// The name of the client's next `connected` or event.
 async fn first_news(client: &mut Client) -> String {
     let is_news = |event: &str| event == "connected" || event.starts_with("message:");
     client.until_one(|seen| is_news(&seen.event)).await.event
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_was_cut_and_has_grown_again_meanwhile_is_noticed_before_anything_of_it_is_sent() {
+async fn a_truncated_and_regrown_stream_is_detected_before_any_event_goes_out() {
     let (mut gateway, proxy) = proxied(&[]).await;
     let mut client = join(&gateway, "first").await;
     let data = gateway.broker().data();
@@ -40,14 +40,14 @@ async fn a_stream_that_was_cut_and_has_grown_again_meanwhile_is_noticed_before_a
     let events = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(events[1]).await;
 
-    // Its last two events are lost, as after a power cut, and others take their places.
+    // The last two events are lost, as after a power cut, and other events take their sequences.
     proxy.lead_to(NOWHERE);
     gateway.broker().kill().await;
     fs::remove_dir_all(&data).unwrap();
     copy(&saved, &data);
     gateway.broker().restart().await;
     gateway.announcer().await.announce(CHURCH, 4, "").await;
-    // Some arrive in the moment in which the gateway is back, before it can have asked for anything.
+    // Some events arrive as soon as the gateway is connected, before it can have asked the stream anything.
     let announcer = gateway.announcer().await;
     let announcing: JoinHandle<()> = tokio::spawn(async move {
         loop {

@@ -1,4 +1,4 @@
-//! Events may be late or missing: operators and clients are told, and nothing is lost that can still be read.
+//! Late or missing events: readiness and `live:degraded` report them, and nothing readable is lost.
 
 use std::time::Duration;
 
@@ -16,35 +16,35 @@ use uuid::Uuid;
 
 use super::{CHURCH, HOUR, NOWHERE, has_seen, http, join, proxied};
 
-/// Lapses are told of soon, because tests can't wait for the usual figures.
+/// Short limits for silence and gap, because tests can't wait for the defaults.
 const SOON: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "1500"), ("GATEWAY_STREAM_GAP", "1500")];
-/// A silence is told of soon; a gap never is.
+/// A short limit for silence, none for gaps.
 const SILENCE: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "1500"), ("GATEWAY_STREAM_GAP", "3600000")];
-/// A gap is told of soon; a silence never is.
+/// A short limit for gaps, none for silence.
 const GAP: [(&str, &str); 2] = [("GATEWAY_STREAM_SILENCE", "3600000"), ("GATEWAY_STREAM_GAP", "1500")];
 
-/// Looks on until the client is told that events may be late, or are not any more.
-async fn told(client: &mut Client, degraded: bool) -> Value {
+/// Waits for `live:degraded` with this value.
+async fn until_degraded(client: &mut Client, degraded: bool) -> Value {
     client.until_one(|seen| seen.data["degraded"] == json!(degraded)).await.data
 }
 
-/// The client has these events, in this order, and nothing was said to be lost.
+/// Fails unless the client gets exactly these events in order and no loss is reported.
 async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
     client.until_event(events[events.len() - 1]).await;
     assert_eq!(client.whole_events(), events);
-    assert_eq!(client.recovered(), [false], "the first packet alone");
+    assert_eq!(client.recovered(), [false], "only the first `connected`");
     assert!(!has_seen(client, "disconnect"));
 }
 
-/// Clients are told while the broker is out of reach in this way, and have everything when it is back.
-async fn out_of_reach(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) {
+/// Checks that clients get `live:degraded` while the broker is unreachable, and every event afterwards.
+async fn unreachable_broker(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) {
     let (mut gateway, proxy) = proxied(&SILENCE).await;
     let mut client = join(&gateway, "first").await;
     let mut events = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(events[1]).await;
 
     leave(&proxy);
-    let said = told(&mut client, true).await;
+    let said = until_degraded(&mut client, true).await;
     assert_eq!(said["reason"], "unreachable", "{said}");
     assert!(said["since"].is_string(), "{said}");
     let (status, report) = gateway.readiness().await;
@@ -55,23 +55,23 @@ async fn out_of_reach(leave: impl Fn(&Proxy), come_back: impl Fn(&Proxy, &str)) 
 
     come_back(&proxy, &http(gateway.broker()));
     for client in [&mut client, &mut newcomer] {
-        told(client, false).await;
+        until_degraded(client, false).await;
     }
     assert_has_all(&mut client, &events).await;
     assert_has_all(&mut newcomer, &events[2..]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_gateway_that_is_cut_off_from_the_broker_are_told_and_again_when_all_has_come() {
-    out_of_reach(|proxy| proxy.lead_to(NOWHERE), |proxy, broker| proxy.lead_to(broker)).await;
+async fn clients_get_live_degraded_while_the_gateway_is_cut_off_from_the_broker() {
+    unreachable_broker(|proxy| proxy.lead_to(NOWHERE), |proxy, broker| proxy.lead_to(broker)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_gateway_whose_broker_is_silent_are_told_and_again_when_all_has_come() {
-    out_of_reach(|proxy| proxy.hold_answers(true), |proxy, _| proxy.hold_answers(false)).await;
+async fn clients_get_live_degraded_while_the_broker_is_silent() {
+    unreachable_broker(|proxy| proxy.hold_answers(true), |proxy, _| proxy.hold_answers(false)).await;
 }
 
-/// The gateway misses so many events and can't read them.
+/// Makes the gateway miss this many events and unable to read them.
 async fn open_gap(gateway: &mut TestGateway, proxy: &Proxy, count: usize) -> Vec<Uuid> {
     gateway.broker().reconfigure(|stream| stream.allow_direct = false).await;
     proxy.lead_to(NOWHERE);
@@ -89,23 +89,23 @@ async fn until_not_ready(gateway: &TestGateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_events_can_not_be_read_the_gateway_is_not_ready_and_then_they_come_late_and_in_order() {
+async fn a_gap_makes_the_gateway_not_ready_and_its_events_come_late_in_order() {
     let (mut gateway, proxy) = proxied(&GAP).await;
     let mut client = join(&gateway, "first").await;
     let mut events = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(events[1]).await;
 
     events.extend(open_gap(&mut gateway, &proxy, 3).await);
-    assert_eq!(told(&mut client, true).await["reason"], "gap");
+    assert_eq!(until_degraded(&mut client, true).await["reason"], "gap");
     until_not_ready(&gateway).await;
     let mut newcomer = join(&gateway, "second").await;
     assert_eq!(newcomer.next().await.event, "live:degraded");
-    // What is heard meanwhile has to wait for what comes before it.
+    // Later events have to wait for the missing ones.
     events.extend(gateway.announcer().await.announce(CHURCH, 2, "").await);
 
     gateway.broker().reconfigure(|stream| stream.allow_direct = true).await;
     for client in [&mut client, &mut newcomer] {
-        told(client, false).await;
+        until_degraded(client, false).await;
     }
     assert_has_all(&mut client, &events).await;
     assert_has_all(&mut newcomer, &events[2..]).await;
@@ -113,11 +113,11 @@ async fn while_events_can_not_be_read_the_gateway_is_not_ready_and_then_they_com
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_events_can_not_be_read_a_revoked_token_still_ends_at_once() {
+async fn a_revocation_takes_effect_at_once_during_a_gap() {
     let (mut gateway, proxy) = proxied(&GAP).await;
     let (mut client, mut revoked) = (join(&gateway, "first").await, join(&gateway, "second").await);
     let missed = open_gap(&mut gateway, &proxy, 1).await;
-    told(&mut client, true).await;
+    until_degraded(&mut client, true).await;
 
     let person = Person { claim: IdClaim::UserId, id: "second".into() };
     let revocation =
@@ -132,18 +132,18 @@ async fn while_events_can_not_be_read_a_revoked_token_still_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_are_gone_before_they_could_be_read_are_said_to_be_lost_and_all_goes_on() {
+async fn events_deleted_during_a_gap_give_recovered_false_and_the_feed_goes_on() {
     let (mut gateway, proxy) = proxied(&SOON).await;
     let mut client = join(&gateway, "first").await;
     let seen = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(seen[1]).await;
     open_gap(&mut gateway, &proxy, 3).await;
-    told(&mut client, true).await;
+    until_degraded(&mut client, true).await;
 
     gateway.broker().reconfigure(|stream| stream.max_messages = 1).await;
     gateway.broker().reconfigure(|stream| stream.allow_direct = true).await;
     client.until("connected").await;
-    told(&mut client, false).await;
+    until_degraded(&mut client, false).await;
     let later = gateway.announcer().await.announce(CHURCH, 2, "").await;
     client.until_event(later[1]).await;
     assert_eq!(client.whole_events(), [seen, later].concat());
@@ -152,7 +152,7 @@ async fn events_that_are_gone_before_they_could_be_read_are_said_to_be_lost_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_token_ends_soon_is_not_told_before_it_is_greeted() {
+async fn auth_expiring_never_comes_before_connected() {
     let memory = [("GATEWAY_MEMORY_EVENTS", "1")];
     let mut gateway = TestGateway::start(&memory).await;
     let mut before = join(&gateway, "first").await;
@@ -162,7 +162,7 @@ async fn a_client_whose_token_ends_soon_is_not_told_before_it_is_greeted() {
     let events = gateway.announcer().await.announce(CHURCH, 5, "").await;
     before.until_event(events[4]).await;
 
-    // What comes after its cursor has to be read, which takes until it is closed.
+    // The events after its cursor can't be read before the client is closed.
     gateway.broker().reconfigure(|stream| stream.allow_direct = false).await;
     let tokens = [Duration::from_secs(50), HOUR].map(|valid| gateway.token(CHURCH, "second", valid));
     let mut client = Client::start(&gateway.url(), &tokens.join(","), &["--cursor", &cursor]).await;

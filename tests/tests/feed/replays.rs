@@ -1,4 +1,4 @@
-//! Operators send stored events again, more than clients can take: nobody is closed for it, and live events go first.
+//! Operators replay more events than clients can take: no client is closed, and live events go first.
 
 use async_nats::jetstream::{self, consumer};
 use common::subject::{REPLAY, STREAM};
@@ -9,14 +9,14 @@ use tests::proxy::Proxy;
 
 use super::{CHURCH, has_seen, join, join_at};
 
-/// Events in the stream.
+/// Number of events in the stream.
 const MANY: usize = 2_000;
-/// Makes an event so heavy.
+/// Bytes that pad each event.
 const WEIGHT: usize = 1_000;
-/// Bytes a second that a slow client gets: some of what the replay brings.
+/// Bytes per second that the slow client receives: only a part of the replay.
 const SLOW: usize = 100_000;
 
-/// Replays the whole stream, so many bytes a second; 0 is as fast as the broker can.
+/// Replays the whole stream at this many bytes per second; 0 means as fast as possible.
 async fn replay(gateway: &mut TestGateway, bytes_a_second: u64) {
     let jetstream = jetstream::new(gateway.broker().client("ops").await);
     let stream = jetstream.get_stream(STREAM).await.unwrap();
@@ -31,7 +31,7 @@ async fn replay(gateway: &mut TestGateway, bytes_a_second: u64) {
     stream.create_consumer(config).await.unwrap();
 }
 
-/// The counter of replayed events that this became of.
+/// The counter of replayed events with this outcome.
 fn of(reason: &str) -> String {
     format!("church_gateway_replays_total{{outcome=\"{reason}\"}}")
 }
@@ -41,7 +41,7 @@ fn replayed(client: &Client) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_replay_closes_nobody_and_live_events_go_first() {
+async fn a_large_replay_closes_no_client_and_live_events_go_first() {
     let mut gateway = TestGateway::start(&[]).await;
     let announcer = gateway.announcer().await;
     announcer.announce(CHURCH, MANY, &"x".repeat(WEIGHT)).await;
@@ -57,11 +57,11 @@ async fn a_large_replay_closes_nobody_and_live_events_go_first() {
         client.until_event(live[1]).await;
         assert_eq!(client.whole_events(), live);
     }
-    // Each event of the replay comes in two packets.
+    // Each replayed event has two packets.
     assert!(replayed(&clients[0]) < 2 * MANY, "the live events went first");
 
-    // The consumer goes on with what was stored meanwhile.
-    eventually("all of it was sent", async || {
+    // The consumer continues with the events stored meanwhile.
+    eventually("the whole replay was emitted", async || {
         (gateway.count(&of("accepted")).await >= MANY as f64).then_some(())
     })
     .await;
@@ -80,14 +80,14 @@ async fn a_large_replay_closes_nobody_and_live_events_go_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_replay_has_too_much_is_left_out_and_counted() {
+async fn replayed_events_beyond_the_queue_limit_are_dropped_and_counted() {
     let mut gateway = TestGateway::start(&[]).await;
-    // More than may wait, and than goes out meanwhile.
+    // More than the queue holds and than is sent meanwhile.
     let (heavy, many) = ("x".repeat(20_000), 1_500);
     gateway.announcer().await.announce(CHURCH, many, &heavy).await;
     let mut client = join(&gateway, "reads").await;
     replay(&mut gateway, 20 << 20).await;
-    eventually("every event is told of or counted", async || {
+    eventually("every event is emitted or counted", async || {
         let (accepted, dropped) = (gateway.count(&of("accepted")).await, gateway.count(&of("dropped")).await);
         (dropped > 0.0 && accepted + dropped == many as f64).then_some(())
     })

@@ -1,4 +1,4 @@
-//! A client's token on a living connection, and the ways in which it may be sent.
+//! Refreshing a token, and the ways to send one.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tests::gateway::TestGateway;
 use super::{CHURCH, HOUR};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_no_newer_than_the_one_in_use_is_refused_with_the_reason() {
+async fn a_refresh_with_a_token_no_newer_than_the_current_one_is_refused() {
     let gateway = TestGateway::start(&[]).await;
-    // The client is told at once that it ends soon, and sends the very same again.
+    // The client gets `auth:expiring` at once and sends the same token again.
     let token = gateway.token(CHURCH, "first", Duration::from_secs(50));
     let mut client = Client::start(&gateway.url(), &token, &["--refresh"]).await;
     let answer = client.until("auth:refreshed").await.data;
@@ -20,7 +20,7 @@ async fn a_token_that_is_no_newer_than_the_one_in_use_is_refused_with_the_reason
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_may_have_the_word_bearer_before_it_wherever_it_is_sent() {
+async fn a_token_may_carry_a_bearer_prefix_wherever_it_is_sent() {
     let gateway = TestGateway::start(&[]).await;
     for place in ["auth", "query"] {
         let token = format!("Bearer {}", gateway.token(CHURCH, place, HOUR));

@@ -1,4 +1,4 @@
-//! Sessions that their clients abandon end and leave no memory in use.
+//! Sessions abandoned by their clients end and leak no memory.
 
 use futures_util::future::join_all;
 use tests::gateway::TestGateway;
@@ -6,16 +6,16 @@ use tests::gateway::TestGateway;
 use crate::polling::Polling;
 use crate::upgrade::{PROBE, PROBED, query};
 use crate::websocket::Websocket;
-use crate::{PATIENT, assert_flat, polling_member};
+use crate::{PATIENT, assert_flat, polling_client};
 
-/// Sessions at the same time.
+/// Number of simultaneous sessions.
 const CROWD: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_that_is_never_finished_ends_both_the_websocket_and_the_session() {
+async fn an_unfinished_upgrade_ends_the_websocket_and_the_session() {
     let hasty = [PATIENT[0], ("GATEWAY_CONNECT_TIMEOUT", "3000")];
     let gateway = TestGateway::start(&hasty).await;
-    let (silent, probing) = (polling_member(&gateway).await, polling_member(&gateway).await);
+    let (silent, probing) = (polling_client(&gateway).await, polling_client(&gateway).await);
     gateway.until_count("church_gateway_sockets", 2.0).await;
     let Ok(mut says_nothing) = Websocket::request(&gateway, &query(&silent)).await else { panic!("refused") };
     let Ok(mut only_probes) = Websocket::request(&gateway, &query(&probing)).await else { panic!("refused") };
@@ -26,13 +26,12 @@ async fn an_upgrade_that_is_never_finished_ends_both_the_websocket_and_the_sessi
     gateway.until_count("church_gateway_sockets", 0.0).await;
 }
 
-/// Opens a session for each of a crowd, leaves some of them in the middle of an upgrade, and looks at each again only to
-/// see that it has ended.
+/// Opens many sessions and abandons them, some in the middle of an upgrade. Afterwards only checks that each has ended.
 async fn come_and_go(gateway: &TestGateway) {
     let sessions = join_all((0..CROWD).map(|_| Polling::open(gateway))).await;
     let (upgrading, _) = sessions.split_at(CROWD / 4);
     for session in upgrading {
-        // On a busy machine the session may have ended before.
+        // On a busy machine the session may have ended already.
         if let Ok(mut socket) = Websocket::request(gateway, &query(session)).await {
             socket.send(PROBE).await;
         }
@@ -41,7 +40,7 @@ async fn come_and_go(gateway: &TestGateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn abandoned_sessions_end_and_leave_no_memory_in_use() {
+async fn abandoned_sessions_end_and_leak_no_memory() {
     let short = [
         ("GATEWAY_PING_TIMEOUT", "2000"),
         ("GATEWAY_CONNECT_TIMEOUT", "2000"),

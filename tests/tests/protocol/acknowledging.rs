@@ -1,11 +1,12 @@
-//! Socket.IO's events from a client: acknowledged where there is something to say, else ignored.
+//! Socket.IO events from a client: known ones are acknowledged, unknown ones are ignored.
 
-use crate::{CHURCH, HOUR, json_after, patient_gateway, websocket_member};
+use crate::packet::json_after;
+use crate::{CHURCH, HOUR, patient_gateway, websocket_client};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_with_a_number_is_acknowledged_with_that_number() {
+async fn an_event_with_an_ack_id_is_acknowledged_with_that_id() {
     let gateway = patient_gateway().await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     let longer = gateway.token(CHURCH, "ann", HOUR * 2);
     client.send(&format!(r#"42456["auth:refresh",{{"token":"{longer}"}}]"#)).await;
     let acknowledged = json_after("43456", &client.next().await.unwrap());
@@ -14,9 +15,9 @@ async fn an_event_with_a_number_is_acknowledged_with_that_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_with_binary_data_is_taken_whole_with_and_without_a_number() {
+async fn a_binary_event_is_read_whole_with_and_without_an_ack_id() {
     let gateway = patient_gateway().await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     client.send(r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
     client.send_binary(&[1, 2, 3]).await;
     assert_eq!(gateway.count("church_gateway_unknown_events_total").await, 0.0, "one part is missing");
@@ -33,9 +34,9 @@ async fn an_event_with_binary_data_is_taken_whole_with_and_without_a_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_means_nothing_here_is_not_acknowledged() {
+async fn an_unknown_event_is_not_acknowledged() {
     let gateway = patient_gateway().await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     client.send(r#"421["message-with-ack",1,"2",{"3":[false]}]"#).await;
     gateway.until_count("church_gateway_unknown_events_total", 1.0).await;
     client.send(r#"422["auth:refresh"]"#).await;
@@ -43,12 +44,12 @@ async fn an_event_that_means_nothing_here_is_not_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packets_that_can_not_be_read_end_the_connection() {
+async fn a_malformed_packet_closes_the_connection() {
     let gateway = patient_gateway().await;
     let wrong =
         ["4abc", "4", "49", "42", "42{}", r#"42abc["message",1,"2"]"#, "42[]", "42[1]", "42[", "43[]"];
     for packet in wrong {
-        let mut client = websocket_member(&gateway).await;
+        let mut client = websocket_client(&gateway).await;
         client.send(packet).await;
         client.until_closed().await;
     }

@@ -1,17 +1,17 @@
-//! A client that says goodbye to Engine.IO itself.
+//! A client that sends Engine.IO's close packet.
 
 use reqwest::StatusCode;
 
 use crate::packet::{CLOSE, NOOP};
 use crate::polling::Polling;
-use crate::{patient_gateway, polling_member, websocket_member};
+use crate::{patient_gateway, polling_client, websocket_client};
 
 const CLOSED: &str = r#"church_gateway_disconnects_total{reason="transport_close"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_goodbye_by_post_ends_the_session_and_frees_its_poll() {
+async fn a_close_packet_by_post_ends_the_session_and_its_open_poll() {
     let gateway = patient_gateway().await;
-    // Which of two requests comes first is up to the network, so it is tried until the poll was there.
+    // The two requests may arrive in either order, so this repeats until the poll came first.
     for _ in 0..50 {
         let client = Polling::open(&gateway).await;
         client.past_first_ping().await;
@@ -23,13 +23,13 @@ async fn a_goodbye_by_post_ends_the_session_and_frees_its_poll() {
         }
         assert_eq!(poll.0, StatusCode::BAD_REQUEST);
     }
-    panic!("no poll was there before the goodbye");
+    panic!("no poll arrived before the close packet");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_goodbye_frees_the_seat_on_each_transport() {
+async fn a_close_packet_removes_the_socket_on_each_transport() {
     let gateway = patient_gateway().await;
-    let (polls, mut talks) = (polling_member(&gateway).await, websocket_member(&gateway).await);
+    let (polls, mut talks) = (polling_client(&gateway).await, websocket_client(&gateway).await);
     gateway.until_count("church_gateway_sockets", 2.0).await;
     polls.send(&[CLOSE]).await;
     polls.until_closed().await;

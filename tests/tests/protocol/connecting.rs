@@ -1,4 +1,4 @@
-//! How a client comes into Socket.IO's main namespace, and how it leaves it.
+//! Joining and leaving Socket.IO's main namespace.
 
 use std::time::Duration;
 
@@ -6,20 +6,18 @@ use serde_json::json;
 use tests::gateway::TestGateway;
 use tokio::time::timeout;
 
-use crate::packet::{CONNECT, CONNECT_ERROR, DISCONNECT, PING, PONG};
+use crate::packet::{CONNECT, CONNECT_ERROR, DISCONNECT, PING, PONG, event, json_after};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{
-    CHURCH, HOUR, PATIENT, connect, event, json_after, patient_gateway, polling_member, websocket_member,
-};
+use crate::{CHURCH, HOUR, PATIENT, connect, patient_gateway, polling_client, websocket_client};
 
-/// After so long a client asks once more to be let in.
+/// Time after which a client repeats its connect packet.
 const AGAIN: Duration = Duration::from_secs(3);
-/// Much shorter than the time that is given to a client that a test lets in.
+/// A short connect timeout. Clients that a test connects get a longer one.
 const HASTY: [(&str, &str); 2] = [("GATEWAY_CONNECT_TIMEOUT", "3000"), PATIENT[0]];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_gets_in_with_and_without_a_payload() {
+async fn a_websocket_client_connects_with_and_without_an_auth_payload() {
     let gateway = patient_gateway().await;
     let in_query = format!("EIO=4&transport=websocket&token={}", gateway.token(CHURCH, "ann", HOUR));
     for (query, packet) in
@@ -35,7 +33,7 @@ async fn a_client_gets_in_with_and_without_a_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_on_polling_gets_in() {
+async fn a_polling_client_connects() {
     let gateway = patient_gateway().await;
     let mut client = Polling::open(&gateway).await;
     client.send(&[&connect(&gateway)]).await;
@@ -44,24 +42,25 @@ async fn a_client_on_polling_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_client_is_told_why_and_may_try_again_on_the_same_connection() {
+async fn a_refused_client_gets_the_reason_and_may_retry_on_the_same_connection() {
     let gateway = patient_gateway().await;
     let mut client = Websocket::open(&gateway).await;
     client.send(CONNECT).await;
     let told = json_after(CONNECT_ERROR, &client.next().await.unwrap());
     assert_eq!(told, json!({"message": "Authentication error: missing token"}));
-    // The library tells a client before it is done with its first attempt, and ignores another one until then.
+    // The library reports the refusal before it has finished the first attempt, and ignores further attempts until
+    // then.
     for _ in 0..5 {
         client.send(&connect(&gateway)).await;
         if timeout(AGAIN, client.until("connected")).await.is_ok() {
             return;
         }
     }
-    panic!("it is not let in");
+    panic!("the client is not connected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_not_there_is_refused_and_the_main_one_stays_open() {
+async fn an_unknown_namespace_is_refused_and_the_main_one_stays_usable() {
     let gateway = patient_gateway().await;
     let refused = r#"44/random,{"message":"Invalid namespace"}"#;
     let mut polls = Polling::open(&gateway).await;
@@ -77,7 +76,7 @@ async fn a_namespace_that_is_not_there_is_refused_and_the_main_one_stays_open() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_can_not_be_read_ends_the_connection() {
+async fn a_malformed_connect_packet_closes_the_connection() {
     let gateway = patient_gateway().await;
     let mut client = Websocket::open(&gateway).await;
     client.send("4abc").await;
@@ -88,29 +87,29 @@ async fn a_handshake_that_can_not_be_read_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_without_a_good_token_is_closed_after_a_while_and_a_member_stays() {
+async fn a_client_without_a_valid_token_is_closed_after_the_connect_timeout() {
     let gateway = TestGateway::start(&HASTY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let (mut silent, mut refused, polls) =
         (Websocket::open(&gateway).await, Websocket::open(&gateway).await, Polling::open(&gateway).await);
     refused.send(r#"40{"token":"abc"}"#).await;
     polls.past_first_ping().await;
     tokio::join!(silent.until_closed(), refused.until_closed(), polls.until_closed());
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
-    assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
+    assert_eq!(event(&other.until("message:delivered").await).1["eventId"], json!(events[0]));
 }
 
-/// Often pinged, and given long for everything.
+/// Frequent pings, and long limits for everything else.
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_back() {
+async fn a_client_that_leaves_the_namespace_may_rejoin_on_the_same_connection() {
     let gateway = TestGateway::start(&OFTEN).await;
-    let (mut client, mut polls) = (websocket_member(&gateway).await, polling_member(&gateway).await);
+    let (mut client, mut polls) = (websocket_client(&gateway).await, polling_client(&gateway).await);
     client.send(DISCONNECT).await;
     polls.send(&[DISCONNECT]).await;
     gateway.until_count("church_gateway_sockets", 0.0).await;
-    // The first may have been on its way before.
+    // The first ping may have been sent before.
     for _ in 0..3 {
         assert_eq!(client.frame().await.as_deref(), Some(PING));
         client.send(PONG).await;
@@ -128,11 +127,11 @@ async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_and_comes_back_many_times_hears_every_event_after_it_is_welcomed() {
+async fn a_client_that_rejoins_repeatedly_gets_every_event_after_connected() {
     let gateway = patient_gateway().await;
     let announcer = gateway.announcer().await;
-    let mut client = websocket_member(&gateway).await;
-    // Not more often than one connection may show a token at once.
+    let mut client = websocket_client(&gateway).await;
+    // No more often than one connection may present a token.
     for _ in 0..6 {
         client.send(DISCONNECT).await;
         gateway.until_count("church_gateway_sockets", 0.0).await;
@@ -145,9 +144,9 @@ async fn a_client_that_leaves_and_comes_back_many_times_hears_every_event_after_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_the_namespace_for_good_is_closed_after_a_while() {
+async fn a_client_that_never_rejoins_is_closed_after_the_connect_timeout() {
     let gateway = TestGateway::start(&HASTY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     client.send(DISCONNECT).await;
     client.until_closed().await;
     gateway.until_count("church_gateway_sockets", 0.0).await;

@@ -1,4 +1,4 @@
-//! How an Engine.IO session begins, and what begins none.
+//! Opening an Engine.IO session, and requests that open none.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::polling::{Polling, url};
 use crate::websocket::Websocket;
 
 const GATEWAY: &[(&str, &str)] = &[("GATEWAY_PING_INTERVAL", "25000"), ("GATEWAY_PING_TIMEOUT", "20000")];
-/// Queries that name no version of the protocol that is served; `{}` stands for a transport.
+/// Queries with an unsupported protocol version; `{}` stands for a transport.
 const OTHER_VERSIONS: [&str; 6] = [
     "transport={}",
     "EIO=&transport={}",
@@ -17,10 +17,10 @@ const OTHER_VERSIONS: [&str; 6] = [
     "EIO=5&transport={}",
     "EIO=44&transport={}",
 ];
-/// Queries that name no transport that is served.
+/// Queries with an unsupported transport.
 const OTHER_TRANSPORTS: [&str; 4] =
     ["EIO=4", "EIO=4&transport=", "EIO=4&transport=abc", "EIO=4&transport=webtransport"];
-/// An id of a session that does not exist.
+/// The id of a session that does not exist.
 const NO_SESSION: &str = "AAAAAAAAAAAAAAAA";
 
 async fn ask(gateway: &TestGateway, method: Method, query: &str) -> StatusCode {
@@ -38,7 +38,7 @@ fn assert_opens(opened: &Value, upgrades: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_opens_on_each_transport_and_says_how_it_goes_on() {
+async fn a_session_opens_on_each_transport_with_its_parameters() {
     let gateway = TestGateway::start(GATEWAY).await;
     let first = Polling::open(&gateway).await;
     assert_opens(&first.opened, &json!(["websocket"]));
@@ -46,12 +46,12 @@ async fn a_session_opens_on_each_transport_and_says_how_it_goes_on() {
     assert_ne!(first.sid(), second.sid());
     let (_open, opened) = Websocket::open_with(&gateway, "EIO=4&transport=websocket").await;
     assert_opens(&opened, &json!([]));
-    // The stock client adds a word of its own against caches.
+    // The stock client adds a parameter that defeats caches.
     Polling::open_with(&gateway, "EIO=4&transport=polling&t=PZ1x3d").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_of_another_version_of_the_protocol_is_refused() {
+async fn an_unsupported_protocol_version_is_refused() {
     let gateway = TestGateway::start(GATEWAY).await;
     for query in OTHER_VERSIONS {
         let polling = query.replace("{}", "polling");
@@ -63,7 +63,7 @@ async fn a_handshake_of_another_version_of_the_protocol_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_over_another_transport_is_refused() {
+async fn an_unsupported_transport_is_refused() {
     let gateway = TestGateway::start(GATEWAY).await;
     for query in OTHER_TRANSPORTS {
         assert_eq!(ask(&gateway, Method::GET, query).await, StatusCode::BAD_REQUEST, "{query}");
@@ -82,13 +82,13 @@ async fn only_a_get_opens_a_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_not_known_is_refused_on_each_transport() {
+async fn an_unknown_session_id_is_refused_on_each_transport() {
     let gateway = TestGateway::start(GATEWAY).await;
     for sid in [NO_SESSION, "", "abc", "%20", "../../etc"] {
         let query = format!("EIO=4&transport=polling&sid={sid}");
         assert_eq!(ask(&gateway, Method::GET, &query).await, StatusCode::BAD_REQUEST, "{sid}");
         assert_eq!(ask(&gateway, Method::POST, &query).await, StatusCode::BAD_REQUEST, "{sid}");
-        // A websocket may be opened before the session is looked for; it does not stay open, and carries nothing.
+        // The websocket may open before the session is looked up. It closes without a frame.
         if let Ok(mut socket) =
             Websocket::request(&gateway, &format!("EIO=4&transport=websocket&sid={sid}")).await
         {

@@ -1,27 +1,27 @@
 //! Pings, and clients that do not answer them.
 //!
-//! The protocol's own suite expects the first ping after an interval. Here it comes with the opening, which clients do
-//! not mind: so a session's first ping says nothing of the interval, and each case looks at several.
+//! The protocol's own test suite expects the first ping after one interval. The gateway sends it with the opening,
+//! which clients accept. So the first ping says nothing about the interval, and each test waits for several.
 
 use serde_json::json;
 use tests::gateway::TestGateway;
 
-use crate::packet::{PING, PONG};
+use crate::packet::{PING, PONG, event};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{CHURCH, PATIENT, connect, event, polling_member, websocket_member};
+use crate::{CHURCH, PATIENT, connect, polling_client, websocket_client};
 
-/// Often pinged, and given long to answer: these clients answer, if not in time.
+/// Frequent pings and a long limit for pongs, because these clients answer, but perhaps late.
 const OFTEN: [(&str, &str); 3] = [("GATEWAY_PING_INTERVAL", "200"), PATIENT[0], PATIENT[1]];
-/// A client that does not answer is closed soon, but not before it was let in.
+/// A short limit for pongs, long enough to connect.
 const STRICT: [(&str, &str); 3] =
     [("GATEWAY_PING_INTERVAL", "200"), ("GATEWAY_PING_TIMEOUT", "3000"), PATIENT[1]];
-/// How many pings are waited for.
+/// The number of pings to wait for.
 const SEVERAL: usize = 4;
 const MISSED: &str = r#"church_gateway_disconnects_total{reason="heartbeat"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_brings_a_ping_each_interval_as_long_as_pongs_come() {
+async fn polling_gets_a_ping_each_interval_while_pongs_come() {
     let gateway = TestGateway::start(&OFTEN).await;
     let client = Polling::open(&gateway).await;
     for _ in 0..SEVERAL {
@@ -31,7 +31,7 @@ async fn a_poll_brings_a_ping_each_interval_as_long_as_pongs_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_brings_a_ping_each_interval_as_long_as_pongs_come() {
+async fn a_websocket_gets_a_ping_each_interval_while_pongs_come() {
     let gateway = TestGateway::start(&OFTEN).await;
     let mut client = Websocket::open(&gateway).await;
     for _ in 0..SEVERAL {
@@ -41,7 +41,7 @@ async fn a_websocket_brings_a_ping_each_interval_as_long_as_pongs_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_pong_no_further_ping_comes_and_polling_ends() {
+async fn a_polling_session_without_a_pong_gets_no_second_ping_and_ends() {
     let gateway = TestGateway::start(&STRICT).await;
     let silent = Polling::open(&gateway).await;
     silent.send(&[&connect(&gateway)]).await;
@@ -52,7 +52,7 @@ async fn without_a_pong_no_further_ping_comes_and_polling_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_pong_no_further_ping_comes_and_a_websocket_ends() {
+async fn a_websocket_without_a_pong_gets_no_second_ping_and_ends() {
     let gateway = TestGateway::start(&STRICT).await;
     let mut silent = Websocket::open(&gateway).await;
     silent.send(&connect(&gateway)).await;
@@ -66,9 +66,9 @@ async fn without_a_pong_no_further_ping_comes_and_a_websocket_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pongs_that_nobody_asked_for_do_no_harm() {
+async fn unsolicited_pongs_are_ignored() {
     let gateway = TestGateway::start(&OFTEN).await;
-    let (mut polls, mut talks) = (polling_member(&gateway).await, websocket_member(&gateway).await);
+    let (mut polls, mut talks) = (polling_client(&gateway).await, websocket_client(&gateway).await);
     for _ in 0..100 {
         polls.send(&[PONG, PONG]).await;
         talks.send(PONG).await;

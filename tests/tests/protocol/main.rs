@@ -1,8 +1,8 @@
-//! The gateway keeps to the Engine.IO protocol (version 4) and the Socket.IO protocol (version 5), also towards clients
-//! that do not. Requests and frames are written here by hand, because a stock client sends only what is right.
+//! The gateway follows the Engine.IO protocol (version 4) and the Socket.IO protocol (version 5), also with clients
+//! that break them. The tests write requests and frames by hand, because a stock client sends only valid ones.
 //!
-//! The protocols' own test suites expect a server that echoes messages. The gateway echoes nothing. Here a church's
-//! events take the place of the echo, and the acknowledgement of `auth:refresh` that of other acknowledgements.
+//! The protocols' own test suites expect a server that echoes messages. The gateway echoes nothing, so a church's
+//! events replace the echo, and the acknowledgement of `auth:refresh` replaces other acknowledgements.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
@@ -14,13 +14,13 @@ mod handshake;
 mod heartbeat;
 mod malformed;
 mod messages;
+mod packet;
 mod polling;
 mod upgrade;
 mod websocket;
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tests::gateway::TestGateway;
 
 use crate::polling::Polling;
@@ -28,77 +28,43 @@ use crate::websocket::Websocket;
 
 /// The church of all clients here.
 const CHURCH: &str = "grace";
-/// How long anything may take. Far above what it does take.
-const LIMIT: Duration = Duration::from_secs(60);
-/// Far below what the memory would grow by at its peak if each session, or all that was sent, were kept.
+/// Allowed growth of the peak memory. Keeping each session, or all received data, would need much more.
 const FLAT: u64 = 8 << 20;
-/// How long the tokens are valid.
+/// Validity of the tokens.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Engine.IO's packets, or what they begin with.
-mod packet {
-    pub(crate) const OPEN: &str = "0";
-    pub(crate) const CLOSE: &str = "1";
-    pub(crate) const PING: &str = "2";
-    pub(crate) const PONG: &str = "3";
-    pub(crate) const UPGRADE: &str = "5";
-    pub(crate) const NOOP: &str = "6";
-    /// Socket.IO's packets stand in Engine.IO's messages.
-    pub(crate) const CONNECT: &str = "40";
-    pub(crate) const DISCONNECT: &str = "41";
-    pub(crate) const EVENT: &str = "42";
-    pub(crate) const CONNECT_ERROR: &str = "44";
-}
-
-/// Limits that no test reaches: a connection that ends, ends for the reason that the test gives.
+/// Timeouts that no test reaches, so that a connection ends only for the reason under test.
 const PATIENT: [(&str, &str); 2] =
     [("GATEWAY_PING_TIMEOUT", "600000"), ("GATEWAY_CONNECT_TIMEOUT", "600000")];
 
-/// A gateway with these limits.
+/// A gateway with these timeouts.
 async fn patient_gateway() -> TestGateway {
     TestGateway::start(&PATIENT).await
 }
 
-/// What a client sends to be let in.
+/// The connect packet of a client.
 fn connect(gateway: &TestGateway) -> String {
     let token = gateway.token(CHURCH, "ann", HOUR);
     format!("{}{}", packet::CONNECT, serde_json::json!({ "token": token }))
 }
 
-/// A client on polling that was let in and has heard so.
-async fn polling_member(gateway: &TestGateway) -> Polling {
+/// A polling client that has received `connected`.
+async fn polling_client(gateway: &TestGateway) -> Polling {
     let mut client = Polling::open(gateway).await;
     client.send(&[&connect(gateway)]).await;
     client.until("connected").await;
     client
 }
 
-/// A client on a websocket that was let in and has heard so.
-async fn websocket_member(gateway: &TestGateway) -> Websocket {
+/// A websocket client that has received `connected`.
+async fn websocket_client(gateway: &TestGateway) -> Websocket {
     let mut client = Websocket::open(gateway).await;
     client.send(&connect(gateway)).await;
     client.until("connected").await;
     client
 }
 
-/// Waits for something, but not for ever.
-async fn in_time<T>(what: &str, wanted: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, wanted).await.unwrap_or_else(|_| panic!("waited a minute for {what}"))
-}
-
-/// The name and the first argument of an event's packet.
-fn event(packet: &str) -> (String, Value) {
-    let arguments = packet.strip_prefix(packet::EVENT).unwrap_or_else(|| panic!("no event: {packet}"));
-    serde_json::from_str(arguments).unwrap()
-}
-
-/// What follows a packet's beginning, read as JSON.
-fn json_after(beginning: &str, packet: &str) -> Value {
-    let text = packet.strip_prefix(beginning).unwrap_or_else(|| panic!("not {beginning}…: {packet}"));
-    serde_json::from_str(text).unwrap()
-}
-
-/// Whether the gateway has at no time needed much more than before.
+/// Fails if the gateway's peak memory has grown by more than [`FLAT`].
 fn assert_flat(gateway: &mut TestGateway, before: u64) {
     let grown = gateway.peak_memory().saturating_sub(before);
     assert!(grown < FLAT, "{grown} bytes more than before");

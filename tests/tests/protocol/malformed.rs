@@ -1,18 +1,17 @@
-//! A client that breaks the protocols on purpose is closed, disturbs nobody else, and leaves no memory in use. Each
-//! kind of case has crashed some Socket.IO server, or filled its memory.
+//! A client that breaks the protocols on purpose is closed, disturbs no other client and leaks no memory. Each kind of
+//! case has crashed some Socket.IO server or exhausted its memory.
 
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 use tests::gateway::TestGateway;
 
+use crate::packet::{event, json_after};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{
-    CHURCH, HOUR, PATIENT, assert_flat, connect, event, json_after, polling_member, websocket_member,
-};
+use crate::{CHURCH, HOUR, PATIENT, assert_flat, connect, polling_client, websocket_client};
 
-/// The largest message that a client may send here.
+/// The largest message that a client may send in these tests.
 const LARGEST: usize = 10_000;
 const GATEWAY: &[(&str, &str)] = &[
     PATIENT[0],
@@ -22,50 +21,50 @@ const GATEWAY: &[(&str, &str)] = &[
     ("GATEWAY_ADDRESS_CONNECTS_PER_SECOND", "0"),
     ("GATEWAY_MAX_USER_SOCKETS", "0"),
 ];
-/// Clients that misbehave at the same time.
+/// Number of clients that misbehave at the same time.
 const CROWD: usize = 10;
 
-/// What a client sends.
+/// A frame from a client.
 enum Frame {
     Text(&'static str),
-    /// So many bytes.
+    /// A binary frame of this many bytes.
     Binary(usize),
 }
 
 use Frame::{Binary, Text};
 
-/// A binary event whose only part is to come.
+/// The header of a binary event with one part, which follows.
 const ONE_PART: Frame = Text(r#"451-["message",{"_placeholder":true,"num":0}]"#);
 const TWO_PARTS: Frame =
     Text(r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#);
 
-/// What ends the connection of a client that was let in.
+/// Frames that close the connection of a connected client.
 const WRONG: &[&[Frame]] = &[
-    // More parts than anybody needs, than fit a number, or none.
+    // Too many parts, a number of parts that overflows, or no number.
     &[Text(r#"459-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"452147483648-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"4599999999999999999999999-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"45-["message",{"_placeholder":true,"num":0}]"#)],
     &[Text(r#"45["message",{"_placeholder":true,"num":0}]"#)],
-    // Parts that are missing, too many, or too heavy together.
+    // Missing parts, too many parts, or parts that are too large together.
     &[ONE_PART, Text(r#"42["message"]"#)],
     &[ONE_PART, ONE_PART],
     &[Binary(4)],
     &[ONE_PART, Binary(4), Binary(4)],
     &[TWO_PARTS, Binary(LARGEST / 2 + 1), Binary(LARGEST / 2 + 1)],
-    // What only a server says, and acknowledgements without a number or with one that is none.
+    // Packets that only a server sends, and acknowledgements without a valid ack id.
     &[Text(r#"44{"message":"no"}"#)],
     &[Text("43[]")],
     &[Text("4399999999999999999999999[]")],
     &[Text(r#"461-[{"_placeholder":true,"num":0}]"#)],
-    // Letters of several bytes where one byte is looked at.
+    // Characters of several bytes where the parser looks at one byte.
     &[Text("é")],
     &[Text("4é")],
     &[Text("42é")],
     &[Text("45é")],
     &[Text("451é")],
     &[Text("2é"), Text("é")],
-    // More than may be sent.
+    // A frame above the limit.
     &[Binary(LARGEST + 1)],
 ];
 
@@ -80,37 +79,37 @@ async fn send(client: &mut Websocket, frames: &[Frame]) {
 
 async fn misbehave(gateway: &TestGateway) {
     for frames in WRONG {
-        let mut client = websocket_member(gateway).await;
+        let mut client = websocket_client(gateway).await;
         send(&mut client, frames).await;
         client.until_closed().await;
     }
 }
 
-/// The other member still hears every event, and its socket is the only one.
-async fn assert_unharmed(gateway: &TestGateway, member: &mut Websocket) {
+/// Fails unless the other client still receives events and its socket is the only one left.
+async fn assert_unharmed(gateway: &TestGateway, other: &mut Websocket) {
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
-    assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
+    assert_eq!(event(&other.until("message:delivered").await).1["eventId"], json!(events[0]));
     gateway.until_count("church_gateway_sockets", 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_packets_close_their_client_alone_and_leave_no_memory_in_use() {
+async fn malformed_packets_close_only_their_client_and_leak_no_memory() {
     let mut gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     join_all((0..CROWD).map(|_| misbehave(&gateway))).await;
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
     let before = gateway.peak_memory();
     for _ in 0..3 {
         join_all((0..CROWD).map(|_| misbehave(&gateway))).await;
     }
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
     assert_flat(&mut gateway, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_bodies_close_their_session_alone() {
+async fn malformed_bodies_close_only_their_session() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let half_a_letter = vec![b'4', b'2', 0xf0, 0x9f];
     let bodies = [
         "\u{1e}".repeat(LARGEST).into_bytes(),
@@ -121,31 +120,31 @@ async fn wrong_bodies_close_their_session_alone() {
         "b=".into(),
     ];
     for body in bodies {
-        let client = polling_member(&gateway).await;
+        let client = polling_client(&gateway).await;
         let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
         let (status, _) = client.post(body).await;
-        // What is wrong inside of a packet shows only after the body was taken.
+        // An error inside a packet shows only after the body was accepted.
         let expected = if shown == "4é" { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         assert_eq!(status, expected, "{shown}");
         client.until_closed().await;
     }
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_too_large_is_refused() {
+async fn an_oversized_body_is_refused_with_413() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let client = Polling::open(&gateway).await;
     let too_large = format!("42[\"message\"]{}", " ".repeat(LARGEST));
     assert_eq!(client.post(too_large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_packets_that_break_no_rule_are_ignored() {
+async fn unusual_but_valid_packets_are_ignored() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     let deep = |name: &str| format!("[\"{name}\",{}{}]", "[".repeat(4_000), "]".repeat(4_000));
     for packet in [
         r#"42/é,["é"]"#.to_owned(),
@@ -166,16 +165,16 @@ async fn odd_packets_that_break_no_rule_are_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acknowledgements_that_nobody_waits_for_are_ignored() {
+async fn unsolicited_acknowledgements_are_ignored() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     for number in 0..20 {
         client.send(&format!("43{number}[true]")).await;
     }
     assert_unharmed(&gateway, &mut client).await;
 }
 
-/// Sends many packets without a look at the answers, far more than may be kept.
+/// Sends many packets without reading the answers, far more than the gateway may buffer.
 async fn flood(client: &mut Websocket, packet: impl Fn(&str) -> String) {
     for number in 0..6_000 {
         client.send(&packet(&format!("{number}{}", "0".repeat(4_000)))).await;
@@ -184,25 +183,25 @@ async fn flood(client: &mut Websocket, packet: impl Fn(&str) -> String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn floods_close_their_client_alone_and_are_not_kept() {
+async fn floods_close_only_their_client_and_are_not_buffered() {
     let mut gateway = TestGateway::start(GATEWAY).await;
-    let mut member = websocket_member(&gateway).await;
+    let mut other = websocket_client(&gateway).await;
     let before = gateway.peak_memory();
     flood(&mut Websocket::open(&gateway).await, |number| format!("40/{number},")).await;
-    let mut loud = websocket_member(&gateway).await;
+    let mut loud = websocket_client(&gateway).await;
     flood(&mut loud, |number| format!("40/{number},")).await;
-    loud = websocket_member(&gateway).await;
+    loud = websocket_client(&gateway).await;
     flood(&mut loud, |number| format!("431[{number}]")).await;
-    loud = websocket_member(&gateway).await;
+    loud = websocket_client(&gateway).await;
     flood(&mut loud, |number| format!(r#"42["message","{number}"]"#)).await;
     assert_flat(&mut gateway, before);
-    assert_unharmed(&gateway, &mut member).await;
+    assert_unharmed(&gateway, &mut other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_let_in_once_whatever_it_asks_for_later() {
+async fn a_connected_session_ignores_further_connect_packets() {
     let gateway = TestGateway::start(GATEWAY).await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     let hope = format!("40{}", json!({"token": gateway.token("hope", "eve", HOUR)}));
     for packet in [&hope, &connect(&gateway), r#"40{"token":"abc"}"#, "40"] {
         client.send(packet).await;
@@ -217,7 +216,7 @@ async fn a_session_is_let_in_once_whatever_it_asks_for_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packets_before_the_token_close_the_connection() {
+async fn a_packet_before_connect_closes_the_connection() {
     let gateway = TestGateway::start(GATEWAY).await;
     for packet in [r#"42["message"]"#, "41", "431[]", r#"421["auth:refresh"]"#] {
         let mut stranger = Websocket::open(&gateway).await;

@@ -1,27 +1,27 @@
-//! Packets on each transport: text, several at once, binary data, and what ends a session.
+//! Packets on each transport: text, binary data, several at once, and packets that end a session.
 
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::packet::{CLOSE, OPEN, PING};
+use crate::packet::{CLOSE, OPEN, PING, event, json_after};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{CHURCH, event, json_after, patient_gateway, polling_member, websocket_member};
+use crate::{CHURCH, patient_gateway, polling_client, websocket_client};
 
-/// Letters of one, two, three and four bytes.
+/// Characters of one, two, three and four bytes.
 const TEXT: &str = "Grüße, 주일 예배 ✝ 🎶";
-/// Packets of one event that was announced: the update, and the delivery.
+/// Number of packets of one announced event: the status update and the delivery.
 const PACKETS: usize = 2;
 
-/// A binary event that is acknowledged with this number, and the data that follows it.
+/// The header of a binary event with this ack id; one binary part follows.
 fn binary_event(number: u32) -> String {
     format!(r#"451-{number}["auth:refresh",{{"_placeholder":true,"num":0}}]"#)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_poll_brings_all_waiting_packets_whole_and_in_order() {
+async fn one_poll_returns_all_waiting_packets_in_order() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let greeted = gateway.count("church_gateway_deliveries_total").await;
     let events = gateway.announcer().await.announce(CHURCH, 3, TEXT).await;
     gateway.until_count("church_gateway_deliveries_total", greeted + (events.len() * PACKETS) as f64).await;
@@ -41,9 +41,9 @@ async fn one_poll_brings_all_waiting_packets_whole_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_packets_of_one_post_are_taken_text_and_binary() {
+async fn all_packets_of_one_post_are_read_text_and_binary() {
     let gateway = patient_gateway().await;
-    let mut client = polling_member(&gateway).await;
+    let mut client = polling_client(&gateway).await;
     client.send(&[r#"42["one"]"#, r#"42["two",{"text":"✝"}]"#, r#"42["three"]"#]).await;
     gateway.until_count("church_gateway_unknown_events_total", 3.0).await;
     client.send(&[&binary_event(7), "bAQIDBA==", r#"42["four"]"#]).await;
@@ -54,7 +54,7 @@ async fn all_packets_of_one_post_are_taken_text_and_binary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_carries_text_and_binary_data() {
     let gateway = patient_gateway().await;
-    let mut client = websocket_member(&gateway).await;
+    let mut client = websocket_client(&gateway).await;
     let events = gateway.announcer().await.announce(CHURCH, 1, TEXT).await;
     let (name, delivered) = event(&client.until("message:delivered").await);
     assert_eq!((&*name, &delivered["eventId"]), ("message:delivered", &json!(events[0])));
@@ -66,7 +66,7 @@ async fn a_websocket_carries_text_and_binary_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_packet_of_no_known_kind_ends_the_session() {
+async fn an_unknown_packet_type_ends_the_session() {
     let gateway = patient_gateway().await;
     for wrong in ["abc", "é", "7", "b%%%"] {
         let client = Polling::open(&gateway).await;
@@ -81,11 +81,11 @@ async fn a_packet_of_no_known_kind_ends_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_polls_at_once_end_the_session() {
+async fn two_concurrent_polls_end_the_session() {
     let gateway = patient_gateway().await;
     let client = Polling::open(&gateway).await;
     client.past_first_ping().await;
-    // The first one waits for packets, and the second one finds it waiting.
+    // The first poll waits for packets when the second arrives.
     let mut answers = <[_; 2]>::from(tokio::join!(client.poll(), client.poll()));
     answers.sort();
     let [first, second] = answers;

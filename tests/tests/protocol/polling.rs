@@ -4,34 +4,33 @@ use reqwest::{Body, Client, Response, StatusCode};
 use serde_json::Value;
 use tests::gateway::TestGateway;
 
-use crate::packet::{OPEN, PING, PONG};
-use crate::{in_time, json_after};
+use crate::packet::{OPEN, PING, PONG, in_time, json_after};
 
-/// What stands between the packets of one body.
+/// Separates the packets of one body.
 const SEPARATOR: char = '\u{1e}';
 
 /// An open session.
 pub(crate) struct Polling {
     http: Client,
     url: String,
-    /// What the server said of the session.
+    /// The packet with which the server opened the session.
     pub(crate) opened: Value,
-    /// Packets that came and were not looked at yet.
+    /// Packets that were received and not yet returned.
     waiting: Vec<String>,
 }
 
-/// The address of the Socket.IO service with this query.
+/// The URL of the Socket.IO endpoint with this query.
 pub(crate) fn url(gateway: &TestGateway, query: &str) -> String {
     format!("http://{}/socket.io/?{query}", gateway.address())
 }
 
 impl Polling {
-    /// Opens one.
+    /// Opens a connection.
     pub(crate) async fn open(gateway: &TestGateway) -> Self {
         Self::open_with(gateway, "EIO=4&transport=polling").await
     }
 
-    /// Opens one with more in the query.
+    /// Opens a session with this query.
     pub(crate) async fn open_with(gateway: &TestGateway, query: &str) -> Self {
         let answer = gateway.http().get(url(gateway, query)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -46,30 +45,30 @@ impl Polling {
         self.opened["sid"].as_str().unwrap()
     }
 
-    /// One poll as it is answered.
+    /// Polls once. Returns status and body.
     pub(crate) async fn poll(&self) -> (StatusCode, String) {
         read(self.http.get(&self.url).send().await.unwrap()).await
     }
 
-    /// Posts a body as it is.
+    /// Posts a body unchanged. Returns status and body of the answer.
     pub(crate) async fn post(&self, body: impl Into<Body>) -> (StatusCode, String) {
         read(self.http.post(&self.url).body(body).send().await.unwrap()).await
     }
 
-    /// Posts packets that must be taken.
+    /// Posts packets and fails unless they are accepted.
     pub(crate) async fn send(&self, packets: &[&str]) {
         let answer = self.post(packets.join(&SEPARATOR.to_string())).await;
         assert_eq!(answer, (StatusCode::OK, "ok".into()));
     }
 
-    /// The packets of one poll, which must be answered.
+    /// Polls once and fails unless the answer is 200. Returns the packets.
     pub(crate) async fn packets(&self) -> Vec<String> {
         let (status, body) = self.poll().await;
         assert_eq!(status, StatusCode::OK, "{body}");
         body.split(SEPARATOR).map(str::to_owned).collect()
     }
 
-    /// The next packet, pings included. It may have come together with an earlier one.
+    /// The next packet, pings included. It may have arrived together with an earlier one.
     pub(crate) async fn frame(&mut self) -> String {
         if self.waiting.is_empty() {
             self.waiting = self.packets().await;
@@ -77,7 +76,7 @@ impl Polling {
         self.waiting.remove(0)
     }
 
-    /// Polls until the next packet besides pings, which are answered.
+    /// Polls until the next packet that is no ping. Answers pings.
     pub(crate) async fn next(&mut self) -> String {
         let next = async {
             loop {
@@ -91,7 +90,7 @@ impl Polling {
         in_time("a packet", next).await
     }
 
-    /// Goes on to the packet that contains a text.
+    /// Reads on until a packet that contains this text.
     pub(crate) async fn until(&mut self, text: &str) -> String {
         loop {
             let packet = self.next().await;
@@ -101,13 +100,13 @@ impl Polling {
         }
     }
 
-    /// Takes the first ping and answers it: with that a session begins, and nothing else waits any more.
+    /// Receives and answers the ping that begins each session. After that no packet waits.
     pub(crate) async fn past_first_ping(&self) {
         assert_eq!(self.packets().await, [PING]);
         self.send(&[PONG]).await;
     }
 
-    /// Polls until the session is known no more; gives the packets that came before.
+    /// Polls until the session no longer exists. Returns the packets received before.
     pub(crate) async fn until_closed(&self) -> Vec<String> {
         let mut packets = Vec::new();
         let closed = async {

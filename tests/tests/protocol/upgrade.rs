@@ -1,24 +1,24 @@
-//! From polling to a websocket.
+//! Upgrading from polling to a websocket.
 
 use reqwest::StatusCode;
 use serde_json::json;
 use tests::gateway::TestGateway;
 use uuid::Uuid;
 
-use crate::packet::{CONNECT, NOOP, PING, PONG, UPGRADE};
+use crate::packet::{CONNECT, NOOP, PING, PONG, UPGRADE, event};
 use crate::polling::Polling;
 use crate::websocket::Websocket;
-use crate::{CHURCH, HOUR, connect, event, patient_gateway, polling_member};
+use crate::{CHURCH, HOUR, connect, patient_gateway, polling_client};
 
 pub(crate) const PROBE: &str = "2probe";
 pub(crate) const PROBED: &str = "3probe";
 
-/// The query of the websocket that upgrades a session.
+/// The query of the websocket that upgrades this session.
 pub(crate) fn query(client: &Polling) -> String {
     format!("EIO=4&transport=websocket&sid={}", client.sid())
 }
 
-/// Upgrades a session as a client does that has no poll open.
+/// Upgrades a session as a client without an open poll does.
 async fn upgraded(gateway: &TestGateway, client: &Polling) -> Websocket {
     let Ok(mut socket) = Websocket::request(gateway, &query(client)).await else { panic!("it is refused") };
     socket.send(PROBE).await;
@@ -33,9 +33,9 @@ async fn next_event(socket: &mut Websocket) -> Uuid {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_from_before_and_after_an_upgrade_arrive_by_websocket_in_order() {
+async fn events_before_and_after_an_upgrade_arrive_over_the_websocket_in_order() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let announcer = gateway.announcer().await;
     let greeted = gateway.count("church_gateway_deliveries_total").await;
     let mut events = announcer.announce(CHURCH, 2, "").await;
@@ -48,9 +48,9 @@ async fn events_from_before_and_after_an_upgrade_arrive_by_websocket_in_order() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn polls_are_answered_at_once_during_an_upgrade() {
+async fn polls_get_a_noop_at_once_during_an_upgrade() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let upgrading = async {
         let Ok(mut socket) = Websocket::request(&gateway, &query(&client)).await else { panic!("refused") };
         socket.send(PROBE).await;
@@ -58,7 +58,7 @@ async fn polls_are_answered_at_once_during_an_upgrade() {
         socket
     };
     let (packets, mut socket) = tokio::join!(client.packets(), upgrading);
-    // Depending on which came first, the session's first ping may still have been there for the poll.
+    // If the poll came first, it may have returned the session's first ping.
     assert!(packets.iter().all(|packet| [NOOP, PING].contains(&&**packet)), "{packets:?}");
     assert_eq!(client.packets().await, [NOOP]);
     socket.send(UPGRADE).await;
@@ -67,9 +67,9 @@ async fn polls_are_answered_at_once_during_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_for_an_upgraded_session_are_refused_and_do_it_no_harm() {
+async fn polling_an_upgraded_session_is_refused_and_the_session_goes_on() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     assert_eq!(next_event(&mut socket).await, events[0]);
@@ -80,9 +80,9 @@ async fn requests_for_an_upgraded_session_are_refused_and_do_it_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_websocket_of_an_upgraded_session_is_closed_and_the_first_stays() {
+async fn a_second_websocket_for_an_upgraded_session_is_closed() {
     let gateway = patient_gateway().await;
-    let client = polling_member(&gateway).await;
+    let client = polling_client(&gateway).await;
     let mut socket = upgraded(&gateway, &client).await;
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     assert_eq!(next_event(&mut socket).await, events[0]);
@@ -96,9 +96,9 @@ async fn a_second_websocket_of_an_upgraded_session_is_closed_and_the_first_stays
     assert_eq!(gateway.count("church_gateway_sockets").await, 1.0);
 }
 
-/// Node's server goes on by polling then. Here the library ends the session, and the client resumes in a new one.
+/// Node's server continues by polling in this case. Our library ends the session, and the client resumes in a new one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_that_fails_ends_the_session_and_loses_nothing() {
+async fn a_failed_upgrade_ends_the_session_and_loses_no_event() {
     let gateway = patient_gateway().await;
     let mut client = Polling::open(&gateway).await;
     client.send(&[&connect(&gateway)]).await;

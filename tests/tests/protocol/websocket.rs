@@ -8,17 +8,16 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::packet::{OPEN, PING, PONG};
-use crate::{in_time, json_after};
+use crate::packet::{OPEN, PING, PONG, in_time, json_after};
 
 /// An open websocket.
 pub(crate) struct Websocket(WebSocketStream<TcpStream>);
 
 impl Websocket {
-    /// Asks for one with a query.
+    /// Requests a websocket with this query.
     ///
     /// # Errors
-    /// The status with which it is refused.
+    /// Returns the status of the refusal.
     pub(crate) async fn request(gateway: &TestGateway, query: &str) -> Result<Self, StatusCode> {
         let stream = TcpStream::connect(gateway.address()).await.unwrap();
         let url = format!("ws://{}/socket.io/?{query}", gateway.address());
@@ -29,19 +28,19 @@ impl Websocket {
         }
     }
 
-    /// A session that begins with it.
+    /// Opens a session over a websocket.
     pub(crate) async fn open(gateway: &TestGateway) -> Self {
         Self::open_with(gateway, "EIO=4&transport=websocket").await.0
     }
 
-    /// A session that begins with it, with more in the query, and what the server said of it.
+    /// Opens a session over a websocket with this query. Also returns the server's opening packet.
     pub(crate) async fn open_with(gateway: &TestGateway, query: &str) -> (Self, Value) {
         let Ok(mut socket) = Self::request(gateway, query).await else { panic!("{query} is refused") };
         let opened = json_after(OPEN, &socket.frame().await.unwrap());
         (socket, opened)
     }
 
-    /// Sends a text frame. A connection that is closed already shows when it is read.
+    /// Sends a text frame. Errors are ignored: reading shows whether the connection is closed.
     pub(crate) async fn send(&mut self, packet: &str) {
         let _ = self.0.send(Message::text(packet)).await;
     }
@@ -51,7 +50,7 @@ impl Websocket {
         let _ = self.0.send(Message::binary(data.to_vec())).await;
     }
 
-    /// The next text frame as it comes; `None` once the connection has ended, in whatever way.
+    /// The next text frame; `None` once the connection has ended, in any way.
     pub(crate) async fn frame(&mut self) -> Option<String> {
         let frame = async {
             loop {
@@ -65,7 +64,7 @@ impl Websocket {
         in_time("a frame, or the end of the connection", frame).await
     }
 
-    /// The next packet besides pings, which are answered.
+    /// The next packet that is no ping. Answers pings. `None` once the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<String> {
         let next = async {
             loop {
@@ -78,7 +77,7 @@ impl Websocket {
         in_time("a packet, or the end of the connection", next).await
     }
 
-    /// Goes on to the packet that contains a text.
+    /// Reads on until a packet that contains this text.
     pub(crate) async fn until(&mut self, text: &str) -> String {
         loop {
             let Some(packet) = self.next().await else { panic!("closed before {text}") };
@@ -88,7 +87,7 @@ impl Websocket {
         }
     }
 
-    /// Reads until the connection ends, answering pings; gives the packets that came before.
+    /// Reads until the connection ends and answers pings. Returns the packets received before.
     pub(crate) async fn until_closed(&mut self) -> Vec<String> {
         let mut packets = Vec::new();
         while let Some(packet) = self.next().await {

@@ -1,4 +1,4 @@
-//! Accepted recipients without an end: Telnyx is asked for them, and for nothing else.
+//! Telnyx is asked about accepted recipients without a final status, and about no others.
 
 use std::time::Duration as StdDuration;
 
@@ -11,11 +11,11 @@ use time::{Duration, OffsetDateTime};
 use super::church::{accept_all, message, now, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
-    an_accepted_recipient_is_asked_for_once_by_however_many_processes,
-    what_has_an_end_is_asked_for_no_more,
-    telnyx_is_not_asked_for_an_erased_person,
-    what_telnyx_can_be_asked_for_is_not_closed,
-    missing_webhooks_are_noticed_and_asking_does_not_hide_it,
+    only_one_process_asks_about_an_accepted_recipient,
+    telnyx_is_not_asked_about_a_finished_recipient,
+    telnyx_is_not_asked_about_an_erased_person,
+    a_recipient_telnyx_can_still_be_asked_about_is_not_closed,
+    missing_webhooks_are_noticed_even_when_asking_gets_answers,
 );
 
 const QUARTER: StdDuration = StdDuration::from_secs(900);
@@ -24,7 +24,7 @@ fn times(at: OffsetDateTime) -> AskTimes {
     AskTimes::new(at, QUARTER, StdDuration::from_secs(120))
 }
 
-async fn an_accepted_recipient_is_asked_for_once_by_however_many_processes(kind: Kind) {
+async fn only_one_process_asks_about_an_accepted_recipient(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (one, two) = (database.migrated().await, database.store());
     record(&one, &message("grace", 3)).await;
@@ -35,7 +35,7 @@ async fn an_accepted_recipient_is_asked_for_once_by_however_many_processes(kind:
     let second = two.take_asks(9, &times(later)).await.unwrap();
     assert_eq!((first.len(), second.len()), (2, 1));
     assert_eq!(second[0].provider_id, provider_id(second[0].recipient_id));
-    // The process that took two of them was killed: they are asked for when their time is over.
+    // The process that claimed two of them was killed: others ask about them when the claim expires.
     two.ask_again(&[(second[0].recipient_id, Some(later + Duration::hours(1)))]).await.unwrap();
     let again = two.take_asks(9, &times(later + Duration::minutes(3))).await.unwrap();
     let sorted = |mut ids: Vec<_>| {
@@ -48,8 +48,8 @@ async fn an_accepted_recipient_is_asked_for_once_by_however_many_processes(kind:
     assert!(due.iter().any(|ask| ask.recipient_id == second[0].recipient_id && ask.asked == 1));
 }
 
-/// Its answer would name the number.
-async fn telnyx_is_not_asked_for_an_erased_person(kind: Kind) {
+/// Telnyx's answer would contain the erased number.
+async fn telnyx_is_not_asked_about_an_erased_person(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 2)).await;
@@ -63,10 +63,10 @@ async fn telnyx_is_not_asked_for_an_erased_person(kind: Kind) {
     let asks = store.take_asks(9, &times(later)).await.unwrap();
     assert_eq!(asks.iter().map(|ask| ask.phone.as_str()).collect::<Vec<_>>(), [phone(1)]);
     let overdue = Overdue { accepted_before: later, unresolved_before: later, limit: 9 };
-    assert_eq!(store.close_overdue(&overdue, later).await.unwrap(), 2, "they end without a receipt");
+    assert_eq!(store.close_overdue(&overdue, later).await.unwrap(), 2, "they are closed without a receipt");
 }
 
-async fn what_has_an_end_is_asked_for_no_more(kind: Kind) {
+async fn telnyx_is_not_asked_about_a_finished_recipient(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 2)).await;
@@ -76,14 +76,14 @@ async fn what_has_an_end_is_asked_for_no_more(kind: Kind) {
     let hook =
         webhook("e", &provider_id(attempts[0].recipient_id), &attempts[0].phone, state(Rank::Delivered));
     store.record_webhooks(&[hook]).await.unwrap();
-    // The webhook came while Telnyx was asked.
+    // The webhook came during the question to Telnyx.
     let again: Vec<_> = attempts.iter().map(|attempt| (attempt.recipient_id, Some(later))).collect();
     store.ask_again(&again).await.unwrap();
     let asks = store.take_asks(9, &times(later + Duration::hours(1))).await.unwrap();
     assert_eq!(asks.iter().map(|ask| ask.recipient_id).collect::<Vec<_>>(), [attempts[1].recipient_id]);
 }
 
-async fn what_telnyx_can_be_asked_for_is_not_closed(kind: Kind) {
+async fn a_recipient_telnyx_can_still_be_asked_about_is_not_closed(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -98,7 +98,7 @@ async fn what_telnyx_can_be_asked_for_is_not_closed(kind: Kind) {
     assert_eq!(read.status, MessageStatus::Sent);
 }
 
-async fn missing_webhooks_are_noticed_and_asking_does_not_hide_it(kind: Kind) {
+async fn missing_webhooks_are_noticed_even_when_asking_gets_answers(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (from, until) = (now() - Duration::hours(1), now() + Duration::hours(1));
@@ -111,14 +111,14 @@ async fn missing_webhooks_are_noticed_and_asking_does_not_hide_it(kind: Kind) {
         let provider = provider_id(attempts[number].recipient_id);
         webhook(event, &provider, &attempts[number].phone, state(Rank::Delivered))
     };
-    // Telnyx tells when it is asked; that is no webhook.
+    // An answer to a question is no webhook.
     for number in 0..2 {
         let mut asked = report(&format!("asked-{number}"), number);
         asked.event_type = ASKED.into();
         assert_eq!(store.record_webhooks(&[asked]).await.unwrap(), [Outcome::Applied]);
     }
     assert!(store.unheard_since(from, until).await.unwrap().is_some());
-    // Nor is one of somebody else's message.
+    // A webhook of an unknown message does not count either.
     let stranger = webhook("x", "x", &phone(9), state(Rank::Sent));
     assert_eq!(store.record_webhooks(&[stranger]).await.unwrap(), [Outcome::Parked]);
     assert!(store.unheard_since(from, until).await.unwrap().is_some());

@@ -1,4 +1,4 @@
-//! Whose answer it is: one that is recorded twice, a claim whose commit's answer was lost, a recipient that Telnyx has.
+//! Attempt ids: answers recorded twice, claims whose commit outcome is unknown, recipients with a Telnyx id.
 
 use common::status::{MessageStatus, Rank};
 use common::store::{Answer, Attempt, Failure, Outcome, Recorded, Store, StoreError};
@@ -11,12 +11,12 @@ use time::Duration;
 use super::church::{accept_all, hinted, message, now, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
-    an_answer_recorded_twice_with_another_attempt_between_changes_nothing,
-    an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one,
-    a_recipient_that_telnyx_has_is_never_due,
-    the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due,
-    a_claim_whose_commits_answer_was_lost_is_read_back_once,
-    what_is_read_back_leaves_out_what_has_an_end,
+    an_answer_recorded_again_after_a_newer_attempt_changes_nothing,
+    an_answer_to_an_earlier_attempt_does_not_touch_a_later_one,
+    a_recipient_with_a_telnyx_id_is_never_due,
+    a_constraint_forbids_a_due_recipient_with_a_telnyx_id,
+    a_claim_with_an_unknown_outcome_is_read_back_once,
+    reading_back_a_claim_skips_recipients_with_a_telnyx_id,
 );
 
 async fn begin(store: &Store) -> Attempt {
@@ -32,9 +32,9 @@ fn accepted(attempt: &Attempt) -> Answer {
     Answer::Accepted { provider_id: provider_id(attempt.recipient_id) }
 }
 
-/// Two processes: the second one attempts anew what the first one was told, and the first one, whose commit was not
-/// answered, records what it was told once more.
-async fn an_answer_recorded_twice_with_another_attempt_between_changes_nothing(kind: Kind) {
+/// The first process records an answer, and its commit is not acknowledged. The second process begins a new attempt.
+/// Then the first process records its answer again.
+async fn an_answer_recorded_again_after_a_newer_attempt_changes_nothing(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (first, second) = (database.migrated().await, database.store());
     record(&first, &message("grace", 1)).await;
@@ -51,7 +51,7 @@ async fn an_answer_recorded_twice_with_another_attempt_between_changes_nothing(k
     assert!(first.begin_attempts(1, day).await.unwrap().is_empty());
 }
 
-async fn an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one(kind: Kind) {
+async fn an_answer_to_an_earlier_attempt_does_not_touch_a_later_one(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -67,21 +67,22 @@ async fn an_answer_to_an_earlier_attempt_neither_accepts_nor_refuses_a_later_one
     assert_eq!((read.status, read.version, read.sent_at), (MessageStatus::Pending, 1, None));
 }
 
-async fn a_recipient_that_telnyx_has_is_never_due(kind: Kind) {
+async fn a_recipient_with_a_telnyx_id_is_never_due(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 1)).await;
     let attempt = begin(&store).await;
     store.record_answers(&[(attempt.id, not_accepted())], now()).await.unwrap();
-    // It was accepted after all: the webhook of the first attempt comes while the recipient waits for the second.
+    // Telnyx had accepted the first attempt after all: its webhook comes while the recipient waits for the second
+    // attempt.
     let hook = hinted(webhook("e1", "p1", &phone(0), state(Rank::Sent)), attempt.recipient_id);
     assert_eq!(store.record_webhooks(&[hook]).await.unwrap(), [Outcome::Applied]);
     assert_eq!(store.next_attempt_at().await.unwrap(), None);
     assert!(store.begin_attempts(1, now() + Duration::days(1)).await.unwrap().is_empty());
 }
 
-/// In both databases the constraint stands without the table having been built anew.
-async fn the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due(kind: Kind) {
+/// The migration adds the constraint in both databases without rebuilding the table.
+async fn a_constraint_forbids_a_due_recipient_with_a_telnyx_id(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 1)).await;
@@ -101,7 +102,7 @@ async fn the_database_itself_refuses_a_recipient_that_telnyx_has_and_that_is_due
     assert!(error.contains("recipients_known_is_attempted"), "{error}");
 }
 
-async fn a_claim_whose_commits_answer_was_lost_is_read_back_once(kind: Kind) {
+async fn a_claim_with_an_unknown_outcome_is_read_back_once(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 5)).await;
@@ -112,16 +113,16 @@ async fn a_claim_whose_commits_answer_was_lost_is_read_back_once(kind: Kind) {
     let mut expected = taken.clone();
     order(&mut read);
     order(&mut expected);
-    assert_eq!(read, expected, "all of it, however little there is room for");
-    assert_eq!(store.begin_attempts(9, now()).await.unwrap().len(), 2, "then what else is due");
-    // A claim that was never committed gives nothing back.
+    assert_eq!(read, expected, "the whole claim, whatever the limit");
+    assert_eq!(store.begin_attempts(9, now()).await.unwrap().len(), 2, "then other due recipients");
+    // Reading back a claim that was never committed returns nothing.
     let mut never = taken;
     never.iter_mut().for_each(|attempt| attempt.id.claim_id = uuid::Uuid::now_v7());
     store.doubt(&never);
     assert!(store.begin_attempts(9, now()).await.unwrap().is_empty());
 }
 
-async fn what_is_read_back_leaves_out_what_has_an_end(kind: Kind) {
+async fn reading_back_a_claim_skips_recipients_with_a_telnyx_id(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 2)).await;
@@ -135,7 +136,7 @@ async fn what_is_read_back_leaves_out_what_has_an_end(kind: Kind) {
     assert_eq!(read.iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [taken[1].id]);
 }
 
-/// PostgreSQL behind a proxy that loses the answer to one commit.
+/// PostgreSQL behind a proxy that can lose the acknowledgement of a commit.
 async fn behind_a_proxy() -> (Database, Store, Proxy, Store) {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
@@ -148,7 +149,7 @@ async fn behind_a_proxy() -> (Database, Store, Proxy, Store) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_commits_answer_postgres_could_not_give_is_posted_and_not_stranded() {
+async fn a_claim_whose_postgres_commit_lost_its_answer_is_read_back() {
     let (_database, store, proxy, behind) = behind_a_proxy().await;
     record(&store, &message("grace", 3)).await;
     behind.ping().await.unwrap();
@@ -162,7 +163,7 @@ async fn a_claim_whose_commits_answer_postgres_could_not_give_is_posted_and_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_commits_answer_was_lost_is_said_to_be_open_and_a_key_repeats_it() {
+async fn a_lost_commit_answer_is_outcome_unknown_and_a_key_finds_the_message() {
     let (_database, store, proxy, behind) = behind_a_proxy().await;
     let new = message("grace", 1);
     let key = common::store::IdempotencyKey { key: "press".into(), body_digest: b"x".to_vec() };
@@ -173,12 +174,12 @@ async fn a_message_whose_commits_answer_was_lost_is_said_to_be_open_and_a_key_re
     assert!(store.message(&new.church_id, new.id).await.unwrap().is_some(), "it was recorded");
     let again = message("grace", 1);
     let repeated =
-        eventually("it answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
+        eventually("the store answers", async || behind.record_message(&again, Some(&key)).await.ok()).await;
     assert!(matches!(repeated, Recorded::Repeated(first) if first.id == new.id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_takes_longer_than_the_call_may_is_said_to_be_open() {
+async fn a_commit_that_exceeds_the_call_limit_is_outcome_unknown() {
     const SLOW: &str = "
         create function wait_for_the_test() returns trigger language plpgsql as $$ begin
             perform set_config('lock_timeout', '60s', true), pg_advisory_xact_lock(1);
@@ -195,7 +196,7 @@ async fn a_commit_that_takes_longer_than_the_call_may_is_said_to_be_open() {
     let open = store.within(std::time::Duration::from_secs(3)).record_message(&new, None).await;
     assert!(matches!(open, Err(StoreError::OutcomeUnknown(_))), "{open:?}");
     other.close().await.unwrap();
-    eventually("it is recorded all the same", async || {
+    eventually("the commit succeeds later", async || {
         store.message(&new.church_id, new.id).await.ok().flatten()
     })
     .await;

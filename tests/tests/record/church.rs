@@ -1,4 +1,4 @@
-//! Rows for the tests of the record.
+//! Builders of rows for these tests.
 
 use bytes::Bytes;
 use common::event::timestamp;
@@ -11,22 +11,22 @@ use common::subject::ChurchId;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// A church.
+/// A church id.
 pub(crate) fn church(id: &str) -> ChurchId {
     id.parse().unwrap()
 }
 
-/// Now, to the millisecond, as the store keeps it.
+/// The current time in milliseconds, the precision of the store.
 pub(crate) fn now() -> OffsetDateTime {
     timestamp::millis(OffsetDateTime::now_utc())
 }
 
-/// The phone of a recipient by number.
+/// The phone of the recipient with this number.
 pub(crate) fn phone(number: usize) -> String {
     format!("+1555{number:07}")
 }
 
-/// A message to so many recipients.
+/// A message to this many recipients.
 pub(crate) fn message(church_id: &str, recipients: usize) -> NewMessage {
     let recipient = |number| NewRecipient {
         id: Uuid::now_v7(),
@@ -56,12 +56,12 @@ pub(crate) async fn record(store: &Store, message: &NewMessage) {
     assert!(matches!(store.record_message(message, None).await.unwrap(), Recorded::New(_)));
 }
 
-/// All recipients of a message of a test.
+/// A query for all recipients of a message.
 pub(crate) fn all() -> RecipientQuery {
     RecipientQuery { limit: 1_000, after: None, status: None }
 }
 
-/// Takes all that is due and answers each as accepted, under `p-<recipient>`.
+/// Claims everything due and records each as accepted with the Telnyx id `p-<recipient>`.
 pub(crate) async fn accept_all(store: &Store) -> Vec<Attempt> {
     let attempts = store.begin_attempts(1_000, now()).await.unwrap();
     let answer =
@@ -70,17 +70,17 @@ pub(crate) async fn accept_all(store: &Store) -> Vec<Attempt> {
     attempts
 }
 
-/// The id that Telnyx gives a recipient in these tests.
+/// A recipient's Telnyx id in these tests.
 pub(crate) fn provider_id(recipient: Uuid) -> String {
     format!("p-{recipient}")
 }
 
-/// A report of Telnyx's.
+/// A state as Telnyx reports it.
 pub(crate) fn state(rank: Rank) -> RecipientState {
     RecipientState { rank, closed: false }
 }
 
-/// A webhook of an event that reports a state under a provider id.
+/// A webhook that reports a state for a Telnyx id.
 pub(crate) fn webhook(event_id: &str, provider_id: &str, phone: &str, state: RecipientState) -> Webhook {
     let failed = state.rank == Rank::Failed;
     let failure = failed.then(|| Failure { code: "40300".into(), reason: format!("blocked ({event_id})") });
@@ -111,7 +111,7 @@ pub(crate) fn hinted(mut webhook: Webhook, recipient: Uuid) -> Webhook {
     webhook
 }
 
-/// Calls again what a busy machine made too late; the store says what may be called again.
+/// Repeats a call that timed out on a busy machine, as long as the store says that it may be repeated.
 pub(crate) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let calling = async {
         loop {

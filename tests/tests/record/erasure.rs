@@ -1,4 +1,4 @@
-//! One person is erased, and nobody else.
+//! Erasing one person.
 
 use bytes::Bytes;
 use common::status::Rank;
@@ -10,21 +10,21 @@ use uuid::Uuid;
 
 use super::church::{accept_all, church, message, now, phone, provider_id, record, state, webhook};
 
-on_both_databases!(an_erased_person_is_nowhere_and_everybody_else_is_as_before);
+on_both_databases!(erasing_a_person_removes_all_traces_and_touches_no_other_person);
 
 fn with_body(mut webhook: Webhook, number: usize) -> Webhook {
     webhook.body = Bytes::from(format!("{{\"to\":[{{\"phone_number\":\"{}\"}}]}}", phone(number)));
     webhook
 }
 
-/// An inbound text of a number: of a kind that we do not use.
+/// An inbound text from a number, a kind of webhook that is kept and ignored.
 fn inbound(number: usize) -> Webhook {
     let content = WebhookContent::Ignored { reason: "inbound".into() };
     let hook = webhook(&format!("inbound-{number}"), "p", &phone(number), state(Rank::Delivered));
     with_body(Webhook { content, ..hook }, number)
 }
 
-/// Three messages to persons 0 and 1: one delivered, one waiting to be sent; and parked and ignored webhooks.
+/// Messages to persons 0 and 1, one sent and one scheduled, with applied, parked and ignored webhooks.
 async fn history(store: &Store) -> (Uuid, Uuid) {
     let sent = message("grace", 2);
     record(store, &sent).await;
@@ -47,7 +47,7 @@ async fn history(store: &Store) -> (Uuid, Uuid) {
     (sent.id, waiting.id)
 }
 
-async fn an_erased_person_is_nowhere_and_everybody_else_is_as_before(kind: Kind) {
+async fn erasing_a_person_removes_all_traces_and_touches_no_other_person(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (sent, waiting) = history(&store).await;
@@ -85,6 +85,6 @@ async fn an_erased_person_is_nowhere_and_everybody_else_is_as_before(kind: Kind)
     assert_eq!(store.begin_attempts(10, now() + Duration::hours(2)).await.unwrap().len(), 1);
     let audit = store.audit().await.unwrap();
     assert!(audit.is_sound(), "{audit:?}");
-    assert_eq!((audit.parked, audit.ignored), (1, 3), "the parked webhook has nobody left to tell");
+    assert_eq!((audit.parked, audit.ignored), (1, 3), "the parked webhook has no recipient left");
     assert_eq!(store.claim_parked(None, 10).await.unwrap().0, 0);
 }

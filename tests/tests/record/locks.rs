@@ -1,4 +1,4 @@
-//! Rows and files that another transaction has locked, calls that take too long, and columns that change underneath.
+//! Locked rows and files, calls that time out, and schema changes under running services.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use super::church::{
 };
 
 on_both_databases!(
-    a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch,
-    a_column_that_is_added_while_statements_are_prepared_disturbs_nobody,
+    a_row_unreadable_to_this_version_fails_only_its_own_webhook,
+    a_column_added_under_prepared_statements_causes_no_error,
 );
 
-/// The stores of webhook-ingest: for everything, and for webhooks.
+/// webhook-ingest's two stores: one for general use, one for webhooks.
 async fn stores(database: &Database) -> (Store, Store) {
     let options = StoreOptions { database_url: database.url.clone().into(), database_connections: 4 };
     let (all, webhooks) = Store::with_webhooks(&options).unwrap();
@@ -27,7 +27,7 @@ async fn stores(database: &Database) -> (Store, Store) {
     (all, webhooks)
 }
 
-/// A message to one, accepted by Telnyx: its id, and a webhook that reports its delivery.
+/// The id of a message to one recipient that Telnyx accepted, and a webhook that reports its delivery.
 async fn accepted(store: &Store, event_id: &str) -> (Uuid, Webhook) {
     let new = message("grace", 1);
     record(store, &new).await;
@@ -39,7 +39,7 @@ async fn status(store: &Store, id: Uuid) -> MessageStatus {
     store.message(&church("grace"), id).await.unwrap().unwrap().status
 }
 
-/// Another process's transaction that has locked a row, until it is dropped or rolled back.
+/// Another process's transaction that holds a lock until it is dropped or rolled back.
 async fn holding(database: &Database, sql: &'static str, id: Uuid) -> PgConnection {
     let mut other = PgConnection::connect(&database.url).await.unwrap();
     other.execute("begin").await.unwrap();
@@ -60,9 +60,9 @@ async fn a_locked_row_holds_up_no_other(lock: &'static str) {
     let applied = Recording::Recorded(Outcome::Applied);
     assert_eq!(recorded.recordings, [Recording::Locked, applied, Recording::Locked]);
     assert_eq!(status(&store, free).await, MessageStatus::Delivered);
-    assert_eq!(store.audit().await.unwrap().accepted, 1, "what was left out is not written");
+    assert_eq!(store.audit().await.unwrap().accepted, 1, "skipped webhooks are not written");
 
-    // Too old to wait on: parked, and what comes again under its event id is known.
+    // Too old to wait any longer: it is parked, and a repetition counts as a duplicate.
     let later = now() + time::Duration::hours(1);
     let recorded = webhooks.record_batch(&[of_locked.clone(), of_locked], later).await.unwrap();
     let [parked, duplicate] = [Outcome::Parked, Outcome::Duplicate].map(Recording::Recorded);
@@ -79,22 +79,22 @@ async fn a_locked_row_holds_up_no_other(lock: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_message_holds_up_no_other_and_its_webhook_is_parked_then_applied() {
+async fn a_locked_message_delays_no_other_and_its_webhook_is_parked() {
     a_locked_row_holds_up_no_other("select id from messages where id = $1 for update").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_recipient_holds_up_no_other_and_its_webhook_is_parked_then_applied() {
+async fn a_locked_recipient_delays_no_other_and_its_webhook_is_parked() {
     a_locked_row_holds_up_no_other("select id from recipients where message_id = $1 for update").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_message_holds_up_neither_the_sweep_nor_the_closing_of_others() {
+async fn a_locked_message_does_not_delay_closing_others() {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
     let (locked, _) = accepted(&store, "e1").await;
     let (free, _) = accepted(&store, "e2").await;
-    // Telnyx knows neither of them any more.
+    // Telnyx no longer knows either of them.
     let of = async |message| store.recipients(&church("grace"), message, &all()).await.unwrap()[0].id;
     store.ask_again(&[(of(locked).await, None), (of(free).await, None)]).await.unwrap();
     let _other = holding(&database, "select id from messages where id = $1 for update", locked).await;
@@ -106,7 +106,7 @@ async fn a_locked_message_holds_up_neither_the_sweep_nor_the_closing_of_others()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_come_while_their_webhooks_are_parked_do_not_lock_each_other_out() {
+async fn answers_and_their_parked_webhooks_do_not_deadlock() {
     let database = Database::fresh(Kind::Postgres).await;
     let (store, other) = (database.migrated().await, database.store());
     for round in 0..60 {
@@ -123,7 +123,7 @@ async fn answers_that_come_while_their_webhooks_are_parked_do_not_lock_each_othe
         let (answering, receiving) = (store.clone(), other.clone());
         let receiving = tokio::spawn(async move { receiving.record_batch(&batch, now()).await });
         let batch = receiving.await.unwrap().unwrap();
-        // The batch parked them all: now both sides want the same messages and webhooks.
+        // The batch parked all webhooks. Now both sides need the same messages and webhooks.
         let claiming = other.clone();
         let claiming = tokio::spawn(async move { claiming.claim_recorded(batch).await });
         let answering = tokio::spawn(async move { answering.record_answers(&answers, now()).await });
@@ -151,7 +151,7 @@ async fn execute(database: &Database, kind: Kind, sql: &str) {
     }
 }
 
-async fn a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch(kind: Kind) {
+async fn a_row_unreadable_to_this_version_fails_only_its_own_webhook(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (_, first) = accepted(&store, "e1").await;
@@ -163,16 +163,16 @@ async fn a_row_that_a_newer_version_wrote_harms_no_other_webhook_of_the_batch(ki
     let recorded = store.record_batch(&batch, now()).await.unwrap();
     let applied = Recording::Recorded(Outcome::Applied);
     assert_eq!(recorded.recordings, [applied, Recording::Unreadable, applied]);
-    assert_eq!(store.audit().await.unwrap().accepted, 2, "Telnyx has to send it again");
+    assert_eq!(store.audit().await.unwrap().accepted, 2, "Telnyx must repeat it");
 
     execute(&database, kind, &format!("update recipients set rank = 0 where message_id = '{newer}'")).await;
     assert_eq!(store.record_webhooks(&[of_newer]).await.unwrap(), [Outcome::Applied]);
     assert!(store.audit().await.unwrap().is_sound());
 }
 
-/// Telnyx would not repeat what is answered 200, so nothing is kept as ignored because of a type that is not known yet.
+/// Telnyx does not repeat a webhook that was answered 200, so an unknown column type must not lead to "ignored".
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_of_a_newer_type_costs_no_receipt() {
+async fn a_column_with_an_unknown_type_loses_no_receipt() {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
     let (message, delivered) = accepted(&store, "e1").await;
@@ -200,7 +200,7 @@ async fn use_everything(store: &Store, event: &str) {
     store.claim_parked(None, 10).await.unwrap();
 }
 
-async fn a_column_that_is_added_while_statements_are_prepared_disturbs_nobody(kind: Kind) {
+async fn a_column_added_under_prepared_statements_causes_no_error(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     for round in 0..4 {
@@ -217,7 +217,7 @@ async fn a_column_that_is_added_while_statements_are_prepared_disturbs_nobody(ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_whose_type_changes_under_prepared_statements_costs_nobody_an_error() {
+async fn a_column_type_change_under_prepared_statements_causes_no_error() {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
     for round in 0..8 {
@@ -240,7 +240,7 @@ fn waited_for<T: std::fmt::Debug>(result: Result<T, StoreError>) -> Wait {
 const SOON: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_takes_too_long_says_what_it_waited_for_and_gives_up_its_connection() {
+async fn a_timed_out_call_says_what_it_waited_for_and_closes_its_connection() {
     let database = Database::fresh(Kind::Postgres).await;
     database.migrated().await;
     let options = StoreOptions { database_url: database.url.clone().into(), database_connections: 1 };
@@ -254,7 +254,7 @@ async fn a_call_that_takes_too_long_says_what_it_waited_for_and_gives_up_its_con
     let told = hasty.message(&grace, locked).await;
     assert_eq!(told.as_ref().unwrap_err().to_string(), "no answer from the database within 300ms");
     assert_eq!(waited_for(told), Wait::Answer);
-    // The one connection was given up each time, and not given back while the database still works on it.
+    // Each time the only connection was closed, not returned while the database still works on it.
     assert_eq!(hasty.sender(&grace).await.unwrap(), None);
 
     let patient = store.clone();
@@ -265,12 +265,12 @@ async fn a_call_that_takes_too_long_says_what_it_waited_for_and_gives_up_its_con
     })
     .await;
     other.execute("rollback").await.unwrap();
-    assert!(waiting.await.unwrap().unwrap().is_some(), "who has more time waits");
+    assert!(waiting.await.unwrap().unwrap().is_some(), "a call with a longer limit waits");
     assert_eq!(store.record_webhooks(&[of_locked]).await.unwrap(), [Outcome::Applied]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_waits_for_sqlites_lock_says_so_and_one_with_more_time_waits() {
+async fn a_write_timed_out_on_the_sqlite_lock_says_so_and_a_longer_one_waits() {
     let database = Database::fresh(Kind::Sqlite).await;
     let store = database.migrated().await;
     let mut other = SqliteConnection::connect(&database.url).await.unwrap();
@@ -291,7 +291,7 @@ async fn a_write_that_waits_for_sqlites_lock_says_so_and_one_with_more_time_wait
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_have_connections_that_nobody_else_can_take() {
+async fn webhooks_have_database_connections_of_their_own() {
     let database = Database::fresh(Kind::Postgres).await;
     let (store, webhooks) = stores(&database).await;
     let (_, delivered) = accepted(&store, "e1").await;
@@ -317,7 +317,7 @@ async fn webhooks_have_connections_that_nobody_else_can_take() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_may_take_longer_than_any_statement() {
+async fn a_migration_is_not_bound_by_the_statement_timeout() {
     let database = Database::fresh(Kind::Postgres).await;
     let slow = "create function slow() returns event_trigger language plpgsql as $$
         begin

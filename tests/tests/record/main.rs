@@ -1,4 +1,4 @@
-//! The record and its way into the stream, on both databases.
+//! The store and the relay, on both databases.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails a test")]
 

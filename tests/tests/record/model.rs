@@ -1,5 +1,5 @@
-//! A model of two processes that claim, post, hear answers or lose them, crash, and record answers more than once,
-//! over the real store. The judge is Telnyx's book: it takes no recipient twice, and forgets none that was to be sent.
+//! A model of two processes that claim, post, receive or lose answers, crash, and record answers repeatedly, over the
+//! real store. Telnyx's book is the judge: no recipient is in it twice, and none that was due is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use super::church::{all, hinted, message, now, patiently, state, webhook};
 
-on_both_databases!(no_recipient_is_taken_twice_and_none_is_forgotten_whatever_is_lost);
+on_both_databases!(no_recipient_is_sent_twice_or_forgotten_whatever_answers_are_lost);
 
-/// Recipients of the one message.
+/// Recipients of the model's only message.
 const RECIPIENTS: usize = 6;
-/// An attempt of which nothing was heard for so long fails.
+/// An attempt without an answer fails after this time.
 const GIVEN_UP_AFTER: Duration = Duration::hours(6);
 
-/// What happens next. Indexes choose among what there is.
+/// The next step. Indexes select among the existing items.
 #[derive(Debug, Clone)]
 enum Step {
     Claim { process: usize, limit: u32, commit: Commit },
@@ -32,15 +32,15 @@ enum Step {
     Wait { minutes: i64 },
 }
 
-/// What becomes of a claim's commit.
+/// The outcome of a claim's commit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Commit {
     Answered,
-    /// It stands, and its answer is lost.
+    /// Committed, and the acknowledgement is lost.
     Lost,
 }
 
-/// What Telnyx does with a request.
+/// How Telnyx handles a request.
 #[derive(Debug, Clone, Copy)]
 enum Reply {
     Accept,
@@ -71,7 +71,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 5..40)
 }
 
-/// The suite as the model drives it, and what Telnyx has written down.
+/// The suite as the model drives it, and Telnyx's book.
 struct World<'a> {
     database: &'a Database,
     processes: [Store; 2],
@@ -79,18 +79,18 @@ struct World<'a> {
     now: OffsetDateTime,
     claimed: Vec<(usize, Attempt)>,
     answers: Vec<(usize, AttemptId, Answer)>,
-    /// What a process has to read back.
+    /// Claims that a process must read back.
     doubted: [BTreeSet<Uuid>; 2],
-    /// When a recipient was attempted last.
+    /// The time of each recipient's last attempt.
     attempted: BTreeMap<Uuid, OffsetDateTime>,
-    /// Telnyx's ids of what it took, by recipient.
+    /// Telnyx's ids of accepted messages, by recipient.
     book: BTreeMap<Uuid, Vec<String>>,
-    /// May rightly be missing in the book: refused, dropped, or lost with a process.
+    /// Recipients that may be missing in the book: refused, dropped, or lost with a process.
     excused: BTreeSet<Uuid>,
     events: u32,
 }
 
-async fn no_recipient_is_taken_twice_and_none_is_forgotten_whatever_is_lost(kind: Kind) {
+async fn no_recipient_is_sent_twice_or_forgotten_whatever_answers_are_lost(kind: Kind) {
     let database = Database::fresh(kind).await;
     database.migrated().await;
     let runtime = tokio::runtime::Handle::current();
@@ -160,7 +160,7 @@ impl World<'_> {
     async fn claim(&mut self, process: usize, limit: u32, commit: Commit) {
         let store = &self.processes[process];
         let attempts = patiently(async || store.begin_attempts(limit, self.now).await).await;
-        // What was in doubt has been read back by this, or has an end.
+        // By now each claim with an unknown outcome was read back or has a final status.
         let read_back = std::mem::take(&mut self.doubted[process]);
         let is_new = |attempt: &&Attempt| !read_back.contains(&attempt.recipient_id);
         self.attempted.extend(attempts.iter().filter(is_new).map(|attempt| (attempt.recipient_id, self.now)));
@@ -206,7 +206,7 @@ impl World<'_> {
         patiently(async || store.record_answers(&answer, self.now).await).await;
     }
 
-    /// An attempt that is posted or answered only after the suite gave it up has failed by then.
+    /// Marks attempts that were posted or answered only after the suite had given them up.
     fn excuse_what_is_given_up(&mut self) {
         let claimed = self.claimed.iter().map(|(_, attempt)| attempt.recipient_id);
         let answered = self.answers.iter().map(|(_, attempt, _)| attempt.recipient_id);
@@ -215,7 +215,7 @@ impl World<'_> {
         self.excused.extend(under_way.filter(is_late).collect::<Vec<_>>());
     }
 
-    /// What only the process knew is gone, and a new one takes its place.
+    /// Replaces a process by a new one, which knows nothing of the first one's memory.
     fn crash(&mut self, process: usize) {
         let of_process = |it: &usize| *it == process;
         let claimed =
@@ -244,9 +244,9 @@ impl World<'_> {
         patiently(async || self.processes[1].close_overdue(&overdue, self.now).await).await;
     }
 
-    /// All answers are recorded, and all that is due is sent; then everything has an end, and the right one.
+    /// Records all answers and sends everything due. Then every recipient has the right final status.
     async fn finish(mut self) -> Result<(), TestCaseError> {
-        // Well within the time after which an attempt is given up.
+        // Well before an attempt is given up.
         for _ in 0..30 {
             for process in 0..2 {
                 self.claim(process, 9, Commit::Answered).await;

@@ -1,4 +1,4 @@
-//! The outbox's way into the stream, through everything that happens to brokers.
+//! From the outbox into the stream, through every kind of broker failure.
 
 use std::path::Path;
 
@@ -17,15 +17,15 @@ use uuid::Uuid;
 use super::church::{accept_all, message, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
-    what_is_committed_is_in_the_stream_in_order_and_once,
-    what_is_committed_while_the_broker_is_away_follows_when_it_is_back,
-    the_second_relay_stands_by_and_takes_over,
-    a_stream_that_lost_its_tail_gets_it_again,
-    a_stream_that_was_made_anew_gets_everything_that_is_kept,
-    relays_that_take_the_lease_from_each_other_store_nothing_twice_and_lose_nothing,
+    committed_events_are_in_the_stream_once_and_in_order,
+    events_committed_during_a_broker_outage_follow_after_it,
+    a_second_relay_stands_by_and_takes_over,
+    a_stream_that_lost_its_tail_gets_the_lost_events_again,
+    a_recreated_stream_gets_every_event_the_outbox_still_holds,
+    relays_competing_for_the_lease_store_every_event_exactly_once,
 );
 
-/// A relay in a process of its own, as far as the others can tell.
+/// A relay that looks to the others like a process of its own.
 pub(crate) struct Relaying {
     pub(crate) context: Context,
     tasks: TaskTracker,
@@ -73,17 +73,17 @@ pub(crate) async fn all_announced(store: &Store) {
     .await;
 }
 
-/// The messages in the stream; no event may stand there twice.
+/// The messages in the stream. Fails if an event is there twice.
 pub(crate) async fn stored_messages(broker: &TestBroker) -> Vec<Uuid> {
     let stored = broker.stored().await;
     let mut events: Vec<_> = stored.iter().map(|(_, id, _)| id.clone()).collect();
     events.sort();
     events.dedup();
-    assert_eq!(events.len(), stored.len(), "an event stands in the stream twice");
+    assert_eq!(events.len(), stored.len(), "an event is in the stream twice");
     stored.iter().map(|(_, _, event)| event["messageId"].as_str().unwrap().parse().unwrap()).collect()
 }
 
-async fn what_is_committed_is_in_the_stream_in_order_and_once(kind: Kind) {
+async fn committed_events_are_in_the_stream_once_and_in_order(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let relay = Relaying::start(&store, &broker, "ingest").await;
@@ -95,7 +95,7 @@ async fn what_is_committed_is_in_the_stream_in_order_and_once(kind: Kind) {
     relay.stop().await;
 }
 
-async fn what_is_committed_while_the_broker_is_away_follows_when_it_is_back(kind: Kind) {
+async fn events_committed_during_a_broker_outage_follow_after_it(kind: Kind) {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let relay = Relaying::start(&store, &broker, "message_api").await;
@@ -104,14 +104,14 @@ async fn what_is_committed_while_the_broker_is_away_follows_when_it_is_back(kind
     broker.kill().await;
     relay.says("degraded: nats").await;
     ids.extend(record_some(&store, 15).await);
-    assert!(relay.context.health.report().0, "a broker outage makes no service unready");
+    assert!(relay.context.health.report().0, "a broker outage leaves the services ready");
     broker.restart().await;
     all_announced(&store).await;
     assert_eq!(stored_messages(&broker).await, ids);
     relay.stop().await;
 }
 
-async fn the_second_relay_stands_by_and_takes_over(kind: Kind) {
+async fn a_second_relay_stands_by_and_takes_over(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let first = Relaying::start(&store, &broker, "ingest").await;
@@ -133,7 +133,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
-async fn a_stream_that_lost_its_tail_gets_it_again(kind: Kind) {
+async fn a_stream_that_lost_its_tail_gets_the_lost_events_again(kind: Kind) {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let relay = Relaying::start(&store, &broker, "ingest").await;
@@ -145,7 +145,7 @@ async fn a_stream_that_lost_its_tail_gets_it_again(kind: Kind) {
     broker.restart().await;
     ids.extend(record_some(&store, 4).await);
     all_announced(&store).await;
-    // The machine loses power, and the newest events were not flushed to its disk.
+    // A power cut: the newest events were not flushed to disk.
     broker.kill().await;
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::rename(&older, &data).unwrap();
@@ -156,7 +156,7 @@ async fn a_stream_that_lost_its_tail_gets_it_again(kind: Kind) {
     relay.stop().await;
 }
 
-async fn a_stream_that_was_made_anew_gets_everything_that_is_kept(kind: Kind) {
+async fn a_recreated_stream_gets_every_event_the_outbox_still_holds(kind: Kind) {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let relay = Relaying::start(&store, &broker, "ingest").await;
@@ -173,8 +173,8 @@ async fn a_stream_that_was_made_anew_gets_everything_that_is_kept(kind: Kind) {
     relay.stop().await;
 }
 
-/// Each takes the other's lease away in the midst of its work, over and over.
-async fn relays_that_take_the_lease_from_each_other_store_nothing_twice_and_lose_nothing(kind: Kind) {
+/// Each relay repeatedly takes the lease from the other in the middle of its work.
+async fn relays_competing_for_the_lease_store_every_event_exactly_once(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let first = Relaying::start(&store, &broker, "ingest").await;
@@ -190,8 +190,9 @@ async fn relays_that_take_the_lease_from_each_other_store_nothing_twice_and_lose
     second.stop().await;
 }
 
-/// Positions are taken before the commit: a row may become visible after one with a higher position. The relay stored
-/// that one and died before it had marked it. Returns the messages in the order that the stream should have.
+/// Positions are assigned before the commit, so a row may become visible after one with a higher position. Here the
+/// relay stored the later row and died before it marked it. Returns the messages in the order that the stream should
+/// have.
 async fn a_later_row_is_stored_and_not_marked(store: &Store, broker: &TestBroker) -> Vec<Uuid> {
     let relay = Relaying::start(store, broker, "ingest").await;
     let mut ids = record_some(store, 3).await;
@@ -210,18 +211,18 @@ async fn a_later_row_is_stored_and_not_marked(store: &Store, broker: &TestBroker
     ids
 }
 
-/// The stream's window for duplicates is over at once.
+/// Shortens the stream's duplicate window.
 async fn forget_duplicates_soon(broker: &TestBroker) {
     broker.reconfigure(|config| config.duplicate_window = std::time::Duration::from_millis(100)).await;
 }
 
-/// What is tested is that time passes.
+/// The one place that waits for time to pass: the test is about the window's end.
 async fn until_the_window_is_over() {
     tokio::time::sleep(std::time::Duration::from_millis(400)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_becomes_visible_after_a_later_one_is_announced_although_that_ones_answer_was_lost() {
+async fn a_row_visible_late_is_announced_although_a_later_ack_was_lost() {
     let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
     let ids = a_later_row_is_stored_and_not_marked(&store, &broker).await;
@@ -232,7 +233,7 @@ async fn a_row_that_becomes_visible_after_a_later_one_is_announced_although_that
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_it_is_when_the_stream_knows_no_duplicates_any_more() {
+async fn a_row_visible_late_is_announced_after_the_duplicate_window() {
     let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
     forget_duplicates_soon(&broker).await;
@@ -245,7 +246,7 @@ async fn so_it_is_when_the_stream_knows_no_duplicates_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_the_broker_knows_its_last_event_no_more() {
+async fn nothing_is_lost_when_the_broker_forgot_its_last_event_id() {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
     forget_duplicates_soon(&broker).await;
@@ -256,17 +257,17 @@ async fn nothing_is_lost_when_the_broker_knows_its_last_event_no_more() {
     let relay = Relaying::start(&store, &broker, "message_api").await;
     all_announced(&store).await;
     relay.stop().await;
-    // One may stand there twice, which its version makes harmless; none may be missing.
+    // An event may be there twice, which its version makes harmless. None may be missing.
     let stored = broker.stored().await;
     let stands = |id: &Uuid| stored.iter().any(|(_, _, event)| event["messageId"] == id.to_string());
     assert!(ids.iter().all(stands));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_restarts_long_after_its_last_event_is_gone_on_with() {
+async fn the_relay_goes_on_after_a_broker_restart_long_after_the_last_event() {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
-    // After a restart it knows no last id.
+    // After a restart the broker knows no last id.
     forget_duplicates_soon(&broker).await;
     let relay = Relaying::start(&store, &broker, "ingest").await;
     let mut ids = record_some(&store, 3).await;
@@ -281,7 +282,7 @@ async fn a_broker_that_restarts_long_after_its_last_event_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_that_the_broker_denies_is_told_as_what_it_is() {
+async fn a_denied_publish_is_reported_as_a_permission_error() {
     let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
     let relay = Relaying::start(&store, &broker, "gateway").await;
@@ -293,7 +294,7 @@ async fn a_publish_that_the_broker_denies_is_told_as_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn progress_that_newer_news_overtakes_is_left_out_and_nothing_it_named_is_lost() {
+async fn superseded_progress_is_skipped_but_its_recipients_are_still_named() {
     let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Sqlite).await);
     let store = database.migrated().await;
     let new = message("grace", 4);

@@ -1,4 +1,4 @@
-//! How fast senders may go: each at its own rate over all processes, and one that is held back alone.
+//! Rates and holds of senders: each keeps its own rate across all processes, and a hold affects only its sender.
 
 use common::status::MessageStatus;
 use common::store::{Answer, Attempt, NewMessage, SendLimits, Sender, Setback, Store};
@@ -9,14 +9,14 @@ use time::{Duration, OffsetDateTime};
 use super::church::{all, church, message, now, record};
 
 on_both_databases!(
-    a_sender_that_is_held_back_holds_nobody_else_back,
-    a_sender_is_never_faster_than_its_rate_over_all_processes,
-    all_senders_together_keep_the_rate_of_all,
-    what_was_held_back_too_long_is_neither_sent_nor_left_pending,
-    what_only_waits_its_turn_is_never_given_up,
-    what_waited_through_a_stop_of_all_processes_is_given_up,
-    the_estimate_tells_of_turns_rates_and_waits_and_is_repeated,
-    a_success_of_another_sender_does_not_shorten_the_wait,
+    a_held_sender_holds_back_no_other_sender,
+    a_sender_keeps_its_rate_across_all_processes,
+    all_senders_together_keep_the_total_rate,
+    a_recipient_held_back_too_long_fails_instead_of_going_out_late,
+    a_recipient_waiting_its_turn_is_never_given_up,
+    recipients_that_waited_through_a_full_stop_are_given_up,
+    the_estimate_counts_fair_turns_rates_and_the_send_time,
+    another_senders_success_does_not_shorten_a_hold,
 );
 
 fn from(number: &str, mut message: NewMessage) -> NewMessage {
@@ -53,7 +53,7 @@ fn of_sender(attempts: &[Attempt], number: &str) -> usize {
     attempts.iter().filter(|attempt| attempt.sender == number).count()
 }
 
-async fn a_sender_that_is_held_back_holds_nobody_else_back(kind: Kind) {
+async fn a_held_sender_holds_back_no_other_sender(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &from("+15550000001", message("held", 50))).await;
@@ -68,7 +68,7 @@ async fn a_sender_that_is_held_back_holds_nobody_else_back(kind: Kind) {
     assert_eq!((of_sender(&rest, "+15550000001"), of_sender(&rest, "+15550000002")), (0, 49));
     let told = store.held_senders(start).await.unwrap();
     assert_eq!(told.iter().map(|sender| sender.reason.as_str()).collect::<Vec<_>>(), ["sender_refused"]);
-    // One message tries, and its success lets the others go.
+    // One message is sent as a trial; its success releases the others.
     let later = start + Duration::minutes(1);
     let trying = store.begin_attempts(100, later).await.unwrap();
     assert_eq!(trying.len(), 1);
@@ -78,7 +78,7 @@ async fn a_sender_that_is_held_back_holds_nobody_else_back(kind: Kind) {
     assert!(store.held_senders(later).await.unwrap().is_empty());
 }
 
-async fn a_success_of_another_sender_does_not_shorten_the_wait(kind: Kind) {
+async fn another_senders_success_does_not_shorten_a_hold(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &from("+15550000001", message("held", 9))).await;
@@ -96,7 +96,7 @@ async fn a_success_of_another_sender_does_not_shorten_the_wait(kind: Kind) {
     }
 }
 
-async fn a_sender_is_never_faster_than_its_rate_over_all_processes(kind: Kind) {
+async fn a_sender_keeps_its_rate_across_all_processes(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (one, two) = (database.migrated().await, database.store());
     let number = "+15550000001".to_owned();
@@ -115,11 +115,11 @@ async fn a_sender_is_never_faster_than_its_rate_over_all_processes(kind: Kind) {
             taken += store.begin_attempts(16, at).await.unwrap().len();
         }
     }
-    // A full bucket at first, two tenths of a second's messages more each time.
+    // A full bucket at first, then the messages of 0.2 s each time.
     assert!((30..=40).contains(&taken), "{taken}");
 }
 
-async fn all_senders_together_keep_the_rate_of_all(kind: Kind) {
+async fn all_senders_together_keep_the_total_rate(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let processes = [limited(&store, Some(50)), limited(&database.store(), Some(50))];
@@ -137,7 +137,7 @@ async fn all_senders_together_keep_the_rate_of_all(kind: Kind) {
     assert!((80..=100).contains(&taken), "{taken}");
 }
 
-async fn what_was_held_back_too_long_is_neither_sent_nor_left_pending(kind: Kind) {
+async fn a_recipient_held_back_too_long_fails_instead_of_going_out_late(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = limited(&database.migrated().await, None);
     let new = from("+15550000001", message("grace", 3));
@@ -150,7 +150,7 @@ async fn what_was_held_back_too_long_is_neither_sent_nor_left_pending(kind: Kind
         assert_eq!(store.fail_unsent(100, at).await.unwrap(), 0);
         at += Duration::minutes(20);
     }
-    // Telnyx would take it now; it is too late.
+    // Telnyx would accept it now, but it is too late.
     let late = end + Duration::minutes(21);
     assert!(store.begin_attempts(9, late).await.unwrap().is_empty());
     assert_eq!(store.fail_unsent(100, late).await.unwrap(), 3);
@@ -161,14 +161,14 @@ async fn what_was_held_back_too_long_is_neither_sent_nor_left_pending(kind: Kind
         recipients.iter().all(|it| it.failure.as_ref().is_some_and(|failure| failure.code == "not_sent"))
     );
     assert!(store.audit().await.unwrap().is_sound());
-    // What comes later is sent.
+    // Later messages are sent.
     let mut today = from("+15550000001", message("grace", 1));
     today.created_at = late;
     record(&store, &today).await;
     assert_eq!(store.begin_attempts(9, late).await.unwrap().len(), 1);
 }
 
-async fn what_only_waits_its_turn_is_never_given_up(kind: Kind) {
+async fn a_recipient_waiting_its_turn_is_never_given_up(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = limited(&database.migrated().await, None);
     record(&store, &from("+15550000001", message("grace", 60))).await;
@@ -182,7 +182,7 @@ async fn what_only_waits_its_turn_is_never_given_up(kind: Kind) {
     }
 }
 
-async fn what_waited_through_a_stop_of_all_processes_is_given_up(kind: Kind) {
+async fn recipients_that_waited_through_a_full_stop_are_given_up(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = limited(&database.migrated().await, None);
     let new = from("+15550000001", message("grace", 4));
@@ -195,14 +195,14 @@ async fn what_waited_through_a_stop_of_all_processes_is_given_up(kind: Kind) {
     assert_eq!(store.fail_unsent(100, monday).await.unwrap(), 3);
 }
 
-async fn the_estimate_tells_of_turns_rates_and_waits_and_is_repeated(kind: Kind) {
+async fn the_estimate_counts_fair_turns_rates_and_the_send_time(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = limited(&database.migrated().await, Some(10));
     let estimate = async |new: &NewMessage| {
         record(&store, new).await;
         store.message(&new.church_id, new.id).await.unwrap().unwrap().estimated_seconds
     };
-    assert_eq!(estimate(&message("first", 1)).await, None, "nobody sends yet");
+    assert_eq!(estimate(&message("first", 1)).await, None, "no process sends yet");
     store.publish_rate().await.unwrap();
     assert_eq!(estimate(&message("grace", 99)).await, Some(10), "99 of its own, one before them");
     assert_eq!(estimate(&message("hope", 20)).await, Some(6), "20 of each of three churches at most");

@@ -1,4 +1,4 @@
-//! Whether a process can write is found out by writing.
+//! A process finds out whether it can write by writing.
 
 use common::service::{Health, Weight};
 use common::store::Readiness;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::church::{message, record};
 
-on_both_databases!(a_process_that_commits_nothing_writes_one_row_of_its_own);
+on_both_databases!(an_idle_process_proves_that_it_can_write_with_one_row_of_its_own);
 
 fn readiness(health: &Health, writes: Weight) -> Readiness {
     Readiness {
@@ -18,7 +18,7 @@ fn readiness(health: &Health, writes: Weight) -> Readiness {
     }
 }
 
-async fn a_process_that_commits_nothing_writes_one_row_of_its_own(kind: Kind) {
+async fn an_idle_process_proves_that_it_can_write_with_one_row_of_its_own(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.store();
     let (health, shutdown) = (Health::default(), CancellationToken::new());
@@ -37,7 +37,7 @@ async fn a_process_that_commits_nothing_writes_one_row_of_its_own(kind: Kind) {
         }
     };
     eventually("the database is ready", async || health.report().0.then_some(())).await;
-    assert_eq!(rows().await, 0, "asking for readiness writes nothing");
+    assert_eq!(rows().await, 0, "reading readiness writes nothing");
     eventually("the process proves that it can write", async || (rows().await == 1).then_some(())).await;
     record(&store, &message("grace", 1)).await;
     shutdown.cancel();
@@ -45,7 +45,7 @@ async fn a_process_that_commits_nothing_writes_one_row_of_its_own(kind: Kind) {
     assert_eq!(rows().await, 1);
 }
 
-/// The database of PostgreSQL takes writes, or does not, as after a fail-over to a standby.
+/// Makes PostgreSQL accept or refuse writes, as after a fail-over to a standby.
 async fn takes_writes(database: &Database, takes: bool) {
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     connection.execute("set default_transaction_read_only = off").await.unwrap();
@@ -67,7 +67,7 @@ async fn while_it_can_only_be_read(weight: Weight) -> (bool, String) {
     tokio::spawn(store.clone().keep_ready(readiness(&health, weight), shutdown));
     eventually("the database is ready", async || health.report().0.then_some(())).await;
     takes_writes(&database, false).await;
-    let told = eventually("it is said that it takes no writes", async || {
+    let told = eventually("readiness reports that writes fail", async || {
         let report = health.report();
         report.1.contains("database_writes (3 writes in a row failed").then_some(report)
     })
@@ -78,13 +78,13 @@ async fn while_it_can_only_be_read(weight: Weight) -> (bool, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_failed_writes_end_the_readiness_of_who_must_write() {
+async fn three_failed_writes_make_a_service_that_must_write_not_ready() {
     let (ready, told) = while_it_can_only_be_read(Weight::Required).await;
     assert!(!ready, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_failed_writes_only_degrade_who_can_go_on_reading() {
+async fn three_failed_writes_only_degrade_a_service_that_can_still_read() {
     let (ready, told) = while_it_can_only_be_read(Weight::Degrading).await;
     assert!(ready && told.starts_with("degraded: database_writes"), "{told}");
 }

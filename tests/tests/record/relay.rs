@@ -1,4 +1,4 @@
-//! Who relays: one process at a time, and another one as soon as that one can't.
+//! The relay's lease: one process relays at a time, and another takes over as soon as that one can't.
 
 use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
@@ -14,20 +14,20 @@ use super::church::{accept_all, church, message, now, phone, provider_id, record
 use super::outbox::{Relaying, all_announced, record_some, stored_messages};
 
 on_both_databases!(
-    a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it,
-    a_process_whose_term_is_over_changes_nothing,
-    a_lease_from_before_the_clock_was_set_back_holds_up_nobody,
-    an_older_version_and_this_one_never_relay_side_by_side,
-    an_event_that_is_too_large_is_announced_in_its_smallest_form,
-    an_event_that_the_stream_refuses_for_good_holds_up_nobody_and_is_put_back_by_hand,
-    every_process_tells_how_many_events_wait_while_the_broker_is_away,
+    a_holder_without_a_broker_yields_the_lease_to_one_that_has_it,
+    a_process_with_an_expired_term_changes_nothing,
+    a_lease_from_before_a_backward_clock_step_delays_no_relay,
+    versions_with_and_without_the_lease_never_relay_together,
+    an_oversized_event_is_announced_in_its_smallest_form,
+    a_refused_event_blocks_no_other_and_can_be_put_back_by_hand,
+    every_process_reports_the_waiting_events_during_a_broker_outage,
 );
 
 async fn until_held(store: &Store) {
     eventually("a process relays", async || store.lease_state().await.unwrap().held.then_some(())).await;
 }
 
-async fn a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it(kind: Kind) {
+async fn a_holder_without_a_broker_yields_the_lease_to_one_that_has_it(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let proxy = Proxy::to(&broker.url().replace("nats://", "http://")).await;
@@ -47,11 +47,11 @@ async fn a_holder_that_lost_its_broker_leaves_the_relay_to_one_that_has_it(kind:
     second.stop().await;
     ids.extend(record_some(&store, 3).await);
     all_announced(&store).await;
-    assert_eq!(stored_messages(&broker).await, ids, "the first one took it back");
+    assert_eq!(stored_messages(&broker).await, ids, "the first process took the lease back");
     first.stop().await;
 }
 
-async fn a_lease_from_before_the_clock_was_set_back_holds_up_nobody(kind: Kind) {
+async fn a_lease_from_before_a_backward_clock_step_delays_no_relay(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let before = store.take_lease(Uuid::now_v7()).await.unwrap().unwrap();
@@ -69,8 +69,8 @@ async fn a_lease_from_before_the_clock_was_set_back_holds_up_nobody(kind: Kind) 
     assert!(store.lease_state().await.unwrap().held);
 }
 
-/// What a process would do that was stopped in the middle of its work, and wakes after another one took over.
-async fn a_process_whose_term_is_over_changes_nothing(kind: Kind) {
+/// The writes of a process that was stopped in the middle of its work and wakes after another took over.
+async fn a_process_with_an_expired_term_changes_nothing(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record_some(&store, 2).await;
@@ -90,10 +90,10 @@ async fn a_process_whose_term_is_over_changes_nothing(kind: Kind) {
     assert_eq!(store.waiting_events(10).await.unwrap(), rows);
     store.give_lease_up(old).await.unwrap();
     other.mark_announced(new, &[(rows[0].position, 1)], now()).await.unwrap();
-    assert!(other.renew_lease(new).await.unwrap(), "nobody but its holder gave it up");
+    assert!(other.renew_lease(new).await.unwrap(), "only the holder can give up the lease");
 }
 
-/// How the versions before the lease kept one another away.
+/// The lock of the versions before the lease.
 enum OldRelay {
     Postgres(sqlx::PgConnection),
     Sqlite(std::fs::File),
@@ -126,7 +126,7 @@ impl OldRelay {
     }
 }
 
-async fn an_older_version_and_this_one_never_relay_side_by_side(kind: Kind) {
+async fn versions_with_and_without_the_lease_never_relay_together(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let mut old = OldRelay::at(&database).await;
@@ -138,14 +138,14 @@ async fn an_older_version_and_this_one_never_relay_side_by_side(kind: Kind) {
     drop(old);
     all_announced(&store).await;
     let mut old = OldRelay::at(&database).await;
-    assert!(!old.try_lock().await, "no old relay starts beside it");
+    assert!(!old.try_lock().await, "no old relay starts while this one relays");
     relay.stop().await;
     let old = tokio::sync::Mutex::new(old);
     let may = async || old.lock().await.try_lock().await.then_some(());
     eventually("the old version may relay again", may).await;
 }
 
-/// A message whose recipients are all delivered at once: its event names 20 of them.
+/// A message whose recipients are all delivered at once; its event names 20 of them.
 async fn record_delivered(store: &Store) -> Uuid {
     let new = message("grace", 20);
     record(store, &new).await;
@@ -162,7 +162,7 @@ async fn record_delivered(store: &Store) -> Uuid {
     new.id
 }
 
-async fn an_event_that_is_too_large_is_announced_in_its_smallest_form(kind: Kind) {
+async fn an_oversized_event_is_announced_in_its_smallest_form(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     broker.reconfigure(|config| config.max_message_size = 1_100).await;
@@ -180,11 +180,11 @@ async fn an_event_that_is_too_large_is_announced_in_its_smallest_form(kind: Kind
     relay.stop().await;
 }
 
-async fn an_event_that_the_stream_refuses_for_good_holds_up_nobody_and_is_put_back_by_hand(kind: Kind) {
+async fn a_refused_event_blocks_no_other_and_can_be_put_back_by_hand(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     broker.reconfigure(|config| config.max_message_size = 1_100).await;
-    // It has no smaller form.
+    // This event has no smaller form.
     let person = Person { claim: IdClaim::UserId, id: "x".repeat(2_000) };
     let revocation = Revocation::new(church("grace"), Some(person), now()).unwrap();
     store.revoke(&revocation).await.unwrap();
@@ -210,7 +210,7 @@ async fn an_event_that_the_stream_refuses_for_good_holds_up_nobody_and_is_put_ba
     relay.stop().await;
 }
 
-async fn every_process_tells_how_many_events_wait_while_the_broker_is_away(kind: Kind) {
+async fn every_process_reports_the_waiting_events_during_a_broker_outage(kind: Kind) {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let relays = [
@@ -221,7 +221,7 @@ async fn every_process_tells_how_many_events_wait_while_the_broker_is_away(kind:
     broker.kill().await;
     record_some(&store, 510).await;
     for relay in &relays {
-        eventually("the whole number is told", async || {
+        eventually("the full count is reported", async || {
             relay.context.metrics.encode().contains("church_outbox_waiting 510\n").then_some(())
         })
         .await;
@@ -234,7 +234,7 @@ async fn every_process_tells_how_many_events_wait_while_the_broker_is_away(kind:
     broker.restart().await;
     all_announced(&store).await;
     for relay in relays {
-        eventually("nothing waits", async || {
+        eventually("no event waits", async || {
             (!relay.context.health.report().1.contains("outbox_waiting")).then_some(())
         })
         .await;
@@ -242,9 +242,9 @@ async fn every_process_tells_how_many_events_wait_while_the_broker_is_away(kind:
     }
 }
 
-/// PostgreSQL holds the session of a vanished host, and with it whatever that has locked, for hours.
+/// PostgreSQL keeps the session of a vanished host, with all its locks, for hours.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_the_network_swallows_is_replaced_and_harms_nothing_when_it_is_back() {
+async fn a_holder_cut_off_by_the_network_is_replaced_and_harmless_on_return() {
     let (broker, database) = (TestBroker::start().await, Database::fresh(Kind::Postgres).await);
     let store = database.migrated().await;
     let options = database.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap();
@@ -270,7 +270,7 @@ async fn a_holder_that_the_network_swallows_is_replaced_and_harms_nothing_when_i
     second.stop().await;
 }
 
-/// The same database at another port.
+/// The URL with another port.
 fn through(url: &str, port: &str) -> String {
     let own = url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().get_port();
     let other = url.replacen(&format!(":{own}/"), &format!(":{port}/"), 1);

@@ -1,4 +1,5 @@
-//! Webhooks: every order and repetition ends the same, nothing is lost, one poisonous body harms nobody.
+//! Webhooks in every order and with repetitions: the final state is the same, none is lost, and a body that the
+//! database refuses fails alone.
 
 use common::event::{ChurchEvent, EventType};
 use common::status::{MessageStatus, Rank, RecipientState};
@@ -14,19 +15,19 @@ use super::church::{
 };
 
 on_both_databases!(
-    a_report_raises_the_message_and_announces_it_once,
+    a_report_raises_the_message_status_and_is_announced_once,
     a_repeated_webhook_is_counted_and_changes_nothing,
     two_webhooks_of_one_recipient_in_one_batch_make_one_event,
-    a_webhook_before_the_answer_to_the_send_finds_its_recipient_by_the_signed_url,
-    a_signed_url_of_another_phone_is_not_believed,
-    a_webhook_of_an_unknown_message_waits_and_is_claimed_as_soon_as_its_id_is_known,
-    a_parked_webhook_is_found_by_the_sweep,
-    every_order_and_repetition_ends_in_the_same_state_and_never_goes_back,
-    a_body_that_the_database_refuses_harms_no_other,
-    many_batches_at_once_lose_nothing,
-    progress_without_a_change_of_counters_makes_no_version,
-    answers_and_repeated_webhooks_of_parked_messages_do_not_lock_each_other_out,
-    the_reason_that_telnyx_gives_late_takes_the_place_of_not_knowing,
+    a_webhook_before_telnyxs_answer_is_matched_by_the_signed_url,
+    a_signed_url_for_another_phone_is_not_trusted,
+    an_unmatched_webhook_is_parked_until_its_telnyx_id_is_known,
+    the_sweep_applies_a_parked_webhook,
+    any_order_and_repetition_ends_in_one_state_and_never_goes_back,
+    a_body_the_database_refuses_fails_only_its_own_webhook,
+    concurrent_batches_lose_no_webhook,
+    progress_without_a_counter_change_makes_no_version,
+    answers_and_repeated_parked_webhooks_do_not_deadlock,
+    a_late_failure_reason_from_telnyx_replaces_unresolved,
 );
 
 async fn one_accepted(store: &Store) -> (Uuid, Uuid) {
@@ -41,7 +42,7 @@ async fn events(store: &Store) -> Vec<ChurchEvent> {
     rows.iter().map(|row| serde_json::from_str(&row.payload).unwrap()).collect()
 }
 
-async fn a_report_raises_the_message_and_announces_it_once(kind: Kind) {
+async fn a_report_raises_the_message_status_and_is_announced_once(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (id, recipient) = one_accepted(&store).await;
@@ -83,7 +84,7 @@ async fn two_webhooks_of_one_recipient_in_one_batch_make_one_event(kind: Kind) {
     assert_eq!(events(&store).await.len(), 2);
 }
 
-async fn a_webhook_before_the_answer_to_the_send_finds_its_recipient_by_the_signed_url(kind: Kind) {
+async fn a_webhook_before_telnyxs_answer_is_matched_by_the_signed_url(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -92,13 +93,13 @@ async fn a_webhook_before_the_answer_to_the_send_finds_its_recipient_by_the_sign
     let recipient = attempt.recipient_id;
     let early = hinted(webhook("e1", "p1", &phone(0), state(Rank::Delivered)), recipient);
     assert_eq!(store.record_webhooks(&[early]).await.unwrap(), [Outcome::Applied]);
-    // The answer comes later and knows the same id; the next webhook is found by it.
+    // The answer comes later with the same id, which the next webhook is matched by.
     store.record_answers(&[(attempt, Answer::Accepted { provider_id: "p1".into() })], now()).await.unwrap();
     let read = webhook("e2", "p1", &phone(0), state(Rank::Read));
     assert_eq!(store.record_webhooks(&[read]).await.unwrap(), [Outcome::Applied]);
 }
 
-async fn a_signed_url_of_another_phone_is_not_believed(kind: Kind) {
+async fn a_signed_url_for_another_phone_is_not_trusted(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -109,7 +110,7 @@ async fn a_signed_url_of_another_phone_is_not_believed(kind: Kind) {
     assert_eq!(store.message(&church("grace"), new.id).await.unwrap().unwrap().version, 1);
 }
 
-async fn a_webhook_of_an_unknown_message_waits_and_is_claimed_as_soon_as_its_id_is_known(kind: Kind) {
+async fn an_unmatched_webhook_is_parked_until_its_telnyx_id_is_known(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -127,7 +128,7 @@ async fn a_webhook_of_an_unknown_message_waits_and_is_claimed_as_soon_as_its_id_
     assert!(audit.is_sound());
 }
 
-async fn a_parked_webhook_is_found_by_the_sweep(kind: Kind) {
+async fn the_sweep_applies_a_parked_webhook(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let strangers: Vec<Webhook> = (0..5)
@@ -149,13 +150,13 @@ async fn a_parked_webhook_is_found_by_the_sweep(kind: Kind) {
     assert_eq!(store.audit().await.unwrap().parked, 5);
 }
 
-/// The reports of one message to three recipients, repeated and shuffled and cut into batches.
+/// Reports of one message to three recipients, repeated, shuffled and split into batches.
 fn stories() -> impl Strategy<Value = Vec<Vec<(usize, i16, bool)>>> {
     let report = (0..3usize, 1..=6i16, any::<bool>());
     prop::collection::vec(prop::collection::vec(report, 1..6), 1..8)
 }
 
-async fn every_order_and_repetition_ends_in_the_same_state_and_never_goes_back(kind: Kind) {
+async fn any_order_and_repetition_ends_in_one_state_and_never_goes_back(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let runtime = tokio::runtime::Handle::current();
@@ -171,7 +172,7 @@ async fn every_order_and_repetition_ends_in_the_same_state_and_never_goes_back(k
     assert!(store.audit().await.unwrap().is_sound());
 }
 
-/// Tells one story; checks every state on its way against the lattice.
+/// Records the batches of one story and checks each state against the lattice.
 async fn tell(store: &Store, batches: Vec<Vec<(usize, i16, bool)>>) {
     let new = message("grace", 3);
     record(store, &new).await;
@@ -185,7 +186,7 @@ async fn tell(store: &Store, batches: Vec<Vec<(usize, i16, bool)>>) {
                 let report = RecipientState { rank: Rank::from_i16(*rank).unwrap(), closed: *closed };
                 expected[*who] = expected[*who].join(report);
                 let provider = provider_id(new.recipients[*who].id);
-                // The same report comes under the same event id: a repetition.
+                // A repetition has the same event id.
                 webhook(&format!("{}-{who}-{rank}-{closed}", new.id), &provider, &phone(*who), report)
             })
             .collect();
@@ -200,7 +201,7 @@ async fn tell(store: &Store, batches: Vec<Vec<(usize, i16, bool)>>) {
 }
 
 /// Makes the database refuse one event, as a NUL in a text does in PostgreSQL.
-async fn a_body_that_the_database_refuses_harms_no_other(kind: Kind) {
+async fn a_body_the_database_refuses_fails_only_its_own_webhook(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (id, recipient) = one_accepted(&store).await;
@@ -222,7 +223,7 @@ async fn a_body_that_the_database_refuses_harms_no_other(kind: Kind) {
     assert_eq!(outcomes[10], Outcome::Applied);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Parked).count(), 9);
     assert_eq!(store.message(&church("grace"), id).await.unwrap().unwrap().status, MessageStatus::Delivered);
-    // It comes again, as Telnyx repeats it, and is known.
+    // Telnyx repeats it, and it is recognised as a duplicate.
     assert_eq!(store.record_webhooks(&[batch.swap_remove(4)]).await.unwrap(), [Outcome::Duplicate]);
     assert_eq!(store.audit().await.unwrap().ignored, 1);
 }
@@ -237,7 +238,7 @@ async fn refuse_in_sqlite(url: &str, event_id: &str) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut connection).await.unwrap();
 }
 
-async fn many_batches_at_once_lose_nothing(kind: Kind) {
+async fn concurrent_batches_lose_no_webhook(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 40);
@@ -245,7 +246,7 @@ async fn many_batches_at_once_lose_nothing(kind: Kind) {
     let attempts = accept_all(&store).await;
     let batches = (0..8usize).map(|batch| {
         let store = store.clone();
-        // Every batch tells of every recipient, in an order of its own.
+        // Every batch reports every recipient, in an order of its own.
         let mut hooks: Vec<Webhook> = attempts
             .iter()
             .map(|attempt| {
@@ -274,7 +275,7 @@ async fn many_batches_at_once_lose_nothing(kind: Kind) {
     assert!(audit.is_sound(), "{audit:?}");
 }
 
-async fn answers_and_repeated_webhooks_of_parked_messages_do_not_lock_each_other_out(kind: Kind) {
+async fn answers_and_repeated_parked_webhooks_do_not_deadlock(kind: Kind) {
     let database = Database::fresh(kind).await;
     let (store, other) = (database.migrated().await, database.store());
     for round in 0..20 {
@@ -302,7 +303,7 @@ async fn answers_and_repeated_webhooks_of_parked_messages_do_not_lock_each_other
     assert!(audit.is_sound());
 }
 
-async fn the_reason_that_telnyx_gives_late_takes_the_place_of_not_knowing(kind: Kind) {
+async fn a_late_failure_reason_from_telnyx_replaces_unresolved(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -318,7 +319,7 @@ async fn the_reason_that_telnyx_gives_late_takes_the_place_of_not_knowing(kind: 
     assert_eq!((read.status, read.version), (MessageStatus::Failed, 2));
 }
 
-async fn progress_without_a_change_of_counters_makes_no_version(kind: Kind) {
+async fn progress_without_a_counter_change_makes_no_version(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (id, recipient) = one_accepted(&store).await;

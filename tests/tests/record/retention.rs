@@ -1,4 +1,4 @@
-//! What is old goes, what is unfinished stays.
+//! Retention deletes old rows and keeps unfinished ones.
 
 use common::revocation::Revocation;
 use common::status::Rank;
@@ -10,11 +10,11 @@ use time::Duration;
 use super::church::{accept_all, church, message, now, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
-    an_old_message_goes_with_its_recipients_and_a_pending_one_stays,
-    a_revocation_goes_once_it_is_older_than_any_token,
+    an_old_message_is_deleted_with_its_recipients_unless_pending,
+    a_revocation_is_deleted_once_older_than_any_token,
 );
 
-async fn an_old_message_goes_with_its_recipients_and_a_pending_one_stays(kind: Kind) {
+async fn an_old_message_is_deleted_with_its_recipients_unless_pending(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (finished, pending) = (message("grace", 2), message("grace", 2));
@@ -37,7 +37,7 @@ async fn an_old_message_goes_with_its_recipients_and_a_pending_one_stays(kind: K
     assert!(store.audit().await.unwrap().is_sound());
 }
 
-async fn a_revocation_goes_once_it_is_older_than_any_token(kind: Kind) {
+async fn a_revocation_is_deleted_once_older_than_any_token(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let until = |hours| Revocation::new(church("grace"), None, now() - Duration::hours(hours)).unwrap();

@@ -12,10 +12,10 @@ use super::church::{church, now};
 use super::outbox::{Relaying, all_announced, record_some};
 
 on_both_databases!(
-    a_stream_that_is_made_anew_gets_the_revocations_that_the_outbox_has_long_forgotten,
-    a_standing_revocation_is_announced_again_before_the_stream_forgets_it,
-    an_undone_revocation_is_announced_and_never_again,
-    an_id_alone_of_an_earlier_version_revokes_whichever_claim_holds_it,
+    a_recreated_stream_gets_revocations_the_outbox_no_longer_holds,
+    a_standing_revocation_is_reannounced_before_the_stream_drops_it,
+    an_undone_revocation_is_announced_once,
+    a_revocation_without_a_claim_matches_every_claim_with_that_id,
 );
 
 fn seven(claim: IdClaim) -> Person {
@@ -45,8 +45,8 @@ fn same(told: &Revocation, first: &Revocation) -> bool {
     Revocation { id: first.id, timestamp: first.timestamp, ..told.clone() } == *first
 }
 
-/// Nothing else is committed meanwhile: the relay finds it out by itself.
-async fn a_stream_that_is_made_anew_gets_the_revocations_that_the_outbox_has_long_forgotten(kind: Kind) {
+/// The relay notices the new stream by itself, although nothing else is committed.
+async fn a_recreated_stream_gets_revocations_the_outbox_no_longer_holds(kind: Kind) {
     let (mut broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let relay = Relaying::start(&store, &broker, "ingest").await;
@@ -63,7 +63,7 @@ async fn a_stream_that_is_made_anew_gets_the_revocations_that_the_outbox_has_lon
     relay.stop().await;
 }
 
-async fn a_standing_revocation_is_announced_again_before_the_stream_forgets_it(kind: Kind) {
+async fn a_standing_revocation_is_reannounced_before_the_stream_drops_it(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let first = revoke(&store, None).await;
@@ -75,7 +75,7 @@ async fn a_standing_revocation_is_announced_again_before_the_stream_forgets_it(k
     relay.stop().await;
 }
 
-async fn an_undone_revocation_is_announced_and_never_again(kind: Kind) {
+async fn an_undone_revocation_is_announced_once(kind: Kind) {
     let (broker, database) = (TestBroker::start().await, Database::fresh(kind).await);
     let store = database.migrated().await;
     let user = revoke(&store, Some(seven(IdClaim::UserId))).await;
@@ -84,7 +84,7 @@ async fn an_undone_revocation_is_announced_and_never_again(kind: Kind) {
     assert!(standing.len() == 2 && same(&standing[0], &admin) && same(&standing[1], &user), "{standing:?}");
     assert!(store.revocations(Some(&church("hope"))).await.unwrap().is_empty());
     assert!(store.undo_revocation(&user).await.unwrap());
-    assert!(!store.undo_revocation(&user).await.unwrap(), "nothing stands there any more");
+    assert!(!store.undo_revocation(&user).await.unwrap(), "no revocation is left to undo");
     let until = async |claim| store.revoked_until(&church("grace"), &seven(claim)).await.unwrap();
     assert_eq!(
         (until(IdClaim::UserId).await, until(IdClaim::AdminId).await),
@@ -99,7 +99,7 @@ async fn an_undone_revocation_is_announced_and_never_again(kind: Kind) {
     relay.stop().await;
 }
 
-async fn an_id_alone_of_an_earlier_version_revokes_whichever_claim_holds_it(kind: Kind) {
+async fn a_revocation_without_a_claim_matches_every_claim_with_that_id(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     database

@@ -1,4 +1,4 @@
-//! Attempts: recorded before the request, never repeated unless surely not accepted, in fair turns.
+//! Attempts are committed before the request, repeated only if certainly not accepted, and made in fair turns.
 
 use common::status::{MessageStatus, Rank};
 use common::store::{Answer, AttemptId, Failure, Outcome, Overdue, Store};
@@ -10,17 +10,17 @@ use uuid::Uuid;
 use super::church::{accept_all, all, church, message, now, phone, provider_id, record, state, webhook};
 
 on_both_databases!(
-    an_attempt_is_begun_once_by_however_many_dispatchers,
+    only_one_dispatcher_begins_an_attempt,
     churches_take_fair_turns,
-    a_message_for_later_is_not_due_before,
-    what_was_surely_not_accepted_is_tried_again_when_it_is_time,
-    an_unresolved_attempt_is_never_begun_again_and_ends_with_a_reason,
+    a_scheduled_message_is_not_due_early,
+    a_recipient_surely_not_accepted_is_retried_when_due,
+    an_unresolved_attempt_is_never_retried_and_fails_with_a_reason,
     a_refusal_fails_the_recipient_with_its_reason,
     an_accepted_message_without_a_receipt_is_closed_unconfirmed,
-    a_webhook_ends_what_was_unresolved,
+    a_webhook_resolves_an_unresolved_attempt,
 );
 
-async fn an_attempt_is_begun_once_by_however_many_dispatchers(kind: Kind) {
+async fn only_one_dispatcher_begins_an_attempt(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 60)).await;
@@ -63,7 +63,7 @@ async fn churches_take_fair_turns(kind: Kind) {
     assert_eq!(many.len(), 37);
 }
 
-async fn a_message_for_later_is_not_due_before(kind: Kind) {
+async fn a_scheduled_message_is_not_due_early(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let mut later = message("grace", 1);
@@ -80,7 +80,7 @@ async fn begin_one(store: &Store) -> AttemptId {
     attempts.first().expect("one is due").id
 }
 
-async fn what_was_surely_not_accepted_is_tried_again_when_it_is_time(kind: Kind) {
+async fn a_recipient_surely_not_accepted_is_retried_when_due(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     record(&store, &message("grace", 1)).await;
@@ -92,7 +92,7 @@ async fn what_was_surely_not_accepted_is_tried_again_when_it_is_time(kind: Kind)
     assert_eq!((attempts[0].recipient_id, attempts[0].tried), (attempt.recipient_id, 1));
 }
 
-async fn an_unresolved_attempt_is_never_begun_again_and_ends_with_a_reason(kind: Kind) {
+async fn an_unresolved_attempt_is_never_retried_and_fails_with_a_reason(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -141,14 +141,14 @@ async fn an_accepted_message_without_a_receipt_is_closed_unconfirmed(kind: Kind)
     assert_eq!(store.close_overdue(&overdue, day).await.unwrap(), 2);
     let status = async || store.message(&church("grace"), new.id).await.unwrap().unwrap();
     assert_eq!((status().await.status, status().await.tally.unconfirmed), (MessageStatus::Sent, 2));
-    // A receipt that comes after all still counts.
+    // A late receipt still counts.
     let late = webhook("late", &provider_id(attempts[0].recipient_id), &phone(0), state(Rank::Delivered));
     assert_eq!(store.record_webhooks(&[late]).await.unwrap(), [Outcome::Applied]);
     assert_eq!((status().await.status, status().await.tally.unconfirmed), (MessageStatus::Delivered, 1));
     assert!(status().await.sent_at.is_some());
 }
 
-async fn a_webhook_ends_what_was_unresolved(kind: Kind) {
+async fn a_webhook_resolves_an_unresolved_attempt(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);

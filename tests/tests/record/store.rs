@@ -1,4 +1,4 @@
-//! Recording and reading messages: the conformance of both databases.
+//! Recording and reading messages: both databases behave alike.
 
 use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
@@ -14,23 +14,23 @@ use uuid::Uuid;
 use super::church::{accept_all, all, church, message, now, phone, provider_id, record, webhook};
 
 on_both_databases!(
-    a_recorded_message_is_read_back_as_it_was,
-    another_church_sees_nothing_of_it,
+    a_recorded_message_reads_back_unchanged,
+    another_church_can_not_read_a_message,
     the_history_is_newest_first_and_pages_without_gaps,
-    the_history_filters_by_status_and_by_change,
-    the_recipients_come_in_pages_and_by_status,
-    a_repeated_request_finds_the_first_message,
-    of_many_requests_with_one_key_at_once_one_is_recorded,
+    the_history_filters_by_status_and_updated_since,
+    recipients_come_in_pages_and_filter_by_status,
+    a_repeated_key_returns_the_first_message,
+    concurrent_requests_with_one_key_record_one_message,
     the_same_key_with_another_body_is_refused,
     the_same_key_in_another_church_is_another_key,
     a_senders_number_belongs_to_one_church,
-    services_that_start_together_bring_the_schema_up_to_date_once,
+    services_starting_together_migrate_the_schema_once,
     a_store_without_a_schema_is_unavailable,
-    what_is_old_is_deleted_and_what_waits_is_kept,
-    a_revocation_is_kept_and_announced_and_never_shortened,
+    pruning_deletes_old_rows_and_keeps_waiting_ones,
+    a_revocation_is_stored_and_announced_and_never_shortened,
 );
 
-async fn a_recorded_message_is_read_back_as_it_was(kind: Kind) {
+async fn a_recorded_message_reads_back_unchanged(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 3);
@@ -43,7 +43,7 @@ async fn a_recorded_message_is_read_back_as_it_was(kind: Kind) {
     assert_eq!(phones, new.recipients.iter().map(|r| r.phone.clone()).collect::<Vec<_>>());
 }
 
-async fn another_church_sees_nothing_of_it(kind: Kind) {
+async fn another_church_can_not_read_a_message(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -62,7 +62,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     let mut ids = Vec::new();
     for n in 0..7 {
         let mut new = message("grace", 1);
-        // Three share one millisecond: the id decides among them.
+        // Three messages share one millisecond; the id decides their order.
         new.created_at = start + Duration::milliseconds(n / 3);
         ids.push(new.id);
         record(&store, &new).await;
@@ -78,7 +78,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     loop {
         let query = HistoryQuery { limit: 2, before, ..HistoryQuery::default() };
         let page = store.history(&church("grace"), &query).await.unwrap();
-        // A page by cursor does not count all the others.
+        // A page by cursor has no total.
         assert_eq!(page.total, before.is_none().then_some(7));
         let Some(last) = page.messages.last() else { break };
         before = Some((last.created_at, last.id));
@@ -87,7 +87,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     assert_eq!(seen, ids);
 }
 
-async fn the_history_filters_by_status_and_by_change(kind: Kind) {
+async fn the_history_filters_by_status_and_updated_since(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 1);
@@ -105,7 +105,7 @@ async fn the_history_filters_by_status_and_by_change(kind: Kind) {
     assert_eq!(count(query(&[], Some(new.created_at + Duration::milliseconds(1)))).await, 0);
 }
 
-async fn the_recipients_come_in_pages_and_by_status(kind: Kind) {
+async fn recipients_come_in_pages_and_filter_by_status(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let new = message("grace", 7);
@@ -143,7 +143,7 @@ fn key(body: &[u8]) -> IdempotencyKey {
     IdempotencyKey { key: "k1".into(), body_digest: body.to_vec() }
 }
 
-async fn a_repeated_request_finds_the_first_message(kind: Kind) {
+async fn a_repeated_key_returns_the_first_message(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let first = message("grace", 1);
@@ -152,7 +152,7 @@ async fn a_repeated_request_finds_the_first_message(kind: Kind) {
     assert!(matches!(again, Recorded::Repeated(found) if found.id == first.id));
 }
 
-async fn of_many_requests_with_one_key_at_once_one_is_recorded(kind: Kind) {
+async fn concurrent_requests_with_one_key_record_one_message(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let requests = (0..8).map(|_| {
@@ -210,7 +210,7 @@ async fn a_senders_number_belongs_to_one_church(kind: Kind) {
     assert_eq!(store.sender(&church("hope")).await.unwrap(), None);
 }
 
-async fn services_that_start_together_bring_the_schema_up_to_date_once(kind: Kind) {
+async fn services_starting_together_migrate_the_schema_once(kind: Kind) {
     let database = Database::fresh(kind).await;
     let starts = (0..6).map(|_| {
         let store = database.store();
@@ -228,7 +228,7 @@ async fn a_store_without_a_schema_is_unavailable(kind: Kind) {
     assert!(matches!(&refused, Err(error) if error.is_temporary()), "{refused:?}");
 }
 
-async fn a_revocation_is_kept_and_announced_and_never_shortened(kind: Kind) {
+async fn a_revocation_is_stored_and_announced_and_never_shortened(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let grace = church("grace");
@@ -255,7 +255,7 @@ async fn a_revocation_is_kept_and_announced_and_never_shortened(kind: Kind) {
     assert!(store.audit().await.unwrap().is_sound());
 }
 
-async fn what_is_old_is_deleted_and_what_waits_is_kept(kind: Kind) {
+async fn pruning_deletes_old_rows_and_keeps_waiting_ones(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     for _ in 0..3 {
@@ -269,7 +269,7 @@ async fn what_is_old_is_deleted_and_what_waits_is_kept(kind: Kind) {
     for what in [Prunable::Events, Prunable::Webhooks, Prunable::IdempotencyKeys] {
         store.prune(what, later).await.unwrap();
     }
-    // The first went; the second is what the relay fences with, the third waits.
+    // The first is deleted. The second is the relay's fence, and the third still waits.
     assert!(store.announced(rows[0].event_id).await.unwrap().is_none());
     assert_eq!(store.last_announced().await.unwrap().unwrap().event_id, rows[1].event_id);
     assert_eq!(store.waiting_events(10).await.unwrap().len(), 1);

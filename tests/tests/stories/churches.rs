@@ -1,4 +1,4 @@
-//! A church sees its own, all of it, and nothing else.
+//! A church sees all its own data and no other church's.
 
 use serde_json::json;
 use tests::databases::Kind;
@@ -7,12 +7,12 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-on_both_databases!(two_users_of_a_church_see_the_same_and_another_church_sees_nothing);
+on_both_databases!(a_church_sees_all_its_events_and_none_of_another_church);
 
-/// A church with the same user id, and an id that begins like the other's.
+/// A second church with the same user id, whose own id begins like the first one's.
 const OTHER: &str = "grace-2";
 
-async fn two_users_of_a_church_see_the_same_and_another_church_sees_nothing(kind: Kind) {
+async fn a_church_sees_all_its_events_and_none_of_another_church(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut one = stack.client(CHURCH, AUTHOR).await;
     let mut two = stack.client(CHURCH, "deacon").await;
@@ -24,7 +24,7 @@ async fn two_users_of_a_church_see_the_same_and_another_church_sees_nothing(kind
     for message in &messages {
         stack.until_status(CHURCH, *message, "delivered").await;
     }
-    // Something of its own comes last: the other church would have seen all that came before.
+    // The other church's own event comes last, so it would have received any earlier event by then.
     let own = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;
     stack.until_status(OTHER, own, "delivered").await;
     stack.until_announced().await;

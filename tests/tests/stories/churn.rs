@@ -1,12 +1,12 @@
-//! Hundreds of browsers through half a minute in which everything that can be cut is cut, and all but the record is
-//! killed in turn.
+//! Hundreds of browsers through half a minute in which connections are cut at random and all processes without the
+//! database are killed in turn.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use deploy::nats;
 use tests::chance::Chance;
-use tests::crowd::{Crowd, Group, Member};
+use tests::crowd::{Browser, Crowd, Group};
 use tests::databases::Kind;
 use tests::eventually;
 use tests::proxy::Proxy;
@@ -16,22 +16,22 @@ use uuid::Uuid;
 
 use super::{AUTHOR, DELIVERED};
 
-/// Churches; every third one has clients on polling, too.
+/// Number of churches. Every third one also has polling clients.
 const CHURCHES: usize = 10;
-/// Clients of each church on websockets.
+/// Websocket clients of each church.
 const WEBSOCKETS: usize = 26;
-/// Clients of a church on polling, which may upgrade.
+/// Polling clients of a church, which may upgrade.
 const POLLING: usize = 10;
-/// Addresses that a church's clients are spread over, so that a cut meets some of them.
+/// Proxies per church, so that a cut affects only some of its clients.
 const ADDRESSES: usize = 3;
-/// How long all this goes on.
+/// Duration of the cuts and kills.
 const CHURN: Duration = Duration::from_secs(30);
-/// How long the last of them may take to have everything.
+/// Longest wait until the last client has everything.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// Between two cuts.
+/// Time between two cuts.
 const CUTS: Duration = Duration::from_millis(150);
 
-/// What is random here comes from a number that is printed, so that a run can be had again.
+/// The random numbers of a run. The seed is printed, so that a run can be repeated.
 #[expect(clippy::print_stdout, reason = "shown with a test that fails")]
 fn fresh_chance() -> Chance {
     let given = std::env::var("CHURN_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -44,7 +44,7 @@ fn church(number: usize) -> String {
     format!("church-{number}")
 }
 
-/// What leads to the gateways: websockets to either, polling always to the same.
+/// The proxies to the gateways: websockets may go to either gateway, polling always to the same.
 struct Ways {
     gateways: Vec<String>,
     free: Vec<Proxy>,
@@ -52,7 +52,7 @@ struct Ways {
 }
 
 impl Ways {
-    /// Cuts some connections; what may, goes to any gateway from then on.
+    /// Cuts the connections of one proxy, and sends a websocket proxy to a random gateway.
     fn cut(&self, chance: &mut Chance) {
         let number = chance.below(self.free.len() + self.bound.len());
         match self.free.get(number) {
@@ -62,7 +62,7 @@ impl Ways {
     }
 }
 
-/// Everybody is connected.
+/// Connects all clients.
 async fn gather(stack: &TestStack) -> (Crowd, Ways) {
     let gateways = stack.stack.file().gateways.clone();
     let (mut crowd, mut ways) = (Crowd::default(), Ways { gateways, free: Vec::new(), bound: Vec::new() });
@@ -88,14 +88,14 @@ async fn gather(stack: &TestStack) -> (Crowd, Ways) {
     (crowd, ways)
 }
 
-/// Cuts at random until it is told to stop.
+/// Cuts at random until it is stopped.
 async fn cut(ways: &Ways, mut chance: Chance, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(CUTS)).await.is_some() {
         ways.cut(&mut chance);
     }
 }
 
-/// Churches send, one after the other, until they are told to stop. Gives the messages.
+/// Sends a message for each church in turn until it is stopped. Returns the messages.
 async fn send(sender: Sender, stop: CancellationToken) -> Vec<(String, Uuid)> {
     let mut sent = Vec::new();
     for number in (0..CHURCHES).cycle() {
@@ -110,7 +110,7 @@ async fn send(sender: Sender, stop: CancellationToken) -> Vec<(String, Uuid)> {
     sent
 }
 
-/// Kills and restarts both gateways and the broker in turn, until the time is over.
+/// Kills and restarts both gateways and the broker in turn until [`CHURN`] is over.
 async fn kill_in_turn(stack: &mut TestStack) {
     let begun = Instant::now();
     let parts = ["realtime-gateway-1", nats::NAME, "realtime-gateway-2"];
@@ -125,7 +125,7 @@ async fn kill_in_turn(stack: &mut TestStack) {
     }
 }
 
-/// Sends for any church without holding on to the stack.
+/// Sends for any church without borrowing the stack.
 struct Sender {
     http: reqwest::Client,
     api: String,
@@ -146,24 +146,25 @@ impl Sender {
     }
 }
 
-/// Everybody has every event of its church once, in order, and nothing else; nobody was told that something is missing.
-fn complaint(number: usize, member: &Member, events: &BTreeMap<String, Vec<Uuid>>) -> Option<String> {
-    let whole = member.events == events[&member.church];
-    let continuous = member.recovered.iter().skip(1).all(|recovered| *recovered);
-    if whole && continuous && member.foreign == 0 {
+/// The problem of a client that lacks an event, has one twice, out of order or of another church, or was told of a
+/// loss.
+fn complaint(number: usize, browser: &Browser, events: &BTreeMap<String, Vec<Uuid>>) -> Option<String> {
+    let whole = browser.events == events[&browser.church];
+    let continuous = browser.recovered.iter().skip(1).all(|recovered| *recovered);
+    if whole && continuous && browser.foreign == 0 {
         return None;
     }
-    let (has, of) = (member.events.len(), events[&member.church].len());
-    let Member { church, foreign, recovered, .. } = member;
+    let (has, of) = (browser.events.len(), events[&browser.church].len());
+    let Browser { church, foreign, recovered, .. } = browser;
     Some(format!("client {number} of {church} has {has} of {of}, {foreign} foreign, told {recovered:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_clients_that_are_cut_while_all_is_killed_in_turn_have_every_event_once_and_in_order() {
+async fn three_hundred_clients_get_every_event_once_despite_cuts_and_kills() {
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| options.gateways = 2).await;
     let chance = fresh_chance();
     let (crowd, ways) = gather(&stack).await;
-    assert_eq!(crowd.members().len(), 300);
+    assert_eq!(crowd.browsers().len(), 300);
     let stop = CancellationToken::new();
     let sending = tokio::spawn(send(Sender::new(&stack), stop.clone()));
     let killing = async {
@@ -181,17 +182,19 @@ async fn three_hundred_clients_that_are_cut_while_all_is_killed_in_turn_have_eve
         let stored = stack.stored(&church(number)).await;
         events.insert(church(number), stored.iter().map(|event| event.id).collect::<Vec<_>>());
     }
-    let has_all = |member: &Member| events[&member.church].iter().all(|event| member.events.contains(event));
+    let has_all =
+        |browser: &Browser| events[&browser.church].iter().all(|event| browser.events.contains(event));
     let complaints = || {
-        let members = crowd.members();
-        let all = members.iter().enumerate();
-        all.filter_map(|(number, member)| complaint(number, member, &events)).collect::<Vec<_>>()
+        let browsers = crowd.browsers();
+        let all = browsers.iter().enumerate();
+        all.filter_map(|(number, browser)| complaint(number, browser, &events)).collect::<Vec<_>>()
     };
-    let all_have_all =
-        eventually("everybody has every event", async || crowd.members().iter().all(has_all).then_some(()));
-    // Who has not is named below.
+    let all_have_all = eventually("every client has every event", async || {
+        crowd.browsers().iter().all(has_all).then_some(())
+    });
+    // The assertion below names the clients that lack events.
     let _ = tokio::time::timeout(PATIENCE, all_have_all).await;
     assert!(complaints().is_empty(), "{:#?}", complaints());
-    let reconnects = crowd.members().iter().map(|member| member.recovered.len() - 1).sum::<usize>();
+    let reconnects = crowd.browsers().iter().map(|browser| browser.recovered.len() - 1).sum::<usize>();
     assert!(reconnects > 300, "only {reconnects} reconnects");
 }

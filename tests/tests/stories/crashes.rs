@@ -1,4 +1,4 @@
-//! Processes die under load.
+//! Processes are killed under load.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, CHURCH, borrowed, phones};
 
 on_both_databases!(
-    when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up,
-    when_everything_is_killed_at_once_under_load_all_ends_well_after_the_restart,
+    killing_webhook_ingest_under_load_loses_no_webhook,
+    killing_everything_under_load_loses_no_event_and_sends_none_twice,
 );
 
-async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_add_up(kind: Kind) {
+async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
         options.pace.back_off = Duration::from_secs(2);
         options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
@@ -34,7 +34,7 @@ async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_a
     };
     eventually("some webhooks are answered", async || (attempts().await.len() >= 50).then_some(())).await;
     stack.stack.kill("webhook-ingest").await.unwrap();
-    eventually("Telnyx finds nobody", async || {
+    eventually("a webhook finds no listener", async || {
         let entries = stack.telnyx().entries();
         entries.iter().any(|it| it.webhooks.iter().any(|it| it.answer.is_none())).then_some(())
     })
@@ -46,7 +46,7 @@ async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_a
         let shown = stack.until_status(CHURCH, message, "delivered").await;
         assert_eq!(shown["deliveredCount"], 30, "{shown}");
     }
-    eventually("Telnyx has nothing left to tell", async || {
+    eventually("every webhook is answered 200", async || {
         let entries = stack.telnyx().entries();
         let told = |entry: &deploy::simulator::Entry| {
             entry.webhooks.iter().filter(|it| it.answer == Some(200)).count() == 2
@@ -56,7 +56,7 @@ async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_a
     .await;
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");
-    // Every webhook was recorded; one whose answer was lost with the process is recorded twice.
+    // Every webhook was recorded. One whose answer was lost with the process is recorded twice.
     assert_eq!(audit.accepted - audit.duplicate, 600, "{audit:?}");
     assert_eq!((audit.parked, audit.ignored), (0, 0), "{audit:?}");
 
@@ -67,7 +67,7 @@ async fn when_webhook_ingest_is_killed_under_load_telnyx_repeats_and_the_books_a
     assert_eq!(client.whole_events(), ids);
 }
 
-async fn when_everything_is_killed_at_once_under_load_all_ends_well_after_the_restart(kind: Kind) {
+async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
         options.pace.back_off = Duration::from_secs(3);
         options.environment.push(("message-api".into(), "SEND_TIMEOUT".into(), "5s".into()));
@@ -78,7 +78,7 @@ async fn when_everything_is_killed_at_once_under_load_all_ends_well_after_the_re
     let phones = phones(20);
     let phones = borrowed(&phones);
     let messages = join_all((0..5).map(|_| stack.send(CHURCH, AUTHOR, &phones))).await;
-    // Some are delivered, some are on their way, some still wait to be sent.
+    // Some texts are delivered, some are in flight, and some still wait to be sent.
     while client.whole_events().len() < messages.len() + 2 {
         client.next().await;
     }
@@ -96,23 +96,22 @@ async fn when_everything_is_killed_at_once_under_load_all_ends_well_after_the_re
         stack.stack.ready(service).await.unwrap();
     }
 
-    let asked =
-        eventually("every message is finished, and all that Telnyx took has its receipt", async || {
-            let mut delivered = 0;
-            for message in &messages {
-                let shown = stack.message(CHURCH, *message).await;
-                if shown["status"] == "pending" {
-                    return None;
-                }
-                delivered += shown["deliveredCount"].as_u64().unwrap();
+    let asked = eventually("every message is finished, and each accepted one has its receipt", async || {
+        let mut delivered = 0;
+        for message in &messages {
+            let shown = stack.message(CHURCH, *message).await;
+            if shown["status"] == "pending" {
+                return None;
             }
-            let mut entries = stack.telnyx().entries();
-            entries.retain(|entry| entry.accepted);
-            (delivered == entries.len() as u64).then_some(entries)
-        })
-        .await;
+            delivered += shown["deliveredCount"].as_u64().unwrap();
+        }
+        let mut entries = stack.telnyx().entries();
+        entries.retain(|entry| entry.accepted);
+        (delivered == entries.len() as u64).then_some(entries)
+    })
+    .await;
     let recipients: BTreeSet<_> = asked.iter().map(|entry| entry.recipient_id()).collect();
-    assert_eq!(recipients.len(), asked.len(), "nobody is sent a text twice");
+    assert_eq!(recipients.len(), asked.len(), "no recipient is sent a text twice");
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");
 

@@ -1,4 +1,4 @@
-//! A cursor is opaque to clients, so the gateway has to cope with whatever is sent as one.
+//! A cursor is opaque to clients, so the gateway must handle any value.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH};
 
-/// Where the parts of a cursor stand: the stream's creation, the sequence, eight bytes of the event.
+/// Offsets of a cursor's parts: the stream's creation, the sequence, eight bytes of the event.
 const CREATION: usize = 1;
 const SEQUENCE: usize = 9;
 const EVENT: usize = 17;
 
-/// A cursor in which one number of eight bytes is another.
+/// A cursor with one of its eight-byte numbers changed.
 fn forged(cursor: &str, place: usize, change: impl Fn(u64) -> u64) -> Value {
     let mut bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
     let number = u64::from_be_bytes(bytes[place..place + 8].try_into().unwrap());
@@ -28,10 +28,10 @@ fn forged(cursor: &str, place: usize, change: impl Fn(u64) -> u64) -> Value {
     json!(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Beside a token it fits into the largest message.
+/// Length of a value that still fits into the largest message together with a token.
 const LONG: usize = 12 << 10;
 
-/// What is no place in the church's stream.
+/// Values that are no cursor of this church in this stream.
 fn bad_cursors(good: &str, of_another: &str) -> Vec<(&'static str, Value)> {
     vec![
         ("garbage", json!("gar bage/äöü")),
@@ -53,7 +53,7 @@ fn bad_cursors(good: &str, of_another: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A connected socket, and what it was told first.
+/// Connects a socket. Also returns its `connected`.
 async fn join(address: SocketAddr, token: &str, cursor: &Value) -> (socketio::Client, Value) {
     let mut client =
         socketio::Client::connect(address, &json!({"token": token, "cursor": cursor})).await.unwrap();
@@ -62,7 +62,7 @@ async fn join(address: SocketAddr, token: &str, cursor: &Value) -> (socketio::Cl
     (client, first.read().unwrap())
 }
 
-/// The gateway is the process that it was, and did not panic.
+/// Fails unless the gateway still runs and has not panicked.
 fn assert_unharmed(stack: &mut TestStack) {
     assert!(stack.stack.is_running("realtime-gateway-1"));
     let log = std::fs::read_to_string(stack.stack.log("realtime-gateway-1")).unwrap();
@@ -70,7 +70,7 @@ fn assert_unharmed(stack: &mut TestStack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_cursor_of_the_churchs_stream_shows_nothing_says_so_and_harms_nobody() {
+async fn a_foreign_or_malformed_cursor_gets_recovered_false() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
     let announcer = stack.announcer().await;
     let (mut client, mut other) = (stack.client(CHURCH, AUTHOR).await, stack.client("hope", AUTHOR).await);
@@ -87,7 +87,7 @@ async fn what_is_no_cursor_of_the_churchs_stream_shows_nothing_says_so_and_harms
         assert_eq!(told["recovered"], false, "{what}");
         joined.push((what, socket));
     }
-    // The next thing that each sees is what comes next in its church.
+    // The next event that each socket receives is the next event of its church.
     announcer.announce("hope", 1, "").await;
     let next = announcer.announce(CHURCH, 1, "").await[0];
     for (what, socket) in &mut joined {
@@ -95,11 +95,11 @@ async fn what_is_no_cursor_of_the_churchs_stream_shows_nothing_says_so_and_harms
         assert_eq!(event["eventId"], json!(next), "{what}");
     }
     client.until_event(next).await;
-    assert_eq!(client.recovered(), [false], "nobody else was closed");
+    assert_eq!(client.recovered(), [false], "no other client was closed");
     assert_unharmed(&mut stack);
 }
 
-/// Looks on until it has seen so many events whole, and gives them with the newest cursor.
+/// Reads this many whole events. Returns their ids and updates the cursor.
 async fn see(socket: &mut socketio::Client, count: usize, cursor: &mut Value) -> Vec<Uuid> {
     let mut whole = Vec::new();
     while whole.len() < count {
@@ -113,7 +113,7 @@ async fn see(socket: &mut socketio::Client, count: usize, cursor: &mut Value) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_resumes_a_hundred_times_in_a_row_gets_every_event_once() {
+async fn a_hundred_resumes_in_a_row_deliver_every_event_once() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
     let (address, token) = (stack.gateway_address(0), stack.token(CHURCH, AUTHOR));
     let (_, told) = join(address, &token, &Value::Null).await;
@@ -137,7 +137,7 @@ async fn a_client_that_resumes_a_hundred_times_in_a_row_gets_every_event_once() 
     };
     let (events, seen) = tokio::join!(announcing, resuming);
     assert_eq!(seen, events);
-    // And a hundred times without anything new.
+    // A hundred more resumes without new events.
     for _ in 0..100 {
         let (_, told) = join(address, &token, &cursor).await;
         assert_eq!((&told["recovered"], &told["cursor"]), (&json!(true), &cursor));
@@ -146,7 +146,7 @@ async fn a_client_that_resumes_a_hundred_times_in_a_row_gets_every_event_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_drops_in_a_row_of_one_client_lose_nothing() {
+async fn fifty_dropped_connections_in_a_row_lose_no_event() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
     let arguments = ["--delay", "20"];
@@ -155,7 +155,7 @@ async fn fifty_drops_in_a_row_of_one_client_lose_nothing() {
     let announcer = stack.announcer().await;
     let mut events = Vec::new();
     for drop in 0..50 {
-        // Some arrive before the drop, some are on their way, some come while it is away.
+        // Some events arrive before the drop, some are in flight, and some come while the client is away.
         events.extend(announcer.announce(CHURCH, 1 + drop % 3, "").await);
         if drop % 2 == 0 {
             client.until_event(events[events.len() - 1]).await;

@@ -1,4 +1,4 @@
-//! The database is there, and something in it does not go on: a row is locked, the disk is full.
+//! The database runs and something in it is blocked: a row is locked, the disk is full.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ use tests::stack::{Report, TestStack};
 use super::{AUTHOR, CHURCH, SILENT};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_lock_on_one_message_costs_no_church_an_answer() {
+async fn webhooks_are_answered_200_while_a_message_row_is_locked() {
     let stack = TestStack::start(Kind::Postgres).await;
     let locked = stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     let of_locked = stack.until_accepted(1).await.remove(0);
@@ -41,7 +41,7 @@ async fn a_row_lock_on_one_message_costs_no_church_an_answer() {
         }
         answers
     });
-    assert_eq!(told.status(), 200, "it is parked while there is still time to answer");
+    assert_eq!(told.status(), 200, "the webhook is parked before the answer is due");
     assert!(answers.iter().all(|answer| answer.status() == 200), "{answers:?}");
     for (church, id) in churches.iter().zip(&others) {
         stack.until_status(church, *id, "delivered").await;
@@ -53,11 +53,11 @@ async fn a_row_lock_on_one_message_costs_no_church_an_answer() {
     assert!(audit.is_sound() && audit.parked == 0, "{audit:?}");
 }
 
-/// A small disk of its own; gone when dropped.
+/// A small file system, unmounted when dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None` where this user may not mount one.
+    /// Returns `None` if this user may not mount file systems.
     fn mount(folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let mut mount = Command::new("mount");
@@ -88,10 +88,10 @@ impl Drop for Disk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_sqlites_disk_was_full_all_goes_on_by_itself_and_nothing_is_lost() {
+async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
     let folder = databases::folder();
     let Some(disk) = Disk::mount(&folder.path().join("disk")) else {
-        eprintln!("only a user who may mount a disk can fill one: not tested");
+        eprintln!("skipped: only a user who may mount a file system can fill one");
         return;
     };
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
@@ -110,7 +110,7 @@ async fn after_sqlites_disk_was_full_all_goes_on_by_itself_and_nothing_is_lost()
     eventually("sends are refused", async || send().await.is_err().then_some(())).await;
     let ops = stack.stack.file().ops.clone();
     eventually("webhook-ingest is not ready, and says why", async || {
-        // Meanwhile webhooks come, and sends.
+        // Webhooks and sends continue to come.
         let answer = stack.report(&Report::of(&entry, "sent")).await.status();
         assert!(answer == 503 || answer == 200, "{answer}");
         let _ = send().await;
@@ -118,7 +118,7 @@ async fn after_sqlites_disk_was_full_all_goes_on_by_itself_and_nothing_is_lost()
         (status == 503 && said.contains("the disk of the database is full")).then_some(())
     })
     .await;
-    eventually("message-api is degraded, and goes on reading", async || {
+    eventually("message-api is degraded and still reads", async || {
         let (status, said) = stack.readiness(&ops.api).await;
         assert_eq!(status, 200, "{said}");
         said.contains("degraded: database_writes").then_some(())
@@ -139,7 +139,7 @@ async fn after_sqlites_disk_was_full_all_goes_on_by_itself_and_nothing_is_lost()
     }
     for service in ["message-api", "webhook-ingest"] {
         assert!(stack.stack.is_running(service), "{service}");
-        assert_eq!(stack.stack.file().processes[service], before[service], "nobody was started anew");
+        assert_eq!(stack.stack.file().processes[service], before[service], "the service was not restarted");
     }
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");

@@ -1,4 +1,4 @@
-//! A gateway that stops sends its clients to another one, and none of them notices more than a reconnect.
+//! A stopping gateway hands its clients over to another one. Each client sees only a reconnect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH};
 
-/// Clients at the gateway that stops, all in one process.
+/// Clients of the stopping gateway, all in one process.
 const CROWD: usize = 40;
 
-/// Looks on until each of the crowd has this event.
+/// Waits until each client has this event.
 async fn until_all_have(crowd: &mut Client, event: Uuid) {
     let mut have: BTreeSet<_> = crowd.seen().iter().filter_map(|seen| holder(seen, event)).collect();
     while have.len() < CROWD {
@@ -29,7 +29,7 @@ fn holder(seen: &Seen, event: Uuid) -> Option<usize> {
     (whole_event(seen) == Some(event)).then_some(seen.socket)
 }
 
-/// Events of the church until it is told to stop; gives them.
+/// Announces events until it is stopped. Returns their ids.
 async fn announce_until(
     stack: &TestStack,
     stop: CancellationToken,
@@ -45,7 +45,7 @@ async fn announce_until(
     }
 }
 
-/// Some were still served by the old gateway after others had been sent away.
+/// Fails unless the old gateway still served some clients after it had disconnected others.
 fn assert_gradual(crowd: &Client) {
     let (mut gone, mut served_meanwhile) = (BTreeSet::new(), BTreeSet::new());
     for seen in crowd.seen() {
@@ -59,7 +59,7 @@ fn assert_gradual(crowd: &Client) {
     assert!(served_meanwhile.len() >= CROWD / 2, "only {served_meanwhile:?} got events meanwhile");
 }
 
-/// Each has every event once, in order, and was told so when it came back.
+/// Fails unless each client has every event once, in order, and resumed with `recovered: true`.
 fn assert_each_has_all(crowd: &Client, events: &[Uuid]) {
     let (mut have, mut recovered) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
     for seen in crowd.seen() {
@@ -73,7 +73,7 @@ fn assert_each_has_all(crowd: &Client, events: &[Uuid]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_stops_hands_its_clients_over_one_after_the_other_and_no_event_is_missing() {
+async fn a_draining_gateway_hands_its_clients_over_gradually_without_a_gap() {
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.gateways = 2;
         options.environment.push(("realtime-gateway".into(), "GATEWAY_DRAIN".into(), "4".into()));
@@ -92,7 +92,7 @@ async fn a_gateway_that_stops_hands_its_clients_over_one_after_the_other_and_no_
     let stop = CancellationToken::new();
     let announcing = tokio::spawn(announce_until(&stack, stop.clone()).await);
     let http = stack.stack.http().clone();
-    // A load balancer takes it out as soon as it says that it is not ready.
+    // A load balancer removes the gateway as soon as it is not ready.
     let balancing = async {
         eventually("the gateway is not ready any more", async || {
             let answer = http.get(format!("{}/readyz", file.ops.gateways[0])).send().await.ok()?;
@@ -105,7 +105,7 @@ async fn a_gateway_that_stops_hands_its_clients_over_one_after_the_other_and_no_
     assert_eq!(status.unwrap().code(), Some(0));
     stop.cancel();
     events.extend(announcing.await.unwrap());
-    // The last who was sent away may have had all of them already.
+    // The last client may have had all events before it was disconnected, so one more shows that it is back.
     events.extend(stack.announcer().await.announce(CHURCH, 1, "").await);
     until_all_have(&mut crowd, events[events.len() - 1]).await;
     assert_gradual(&crowd);

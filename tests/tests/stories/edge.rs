@@ -1,5 +1,5 @@
-//! The gateway's edge: what is not exactly a request of Engine.IO gets 400, and neither a stranger nor a member can hold
-//! much of its memory or keep it busy.
+//! The gateway's HTTP edge: invalid Engine.IO requests get 400, and no client, authenticated or not, can hold much of
+//! the gateway's memory or keep it busy.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::{AUTHOR, CHURCH};
 /// A websocket handshake's headers.
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-/// Where a session is opened on polling.
+/// The path and query that open a polling session.
 const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
 
 async fn stack(environment: &[(&str, &str)]) -> TestStack {
@@ -43,7 +43,7 @@ fn ops(stack: &TestStack) -> &str {
     &stack.stack.file().ops.gateways[0]
 }
 
-/// The head of the answer to a request with these headers.
+/// Sends a request with these headers. Returns the head of the answer.
 async fn ask(stack: &TestStack, target: &str, version: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(stack.gateway_address(0)).await.unwrap();
     let request = format!("GET {target} HTTP/{version}\r\nHost: gateway\r\n{headers}\r\n");
@@ -58,7 +58,7 @@ async fn ask(stack: &TestStack, target: &str, version: &str, headers: &str) -> S
     String::from_utf8(head).unwrap()
 }
 
-/// A session on polling, by its name and its address.
+/// A polling session.
 struct Polling<'a> {
     stack: &'a TestStack,
     url: String,
@@ -66,7 +66,7 @@ struct Polling<'a> {
 }
 
 impl<'a> Polling<'a> {
-    /// Opens one, and says what it heard.
+    /// Opens a session. Also returns the opening packet.
     async fn open(stack: &'a TestStack) -> (Self, Value) {
         let url = format!("{}{OPEN}", gateway(stack));
         let answer = stack.stack.http().get(&url).send().await.unwrap().text().await.unwrap();
@@ -75,12 +75,12 @@ impl<'a> Polling<'a> {
         (Self { stack, url: format!("{url}&sid={sid}"), sid }, opened)
     }
 
-    /// Opens one, and lets a user in.
-    async fn let_in(stack: &'a TestStack, user: &str) -> Self {
+    /// Opens a session and connects a user.
+    async fn connect(stack: &'a TestStack, user: &str) -> Self {
         let (session, _) = Self::open(stack).await;
         let connect = format!("40{}", json!({"token": stack.token(CHURCH, user)}));
         assert_eq!(session.post(connect).await, StatusCode::OK);
-        eventually("it is let in", async || {
+        eventually("the client is connected", async || {
             session.poll().await.iter().any(|packet| packet.contains("\"connected\"")).then_some(())
         })
         .await;
@@ -102,7 +102,7 @@ impl<'a> Polling<'a> {
     }
 }
 
-/// The event whose last packet this is.
+/// The id of the event, if this is the event's last packet.
 fn whole_event(packet: &str) -> Option<String> {
     let event: Value = serde_json::from_str(packet.strip_prefix("42")?).unwrap();
     event[1]["cursor"].as_str()?;
@@ -110,9 +110,9 @@ fn whole_event(packet: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_not_exactly_one_of_engine_io_gets_400_and_opens_nothing() {
+async fn a_request_that_is_not_valid_engine_io_gets_400() {
     let stack = stack(&[]).await;
-    let polling = Polling::let_in(&stack, AUTHOR).await;
+    let polling = Polling::connect(&stack, AUTHOR).await;
     let sid = &polling.sid;
     let queries = [
         "EIO=4&transport=websocket%26x".to_owned(),
@@ -152,7 +152,7 @@ async fn a_request_that_is_not_exactly_one_of_engine_io_gets_400_and_opens_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_handshake_with_a_header_missing_gets_400_and_an_offered_protocol_is_chosen() {
+async fn an_incomplete_handshake_gets_400_and_an_offered_subprotocol_is_chosen() {
     let stack = stack(&[]).await;
     let opening = "/socket.io/?EIO=4&transport=websocket";
     let session = Polling::open(&stack).await.0;
@@ -176,7 +176,7 @@ async fn a_websocket_handshake_with_a_header_missing_gets_400_and_an_offered_pro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_proxy_that_drops_the_handshakes_headers_the_stock_client_polls_without_a_failed_try() {
+async fn a_client_behind_a_proxy_without_upgrades_polls_without_an_error() {
     let stack = stack(&[]).await;
     let proxy = PlainProxy::to(gateway(&stack)).await;
     let arguments = ["--transports", "websocket,polling", "--try-all"];
@@ -191,13 +191,13 @@ async fn behind_a_proxy_that_drops_the_handshakes_headers_the_stock_client_polls
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_events_over_polling_and_then_an_upgrade_arrive_whole() {
+async fn thousands_of_events_survive_polling_and_an_upgrade() {
     const MANY: usize = 3_000;
-    // One answer to a poll is far more than a client may post.
+    // One answer to a poll is much larger than the limit of a client's message.
     let stack = stack(&[("GATEWAY_MAX_MESSAGE", "8192")]).await;
     let (_, opened) = Polling::open(&stack).await;
     assert_eq!(opened["maxPayload"], 8_192);
-    let session = Polling::let_in(&stack, AUTHOR).await;
+    let session = Polling::connect(&stack, AUTHOR).await;
     let announcer = stack.announcer().await;
     let announcing = tokio::spawn(async move { announcer.announce(CHURCH, MANY, &"x".repeat(500)).await });
     let mut seen = Vec::new();
@@ -214,17 +214,17 @@ async fn thousands_of_events_over_polling_and_then_an_upgrade_arrive_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_wait_for_a_poll_are_not_lost_by_an_upgrade() {
+async fn events_queued_for_a_poll_survive_an_upgrade() {
     const WAITING: usize = 30;
     let stack = stack(&[("GATEWAY_MAX_MESSAGE", "8192")]).await;
-    let session = Polling::let_in(&stack, AUTHOR).await;
+    let session = Polling::connect(&stack, AUTHOR).await;
     let announcer = stack.announcer().await;
     let mut events = announcer.announce(CHURCH, WAITING, &"x".repeat(500)).await;
     let published = async || {
         (stack.metric(ops(&stack), "church_gateway_events_total").await == WAITING as f64).then_some(())
     };
     eventually("the events wait in the queue", published).await;
-    // Had the answer a limit, a packet would be kept back here.
+    // If the answer were limited in size, a packet would be left in the queue here.
     let polled = session.poll().await;
     let mut seen: Vec<_> = polled.iter().filter_map(|packet| whole_event(packet)).collect();
     events.extend(announcer.announce(CHURCH, WAITING, "").await);
@@ -238,7 +238,7 @@ async fn events_that_wait_for_a_poll_are_not_lost_by_an_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_asks_for_unknown_namespaces_is_told_a_few_times_and_then_closed() {
+async fn a_flood_of_unknown_namespaces_closes_the_session() {
     let stack = stack(&[]).await;
     let mut few = Packets::open(stack.gateway_address(0)).await.unwrap();
     few.say("40/random,").await.unwrap();
@@ -248,7 +248,7 @@ async fn a_session_that_asks_for_unknown_namespaces_is_told_a_few_times_and_then
     let mut floods = Packets::open(stack.gateway_address(0)).await.unwrap();
     let long = format!("40/{},", "x".repeat(10_000));
     let mut heard = 0;
-    // Writing fails once it is closed.
+    // Writing fails once the connection is closed.
     while floods.say(&long).await.is_ok() && heard < 1_000 {
         match floods.next().await {
             Ok(Some(_)) => heard += 1,
@@ -262,13 +262,13 @@ async fn a_session_that_asks_for_unknown_namespaces_is_told_a_few_times_and_then
     while asked < 100 && polls.post(long.clone()).await == StatusCode::OK {
         asked += 1;
     }
-    assert!(asked < 20, "{asked} were taken");
+    assert!(asked < 20, "{asked} were accepted");
     few.say("40/random,").await.unwrap();
-    assert!(few.next().await.unwrap().unwrap().starts_with("44/random,"), "nobody else is closed");
+    assert!(few.next().await.unwrap().unwrap().starts_with("44/random,"), "no other client is closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_16_kib_is_the_largest_and_a_token_with_a_cursor_fits() {
+async fn the_message_limit_is_16_kib_and_fits_a_token_with_a_cursor() {
     let stack = stack(&[]).await;
     let auth =
         json!({"token": stack.token(CHURCH, AUTHOR), "cursor": "x".repeat(64), "pad": "x".repeat(12_000)});
@@ -282,10 +282,10 @@ async fn a_message_of_16_kib_is_the_largest_and_a_token_with_a_cursor_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_few_tokens_of_one_session_are_looked_at() {
+async fn one_session_may_try_only_a_few_tokens() {
     let stack = stack(&[]).await;
     let mut tries = Packets::open(stack.gateway_address(0)).await.unwrap();
-    // The library ignores what is asked before the answer is wholly out, so an answer may be missing.
+    // The library ignores a request that comes before the previous answer is written, so an answer may be missing.
     while tries.say(r#"40{"token":"bad"}"#).await.is_ok() {
         if matches!(timeout(Duration::from_millis(50), tries.next()).await, Ok(Ok(None) | Err(_))) {
             break;
@@ -299,8 +299,8 @@ async fn only_a_few_tokens_of_one_session_are_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_talks_without_end_is_closed_and_nobody_else() {
-    // Far more than the kernel keeps on the way.
+async fn a_client_that_floods_the_gateway_is_closed_alone() {
+    // Far more than the kernel's buffers hold.
     const MUCH: usize = 10_000;
     let stack = stack(&[]).await;
     let mut listens = stack.client(CHURCH, AUTHOR).await;
@@ -313,7 +313,7 @@ async fn a_member_that_talks_without_end_is_closed_and_nobody_else() {
     }
     assert!(said < MUCH, "it is closed");
     let heard = stack.metric(ops(&stack), "church_gateway_unknown_events_total").await;
-    assert!(heard < 100.0, "{heard} of them were listened to");
+    assert!(heard < 100.0, "{heard} of them were handled");
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     listens.until_event(events[0]).await;
     assert_eq!(listens.recovered(), [false]);
@@ -321,14 +321,14 @@ async fn a_member_that_talks_without_end_is_closed_and_nobody_else() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_clients_that_do_not_read_is_bounded_by_bytes() {
+async fn the_queue_of_a_client_that_does_not_read_is_bounded_in_bytes() {
     const CROWD: usize = 60;
-    // They are not to be closed meanwhile.
+    // The clients must not be closed as stalled.
     let stack = stack(&[("GATEWAY_WRITE_STALL", "300")]).await;
-    let crowd = join_all((0..CROWD).map(|_| Polling::let_in(&stack, AUTHOR))).await;
+    let crowd = join_all((0..CROWD).map(|_| Polling::connect(&stack, AUTHOR))).await;
     let process = stack.stack.file().processes["realtime-gateway-1"];
     let before = usage::resident(process);
-    // Two packets each: a queue would take all of them, 190 MB for the crowd.
+    // Two packets each: a queue that is bounded in packets only would take all of them, 190 MB for the crowd.
     let events = stack.announcer().await.announce(CHURCH, 200, &"x".repeat(8_000)).await;
     let published = async || {
         (stack.metric(ops(&stack), "church_gateway_events_total").await == events.len() as f64).then_some(())
@@ -336,7 +336,7 @@ async fn what_waits_for_clients_that_do_not_read_is_bounded_by_bytes() {
     eventually("all events are published", published).await;
     let grown = usage::resident(process).saturating_sub(before);
     assert!(grown < 80 << 20, "{grown} bytes for {CROWD} clients");
-    // And they have everything as soon as they read.
+    // The clients receive everything once they read.
     let mut seen = Vec::new();
     while seen.len() < events.len() {
         seen.extend(crowd[0].poll().await.iter().filter_map(|packet| whole_event(packet)));
@@ -345,7 +345,7 @@ async fn what_waits_for_clients_that_do_not_read_is_bounded_by_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_open_nothing_and_one_address_keep_nobody_else_out() {
+async fn neither_404s_nor_one_busy_address_keep_other_addresses_out() {
     let limits = [
         ("GATEWAY_ADDRESS_CONNECTS_PER_SECOND", "5"),
         ("GATEWAY_CONNECTS_PER_SECOND", "50"),
@@ -366,7 +366,7 @@ async fn requests_that_open_nothing_and_one_address_keep_nobody_else_out() {
         let request = stack.stack.http().get(format!("{}{OPEN}", gateway(&stack)));
         request.header("x-forwarded-for", address).send().await.unwrap().status()
     };
-    // One household has a whole /64 of addresses.
+    // One household has a whole IPv6 /64.
     let addresses: Vec<_> = (0..200).map(|number| format!("2001:db8:1:2::{number:x}")).collect();
     let answers = join_all(addresses.iter().map(|address| open(address))).await;
     assert!(answers.contains(&StatusCode::OK) && answers.contains(&StatusCode::SERVICE_UNAVAILABLE));
@@ -379,7 +379,7 @@ async fn requests_that_open_nothing_and_one_address_keep_nobody_else_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_goodbye_the_transport_stays_for_who_comes_again_and_ends_if_nobody_does() {
+async fn after_a_disconnect_the_transport_stays_open_for_a_rejoin_then_ends() {
     let stack = stack(&[]).await;
     let connect = format!("40{}", json!({"token": stack.token(CHURCH, AUTHOR)}));
     let mut session = Packets::open(stack.gateway_address(0)).await.unwrap();
@@ -388,7 +388,7 @@ async fn after_a_goodbye_the_transport_stays_for_who_comes_again_and_ends_if_nob
         assert!(session.next().await.unwrap().unwrap().starts_with("40{"));
         assert!(session.next().await.unwrap().unwrap().starts_with("42[\"connected\""));
         session.say("41").await.unwrap();
-        eventually("its seat is free", async || {
+        eventually("the socket is removed", async || {
             (stack.metric(ops(&stack), "church_gateway_sockets").await == 0.0).then_some(())
         })
         .await;

@@ -1,4 +1,4 @@
-//! A token ends, is replaced on the living connection, or is fresh when the client is back.
+//! Expiry and refresh of tokens.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use time::OffsetDateTime;
 
 use super::{AUTHOR, CHURCH, SILENT};
 
-/// A token that expired so long ago is still accepted, for twenty seconds: long enough to connect on a busy machine.
+/// A token that expired this many seconds ago is accepted for twenty more seconds, enough to connect on a busy machine.
 const ENDS_SOON: i64 = -10;
-/// Until it has surely ended.
+/// Time after which such a token is certainly refused.
 const ENDED: Duration = Duration::from_secs(21);
 
-/// A token with an end that is so far away, in seconds; negative in the past.
+/// A token that expires in this many seconds; negative for the past.
 fn token(stack: &TestStack, church: &str, user: &str, expires_in: i64) -> String {
     let exp = OffsetDateTime::now_utc().unix_timestamp() + expires_in;
     stack.token_with(&json!({"userId": user, "churchId": church, "exp": exp}))
@@ -29,15 +29,15 @@ fn has_seen(client: &Client, event: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_token_ends_the_transport_closes_and_the_client_comes_back_with_its_next_one() {
+async fn an_expired_token_closes_the_transport_and_the_client_reconnects() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let clients = ["websocket", "polling", "polling,websocket"].map(async |transports| {
         let tokens = [token(&stack, CHURCH, transports, ENDS_SOON), stack.token(CHURCH, transports)];
         let mut client = Client::start(gateway, &tokens.join(","), &["--transports", transports]).await;
         client.until("connected").await;
-        // A Socket.IO disconnect would be called `io server disconnect`, and the client would stay away. Who polls finds
-        // its session gone, and may call that an error.
+        // After a Socket.IO disconnect the reason would be `io server disconnect`, and the client would not reconnect.
+        // A polling client finds its session gone and may report an error.
         let ended = client.until("disconnect").await.data["reason"].to_string();
         assert!(ended.starts_with("\"transport "), "{transports}: {ended}");
         assert_eq!(client.until("connected").await.data["recovered"], true, "{transports}");
@@ -54,13 +54,13 @@ async fn when_a_token_ends_the_transport_closes_and_the_client_comes_back_with_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_laptop_that_slept_through_its_tokens_end_is_back_without_a_hole() {
+async fn a_client_that_slept_past_its_tokens_expiry_resumes_without_a_gap() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let proxy = Proxy::to(gateway).await;
     let short = token(&stack, CHURCH, AUTHOR, ENDS_SOON);
     let end = OffsetDateTime::now_utc() + ENDED;
-    // What ended while it slept is what it tries first.
+    // The client first tries the token that expired while it slept.
     let tokens = [short.clone(), short.clone(), stack.token(CHURCH, AUTHOR)].join(",");
     let mut client = Client::start(&proxy.url(), &tokens, &["--delay", "100"]).await;
     client.until("connected").await;
@@ -80,20 +80,20 @@ async fn a_laptop_that_slept_through_its_tokens_end_is_back_without_a_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_minute_before_a_token_ends_the_client_is_told_of_it() {
+async fn auth_expiring_comes_a_minute_before_the_token_expires() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let exp = OffsetDateTime::now_utc() + Duration::from_secs(62);
     let token = stack.stack.token(CHURCH, AUTHOR, Duration::from_secs(62)).unwrap();
     let mut client = Client::start(&stack.stack.file().gateways[0], &token, &[]).await;
     let told = client.until("auth:expiring").await;
     assert!((told.data["exp"].as_i64().unwrap() - exp.unix_timestamp()).abs() <= 1, "{}", told.data);
-    assert!(told.at < exp, "it is told in time");
+    assert!(told.at < exp, "the notice comes in time");
     assert_eq!(told.data["type"], "auth:expiring");
     assert!(!has_seen(&client, "disconnect"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_whose_token_is_replaced_outlives_the_first_one() {
+async fn a_refreshed_socket_outlives_its_first_token() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let short = token(&stack, CHURCH, AUTHOR, ENDS_SOON);
@@ -104,7 +104,7 @@ async fn a_socket_whose_token_is_replaced_outlives_the_first_one() {
     assert_eq!(answer["ok"], true, "{answer}");
     assert!(answer["exp"].as_i64().unwrap() > OffsetDateTime::now_utc().unix_timestamp() + 500, "{answer}");
 
-    // The other one's token ends later than the first one's was to.
+    // The other client's token expires later than the first client's first token.
     does_not.until("disconnect").await;
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     refreshes.until_event(events[0]).await;
@@ -112,7 +112,7 @@ async fn a_socket_whose_token_is_replaced_outlives_the_first_one() {
     assert_eq!(refreshes.recovered(), [false]);
 }
 
-/// Tokens that replace none, and what is said of each.
+/// Tokens that are refused as a refresh, with the error of each.
 fn refused_tokens(stack: &TestStack) -> Vec<(String, &'static str)> {
     let another = "Authentication error: token of another user";
     vec![
@@ -125,7 +125,7 @@ fn refused_tokens(stack: &TestStack) -> Vec<(String, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_another_user_or_church_or_none_replaces_nothing_and_the_old_end_stays() {
+async fn a_refresh_with_a_foreign_or_bad_token_keeps_the_old_expiry() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     join_all(refused_tokens(&stack).into_iter().map(async |(fresh, error)| {

@@ -1,4 +1,4 @@
-//! A story that fails leaves behind what is needed to find out why.
+//! A failing story keeps the data that is needed to find out why.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ async fn fails_on_purpose() {
 }
 
 #[test]
-fn a_failing_story_keeps_its_folder_and_shows_the_ends_of_its_logs() {
+fn a_failing_story_keeps_its_folder_and_prints_the_ends_of_its_logs() {
     let failing = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "failing::fails_on_purpose", "--ignored"])
         .output()

@@ -1,4 +1,4 @@
-//! What docs/frontend.md gives to front ends does what the document says, against the real gateway.
+//! The code of docs/frontend.md works with the real gateway as the document says.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use uuid::Uuid;
 use super::resuming::{assert_has_all, burst, quick, recovered};
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-/// A token of this length has a second to its notice, which comes a minute before its end.
+/// Validity of a token whose `auth:expiring` comes after a second, a minute before its expiry.
 const SHORT: Duration = Duration::from_secs(61);
-/// A program that was told to end and does not has left something behind.
+/// Longest wait for a program's end. One that does not end has left something running.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// The document's set-up, at an address, with other options than its own.
+/// The document's connecting code with another address and options.
 fn connecting(code: &Code, stack: &TestStack, url: &str, options: &Value) -> Client {
     let mut program = code.program("connecting.js", &[]);
     program.env("GATEWAY", url).env("TOKENS", stack.token(CHURCH, AUTHOR));
@@ -38,16 +38,16 @@ fn mounted(code: &Code, stack: &TestStack, hook: &str, tokens: &[String]) -> Cli
     Client::run(program)
 }
 
-/// Looks on until the page shows a message as delivered.
+/// Waits until the page shows a message as delivered.
 async fn until_shown(page: &mut Client, message: Uuid) {
     let line = json!(format!("{message} delivered"));
     let shows = |data: &Value| data.as_array().is_some_and(|lines| lines.contains(&line));
     page.until_one(|seen| seen.event == "shown" && shows(&seen.data)).await;
 }
 
-/// How often the hook polls while its interval comes round twice.
+/// How often the hook polls during two of its intervals.
 async fn polls_in_two_rounds(page: &mut Client) -> usize {
-    // What the message before made it read is over in the first round.
+    // Reads caused by the previous message end within the first interval.
     page.until("tick").await;
     let before = page.seen().len();
     for _ in 0..3 {
@@ -57,14 +57,14 @@ async fn polls_in_two_rounds(page: &mut Client) -> usize {
     since.windows(2).filter(|pair| pair[0].event == "tick" && pair[1].event == "asked").count()
 }
 
-/// What the hook asked of the history.
+/// The hook's queries of the history.
 fn asked(page: &Client, from: usize) -> Vec<String> {
     let asked = page.seen()[from..].iter().filter(|seen| seen.event == "asked");
     asked.map(|seen| seen.data.to_string()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hook_shows_each_change_and_polls_only_while_the_gateway_is_away() {
+async fn the_hook_shows_each_change_and_polls_only_without_a_gateway() {
     let code = Code::unpacked().await;
     let mut stack = TestStack::start(Kind::Sqlite).await;
     let long = stack.token(CHURCH, AUTHOR);
@@ -83,25 +83,25 @@ async fn the_hook_shows_each_change_and_polls_only_while_the_gateway_is_away() {
     until_shown(&mut page, message).await;
     let polled = asked(&page, gone);
     assert!(!polled.is_empty() && polled.iter().all(|query| query.contains("updatedSince=")), "{polled:?}");
-    // The hook of before, which needs no gateway, shows the same.
+    // The old hook, which needs no gateway, shows the same.
     let mut before = mounted(&code, &stack, "before", &[long]);
     until_shown(&mut before, message).await;
-    timeout(ENDING, before.stop()).await.expect("the hook of before leaves nothing behind");
+    timeout(ENDING, before.stop()).await.expect("the old hook leaves nothing running");
 
     stack.stack.start_process("realtime-gateway-1").unwrap();
     assert_eq!(page.until("connected").await.data["recovered"], true);
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     until_shown(&mut page, message).await;
-    assert_eq!(polls_in_two_rounds(&mut page).await, 0, "a page that is back does not poll");
-    timeout(ENDING, page.stop()).await.expect("the hook leaves nothing behind");
+    assert_eq!(polls_in_two_rounds(&mut page).await, 0, "a reconnected page does not poll");
+    timeout(ENDING, page.stop()).await.expect("the hook leaves nothing running");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hook_replaces_its_token_a_minute_before_it_ends() {
+async fn the_hook_refreshes_its_token_a_minute_before_expiry() {
     let code = Code::unpacked().await;
     let stack = TestStack::start(Kind::Sqlite).await;
     let short = stack.stack.token(CHURCH, AUTHOR, SHORT).unwrap();
-    // The connection and the history take one each.
+    // The connection and the history use one token each.
     let tokens = [short.clone(), short, stack.token(CHURCH, AUTHOR)];
     let mut page = mounted(&code, &stack, "useMessages", &tokens);
     let notice = page.until("auth:expiring").await.data;
@@ -117,7 +117,7 @@ async fn the_hook_replaces_its_token_a_minute_before_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_sticky_sessions_fails() {
+async fn without_sticky_sessions_websockets_resume_and_polling_fails() {
     let code = Code::unpacked().await;
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.gateways = 2;
@@ -148,7 +148,7 @@ async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_
             stack.metric(ops, r#"church_gateway_connections_total{transport="websocket"}"#).await;
         assert!(connections >= 2.0, "{connections} of 5 went to {ops}");
     }
-    timeout(ENDING, client.stop()).await.expect("it says goodbye and ends");
+    timeout(ENDING, client.stop()).await.expect("it disconnects and ends");
 
     let mut client = connecting(&code, &stack, &balancer.url(), &json!({"transports": ["polling"]}));
     for _ in 0..3 {
@@ -160,7 +160,7 @@ async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_gateway_is_an_error_after_which_the_client_comes_by_itself() {
+async fn a_client_refused_by_a_full_gateway_connects_later_by_itself() {
     let code = Code::unpacked().await;
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.environment.push(("realtime-gateway".into(), "GATEWAY_MAX_CONNECTIONS".into(), "1".into()));
@@ -179,7 +179,7 @@ async fn a_full_gateway_is_an_error_after_which_the_client_comes_by_itself() {
     }
 }
 
-/// A way to a gateway through which no websocket gets; gives its URL.
+/// A proxy to a gateway that blocks websockets. Returns its URL.
 async fn without_websockets(gateway: &str) -> (String, AbortOnDropHandle<()>) {
     let target = gateway.trim_start_matches("http://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -203,7 +203,7 @@ async fn without_websockets(gateway: &str) -> (String, AbortOnDropHandle<()>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_websocket_gets_through_the_client_polls_only_if_it_may_try_all_transports() {
+async fn with_websockets_blocked_only_try_all_transports_falls_back_to_polling() {
     let code = Code::unpacked().await;
     let stack = TestStack::start(Kind::Sqlite).await;
     let (way, _open) = without_websockets(&stack.stack.file().gateways[0]).await;

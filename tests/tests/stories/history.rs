@@ -1,4 +1,4 @@
-//! A client that was away for thousands of events gets them all.
+//! A client that missed thousands of events receives all of them.
 
 use tests::client::Client;
 use tests::databases::Kind;
@@ -6,11 +6,11 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH};
 
-/// More than a gateway remembers of one church.
+/// More events than a gateway keeps of one church.
 const MISSED: usize = 3_500;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_missed_events_reach_a_client_whole_while_new_ones_arrive() {
+async fn a_client_catches_up_with_thousands_of_events_while_new_ones_arrive() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.gateways = 2;
         let small = ("realtime-gateway-2", "GATEWAY_MEMORY_CHURCH_EVENTS", "50");
@@ -18,7 +18,7 @@ async fn thousands_of_missed_events_reach_a_client_whole_while_new_ones_arrive()
     })
     .await;
     let announcer = stack.announcer().await;
-    // Other churches' events lie between.
+    // Events of other churches lie between them.
     announcer.announce("hope", 1, "").await;
     let first = stack.client(CHURCH, AUTHOR).await;
     let cursor = first.cursor().unwrap();

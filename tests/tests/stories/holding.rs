@@ -1,5 +1,5 @@
-//! Telnyx accepts nothing from one sender, or from nobody: only what is concerned waits, operators are told, and
-//! nothing goes out late.
+//! Telnyx accepts nothing from one sender, or from any: only the affected senders wait, readiness reports it, and no
+//! text goes out late.
 
 use common::store::Sender;
 use deploy::simulator::{Answer, Rule};
@@ -11,18 +11,18 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, CHURCH, DELIVERED, borrowed, phones};
 
 on_both_databases!(
-    while_one_number_is_throttled_the_others_go_on,
-    a_church_whose_profile_is_refused_waits_alone_and_operators_are_told,
-    a_spent_limit_is_waited_for_and_told,
-    an_edge_that_throttles_with_html_has_not_accepted,
-    while_the_key_is_refused_nothing_is_sent_and_readiness_is_degraded,
-    what_is_held_back_too_long_fails_as_not_sent,
+    a_throttled_number_delays_no_other_number,
+    a_refused_profile_holds_back_only_its_church_and_degrades_readiness,
+    a_spent_daily_limit_holds_the_sender_until_midnight,
+    a_429_with_an_html_body_is_retried,
+    a_refused_api_key_stops_sending_and_degrades_readiness,
+    a_text_held_back_longer_than_send_within_fails_as_not_sent,
 );
 
 const OTHER: &str = "hope";
 const NUMBER: &str = "+15550000077";
 
-/// A stack in which the other church has a number of its own.
+/// A stack in which the church [`OTHER`] has its own number.
 async fn two_senders(kind: Kind, settings: &[(&str, &str)]) -> TestStack {
     let stack = TestStack::start_with(kind, |options| {
         for (name, value) in settings {
@@ -44,7 +44,7 @@ fn refuse(status: u16, code: &str) -> Answer {
     Answer::Refuse { status, code: code.into() }
 }
 
-/// Waits until readiness says something, and is ready all the same.
+/// Waits until readiness contains a text, and fails if it is not 200 meanwhile.
 async fn until_told(stack: &TestStack, text: &str) {
     let ops = stack.stack.file().ops.api.clone();
     eventually(&format!("readiness says {text}"), async || {
@@ -57,7 +57,7 @@ async fn until_told(stack: &TestStack, text: &str) {
 
 async fn until_well(stack: &TestStack) {
     let ops = stack.stack.file().ops.api.clone();
-    eventually("readiness is well", async || (stack.readiness(&ops).await.1 == "ready\n").then_some(()))
+    eventually("readiness is ready", async || (stack.readiness(&ops).await.1 == "ready\n").then_some(()))
         .await;
 }
 
@@ -65,7 +65,7 @@ fn asked_from(stack: &TestStack, number: &str) -> usize {
     stack.telnyx().entries().iter().filter(|entry| entry.request["from"] == number).count()
 }
 
-async fn while_one_number_is_throttled_the_others_go_on(kind: Kind) {
+async fn a_throttled_number_delays_no_other_number(kind: Kind) {
     let stack = two_senders(kind, &[("SEND_RATE", "1000")]).await;
     hold_back(&stack, Answer::Throttle { retry_after: 20 });
     let many = phones(200);
@@ -80,10 +80,10 @@ async fn while_one_number_is_throttled_the_others_go_on(kind: Kind) {
     let shown = stack.until_status(OTHER, held, "delivered").await;
     assert_eq!(shown["deliveredCount"], 200);
     let taken = stack.telnyx().entries().iter().filter(|entry| entry.accepted).count();
-    assert_eq!(taken, 400, "nobody is asked twice");
+    assert_eq!(taken, 400, "no text is sent twice");
 }
 
-async fn a_church_whose_profile_is_refused_waits_alone_and_operators_are_told(kind: Kind) {
+async fn a_refused_profile_holds_back_only_its_church_and_degrades_readiness(kind: Kind) {
     let stack = two_senders(kind, &[]).await;
     hold_back(&stack, refuse(403, "10010"));
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;
@@ -94,11 +94,11 @@ async fn a_church_whose_profile_is_refused_waits_alone_and_operators_are_told(ki
         let free = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
         stack.until_status(CHURCH, free, "delivered").await;
     }
-    assert_eq!(asked_from(&stack, NUMBER), 1, "the success of others does not make it try sooner");
+    assert_eq!(asked_from(&stack, NUMBER), 1, "another sender's success does not shorten the wait");
     assert_eq!(stack.message(OTHER, held).await["status"], "pending");
 }
 
-async fn a_spent_limit_is_waited_for_and_told(kind: Kind) {
+async fn a_spent_daily_limit_holds_the_sender_until_midnight(kind: Kind) {
     let stack = two_senders(kind, &[]).await;
     hold_back(&stack, refuse(429, "40333"));
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;
@@ -109,7 +109,7 @@ async fn a_spent_limit_is_waited_for_and_told(kind: Kind) {
     assert_eq!(stack.message(OTHER, held).await["status"], "pending");
 }
 
-async fn an_edge_that_throttles_with_html_has_not_accepted(kind: Kind) {
+async fn a_429_with_an_html_body_is_retried(kind: Kind) {
     let stack = TestStack::start(kind).await;
     stack.telnyx().add_rule(Rule { answer: Answer::Edge, times: Some(1), ..Rule::default() });
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -118,7 +118,7 @@ async fn an_edge_that_throttles_with_html_has_not_accepted(kind: Kind) {
     assert_eq!(answers, [Some(429), Some(200)]);
 }
 
-async fn while_the_key_is_refused_nothing_is_sent_and_readiness_is_degraded(kind: Kind) {
+async fn a_refused_api_key_stops_sending_and_degrades_readiness(kind: Kind) {
     let stack = TestStack::start(kind).await;
     stack.telnyx().add_rule(Rule { answer: refuse(401, "10009"), ..Rule::default() });
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -132,7 +132,7 @@ async fn while_the_key_is_refused_nothing_is_sent_and_readiness_is_degraded(kind
     until_well(&stack).await;
 }
 
-async fn what_is_held_back_too_long_fails_as_not_sent(kind: Kind) {
+async fn a_text_held_back_longer_than_send_within_fails_as_not_sent(kind: Kind) {
     let stack = two_senders(kind, &[("SEND_WITHIN", "2s")]).await;
     hold_back(&stack, refuse(429, "40333"));
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;

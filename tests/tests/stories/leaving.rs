@@ -1,4 +1,4 @@
-//! Clients that are gone leave nothing behind.
+//! Clients that disconnect leave nothing behind.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -10,11 +10,11 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, SILENT};
 
-/// Sockets of one crowd, all in one process.
+/// Sockets per client process.
 const CROWD: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
+async fn disconnected_and_killed_clients_leave_no_socket_and_no_room() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let gateway = &stack.stack.file().gateways[0];
     let crowd = async |church: &str, transports: &str| {
@@ -22,7 +22,7 @@ async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
         let arguments = ["--sockets", &sockets, "--transports", transports];
         Client::start(gateway, &stack.token(church, AUTHOR), &arguments).await
     };
-    // Clients on polling are not among the killed: they would be noticed by their silence only, after 45 seconds.
+    // No polling client is killed: the gateway would notice its silence only after 45 seconds.
     let (goes, polls) = (crowd(CHURCH, "websocket").await, crowd("hope", "polling").await);
     let (killed, upgraded) = (crowd(CHURCH, "websocket").await, crowd("faith", "polling,websocket").await);
     let mut crowds = [goes, polls, killed, upgraded];
@@ -51,13 +51,13 @@ async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
     let [goes, polls, killed, upgraded] = crowds;
     drop((killed, upgraded));
     tokio::join!(goes.stop(), polls.stop());
-    eventually("nobody is left", async || (counted().await == (0.0, 0.0)).then_some(())).await;
+    eventually("no socket is left", async || (counted().await == (0.0, 0.0)).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_go_in_the_moment_in_which_they_are_let_in_leave_no_seat() {
+async fn clients_that_leave_while_joining_leave_no_subscription() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
-        // All of them come from one address.
+        // All clients come from one address.
         let limit = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND".into();
         options.environment.push(("realtime-gateway".into(), limit, "0".into()));
     })
@@ -70,7 +70,7 @@ async fn clients_that_go_in_the_moment_in_which_they_are_let_in_leave_no_seat() 
     for number in 0..1_000 {
         socketio::Client::hurry(address, &auth, number % 3).await.unwrap();
     }
-    eventually("nobody is left", async || {
+    eventually("no socket is left", async || {
         let sockets = stack.metric(ops, "church_gateway_sockets").await;
         (sockets == 0.0 && stack.metric(ops, "church_gateway_rooms").await == 0.0).then_some(())
     })

@@ -1,4 +1,4 @@
-//! A gateway that is full says so, a client that misbehaves is out, and neither is anybody else's trouble.
+//! Limits: a full gateway says so, a misbehaving client is closed, and no other client is affected.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::{AUTHOR, CHURCH};
 
-/// A stack with a gateway for each of these settings.
+/// A stack with one gateway per list of settings.
 async fn gateways(settings: &[&[(&str, &str)]]) -> TestStack {
     TestStack::start_with(Kind::Sqlite, |options: &mut StackOptions| {
         options.gateways = settings.len();
@@ -37,7 +37,7 @@ async fn raw(stack: &TestStack, number: usize, church: &str, user: &str) -> sock
     client
 }
 
-/// Asks for a session, and says in which name.
+/// Requests a session with this `X-Forwarded-For`.
 async fn handshake(stack: &TestStack, number: usize, forwarded_for: &str) -> Response {
     let url = format!("{}/socket.io/?EIO=4&transport=polling", stack.stack.file().gateways[number]);
     let request = stack.stack.http().get(url).header("connection", "close");
@@ -55,7 +55,7 @@ async fn refusals(stack: &TestStack, number: usize, reason: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_with_all_its_connections_says_when_to_come_again_and_lets_in_who_waited() {
+async fn a_full_gateway_answers_503_with_retry_after_until_a_place_is_free() {
     let stack = gateways(&[&[("GATEWAY_MAX_CONNECTIONS", "2")]]).await;
     let (_stays, leaves) = (raw(&stack, 0, CHURCH, "one").await, raw(&stack, 0, CHURCH, "two").await);
     assert_put_off(&handshake(&stack, 0, "").await);
@@ -68,7 +68,7 @@ async fn a_gateway_with_all_its_connections_says_when_to_come_again_and_lets_in_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_sessions_beyond_the_rate_are_put_off_and_get_in_by_themselves() {
+async fn sessions_beyond_the_rate_get_503_and_connect_later_by_themselves() {
     let stack = gateways(&[&[("GATEWAY_CONNECTS_PER_SECOND", "1")]]).await;
     let answers = join_all((0..20).map(|_| handshake(&stack, 0, ""))).await;
     let (let_in, put_off): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status().is_success());
@@ -80,8 +80,14 @@ async fn new_sessions_beyond_the_rate_are_put_off_and_get_in_by_themselves() {
     waits.until("connected").await;
 }
 
-/// The third who comes finds no seat, and has one as soon as another is free. The fourth is somebody else's.
-async fn the_third_waits(stack: &TestStack, number: usize, of: [(&str, &str); 4], reason: &str) {
+/// Checks that the third client waits until the second leaves. The fourth client belongs to others and connects at
+/// once.
+async fn the_third_waits_for_the_second(
+    stack: &TestStack,
+    number: usize,
+    of: [(&str, &str); 4],
+    reason: &str,
+) {
     let [first, second, third, fourth] = of;
     let _stays = raw(stack, number, first.0, first.1).await;
     let leaves = raw(stack, number, second.0, second.1).await;
@@ -96,20 +102,20 @@ async fn the_third_waits(stack: &TestStack, number: usize, of: [(&str, &str); 4]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_church_and_a_user_with_all_their_sockets_wait_for_one_of_their_own_to_leave() {
+async fn a_church_or_user_at_its_socket_limit_waits_for_one_of_its_own() {
     let (church, user) = (("GATEWAY_MAX_CHURCH_SOCKETS", "2"), ("GATEWAY_MAX_USER_SOCKETS", "2"));
     let stack = gateways(&[&[church], &[user]]).await;
     let of_church = [(CHURCH, "one"), (CHURCH, "two"), (CHURCH, "three"), ("hope", "one")];
-    // Users of the same name in two churches are two.
+    // The same user id in two churches is two users.
     let of_user = [(CHURCH, "one"), (CHURCH, "one"), (CHURCH, "one"), ("hope", "one")];
     tokio::join!(
-        the_third_waits(&stack, 0, of_church, "church"),
-        the_third_waits(&stack, 1, of_user, "user"),
+        the_third_waits_for_the_second(&stack, 0, of_church, "church"),
+        the_third_waits_for_the_second(&stack, 1, of_user, "user"),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whose_token_is_in_the_address_is_put_off_before_the_handshake() {
+async fn a_token_in_the_query_is_checked_against_limits_before_the_handshake() {
     let stack = gateways(&[&[("GATEWAY_MAX_USER_SOCKETS", "1")]]).await;
     let _stays = raw(&stack, 0, CHURCH, "one").await;
     let ask = async |user: &str| {
@@ -122,8 +128,8 @@ async fn whose_token_is_in_the_address_is_put_off_before_the_handshake() {
     assert_eq!(refusals(&stack, 0, "user").await, 1.0);
 }
 
-/// Takes a seat by polling, in the name of an address.
-async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
+/// Connects a polling client with this `X-Forwarded-For`.
+async fn connect_polling(stack: &TestStack, number: usize, forwarded_for: &str) {
     let opened = handshake(stack, number, forwarded_for).await;
     assert_eq!(opened.status(), 200, "{forwarded_for}");
     let opened: Value = serde_json::from_str(&opened.text().await.unwrap()[1..]).unwrap();
@@ -132,7 +138,7 @@ async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
     let connect = format!("40{}", json!({"token": stack.token(CHURCH, AUTHOR)}));
     let http = stack.stack.http();
     assert_eq!(http.post(&url).body(connect).send().await.unwrap().status(), 200);
-    eventually("it has its seat", async || {
+    eventually("the client is connected", async || {
         let packets = http.get(&url).send().await.unwrap().text().await.unwrap();
         packets.contains("connected").then_some(())
     })
@@ -140,22 +146,22 @@ async fn sit(stack: &TestStack, number: usize, forwarded_for: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_are_counted_by_the_address_that_a_trusted_proxy_names_and_no_other() {
+async fn only_a_trusted_proxy_may_name_the_client_address() {
     let one = ("GATEWAY_MAX_ADDRESS_SOCKETS", "1");
     let stack = gateways(&[&[one, ("TRUSTED_PROXIES", "127.0.0.0/8")], &[one]]).await;
-    sit(&stack, 0, "203.0.113.1").await;
+    connect_polling(&stack, 0, "203.0.113.1").await;
     assert_put_off(&handshake(&stack, 0, "203.0.113.1").await);
-    // What it claims of itself stands before what the proxy says.
+    // The client's own claim comes before the proxy's entry.
     assert_put_off(&handshake(&stack, 0, "198.51.100.7, 203.0.113.1").await);
-    sit(&stack, 0, "203.0.113.2").await;
+    connect_polling(&stack, 0, "203.0.113.2").await;
     assert_eq!(refusals(&stack, 0, "address").await, 2.0);
 
-    sit(&stack, 1, "203.0.113.1").await;
+    connect_polling(&stack, 1, "203.0.113.1").await;
     assert_put_off(&handshake(&stack, 1, "203.0.113.2").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_says_is_ignored_and_counted_and_too_much_of_it_ends_its_connection_alone() {
+async fn client_events_are_counted_and_ignored_and_an_oversized_one_closes_it() {
     let stack = gateways(&[&[("GATEWAY_MAX_MESSAGE", "10000")]]).await;
     let mut stock = stack.client(CHURCH, AUTHOR).await;
     let (mut talks, mut shouts) =
@@ -164,14 +170,14 @@ async fn what_a_client_says_is_ignored_and_counted_and_too_much_of_it_ends_its_c
         talks.emit(name, &json!({"churchId": "hope", "text": "x".repeat(5_000)})).await.unwrap();
     }
     let ops = &stack.stack.file().ops.gateways[0];
-    eventually("all that was said is counted", async || {
+    eventually("all client events are counted", async || {
         (stack.metric(ops, "church_gateway_unknown_events_total").await == 4.0).then_some(())
     })
     .await;
 
     shouts.emit("join", &json!("x".repeat(20_000))).await.unwrap();
     assert!(!matches!(shouts.next().await, Ok(Some(_))), "the connection ends");
-    eventually("its seat is free", async || {
+    eventually("the socket is removed", async || {
         (stack.metric(ops, "church_gateway_sockets").await == 2.0).then_some(())
     })
     .await;
@@ -180,23 +186,23 @@ async fn what_a_client_says_is_ignored_and_counted_and_too_much_of_it_ends_its_c
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     stock.until_event(events[0]).await;
     assert_eq!(stock.recovered(), [false]);
-    assert_eq!(stock.packets().count(), 2, "nobody hears what a client says");
+    assert_eq!(stock.packets().count(), 2, "client events are not passed on");
     let next: Value = talks.next().await.unwrap().unwrap().read().unwrap();
     assert_eq!(next["eventId"], json!(events[0]));
 }
 
-/// Says this much to a gateway and reads until the gateway ends the connection; gives what it said.
-async fn until_hung_up(address: SocketAddr, words: &str) -> String {
+/// Sends a text and reads until the gateway closes the connection. Returns what it read.
+async fn until_closed(address: SocketAddr, words: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(words.as_bytes()).await.unwrap();
     let mut heard = Vec::new();
-    // However it ends, it ends.
+    // Ending with an error is fine, too.
     let _ = stream.read_to_end(&mut heard).await;
     String::from_utf8_lossy(&heard).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_never_say_what_they_want_are_ended() {
+async fn connections_that_never_complete_a_handshake_are_closed() {
     let stack = gateways(&[&[]]).await;
     let mut stays = stack.client(CHURCH, AUTHOR).await;
     let at = stack.gateway_address(0);
@@ -206,11 +212,11 @@ async fn connections_that_never_say_what_they_want_are_ended() {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     let (silent, slow, without_token) =
-        tokio::join!(until_hung_up(at, ""), until_hung_up(at, begun), until_hung_up(at, &upgrade));
+        tokio::join!(until_closed(at, ""), until_closed(at, begun), until_closed(at, &upgrade));
     assert_eq!((silent.as_str(), slow.as_str()), ("", ""));
     assert!(without_token.starts_with("HTTP/1.1 101 "), "{without_token}");
     assert!(without_token.contains("pingInterval"), "{without_token}");
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     stays.until_event(events[0]).await;
-    assert_eq!(stays.recovered(), [false], "nobody else was closed");
+    assert_eq!(stays.recovered(), [false], "no other client was closed");
 }

@@ -1,5 +1,5 @@
-//! What operators read: one message followed through all services, no secret at any level, and the cause where
-//! something can't be reached.
+//! Logs: a message can be followed through all services, no level shows a secret, and connection failures name their
+//! cause.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use super::{AUTHOR, CHURCH, SILENT, borrowed, phones};
 
 /// Longest wait for a line.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The services by process and by the name in their lines.
+/// The services by process name and by their name in the logs.
 const SERVICES: [(&str, &str); 3] =
     [(API, API), (INGEST, INGEST), ("realtime-gateway-1", "realtime-gateway")];
 
-/// The services log as JSON, up to a level.
+/// Makes the services log JSON at a level.
 fn logging(level: &str) -> impl FnOnce(&mut StackOptions) {
     let set =
         |service: &str, name: &str, value: &str| (service.to_owned(), name.to_owned(), value.to_owned());
@@ -38,11 +38,11 @@ fn log(stack: &TestStack, process: &str) -> String {
     std::fs::read_to_string(stack.stack.log(process)).unwrap()
 }
 
-/// A process's lines of one message: level, text and status.
+/// A process's log lines about one message: level, text and status.
 fn lines_of(stack: &TestStack, process: &str, message: Uuid) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let lines = log(stack, process);
-    // The last one may be half written.
+    // The last line may be incomplete.
     let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let about = lines.filter(|line| line["fields"]["message.id"] == message.to_string());
     about
@@ -59,14 +59,14 @@ fn line(text: &str, status: &str) -> (String, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_followed_through_all_three_services_by_its_id_with_one_line_a_step() {
+async fn a_message_id_finds_one_log_line_a_step_in_all_three_services() {
     let stack = TestStack::start_with(Kind::Sqlite, logging("info")).await;
     let phones = phones(5);
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&phones)).await;
     stack.until_status(CHURCH, message, "delivered").await;
     stack.until_announced().await;
     let emitted = [line("emitted", "pending"), line("emitted", "delivered")];
-    eventually("the gateway tells of it", async || {
+    eventually("the gateway logs it", async || {
         (lines_of(&stack, &gateway(1), message) == emitted).then_some(())
     })
     .await;
@@ -76,10 +76,10 @@ async fn a_message_is_followed_through_all_three_services_by_its_id_with_one_lin
         api.iter().chain(&ingest).filter(|(_, said, _)| said == text).cloned().collect()
     };
     assert_eq!(api[0], line("recorded a message", ""));
-    // Five receipts, and one line: the message's.
+    // Five receipts make one line, the message's.
     assert_eq!(told("recorded a status"), [line("recorded a status", "delivered")]);
     assert!(ingest.contains(&line("recorded a status", "delivered")), "{ingest:?}");
-    // By the relay, in whichever service it works.
+    // The relay may run in either service.
     assert_eq!(told("announced"), [line("announced", ""), line("announced", "")]);
     assert_eq!(api.len() + ingest.len(), 4, "{api:?} {ingest:?}");
 
@@ -92,7 +92,7 @@ async fn a_message_is_followed_through_all_three_services_by_its_id_with_one_lin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_log_holds_a_secret_a_number_or_a_text_at_the_finest_level() {
+async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
     let finest = "trace,tungstenite=trace,tokio_tungstenite=trace,engineioxide=trace,async_nats=trace";
     let stack = TestStack::start_with(Kind::Sqlite, logging(finest)).await;
     let (file, token) = (stack.stack.file(), stack.token(CHURCH, AUTHOR));
@@ -117,7 +117,7 @@ async fn no_log_holds_a_secret_a_number_or_a_text_at_the_finest_level() {
         .collect();
     for (process, _) in SERVICES {
         let log = log(&stack, process);
-        assert!(log.contains("\"level\":\"DEBUG\""), "{process} logs what is asked for");
+        assert!(log.contains("\"level\":\"DEBUG\""), "{process} logs at the requested level");
         for (index, secret) in secrets.iter().enumerate() {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{process} logs secret {index}");
@@ -126,7 +126,7 @@ async fn no_log_holds_a_secret_a_number_or_a_text_at_the_finest_level() {
     assert!(log(&stack, &gateway(1)).contains(&message.to_string()));
 }
 
-/// Runs webhook-ingest with further variables until it tells of a trouble; gives the line's fields.
+/// Runs webhook-ingest with further variables until it logs this text. Returns the line's fields.
 async fn trouble(stack: &TestStack, text: &str, more: &[(&str, &str)]) -> Value {
     let file = stack.stack.file();
     let mut command = tokio::process::Command::new(binary(INGEST).unwrap());
@@ -162,7 +162,7 @@ async fn trouble(stack: &TestStack, text: &str, more: &[(&str, &str)]) -> Value 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_be_reached_is_told_with_address_user_and_cause() {
+async fn a_failed_connection_is_logged_with_address_user_and_cause() {
     let stack = TestStack::start(Kind::Postgres).await;
     let file = stack.stack.file();
     let database = file.database.trim_start_matches("postgres://");

@@ -1,4 +1,4 @@
-//! Stories that cross the services: the whole stack, the real Socket.IO client, and what goes wrong between them.
+//! Tests across services: the whole stack, the real Socket.IO client, and failures between them.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
@@ -36,28 +36,28 @@ mod webhooks;
 
 /// The church of most stories.
 const CHURCH: &str = "grace";
-/// Its user who writes.
+/// The user who sends messages.
 const AUTHOR: &str = "pastor";
-/// A phone that the text reaches.
+/// A phone for which the simulator reports delivery.
 const DELIVERED: &str = "+12025550101";
-/// A phone whose owner has answered STOP.
+/// A phone whose owner opted out with STOP.
 const BLOCKED: &str = "+12025550102";
-/// A phone of which Telnyx says nothing: the story says it.
+/// A phone without webhooks from the simulator. The story posts them itself.
 const SILENT: &str = "+12025550103";
-/// A phone on which the text is read.
+/// A phone for which the simulator reports that the text was read.
 const READ: &str = "+12025550104";
 
-/// So many phones of which Telnyx says nothing.
+/// This many phones without webhooks.
 fn silent_phones(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("+1202{number:03}0103")).collect()
 }
 
-/// So many phones that the text reaches.
+/// This many phones with reported delivery.
 fn phones(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("+1202{number:03}0101")).collect()
 }
 
-/// As the harness takes them.
+/// The phones as the harness takes them.
 fn borrowed(phones: &[String]) -> Vec<&str> {
     phones.iter().map(String::as_str).collect()
 }

@@ -1,4 +1,4 @@
-//! What `ops` says when it can't do what it is asked.
+//! How `ops` reports errors.
 
 use std::process::Output;
 
@@ -13,11 +13,11 @@ async fn ops(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command.output().await.unwrap()
 }
 
-/// Arguments, environment, and what is named.
+/// Arguments, environment, and the setting that the error must name.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_setting_ends_every_command_with_2_and_is_named() {
+async fn every_command_exits_with_2_on_a_wrong_setting_and_names_it() {
     let database = Database::fresh(Kind::Sqlite).await;
     let url = [("DATABASE_URL", database.url.as_str())];
     let broker = |url| [("NATS_URL", url), ("NATS_PASSWORD", "secret")];
@@ -45,7 +45,7 @@ async fn a_wrong_setting_ends_every_command_with_2_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_of_the_broker_is_told_in_its_own_words() {
+async fn a_broker_error_is_reported_verbatim() {
     let broker = TestBroker::start().await;
     let options = broker.options("provisioner");
     let password = secrecy::ExposeSecret::expose_secret(&options.nats_password).to_owned();

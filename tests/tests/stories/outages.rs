@@ -1,4 +1,4 @@
-//! The broker or the database is away for a while: webhooks are answered rightly, and nothing is lost.
+//! Outages of the broker and the database: webhooks get the right answer, and nothing is lost.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH, DELIVERED, SILENT};
 
-on_both_databases!(while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced_when_it_is_back,);
+on_both_databases!(a_broker_outage_delays_events_but_no_webhook_and_loses_nothing,);
 
 const SERVICES: [&str; 3] = ["message-api", "webhook-ingest", "realtime-gateway-1"];
-/// Recorded, but not told to anybody yet.
+/// The readiness condition while events are recorded and not yet announced.
 const DEGRADED: &str = "degraded: nats";
 
-/// Messages that Telnyx took, and whose webhooks it holds back.
+/// Sends messages whose webhooks Telnyx holds back.
 async fn sent_and_held(stack: &TestStack, count: usize) -> Vec<Uuid> {
     stack.telnyx().hold(true);
     let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
@@ -30,7 +30,7 @@ fn ids(events: &[ChurchEvent]) -> Vec<Uuid> {
     events.iter().map(|event| event.id).collect()
 }
 
-async fn while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced_when_it_is_back(kind: Kind) {
+async fn a_broker_outage_delays_events_but_no_webhook_and_loses_nothing(kind: Kind) {
     let mut stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let messages = sent_and_held(&stack, 10).await;
@@ -39,7 +39,7 @@ async fn while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced
     stack.stack.stop_broker().await.unwrap();
     let ops = stack.stack.file().ops.clone();
     for ops in [&ops.api, &ops.ingest] {
-        eventually("the services notice it", async || {
+        eventually("readiness changes", async || {
             let (status, said) = stack.readiness(ops).await;
             assert_eq!(status, 200, "{said}");
             said.contains(DEGRADED).then_some(())
@@ -50,7 +50,7 @@ async fn while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced
     for message in &messages {
         stack.until_status(CHURCH, *message, "delivered").await;
     }
-    // The front end is served, too.
+    // The REST API works as well.
     let late = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, late, "delivered").await;
     let answers: Vec<_> = stack.telnyx().entries().iter().flat_map(|it| it.webhooks.clone()).collect();
@@ -69,14 +69,14 @@ async fn while_the_broker_is_away_webhooks_are_answered_200_and_all_is_announced
     client.until_event(events[events.len() - 1].id).await;
     assert_eq!(client.whole_events(), ids(&events), "in order, and none twice");
     for ops in [&ops.api, &ops.ingest] {
-        eventually("the services notice it", async || {
+        eventually("readiness changes", async || {
             (!stack.readiness(ops).await.1.contains(DEGRADED)).then_some(())
         })
         .await;
     }
 }
 
-/// A webhook that can't be recorded now: Telnyx is told to come again.
+/// Fails unless a webhook is answered 503 with Retry-After.
 async fn assert_put_off(stack: &TestStack) {
     let entry = stack.telnyx().entries().into_iter().find(|entry| entry.to == SILENT).unwrap();
     let answer = stack.report(&Report::of(&entry, "delivered")).await;
@@ -84,7 +84,7 @@ async fn assert_put_off(stack: &TestStack) {
     assert!(answer.headers().contains_key("retry-after"));
 }
 
-/// Waits until Telnyx heard 503 as well.
+/// Waits until the simulator, too, got a 503.
 async fn until_telnyx_is_put_off(stack: &TestStack) {
     eventually("Telnyx is answered 503", async || {
         let entries = stack.telnyx().entries();
@@ -93,7 +93,7 @@ async fn until_telnyx_is_put_off(stack: &TestStack) {
     .await;
 }
 
-/// All that was put off has come, and nobody was started anew for it.
+/// Fails unless all postponed webhooks were recorded and no service was restarted.
 async fn assert_nothing_lost(stack: &mut TestStack, messages: &[Uuid]) {
     for message in messages {
         stack.until_status(CHURCH, *message, "delivered").await;
@@ -106,7 +106,7 @@ async fn assert_nothing_lost(stack: &mut TestStack, messages: &[Uuid]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_postgres_is_killed_telnyx_is_put_off_and_nothing_is_lost() {
+async fn while_postgres_is_down_telnyx_gets_503_and_nothing_is_lost() {
     let mut stack = TestStack::start_with(Kind::Postgres, |options| {
         options.pace.back_off = Duration::from_secs(3);
     })
@@ -145,7 +145,7 @@ async fn while_postgres_is_killed_telnyx_is_put_off_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_another_process_holds_sqlites_lock_telnyx_is_put_off_and_nothing_is_lost() {
+async fn while_sqlite_is_locked_telnyx_gets_503_and_nothing_is_lost() {
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
         options.pace.back_off = Duration::from_secs(3);
     })
@@ -154,13 +154,13 @@ async fn while_another_process_holds_sqlites_lock_telnyx_is_put_off_and_nothing_
     let messages = sent_and_held(&stack, 10).await;
     let url = stack.stack.file().database.parse::<sqlx::sqlite::SqliteConnectOptions>().unwrap();
     let mut other = url.connect().await.unwrap();
-    // In SQL, so that nothing gives it back before we do; it waits until the services let it in.
+    // Plain SQL, so that no library ends the transaction early. It waits for the services' transactions.
     other.execute("BEGIN IMMEDIATE").await.unwrap();
 
     stack.telnyx().hold(false);
     until_telnyx_is_put_off(&stack).await;
     assert_put_off(&stack).await;
-    // Reading goes on beside it.
+    // Reads still work.
     let (status, _) = stack.get(CHURCH, AUTHOR, "/api/messages/history").await;
     assert_eq!(status, 200);
 

@@ -1,4 +1,4 @@
-//! The binaries start with what the stack gives them, and end in order when asked to.
+//! Start, stop and exhaustion of the real binaries.
 
 use tests::databases::Kind;
 use tests::on_both_databases;
@@ -6,11 +6,11 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-on_both_databases!(every_service_ends_with_0_when_asked_to_and_starts_again_where_it_was);
+on_both_databases!(every_service_exits_with_0_on_sigterm_and_resumes_after_a_restart);
 
 const SERVICES: [&str; 3] = ["message-api", "webhook-ingest", "realtime-gateway-1"];
 
-async fn every_service_ends_with_0_when_asked_to_and_starts_again_where_it_was(kind: Kind) {
+async fn every_service_exits_with_0_on_sigterm_and_resumes_after_a_restart(kind: Kind) {
     let mut stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -24,7 +24,7 @@ async fn every_service_ends_with_0_when_asked_to_and_starts_again_where_it_was(k
     }
     assert_eq!(stack.message(CHURCH, message).await["status"], "delivered");
     let connected = client.until("connected").await;
-    assert_eq!(connected.data["recovered"], true, "the client came back by itself");
+    assert_eq!(connected.data["recovered"], true, "the client reconnected by itself");
     let next = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, next, "delivered").await;
     client.until("message:delivered").await;
@@ -32,7 +32,7 @@ async fn every_service_ends_with_0_when_asked_to_and_starts_again_where_it_was(k
     assert_eq!(client.whole_events(), sent);
 }
 
-/// Leaves a process no file but those that it has.
+/// Lowers a process's limit of open files to the files that it has open.
 #[cfg(target_os = "linux")]
 fn exhaust_files(pid: u32) -> std::io::Result<()> {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -46,11 +46,11 @@ fn exhaust_files(pid: u32) -> std::io::Result<()> {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_without_a_file_left_still_answers_its_operators() {
+async fn a_service_out_of_file_descriptors_still_answers_its_operators() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let file = stack.stack.file();
     exhaust_files(file.processes["message-api"]).unwrap();
-    // What is free below the limit is taken by connections that say nothing; the last of them wait to be accepted.
+    // Silent connections use up the descriptors that are free below the limit. The last of them wait to be accepted.
     let mut silent = Vec::new();
     for _ in 0..40 {
         silent.push(
@@ -58,7 +58,7 @@ async fn a_service_without_a_file_left_still_answers_its_operators() {
         );
     }
     let url = format!("{}/readyz", file.ops.api);
-    // Each asks over a connection of its own.
+    // Each request uses a connection of its own.
     for _ in 0..20 {
         let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await.unwrap();
         assert_eq!(answer.status(), 200);

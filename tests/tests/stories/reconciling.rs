@@ -1,4 +1,4 @@
-//! What Telnyx's webhooks never told is asked for.
+//! message-api asks Telnyx about messages whose webhooks are missing.
 
 use common::store::{ASKED, Audit};
 use deploy::simulator::{Outcome, Rule};
@@ -11,9 +11,9 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, READ};
 
 on_both_databases!(
-    webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right,
-    a_message_api_that_is_killed_while_it_asks_loses_nothing,
-    when_no_webhook_comes_readiness_says_so_until_one_does,
+    statuses_are_complete_by_asking_after_webhooks_are_lost_for_good,
+    killing_message_api_while_it_asks_telnyx_loses_nothing,
+    missing_webhooks_degrade_readiness_until_one_comes,
 );
 
 const UNCONFIRMED: &str = "+12025550105";
@@ -29,7 +29,7 @@ async fn asking(kind: Kind, more: &[(&str, &str)]) -> TestStack {
     .await
 }
 
-/// Reports that were asked for, as the record keeps them.
+/// Number of stored reports that came from asking.
 async fn asked_reports(stack: &TestStack) -> i64 {
     let sql = format!("select count(*) from webhooks where event_type = '{ASKED}' and length(body) > 2");
     let url = stack.stack.file().database.clone();
@@ -46,9 +46,7 @@ fn assert_sound(audit: &Audit) {
     assert!(audit.is_sound() && audit.parked == 0, "{audit:?}");
 }
 
-async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right(
-    kind: Kind,
-) {
+async fn statuses_are_complete_by_asking_after_webhooks_are_lost_for_good(kind: Kind) {
     let mut stack = asking(kind, &[]).await;
     let rule = Rule { phone: UNDELIVERABLE.into(), outcome: Some(Outcome::Failed), ..Rule::default() };
     stack.telnyx().add_rule(rule);
@@ -64,7 +62,7 @@ async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_m
         messages.push((stack.send(CHURCH, AUTHOR, &[phone]).await, status));
     }
     stack.until_accepted(4).await;
-    // Telnyx tries three times and gives up.
+    // The simulator tries three times and gives up.
     eventually("all webhooks are lost", async || {
         let entries = stack.telnyx().entries();
         let mut accepted = entries.iter().filter(|entry| entry.accepted);
@@ -81,20 +79,21 @@ async fn webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_m
     stack.stack.start_process("webhook-ingest").unwrap();
     stack.stack.ready("webhook-ingest").await.unwrap();
     assert_sound(&stack.audit().await);
-    assert_eq!(stack.telnyx().totals(), (5, 4), "nobody was sent anything for being asked for");
+    assert_eq!(stack.telnyx().totals(), (5, 4), "asking sends nothing");
 }
 
-async fn a_message_api_that_is_killed_while_it_asks_loses_nothing(kind: Kind) {
+async fn killing_message_api_while_it_asks_telnyx_loses_nothing(kind: Kind) {
     let mut stack = asking(kind, &[("ASK_RATE", "1")]).await;
     stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
     let phones = super::phones(4);
     let message = stack.send(CHURCH, AUTHOR, &super::borrowed(&phones)).await;
-    eventually("some were asked for", async || (asked_reports(&stack).await >= 1).then_some(())).await;
+    eventually("Telnyx was asked about some", async || (asked_reports(&stack).await >= 1).then_some(()))
+        .await;
     stack.stack.kill("message-api").await.unwrap();
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();
-    // What the killed process had taken is free again only after two minutes; the others end before.
-    let delivered = eventually("the others end", async || {
+    // The killed process's claims expire only after two minutes. The other recipients finish before.
+    let delivered = eventually("the others finish", async || {
         let shown = stack.message(CHURCH, message).await;
         shown["deliveredCount"].as_i64().filter(|count| *count >= 3)
     })
@@ -103,7 +102,7 @@ async fn a_message_api_that_is_killed_while_it_asks_loses_nothing(kind: Kind) {
     assert_sound(&stack.audit().await);
 }
 
-async fn when_no_webhook_comes_readiness_says_so_until_one_does(kind: Kind) {
+async fn missing_webhooks_degrade_readiness_until_one_comes(kind: Kind) {
     let stack = asking(kind, &[("RECEIPTS_WITHIN", "1s")]).await;
     let ops = stack.stack.file().ops.api.clone();
     stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
@@ -113,10 +112,10 @@ async fn when_no_webhook_comes_readiness_says_so_until_one_does(kind: Kind) {
         assert_eq!(status, 200, "{said}");
         said.contains("degraded: receipts (no webhook came for what Telnyx accepted since")
     };
-    eventually("readiness tells", async || told().await.then_some(())).await;
+    eventually("readiness reports missing webhooks", async || told().await.then_some(())).await;
     stack.until_status(CHURCH, lost, "delivered").await;
-    assert!(told().await, "that Telnyx tells when it is asked does not hide it");
-    // Whoever posts rubbish to the ingest changes nothing.
+    assert!(told().await, "answers to questions do not hide missing webhooks");
+    // An invalid webhook does not count.
     let url = format!("{}/webhooks/telnyx", stack.stack.file().ingest);
     let rubbish = stack.stack.http().post(url).json(&json!({"data": {}})).send().await.unwrap();
     assert_eq!(rubbish.status(), 401);
@@ -124,5 +123,5 @@ async fn when_no_webhook_comes_readiness_says_so_until_one_does(kind: Kind) {
     stack.telnyx().clear_rules();
     let heard = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, heard, "delivered").await;
-    eventually("readiness is well", async || (!told().await).then_some(())).await;
+    eventually("readiness is ready", async || (!told().await).then_some(())).await;
 }

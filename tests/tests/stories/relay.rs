@@ -1,4 +1,4 @@
-//! The process that relays ends or stands still; another one takes over.
+//! The relaying process is killed or suspended, and another one takes over.
 
 use tests::databases::Kind;
 use tests::stack::TestStack;
@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{AUTHOR, CHURCH, DELIVERED};
 
 on_both_databases!(
-    a_relay_that_is_killed_is_replaced_and_nothing_is_lost,
-    a_relay_that_stands_still_is_replaced_and_harms_nothing_when_it_wakes,
+    a_killed_relay_is_replaced_and_nothing_is_lost,
+    a_suspended_relay_is_replaced_and_harmless_when_it_wakes,
 );
 
 const HOLDER: &str = "webhook-ingest";
@@ -43,7 +43,7 @@ async fn delivered(stack: &TestStack, count: usize) -> Vec<Uuid> {
     for message in &messages {
         stack.until_status(CHURCH, *message, "delivered").await;
     }
-    // Quiet: SQLite has one writer, and one that is stopped in the middle of a write holds up everybody.
+    // Wait until nothing writes: a process suspended in the middle of a SQLite write would block all others.
     stack.until_announced().await;
     messages
 }
@@ -54,7 +54,7 @@ async fn signal(stack: &TestStack, process: &str, signal: &str) {
     assert!(sent.success());
 }
 
-/// Every message is delivered, and the stream tells it in order and once.
+/// Fails unless every message is delivered and the client got each event of the stream once, in order.
 async fn assert_whole(stack: &TestStack, messages: &[Uuid], client: &mut tests::client::Client) {
     for message in messages {
         stack.until_status(CHURCH, *message, "delivered").await;
@@ -67,7 +67,7 @@ async fn assert_whole(stack: &TestStack, messages: &[Uuid], client: &mut tests::
     assert!(audit.is_sound(), "{audit:?}");
 }
 
-async fn a_relay_that_is_killed_is_replaced_and_nothing_is_lost(kind: Kind) {
+async fn a_killed_relay_is_replaced_and_nothing_is_lost(kind: Kind) {
     let mut stack = stack(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let mut messages = delivered(&stack, 5).await;
@@ -81,7 +81,7 @@ async fn a_relay_that_is_killed_is_replaced_and_nothing_is_lost(kind: Kind) {
     assert_whole(&stack, &messages, &mut client).await;
 }
 
-async fn a_relay_that_stands_still_is_replaced_and_harms_nothing_when_it_wakes(kind: Kind) {
+async fn a_suspended_relay_is_replaced_and_harmless_when_it_wakes(kind: Kind) {
     let stack = stack(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let mut messages = delivered(&stack, 5).await;

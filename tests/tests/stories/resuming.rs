@@ -1,4 +1,4 @@
-//! A client that was cut off comes back with its cursor and misses nothing, or is told that it may have.
+//! A client resumes with its cursor and misses nothing, or gets `recovered: false`.
 
 use deploy::stack::StackOptions;
 use futures_util::future::join_all;
@@ -15,7 +15,7 @@ pub(super) fn quick(options: &mut StackOptions) {
     options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
 }
 
-/// Sends so many messages at once and waits until they are delivered and announced. Gives the church's events.
+/// Sends this many messages at once and waits until they are delivered and announced. Returns the church's events.
 pub(super) async fn burst(stack: &TestStack, count: usize) -> Vec<Uuid> {
     let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
     for message in messages {
@@ -29,19 +29,19 @@ async fn announced(stack: &TestStack) -> Vec<Uuid> {
     stack.stored(CHURCH).await.iter().map(|event| event.id).collect()
 }
 
-/// The client has every event once, in order.
+/// Fails unless the client receives every event once, in order.
 pub(super) async fn assert_has_all(client: &mut Client, events: &[Uuid]) {
     client.until_event(events[events.len() - 1]).await;
     assert_eq!(client.whole_events(), events);
 }
 
-/// How often the client was told whether it has all, after its first time.
+/// The `recovered` of each connection after the first.
 pub(super) fn recovered(client: &Client) -> Vec<bool> {
     client.recovered().split_off(1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_cut_in_the_middle_of_a_burst_gets_every_event_once_and_in_order() {
+async fn a_client_cut_off_during_a_burst_gets_every_event_once_and_in_order() {
     let stack = TestStack::start_with(Kind::Sqlite, quick).await;
     let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
     let mut client = stack.client_at(&proxy.url(), CHURCH, AUTHOR).await;
@@ -77,7 +77,7 @@ async fn a_client_whose_gateway_is_killed_resumes_on_another_one() {
     assert_has_all(&mut client, &events).await;
     assert_eq!(recovered(&client), [true]);
 
-    // And back, on one that was started anew and remembers nothing.
+    // And back to the first gateway, which was restarted and has an empty memory.
     stack.stack.start_process("realtime-gateway-1").unwrap();
     stack.stack.ready("realtime-gateway-1").await.unwrap();
     proxy.lead_to(&gateways[0]);
@@ -87,7 +87,7 @@ async fn a_client_whose_gateway_is_killed_resumes_on_another_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_broker_is_killed_in_the_middle_of_a_burst_no_event_is_missing() {
+async fn killing_the_broker_during_a_burst_loses_no_event() {
     let mut stack = TestStack::start_with(Kind::Sqlite, quick).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let messages = join_all((0..40).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await;
@@ -107,7 +107,7 @@ async fn when_the_broker_is_killed_in_the_middle_of_a_burst_no_event_is_missing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_brokers_storage_is_lost_clients_are_told_and_all_goes_on() {
+async fn losing_the_brokers_storage_gives_recovered_false_and_the_feed_goes_on() {
     let mut stack = TestStack::start_with(Kind::Sqlite, quick).await;
     let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
     let mut connected = stack.client(CHURCH, AUTHOR).await;
@@ -127,14 +127,14 @@ async fn when_the_brokers_storage_is_lost_clients_are_told_and_all_goes_on() {
     let events = burst(&stack, 5).await;
     for (client, seen) in [(&mut connected, before.0), (&mut away, before.1)] {
         client.until_event(events[events.len() - 1]).await;
-        // What came since then is the end of the new stream, without a hole.
+        // The events since then are the end of the new stream, without a gap.
         assert!(events.ends_with(&client.whole_events()[seen..]));
         assert!(client.whole_events().len() > seen);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_the_stream() {
+async fn a_client_away_longer_than_the_memory_catches_up_from_the_stream() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         quick(options);
         options.environment.push(("realtime-gateway".into(), "GATEWAY_MEMORY_EVENTS".into(), "10".into()));
@@ -156,14 +156,14 @@ async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_a_church_in_which_nothing_happened_for_long_costs_the_stream_no_question() {
+async fn resuming_in_a_quiet_church_reads_nothing_from_the_stream() {
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         quick(options);
         options.environment.push(("realtime-gateway".into(), "GATEWAY_MEMORY_EVENTS".into(), "10".into()));
     })
     .await;
     let proxy = Proxy::to(&stack.stack.file().gateways[0]).await;
-    // One has an event of its own, the other only the place where it began.
+    // One client has a cursor of an event, the other only the cursor of its first connection.
     let message = stack.send("quiet", AUTHOR, &[SILENT]).await;
     let mut quiet = stack.client_at(&proxy.url(), "quiet", AUTHOR).await;
     let mut silent = stack.client_at(&proxy.url(), "silent", AUTHOR).await;
@@ -180,7 +180,7 @@ async fn a_client_of_a_church_in_which_nothing_happened_for_long_costs_the_strea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_that_is_none_or_another_churchs_shows_nothing_and_says_so() {
+async fn the_stock_client_with_a_wrong_cursor_gets_recovered_false() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let events = burst(&stack, 3).await;

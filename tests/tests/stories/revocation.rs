@@ -1,4 +1,4 @@
-//! Operators take tokens back: the sockets end everywhere, and nothing lets them in again.
+//! Revoked tokens: their sockets close on every gateway, and the tokens are refused from then on.
 
 use deploy::services::binary;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::{AUTHOR, CHURCH};
 
-on_both_databases!(a_user_whose_tokens_are_revoked_is_out_everywhere_and_nobody_else_is);
+on_both_databases!(revoking_a_users_tokens_closes_only_their_sockets_on_every_gateway);
 
 const REVOKED: &str = "Authentication error: token revoked";
 
@@ -20,7 +20,7 @@ async fn two_gateways(kind: Kind) -> TestStack {
     TestStack::start_with(kind, |options| options.gateways = 2).await
 }
 
-/// Runs an operators' command on the database; gives what it says.
+/// Runs an `ops` command on the stack's database. Returns its output.
 async fn ops(stack: &TestStack, arguments: &[&str]) -> String {
     let mut command = Command::new(binary("ops").unwrap());
     command.args(arguments).env("DATABASE_URL", &stack.stack.file().database);
@@ -33,14 +33,14 @@ async fn revoke(stack: &TestStack, arguments: &[&str]) {
     ops(stack, &[&["revoke"], arguments].concat()).await;
 }
 
-/// A token that was issued so many seconds ago.
+/// A token issued this many seconds ago.
 fn token_of_age(stack: &TestStack, church: &str, user: &str, age: i64) -> String {
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let claims = json!({"userId": user, "churchId": church, "iat": now - age, "exp": now + 3_600});
     stack.token_with(&claims)
 }
 
-/// A client at each gateway.
+/// One client per gateway.
 async fn at_both(stack: &TestStack, token: &str) -> Vec<Client> {
     let mut clients = Vec::new();
     for gateway in &stack.stack.file().gateways {
@@ -51,36 +51,36 @@ async fn at_both(stack: &TestStack, token: &str) -> Vec<Client> {
     clients
 }
 
-/// Tries to get in at each gateway.
-async fn knock_at_both(stack: &TestStack, token: &str) -> [anyhow::Result<socketio::Client>; 2] {
+/// Tries to connect to each gateway.
+async fn connect_to_both(stack: &TestStack, token: &str) -> [anyhow::Result<socketio::Client>; 2] {
     let auth = json!({"token": token});
-    let knock = async |number| socketio::Client::connect(stack.gateway_address(number), &auth).await;
-    [knock(0).await, knock(1).await]
+    let connect = async |number| socketio::Client::connect(stack.gateway_address(number), &auth).await;
+    [connect(0).await, connect(1).await]
 }
 
-/// What message-api answers to a token.
-async fn asked(stack: &TestStack, token: &str) -> (u16, Value) {
+/// Status and code of message-api's answer to a request with this token.
+async fn api_answer(stack: &TestStack, token: &str) -> (u16, Value) {
     let url = format!("{}/api/messages/history", stack.stack.file().api);
     let answer = stack.stack.http().get(url).bearer_auth(token).send().await.unwrap();
     (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["code"].take())
 }
 
-/// Neither gateway lets it in, and message-api does not answer it.
+/// Fails unless both gateways and message-api refuse the token as revoked.
 async fn assert_refused(stack: &TestStack, token: &str) {
-    for outcome in knock_at_both(stack, token).await {
+    for outcome in connect_to_both(stack, token).await {
         let refusal = outcome.unwrap_err().to_string();
         assert!(refusal.contains(REVOKED), "{refusal}");
     }
-    assert_eq!(asked(stack, token).await, (401, json!("token_revoked")));
+    assert_eq!(api_answer(stack, token).await, (401, json!("token_revoked")));
 }
 
-/// Both gateways let it in, and message-api answers it.
+/// Fails unless both gateways and message-api accept the token.
 async fn assert_good(stack: &TestStack, token: &str) {
-    for outcome in knock_at_both(stack, token).await {
+    for outcome in connect_to_both(stack, token).await {
         let first = outcome.unwrap().next().await.unwrap().unwrap();
         assert_eq!(first.name(), "connected");
     }
-    assert_eq!(asked(stack, token).await.0, 200);
+    assert_eq!(api_answer(stack, token).await.0, 200);
 }
 
 async fn until_closed(clients: &mut [Client]) {
@@ -90,7 +90,7 @@ async fn until_closed(clients: &mut [Client]) {
     }
 }
 
-/// Services begin anew, one after the other.
+/// Kills and restarts the services one after the other.
 async fn kill_and_restart(stack: &mut TestStack) {
     for service in ["realtime-gateway-1", "realtime-gateway-2", "message-api"] {
         stack.stack.kill(service).await.unwrap();
@@ -99,7 +99,7 @@ async fn kill_and_restart(stack: &mut TestStack) {
     }
 }
 
-/// A token of a later second than the one in which tokens were revoked.
+/// A token issued in a later second than the revocation.
 async fn later_token(stack: &TestStack, revoked: OffsetDateTime) -> String {
     eventually("the next second", async || {
         (OffsetDateTime::now_utc().unix_timestamp() > revoked.unix_timestamp()).then_some(())
@@ -108,7 +108,7 @@ async fn later_token(stack: &TestStack, revoked: OffsetDateTime) -> String {
     stack.token(CHURCH, AUTHOR)
 }
 
-async fn a_user_whose_tokens_are_revoked_is_out_everywhere_and_nobody_else_is(kind: Kind) {
+async fn revoking_a_users_tokens_closes_only_their_sockets_on_every_gateway(kind: Kind) {
     let mut stack = two_gateways(kind).await;
     let old = stack.token(CHURCH, AUTHOR);
     let mut revoked = at_both(&stack, &old).await;
@@ -126,10 +126,10 @@ async fn a_user_whose_tokens_are_revoked_is_out_everywhere_and_nobody_else_is(ki
         let events = announcer.announce(church, 1, "").await;
         for client in clients {
             client.until_event(events[0]).await;
-            assert_eq!(client.recovered(), [false], "nobody else was closed");
+            assert_eq!(client.recovered(), [false], "no other client was closed");
         }
     }
-    assert_eq!(asked(&stack, &stack.token(CHURCH, "deacon")).await.0, 200);
+    assert_eq!(api_answer(&stack, &stack.token(CHURCH, "deacon")).await.0, 200);
 
     kill_and_restart(&mut stack).await;
     assert_refused(&stack, &old).await;
@@ -137,7 +137,7 @@ async fn a_user_whose_tokens_are_revoked_is_out_everywhere_and_nobody_else_is(ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_issued_to_a_church_before_a_time_is_revoked_and_what_came_later_is_good() {
+async fn revoking_by_issue_time_spares_tokens_issued_later() {
     let mut stack = two_gateways(Kind::Sqlite).await;
     let old = [AUTHOR, "deacon"].map(|user| token_of_age(&stack, CHURCH, user, 600));
     let new = [AUTHOR, "deacon"].map(|user| token_of_age(&stack, CHURCH, user, 60));
@@ -165,7 +165,7 @@ async fn what_was_issued_to_a_church_before_a_time_is_revoked_and_what_came_late
     }
 }
 
-/// How many revocations the stream holds.
+/// The number of revocations in the stream.
 async fn revocations_in_the_stream(stack: &TestStack) -> usize {
     let client = stack.stack.nats("ops").await.unwrap();
     let stream = async_nats::jetstream::new(client).get_stream(common::subject::STREAM).await.unwrap();
@@ -193,7 +193,7 @@ async fn revocations_outlive_the_outbox_and_the_stream_until_they_are_undone() {
     until_in_the_stream(&stack).await;
     stack.send(CHURCH, "deacon", &["+12025550101"]).await;
     stack.until_announced().await;
-    // The outbox forgets it after its retention.
+    // As the outbox's retention does.
     let database = stack.stack.file().database.clone();
     databases::execute(&database, "delete from outbox where subject like '%.revoked'").await;
     stack.wipe_broker().await;
@@ -205,7 +205,7 @@ async fn revocations_outlive_the_outbox_and_the_stream_until_they_are_undone() {
     assert!(list.contains(&format!("tokens of userId {AUTHOR} in {CHURCH} issued until")), "{list}");
     ops(&stack, &["revocations", "undo", "--church", CHURCH, "--user", AUTHOR]).await;
     eventually("the token is accepted again", async || {
-        knock_at_both(&stack, &old).await.iter().all(Result::is_ok).then_some(())
+        connect_to_both(&stack, &old).await.iter().all(Result::is_ok).then_some(())
     })
     .await;
     assert_good(&stack, &old).await;
@@ -215,14 +215,14 @@ async fn revocations_outlive_the_outbox_and_the_stream_until_they_are_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_that_the_stream_forgets_with_age_is_announced_again() {
+async fn a_revocation_aged_out_of_the_stream_is_announced_again() {
     let mut stack = two_gateways(Kind::Sqlite).await;
     let old = stack.token(CHURCH, AUTHOR);
     revoke(&stack, &["--church", CHURCH, "--user", AUTHOR]).await;
     until_in_the_stream(&stack).await;
     let week = std::time::Duration::from_secs(7 * 24 * 3_600);
     keep_events_for(&stack, std::time::Duration::from_secs(1)).await;
-    eventually("it is too old for the stream", async || {
+    eventually("the stream has dropped it", async || {
         (revocations_in_the_stream(&stack).await == 0).then_some(())
     })
     .await;
@@ -238,14 +238,14 @@ async fn keep_events_for(stack: &TestStack, time: std::time::Duration) {
     let jetstream = async_nats::jetstream::new(stack.stack.nats("provisioner").await.unwrap());
     let stream = jetstream.get_stream(common::subject::STREAM).await.unwrap();
     let mut config = stream.cached_info().config.clone();
-    // The window for duplicates may not be longer.
+    // The duplicate window may not exceed the age limit.
     config.duplicate_window = time.min(std::time::Duration::from_secs(120));
     config.max_age = time;
     jetstream.update_stream(config).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_keeps_the_token_when_the_user_of_the_same_number_loses_it() {
+async fn revoking_a_user_id_spares_the_admin_with_the_same_id() {
     let stack = two_gateways(Kind::Sqlite).await;
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let token = |claim: &str| {
@@ -253,15 +253,15 @@ async fn an_admin_keeps_the_token_when_the_user_of_the_same_number_loses_it() {
     };
     revoke(&stack, &["--church", CHURCH, "--user", "7"]).await;
     until_in_the_stream(&stack).await;
-    eventually("the gateways know it", async || {
-        knock_at_both(&stack, &token("userId")).await.iter().all(Result::is_err).then_some(())
+    eventually("the gateways know the revocation", async || {
+        connect_to_both(&stack, &token("userId")).await.iter().all(Result::is_err).then_some(())
     })
     .await;
     assert_refused(&stack, &token("userId")).await;
     assert_good(&stack, &token("adminId")).await;
     revoke(&stack, &["--church", CHURCH, "--admin", "7"]).await;
-    eventually("the gateways know it", async || {
-        knock_at_both(&stack, &token("adminId")).await.iter().all(Result::is_err).then_some(())
+    eventually("the gateways know the revocation", async || {
+        connect_to_both(&stack, &token("adminId")).await.iter().all(Result::is_err).then_some(())
     })
     .await;
     assert_refused(&stack, &token("adminId")).await;

@@ -1,4 +1,4 @@
-//! No text is sent twice, whatever becomes of the answer or of the sender.
+//! No text is sent twice, whatever happens to the answer or to the sending process.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, borrowed, phones};
 
 on_both_databases!(
-    a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves_it,
-    a_text_that_was_throttled_is_sent_again,
-    a_phone_that_answered_stop_fails_with_that_reason,
-    when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_asked_twice,
+    a_text_with_a_lost_answer_is_not_resent_and_its_webhook_resolves_it,
+    a_throttled_text_is_sent_again,
+    a_phone_that_opted_out_fails_with_that_reason,
+    killing_message_api_during_a_broadcast_sends_to_no_phone_twice,
 );
 
-async fn a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves_it(kind: Kind) {
+async fn a_text_with_a_lost_answer_is_not_resent_and_its_webhook_resolves_it(kind: Kind) {
     let mut stack = TestStack::start(kind).await;
     stack.telnyx().hold(true);
     stack.telnyx().add_rule(Rule { answer: Answer::Lose, times: Some(2), ..Rule::default() });
@@ -29,7 +29,7 @@ async fn a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves
         (stack.metric(&ops, r#"church_api_sends_total{outcome="unresolved"}"#).await == 2.0).then_some(())
     })
     .await;
-    // Whatever waited to be sent again would go before what is sent now, by this process or by the next one.
+    // A text that waited for another attempt would go out before this one, by this process or by the next.
     stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_accepted(4).await;
     stack.stack.terminate("message-api").await.unwrap();
@@ -48,18 +48,18 @@ async fn a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves
     assert_eq!(stack.telnyx().totals(), (5, 5));
 }
 
-async fn a_text_that_was_throttled_is_sent_again(kind: Kind) {
+async fn a_throttled_text_is_sent_again(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let answer = Answer::Throttle { retry_after: 1 };
     stack.telnyx().add_rule(Rule { answer, times: Some(2), ..Rule::default() });
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     let shown = stack.until_status(CHURCH, message, "delivered").await;
-    assert_eq!(shown["version"], 2, "the front end sees nothing of it");
+    assert_eq!(shown["version"], 2, "throttling makes no version");
     let answers: Vec<_> = stack.telnyx().entries().iter().map(|entry| entry.answer).collect();
     assert_eq!(answers, [Some(429), Some(429), Some(200)]);
 }
 
-async fn a_phone_that_answered_stop_fails_with_that_reason(kind: Kind) {
+async fn a_phone_that_opted_out_fails_with_that_reason(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let message = stack.send(CHURCH, AUTHOR, &[BLOCKED]).await;
@@ -75,10 +75,10 @@ async fn a_phone_that_answered_stop_fails_with_that_reason(kind: Kind) {
     let mixed = stack.send(CHURCH, AUTHOR, &[BLOCKED, DELIVERED]).await;
     let shown = stack.until_status(CHURCH, mixed, "delivered").await;
     assert_eq!((&shown["failedCount"], &shown["deliveredCount"]), (&json!(1), &json!(1)));
-    assert_eq!(stack.telnyx().totals(), (3, 1), "the blocked phone is asked once for each message");
+    assert_eq!(stack.telnyx().totals(), (3, 1), "one request for the blocked phone per message");
 }
 
-async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_asked_twice(kind: Kind) {
+async fn killing_message_api_during_a_broadcast_sends_to_no_phone_twice(kind: Kind) {
     let proxy = Proxy::to("http://127.0.0.1:1").await;
     let mut stack = TestStack::start_with(kind, |options| {
         let mut set = |name: &str, value: &str| {
@@ -86,7 +86,7 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
         };
         set("TELNYX_BASE_URL", &proxy.url());
         set("SEND_RATE", "1000");
-        // What was recorded as attempted and never got out.
+        // Attempts that were recorded and never sent are closed soon.
         set("SEND_TIMEOUT", "4s");
         set("UNRESOLVED_AFTER", "5s");
     })
@@ -94,7 +94,7 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
     proxy.lead_to(&stack.stack.file().telnyx);
     let phones = phones(100);
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&phones)).await;
-    // Some are answered; then Telnyx takes more, and nobody hears its answers or webhooks.
+    // Telnyx answers some requests. Then it accepts more, and its answers and webhooks get lost.
     stack.until_accepted(10).await;
     stack.telnyx().hold(true);
     proxy.hold_answers(true);
@@ -106,7 +106,7 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();
 
-    // Whatever waited to be sent again would go before what is sent now.
+    // A text that waited for another attempt would go out before this one.
     let last = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     eventually("the last message is sent", async || {
         stack.telnyx().entries().iter().any(|entry| entry.to == DELIVERED).then_some(())
@@ -115,7 +115,7 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
     stack.telnyx().hold(false);
     stack.until_status(CHURCH, last, "delivered").await;
 
-    let (shown, entries) = eventually("all that Telnyx took has its receipt", async || {
+    let (shown, entries) = eventually("every accepted text has its receipt", async || {
         let shown = stack.message(CHURCH, message).await;
         let mut entries = stack.telnyx().entries();
         entries.retain(|entry| entry.to != DELIVERED);
@@ -124,7 +124,7 @@ async fn when_message_api_is_killed_in_the_middle_of_a_broadcast_no_phone_is_ask
     })
     .await;
     let asked: BTreeSet<_> = entries.iter().map(|entry| &entry.to).collect();
-    assert_eq!(asked.len(), entries.len(), "no phone is asked twice");
+    assert_eq!(asked.len(), entries.len(), "no phone gets two requests");
     assert_eq!(shown["failedCount"], json!(phones.len() - entries.len()));
     for recipient in shown["recipients"].as_array().unwrap() {
         if recipient["status"] == "failed" {

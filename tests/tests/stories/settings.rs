@@ -1,4 +1,4 @@
-//! A wrong setting ends each service with exit code 2 and is named by its variable; no secret of it is shown.
+//! A wrong setting ends each service with exit code 2. The error names the variable and shows no secret.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -13,12 +13,12 @@ use deploy::program::Program;
 use deploy::services::Wiring;
 use tempfile::TempDir;
 
-/// A process that takes a wrong setting runs on.
+/// Longest wait for the exit. A process that accepts a wrong setting keeps running.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Stands where a password stands.
+/// A password that no output may contain.
 const PASSWORD: &str = "hunter2";
 
-/// What the services need, right in all.
+/// Valid settings for all services.
 fn wiring(folder: &Path) -> Wiring {
     let passwords = ["message_api", "ingest", "gateway"].map(|user| (user.into(), PASSWORD.into()));
     Wiring {
@@ -35,7 +35,7 @@ fn wiring(folder: &Path) -> Wiring {
     }
 }
 
-/// How a program ends and what it says, with some variables set otherwise.
+/// Exit code and error output of a program with some variables changed.
 async fn ended(program: &Program, variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = tokio::process::Command::from(program.command());
     let output = command.envs(variables.iter().copied()).kill_on_drop(true).output();
@@ -104,7 +104,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
-/// Files that hold a key, and none that tokens can be checked with.
+/// Files with keys that can't verify tokens.
 fn wrong_keys() -> [(&'static str, String); 4] {
     let private = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let private: Pkcs8V1Der<'_> = private.as_der().unwrap();
@@ -119,7 +119,7 @@ fn wrong_keys() -> [(&'static str, String); 4] {
 }
 
 async fn refuses_wrong_keys(program: &mut Program, folder: &Path) {
-    // A secret and a file are one too many.
+    // A secret and a key file exclude each other.
     program.environment.retain(|(name, _)| name != "JWT_SECRET");
     for (what, pem) in wrong_keys() {
         let file = folder.join(what);
@@ -129,7 +129,7 @@ async fn refuses_wrong_keys(program: &mut Program, folder: &Path) {
     }
 }
 
-/// A CA file has to hold a certificate that can be read.
+/// A CA file must contain a readable certificate.
 async fn refuses_a_wrong_ca(program: &Program, folder: &Path) {
     for (what, text) in [
         ("nothing", String::new()),
@@ -143,7 +143,7 @@ async fn refuses_a_wrong_ca(program: &Program, folder: &Path) {
     }
 }
 
-/// The address may be free the next time: that is no wrong setting.
+/// A taken address is no wrong setting, because it may be free the next time.
 async fn names_a_taken_port(program: &Program, variables: [&str; 2]) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! A client that does not read harms nobody else, is closed, and has everything once it reads again.
+//! A slow consumer delays no other client, is closed, and receives everything once it reads again.
 
 use deploy::stack::StackOptions;
 use tests::client::Client;
@@ -9,16 +9,16 @@ use tests::stack::TestStack;
 
 use super::CHURCH;
 
-/// Events that together are more than every buffer on the way can take.
+/// Enough events to exceed all buffers between gateway and client.
 const MANY: usize = 1_200;
-/// Makes an event so heavy.
+/// Bytes that pad each event.
 const WEIGHT: usize = 4_000;
 
 fn impatient(options: &mut StackOptions) {
     options.environment.push(("realtime-gateway".into(), "GATEWAY_WRITE_STALL".into(), "2".into()));
 }
 
-/// Four clients of a church, of which two read, one stops to, and one gets a kilobyte a second.
+/// Four clients of a church: two read, one stops reading, and one gets a kilobyte per second.
 async fn two_of_four_do_not_keep_up(transports: &str) {
     let stack = TestStack::start_with(Kind::Sqlite, impatient).await;
     let gateway = &stack.stack.file().gateways[0];
@@ -45,11 +45,11 @@ async fn two_of_four_do_not_keep_up(transports: &str) {
     }
     let ops = &stack.stack.file().ops.gateways[0];
     let stalled = r#"church_gateway_disconnects_total{reason="stalled"}"#;
-    eventually("those who do not keep up are closed", async || {
+    eventually("the slow consumers are closed", async || {
         (stack.count(ops, stalled).await >= 2.0).then_some(())
     })
     .await;
-    eventually("their seats are free", async || {
+    eventually("their sockets are removed", async || {
         (stack.metric(ops, "church_gateway_sockets").await == 2.0).then_some(())
     })
     .await;
@@ -66,16 +66,16 @@ async fn two_of_four_do_not_keep_up(transports: &str) {
         assert!(recovered.len() > 1 && recovered[1..].iter().all(|recovered| *recovered), "{recovered:?}");
     }
     for client in &reads {
-        assert_eq!(client.recovered(), [false], "nobody else was closed");
+        assert_eq!(client.recovered(), [false], "no other client was closed");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_keep_up_delay_nobody_are_closed_and_resume_without_a_hole() {
+async fn slow_consumers_on_websockets_are_closed_and_resume_without_a_gap() {
     two_of_four_do_not_keep_up("websocket").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_keep_up_after_an_upgrade_are_closed_and_resume_as_well() {
+async fn slow_consumers_after_an_upgrade_are_closed_and_resume_without_a_gap() {
     two_of_four_do_not_keep_up("polling,websocket").await;
 }

@@ -1,4 +1,4 @@
-//! Who is let in: the same token for HTTP and for the socket, wherever the client puts it and however it connects.
+//! Authentication: the same token works for HTTP and for the socket, in every place and over every transport.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,24 +25,24 @@ fn unsigned(claims: &Value) -> String {
     format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(claims))
 }
 
-/// Where the client may put its token, and how it may connect; the last is the stock client's default.
+/// Every place of a token with every list of transports. The last list is the stock client's default.
 fn ways() -> impl Iterator<Item = (&'static str, &'static str)> {
     ["auth", "query", "header"]
         .into_iter()
         .flat_map(|place| ["websocket", "polling", "polling,websocket"].map(|transports| (place, transports)))
 }
 
-/// How both refuse a church id of a wrong form.
+/// The error of both services for a malformed church id.
 const MALFORMED: &str = "invalid token: a church id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -, \
                          because it names the church's subjects and room";
 
-/// A token whose header demands an extension.
+/// A token with a `crit` header.
 fn critical(secret: &str, claims: &Value) -> String {
     let header = Header { crit: Some(vec!["b64".into()]), ..Header::new(Algorithm::HS256) };
     encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
-/// Bad tokens: what the gateway says of them after "Authentication error: ", and message-api's code.
+/// Bad tokens with the gateway's text after "Authentication error: " and message-api's code.
 fn bad_tokens(secret: &str) -> Vec<(&'static str, String, &'static str, &'static str)> {
     let good = json!({"userId": AUTHOR, "churchId": CHURCH, "exp": in_seconds(600)});
     let with = |field: &str, value: Value| {
@@ -67,7 +67,7 @@ fn bad_tokens(secret: &str) -> Vec<(&'static str, String, &'static str, &'static
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_token_is_refused_by_both_with_its_reason() {
+async fn api_and_gateway_refuse_a_bad_token_with_its_reason() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let (file, http) = (stack.stack.file(), stack.stack.http());
     let url = format!("{}/api/messages/history", file.api);
@@ -93,7 +93,7 @@ async fn a_bad_token_is_refused_by_both_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_is_called_so_in_every_place_over_every_transport() {
+async fn an_expired_token_is_named_in_every_place_on_every_transport() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let file = stack.stack.file();
     let claims = json!({"userId": AUTHOR, "churchId": CHURCH, "exp": in_seconds(-31)});
@@ -108,7 +108,7 @@ async fn an_expired_token_is_called_so_in_every_place_over_every_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_token_is_taken_from_every_place_over_every_transport() {
+async fn a_valid_token_is_accepted_in_every_place_on_every_transport() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let (stack, gateway) = (&stack, &stack.stack.file().gateways[0]);
     let clients = ways().map(async |(place, transports)| {
@@ -120,7 +120,7 @@ async fn a_good_token_is_taken_from_every_place_over_every_transport() {
         let connected = client.until("connected").await.data;
         assert_eq!((&connected["userId"], &connected["churchId"]), (&json!(place), &json!(CHURCH)));
         assert_eq!(connected["recovered"], false);
-        // It may have gone over before it was let in.
+        // The upgrade may have happened before `connected`.
         while transports.contains(',') && !client.seen().iter().any(|seen| seen.event == "upgrade") {
             client.next().await;
         }
@@ -134,7 +134,7 @@ async fn a_good_token_is_taken_from_every_place_over_every_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_shape_of_the_sign_in_with_admin_id_is_taken_by_both() {
+async fn api_and_gateway_accept_a_token_with_admin_id() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let file = stack.stack.file();
     let claims = json!({"adminId": "a-7", "churchId": CHURCH, "role": "admin", "exp": in_seconds(900)});

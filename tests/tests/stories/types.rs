@@ -1,4 +1,4 @@
-//! docs/frontend.md and docs/events.d.ts say what the gateway does: the compiler reads the document's code and the
+//! docs/frontend.md and docs/events.d.ts match the gateway: the TypeScript compiler checks the document's code and the
 //! gateway's golden packets against the types.
 
 use std::collections::BTreeSet;
@@ -12,11 +12,11 @@ use tests::frontend::{Block, Code, document};
 /// The blocks that these tests compile or run.
 const BLOCKS: [(&str, &str); 4] =
     [("diff", "useMessages.ts"), ("ts", "live.ts"), ("ts", "send.ts"), ("js", "connect.js")];
-/// Fields of packets that may be missing.
+/// Optional fields of packets.
 const OPTIONAL: [&str; 8] =
     ["conversationId", "failureReason", "changed", "changedMore", "userId", "occurredAt", "cursor", "replay"];
 
-/// Name and body of every golden packet, and of the one that has no golden file: a story waits for it.
+/// Name and body of every golden packet, and of `auth:expiring`, which has no golden file but a story.
 fn packets() -> Vec<(String, Map<String, Value>)> {
     let files = fs::read_dir(deploy::tools::project().join("realtime-gateway/golden")).unwrap();
     let expiring = json!({"type": "auth:expiring", "exp": 1_795_564_581});
@@ -32,7 +32,7 @@ fn packets() -> Vec<(String, Map<String, Value>)> {
     packets
 }
 
-/// A file that holds packets as literals, so that a field that the types do not know is an error, too.
+/// A file with the packets as literals, so that a field unknown to the types is an error.
 struct Literals(String);
 
 impl Literals {
@@ -47,13 +47,13 @@ impl Literals {
         self.0 += &format!("{} satisfies Body<{name:?}>,\n", Value::Object(body.clone()));
     }
 
-    /// The compiler complains if it has nothing to complain about.
+    /// Adds a packet that the compiler must reject.
     fn wrong(&mut self, name: &str, body: &Map<String, Value>) {
         self.0 += "// @ts-expect-error\n";
         self.right(name, body);
     }
 
-    /// Everything that the packet must not be.
+    /// Adds wrong variants of a packet.
     fn wrong_ones(&mut self, name: &str, body: &Map<String, Value>) {
         let with = |field: &str, value: &str| {
             let mut body = body.clone();
@@ -71,7 +71,7 @@ impl Literals {
         }
     }
 
-    /// These are all fields, or names, that a type has.
+    /// Checks that a type has exactly these keys.
     fn all_of<'a>(&mut self, of: &str, keys: impl Iterator<Item = &'a str>) {
         let keys: Map<String, Value> = keys.map(|key| (key.to_owned(), true.into())).collect();
         self.0 += &format!("{} satisfies Record<keyof {of}, true>,\n", Value::Object(keys));
@@ -83,7 +83,7 @@ impl Literals {
 }
 
 #[test]
-fn every_block_of_code_in_the_document_is_one_that_the_tests_run() {
+fn the_tests_run_every_code_block_of_the_document() {
     let is_code = |block: &Block| {
         ["js", "jsx", "ts", "tsx", "javascript", "typescript", "diff", "mjs", ""]
             .contains(&block.language.as_str())
@@ -107,7 +107,7 @@ fn the_document_names_every_event_and_every_refusal() {
 }
 
 #[tokio::test]
-async fn the_documents_code_and_the_gateways_packets_fit_the_types_and_nothing_else_does() {
+async fn the_types_match_the_gateways_packets_and_the_documents_code() {
     let code = Code::unpacked().await;
     let packets = packets();
     let mut literals = Literals::new();
@@ -123,7 +123,7 @@ async fn the_documents_code_and_the_gateways_packets_fit_the_types_and_nothing_e
     let complaints = code.complaints().await;
     assert!(complaints.is_empty(), "{complaints}");
 
-    // And the compiler does look at them.
+    // A wrong packet shows that the compiler checks them.
     let mut literals = Literals::new();
     let (name, mut body) = packets.into_iter().find(|(name, _)| name == "message:delivered").unwrap();
     body.insert("status".into(), "gone".into());

@@ -1,4 +1,4 @@
-//! The schema moves on under binaries that run.
+//! Schema changes under running services.
 
 use futures_util::future::join_all;
 use sqlx::{Connection as _, Executor as _};
@@ -8,7 +8,7 @@ use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
 
-on_both_databases!(a_column_added_to_each_table_under_load_costs_nobody_anything,);
+on_both_databases!(a_column_added_to_each_table_under_load_causes_no_error,);
 
 const TABLES: [&str; 11] = [
     "messages",
@@ -40,7 +40,7 @@ async fn add_columns(kind: Kind, url: &str) {
     }
 }
 
-async fn a_column_added_to_each_table_under_load_costs_nobody_anything(kind: Kind) {
+async fn a_column_added_to_each_table_under_load_causes_no_error(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut messages = Vec::new();
     for _ in 0..5 {
@@ -50,7 +50,7 @@ async fn a_column_added_to_each_table_under_load_costs_nobody_anything(kind: Kin
     let sending = async {
         let mut sent = Vec::new();
         for _ in 0..20 {
-            // Each is answered 201.
+            // Each request is answered 201.
             sent.extend(join_all((0..4).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await);
             assert_eq!(stack.get(CHURCH, AUTHOR, "/api/messages/history").await.0, 200);
         }

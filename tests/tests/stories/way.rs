@@ -1,4 +1,4 @@
-//! The whole way of a message, from the front end's request to what every browser of the church sees.
+//! The whole way of a message, from the front end's request to every browser of the church.
 
 use common::event::{ChurchEvent, EventType};
 use common::status::MessageStatus;
@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, SILENT};
 
 on_both_databases!(
-    a_message_goes_from_the_request_to_telnyx_and_its_receipt_to_every_browser,
-    a_browser_sees_failure_and_reading_under_their_own_names,
+    a_message_reaches_telnyx_and_its_receipt_reaches_every_browser,
+    a_browser_gets_failed_and_read_events_by_their_names,
 );
 
-/// Waits until the outbox and the client are done, and gives the church's events.
+/// Waits until all events are announced and received. Returns the church's events.
 async fn all_seen(stack: &TestStack, clients: &mut [&mut Client]) -> Vec<ChurchEvent> {
     stack.until_announced().await;
     let events = stack.stored(CHURCH).await;
@@ -26,7 +26,7 @@ async fn all_seen(stack: &TestStack, clients: &mut [&mut Client]) -> Vec<ChurchE
     events
 }
 
-/// Fails unless the client saw exactly these events, each whole, in order, with the cursor on its last packet only.
+/// Fails unless the client received exactly these events, whole and in order, with the cursor on the last packet only.
 fn assert_saw(client: &Client, events: &[ChurchEvent]) {
     let told = client.packets().filter(|seen| seen.event != "notification");
     let seen: Vec<_> = told
@@ -50,7 +50,7 @@ fn names(client: &Client) -> Vec<&str> {
     client.packets().map(|seen| seen.event.as_str()).collect()
 }
 
-async fn a_message_goes_from_the_request_to_telnyx_and_its_receipt_to_every_browser(kind: Kind) {
+async fn a_message_reaches_telnyx_and_its_receipt_reaches_every_browser(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut author = stack.client(CHURCH, AUTHOR).await;
     let mut colleague = stack.client(CHURCH, "deacon").await;
@@ -58,13 +58,13 @@ async fn a_message_goes_from_the_request_to_telnyx_and_its_receipt_to_every_brow
     stack.until_status(CHURCH, message, "delivered").await;
     let events = all_seen(&stack, &mut [&mut author, &mut colleague]).await;
 
-    // The stream: accepted, then delivered.
+    // The stream has the event of the recorded message, then the delivery.
     let kinds: Vec<_> = events.iter().map(|event| (event.subject(), event.kind, event.version)).collect();
     let (sent, status) = ("church.grace.sent".to_owned(), "church.grace.status".to_owned());
     assert_eq!(kinds, [(sent, EventType::Sent, 1), (status, EventType::Delivered, 2)]);
     assert!(events.iter().all(|event| event.message_id == message));
 
-    // Telnyx: asked once, and told where to call back.
+    // Telnyx got one request with a webhook URL.
     let entries = stack.telnyx().entries();
     assert_eq!(entries.len(), 1);
     assert_eq!(
@@ -74,7 +74,7 @@ async fn a_message_goes_from_the_request_to_telnyx_and_its_receipt_to_every_brow
     let answers: Vec<_> = entries[0].webhooks.iter().map(|webhook| webhook.answer).collect();
     assert_eq!(answers, [Some(200), Some(200)]);
 
-    // The browsers: the same for both, and a notification for the author alone.
+    // Both browsers received the same, and only the author a notification.
     assert_saw(&author, &events);
     assert_saw(&colleague, &events);
     let told = ["message:sent", "message:status_update", "message:delivered"];
@@ -84,12 +84,12 @@ async fn a_message_goes_from_the_request_to_telnyx_and_its_receipt_to_every_brow
     assert_eq!(finished.data["messageId"], json!(message));
     assert_eq!((&finished.data["status"], &finished.data["cursor"]), (&json!("delivered"), &Value::Null));
 
-    // What they were told is what they read.
+    // The events agree with the REST API.
     let shown = stack.message(CHURCH, message).await;
     assert_payload(&author, &shown, entries[0].recipient_id().unwrap());
 }
 
-/// The last packet of the delivered message against the message as message-api shows it.
+/// Compares the last packet of the delivered message with message-api's answer.
 fn assert_payload(client: &Client, shown: &Value, recipient: Uuid) {
     let delivered = &client.packets().last().unwrap().data;
     for (of_event, of_message) in [
@@ -113,15 +113,15 @@ fn assert_payload(client: &Client, shown: &Value, recipient: Uuid) {
     }
 }
 
-async fn a_browser_sees_failure_and_reading_under_their_own_names(kind: Kind) {
+async fn a_browser_gets_failed_and_read_events_by_their_names(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut author = stack.client(CHURCH, AUTHOR).await;
     let failed = stack.send(CHURCH, AUTHOR, &[BLOCKED]).await;
     stack.until_status(CHURCH, failed, "failed").await;
     let read = stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     let taken = async || stack.telnyx().entries().into_iter().find(|entry| entry.to == SILENT);
-    let entry = eventually("Telnyx took it", taken).await;
-    // One after the other: reports that come together make one step.
+    let entry = eventually("Telnyx accepted it", taken).await;
+    // One after the other, because reports in one batch make one event.
     for status in ["delivered", "read"] {
         assert_eq!(stack.report(&Report::of(&entry, status)).await.status(), 200);
         stack.until_status(CHURCH, read, status).await;
@@ -136,7 +136,7 @@ async fn a_browser_sees_failure_and_reading_under_their_own_names(kind: Kind) {
     assert_eq!(statuses(failed), [accepted, (EventType::Failed, MessageStatus::Failed)]);
     let reading = (EventType::Read, MessageStatus::Read);
     assert_eq!(statuses(read), [accepted, (EventType::Delivered, MessageStatus::Delivered), reading]);
-    // Each message finishes once.
+    // Each message has one notification.
     let finished = author.packets().filter(|seen| seen.event == "notification");
     let finished: Vec<_> = finished.map(|seen| (id(&seen.data["messageId"]), &seen.data["status"])).collect();
     assert_eq!(finished, [(failed, &json!("failed")), (read, &json!("delivered"))]);

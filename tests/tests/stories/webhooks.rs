@@ -1,4 +1,4 @@
-//! Webhooks come twice, in any order, and even before the answer to the send.
+//! Webhooks that are repeated, reordered, or faster than the answer to the send.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,13 +15,13 @@ use tests::{eventually, on_both_databases};
 use super::{AUTHOR, CHURCH, DELIVERED, READ, SILENT, borrowed, silent_phones};
 
 on_both_databases!(
-    webhooks_in_any_order_and_repeated_end_in_the_same_message,
-    the_recipients_of_one_message_end_the_same_and_none_goes_backwards,
-    what_telnyx_repeats_and_reorders_is_recorded_once,
-    a_webhook_that_is_quicker_than_the_answer_to_the_send_finds_its_recipient,
+    webhooks_in_any_order_and_repeated_give_the_same_message,
+    the_recipients_of_one_message_end_equal_and_never_go_backwards,
+    repeated_and_reordered_webhooks_are_recorded_once,
+    a_webhook_that_overtakes_telnyxs_answer_finds_its_recipient,
 );
 
-/// The four webhooks in all their orders.
+/// All orders of the four webhooks.
 fn orders() -> Vec<Vec<&'static str>> {
     fn extend(begun: Vec<&'static str>, all: &mut Vec<Vec<&'static str>>) {
         let left: Vec<_> = ["sent", "delivered", "delivery_failed", "read"]
@@ -40,11 +40,11 @@ fn orders() -> Vec<Vec<&'static str>> {
     all
 }
 
-/// Tells of each entry in an order of its own, everything twice at once, and in the end all again from the back.
-async fn tell_in_all_orders(stack: &TestStack, entries: &[Entry]) {
+/// Reports each entry in an order of its own: each webhook twice at once, then all of them again in reverse.
+async fn report_in_all_orders(stack: &TestStack, entries: &[Entry]) {
     let orders = orders();
     assert_eq!(entries.len(), orders.len());
-    let telling = entries.iter().zip(orders).map(async |(entry, order)| {
+    let reporting = entries.iter().zip(orders).map(async |(entry, order)| {
         let reports: Vec<_> = order.into_iter().map(|status| Report::of(entry, status)).collect();
         for report in &reports {
             let twice = join_all([stack.report(report), stack.report(report)]).await;
@@ -54,33 +54,33 @@ async fn tell_in_all_orders(stack: &TestStack, entries: &[Entry]) {
             assert_eq!(stack.report(report).await.status(), 200);
         }
     });
-    join_all(telling).await;
+    join_all(reporting).await;
 }
 
-fn word(status: &Value) -> MessageStatus {
+fn status_of(status: &Value) -> MessageStatus {
     MessageStatus::parse(status.as_str().unwrap()).unwrap()
 }
 
-/// Fails if anything that the client saw is lower than what it saw before.
+/// Fails if the client received a lower status or version after a higher one.
 fn assert_nothing_went_backwards(client: &Client) {
     let (mut messages, mut recipients) = (HashMap::new(), HashMap::new());
     for packet in client.packets().filter(|seen| seen.event != "notification") {
         let data = &packet.data;
-        let now = (word(&data["status"]), data["version"].as_i64().unwrap());
+        let now = (status_of(&data["status"]), data["version"].as_i64().unwrap());
         let before = messages.insert(data["messageId"].clone(), now);
         assert!(
             before.is_none_or(|before| before.0 <= now.0 && before.1 <= now.1),
             "{before:?}, then {data}"
         );
         for changed in data["changed"].as_array().into_iter().flatten() {
-            let now = word(&changed["status"]);
+            let now = status_of(&changed["status"]);
             let before = recipients.insert(changed["recipientId"].clone(), now);
             assert!(before.is_none_or(|before| before <= now), "{before:?}, then {changed}");
         }
     }
 }
 
-/// All that must not depend on the order.
+/// The fields that must not depend on the order.
 fn end_of(message: &Value) -> Vec<Value> {
     let fields =
         ["status", "deliveredCount", "failedCount", "unconfirmedCount", "readCount", "failureReason"];
@@ -91,13 +91,13 @@ fn end_of(message: &Value) -> Vec<Value> {
     end
 }
 
-async fn webhooks_in_any_order_and_repeated_end_in_the_same_message(kind: Kind) {
+async fn webhooks_in_any_order_and_repeated_give_the_same_message(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let count = orders().len();
     let messages = join_all((0..count).map(|_| stack.send(CHURCH, AUTHOR, &[SILENT]))).await;
     let entries = stack.until_accepted(count).await;
-    tell_in_all_orders(&stack, &entries).await;
+    report_in_all_orders(&stack, &entries).await;
 
     let mut ends = BTreeSet::new();
     for message in messages {
@@ -113,17 +113,17 @@ async fn webhooks_in_any_order_and_repeated_end_in_the_same_message(kind: Kind) 
     assert_nothing_went_backwards(&client);
     let audit = stack.audit().await;
     assert!(audit.is_sound(), "{audit:?}");
-    // Four webhooks of each message, each three times.
+    // Four webhooks per message, each three times.
     assert_eq!((audit.accepted, audit.duplicate), (count as i64 * 12, count as i64 * 8), "{audit:?}");
 }
 
-async fn the_recipients_of_one_message_end_the_same_and_none_goes_backwards(kind: Kind) {
+async fn the_recipients_of_one_message_end_equal_and_never_go_backwards(kind: Kind) {
     let stack = TestStack::start(kind).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let count = orders().len();
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&silent_phones(count))).await;
     let entries = stack.until_accepted(count).await;
-    tell_in_all_orders(&stack, &entries).await;
+    report_in_all_orders(&stack, &entries).await;
 
     let shown = stack.message(CHURCH, message).await;
     assert_eq!((&shown["status"], &shown["readCount"]), (&json!("read"), &json!(count)));
@@ -143,13 +143,13 @@ async fn the_recipients_of_one_message_end_the_same_and_none_goes_backwards(kind
     assert!(stack.audit().await.is_sound());
 }
 
-async fn what_telnyx_repeats_and_reorders_is_recorded_once(kind: Kind) {
+async fn repeated_and_reordered_webhooks_are_recorded_once(kind: Kind) {
     let stack = TestStack::start(kind).await;
     stack.telnyx().add_rule(Rule { copies: 3, reorder: true, ..Rule::default() });
     let mut client = stack.client(CHURCH, AUTHOR).await;
     let delivered = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     let read = stack.send(CHURCH, AUTHOR, &[READ]).await;
-    // Two webhooks and three, each three times.
+    // Two webhooks and three webhooks, each three times.
     let attempts = eventually("Telnyx has called back", async || {
         let attempts: Vec<_> =
             stack.telnyx().entries().into_iter().flat_map(|entry| entry.webhooks).collect();
@@ -169,7 +169,7 @@ async fn what_telnyx_repeats_and_reorders_is_recorded_once(kind: Kind) {
     assert_nothing_went_backwards(&client);
 }
 
-async fn a_webhook_that_is_quicker_than_the_answer_to_the_send_finds_its_recipient(kind: Kind) {
+async fn a_webhook_that_overtakes_telnyxs_answer_finds_its_recipient(kind: Kind) {
     let proxy = Proxy::to("http://127.0.0.1:1").await;
     let mut stack = TestStack::start_with(kind, |options| {
         options.environment.push(("message-api".into(), "TELNYX_BASE_URL".into(), proxy.url()));
@@ -186,7 +186,7 @@ async fn a_webhook_that_is_quicker_than_the_answer_to_the_send_finds_its_recipie
     proxy.hold_answers(false);
     eventually("the answer has come", async || (stack.metric(&ops, accepted).await == 1.0).then_some(()))
         .await;
-    // Whoever stops in order records what it was answered.
+    // A service that stops in order records the answers that it got.
     stack.stack.terminate("message-api").await.unwrap();
     stack.stack.start_process("message-api").unwrap();
     stack.stack.ready("message-api").await.unwrap();

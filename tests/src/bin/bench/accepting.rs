@@ -1,5 +1,5 @@
-//! One church sends to ten thousand while others send to one: how long the large message takes to be accepted, and how
-//! long after its own answer each small one is at Telnyx.
+//! One church sends to ten thousand recipients while others send to one: the time until the large message is accepted,
+//! and the time from each small message's answer until Telnyx has it.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use serde_json::json;
 use tests::load::report::Table;
 use time::OffsetDateTime;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Recipients of the large message
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     recipients: u32,
-    /// Other churches that send meanwhile, one after the other
+    /// Other churches, which send meanwhile one after the other
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     others: u32,
 }
@@ -29,16 +29,16 @@ const HEADS: [&str; 6] = [
     "others at Telnyx ms after their answer (median)",
     "(longest)",
 ];
-/// Between two other churches' messages.
+/// Time between two small messages.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Longest wait for the last one.
+/// Longest wait for the last message.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!("accepting: {} recipients at once", options.recipients);
     let (mut table, mut runs) = (Table::new(title, &HEADS), Vec::new());
-    for database in &place.databases {
-        let stage = Box::pin(Stage::start(place, *database)).await?;
+    for database in &environment.databases {
+        let stage = Box::pin(Stage::start(environment, *database)).await?;
         let meter = stage.meter();
         let phones: Vec<_> = (0..options.recipients).map(|number| format!("+1202{number:07}")).collect();
         let (accepted, _) = send(&stage, "large", &phones).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(Complaints::new())
 }
 
-/// Sends a text; milliseconds until it was answered, and when that was.
+/// Sends a text. Returns the milliseconds until the answer, and its time.
 async fn send(stage: &Stage, church: &str, phones: &[String]) -> anyhow::Result<(f64, OffsetDateTime)> {
     let token = stage.stack.token(church, "author", Duration::from_secs(600))?;
     let recipients: Vec<_> = phones.iter().map(|phone| json!({"phone": phone})).collect();
@@ -76,7 +76,7 @@ async fn send(stage: &Stage, church: &str, phones: &[String]) -> anyhow::Result<
     Ok((took, OffsetDateTime::now_utc()))
 }
 
-/// Milliseconds from each answer until Telnyx was asked.
+/// Milliseconds from each answer until the request to Telnyx.
 async fn waits(stage: &Stage, others: &[(String, f64, OffsetDateTime)]) -> anyhow::Result<Vec<f64>> {
     let end = Instant::now() + LIMIT;
     loop {

@@ -1,5 +1,5 @@
-//! What durable webhooks cost at least: a handler that verifies the signature and commits the body, in batches like
-//! webhook-ingest's, to the same kind of database. No parsing, no matching, no outbox.
+//! The minimum cost of durable webhooks: a handler that verifies the signature and commits the body, in batches like
+//! webhook-ingest's, to the same kind of database. It has no parsing, no matching and no outbox.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use webhook_ingest::signature::{PublicKeys, SignatureHeaders};
 
-/// As webhook-ingest's by default.
+/// The default of webhook-ingest.
 const QUEUE: usize = 2048;
-/// As webhook-ingest's by default.
+/// The default of webhook-ingest.
 const BATCH: usize = 256;
 
 #[derive(Debug, clap::Args)]
@@ -42,13 +42,13 @@ struct Shared {
     queue: mpsc::Sender<Entry>,
 }
 
-/// A table of its own.
+/// The handler's table.
 enum Table {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
 
-/// Serves until it is ended by a signal.
+/// Serves until a signal ends it.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let table = Table::open(&options.database_url).await.context("can't open the bare database")?;
     let keys = PublicKeys::parse(&options.public_key)?;
@@ -84,7 +84,7 @@ async fn commit(table: Table, mut waiting: mpsc::Receiver<Entry>) {
         let (bodies, answers): (Vec<_>, Vec<_>) = entries.drain(..).unzip();
         let committed = table.insert(&bodies).await.is_ok();
         for answer in answers {
-            // Nobody listens any more if the requester gave up.
+            // The receiver is gone if the requester gave up.
             let _ = answer.send(committed);
         }
     }

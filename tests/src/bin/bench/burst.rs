@@ -1,5 +1,5 @@
-//! Thousands of webhooks in one moment, as after an outage of ours: each is answered while Telnyx still listens, and
-//! what was answered 200 is in the database. What was refused is sent once more, as Telnyx does.
+//! Thousands of webhooks at once, as after an outage: each is answered while Telnyx still waits, and each one answered
+//! 200 is in the database. Refused webhooks are sent once more, as Telnyx does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use tests::load::record::Plan;
 use tests::load::report::Table;
 use tests::load::usage::{GENERATOR, Used};
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Webhooks at once, each on a connection of its own that is open already
+    /// Webhooks at once, each on its own open connection
     #[arg(long, default_value_t = 5_000, value_name = "N")]
     count: usize,
 }
 
-/// What the answer 503 asks for.
+/// The Retry-After of a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Connections of the second attempt, which comes less sharply than the first.
+/// Connections of the second attempt, which is less sudden than the first.
 const RETRY_CONNECTIONS: usize = 256;
 const RECIPIENTS: usize = 10;
 const HEADS: [&str; 10] = [
@@ -38,11 +38,11 @@ const HEADS: [&str; 10] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!("burst: {} webhooks at once", options.count);
     let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
-    for database in &place.databases {
-        let stage = Stage::start(place, *database).await?;
+    for database in &environment.databases {
+        let stage = Stage::start(environment, *database).await?;
         let messages = options.count.div_ceil(2 * RECIPIENTS);
         let targets = stage.record(Plan { churches: 100, messages, recipients: RECIPIENTS }).await?;
         let requests: Arc<[Bytes]> = stage.mixed(&targets)?.iter().take(options.count).cloned().collect();
@@ -68,7 +68,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(complaints)
 }
 
-/// Sends what was not answered 200 once more.
+/// Repeats the requests that were not answered 200.
 async fn retry(stage: &Stage, requests: &Arc<[Bytes]>, posted: &Posted) -> anyhow::Result<Posted> {
     let again: Arc<[Bytes]> = posted.refused.iter().map(|number| requests[*number].clone()).collect();
     if again.is_empty() {

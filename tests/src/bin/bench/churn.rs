@@ -1,16 +1,16 @@
-//! What stays in a gateway's memory of those who have left.
+//! The memory that a gateway keeps after clients have left.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
-use tests::load::fleet::Seat;
+use tests::load::fleet::Login;
 use tests::load::report::Table;
 use tests::load::socketio::Client;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -22,16 +22,16 @@ pub(crate) struct Options {
     rounds: usize,
 }
 
-/// The first rounds each have a row; of the others one in so many.
+/// The first rounds have a row each, the others one row per this many.
 const EACH_ROW: usize = 5;
 
 /// Clients in each church.
 const EACH: usize = 10;
 /// Clients that connect at the same time.
 const CONNECTING: usize = 64;
-/// What is freed late is waited for so long.
+/// Longest wait for memory that is freed late.
 const REST: Duration = Duration::from_secs(1);
-/// Longest wait until all who left have left.
+/// Longest wait until all sockets are gone.
 const LIMIT: Duration = Duration::from_secs(60);
 const HEADS: [&str; 5] = [
     "connects and disconnects",
@@ -41,21 +41,21 @@ const HEADS: [&str; 5] = [
     "sockets left",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
-    let each_round = place.affordable(options.connections, 1);
-    let stage = Stage::start(place, place.any_database()).await?;
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
+    let each_round = environment.affordable(options.connections, 1);
+    let stage = Stage::start(environment, environment.any_database()).await?;
     let title = format!(
-        "churn: memory of the gateway, {each_round} users come and go in each round, half of them with a goodbye, half \
-         without a word"
+        "churn: memory of the gateway, {each_round} users connect and leave in each round, half with a close packet, \
+         half without"
     );
     let mut table = Table::new(title, &HEADS);
     let mut before = stage.gateway_memory();
     table.row(["0".into(), "".into(), stage::megabytes(before), "".into(), "0".into()]);
-    // Nobody comes twice, and from no church twice: what is kept of anyone shows.
-    let seats = stage.seats((each_round * options.rounds).div_ceil(EACH), EACH)?;
+    // No user and no church comes twice, so data that is kept of anyone shows.
+    let logins = stage.logins((each_round * options.rounds).div_ceil(EACH), EACH)?;
     let mut complaints = Complaints::new();
-    for (round, seats) in seats.chunks(each_round).enumerate() {
-        let connected = come_and_go(&stage, seats).await?;
+    for (round, logins) in logins.chunks(each_round).enumerate() {
+        let connected = come_and_go(&stage, logins).await?;
         let left = wait_until_empty(&stage).await?;
         if left > 0 {
             complaints.push(format!("churn: {left} sockets of clients that left are still there"));
@@ -79,10 +79,10 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(complaints)
 }
 
-/// Gives the memory while all are connected.
-async fn come_and_go(stage: &Stage, seats: &[Seat]) -> anyhow::Result<u64> {
+/// Connects and disconnects clients. Returns the memory while all are connected.
+async fn come_and_go(stage: &Stage, logins: &[Login]) -> anyhow::Result<u64> {
     let clients: Vec<Client> =
-        stream::iter(seats).map(come).buffer_unordered(CONNECTING).try_collect().await?;
+        stream::iter(logins).map(come).buffer_unordered(CONNECTING).try_collect().await?;
     let memory = stage.gateway_memory();
     for (number, client) in clients.into_iter().enumerate() {
         if number % 2 == 0 {
@@ -92,9 +92,9 @@ async fn come_and_go(stage: &Stage, seats: &[Seat]) -> anyhow::Result<u64> {
     Ok(memory)
 }
 
-async fn come(seat: &Seat) -> anyhow::Result<Client> {
-    let address = *seat.gateways.first().context("there is no gateway")?;
-    let mut client = Client::connect(address, &json!({"token": seat.token})).await?;
+async fn come(login: &Login) -> anyhow::Result<Client> {
+    let address = *login.gateways.first().context("there is no gateway")?;
+    let mut client = Client::connect(address, &json!({"token": login.token})).await?;
     client.next().await?.context("the connection ended before the welcome")?;
     Ok(client)
 }

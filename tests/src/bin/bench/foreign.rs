@@ -1,5 +1,5 @@
-//! Any other Socket.IO server that runs already, to compare with: what its connections cost, and what it delivers to
-//! them by itself.
+//! Another Socket.IO server that already runs, for comparison: the cost of its connections, and the events that it
+//! delivers by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,30 +15,31 @@ use tests::load::socketio::Client;
 use tests::load::usage::{GENERATOR, Meter, resident};
 use tokio::task::JoinSet;
 
-use crate::{Complaints, Place, stage};
+use crate::environment::{Complaints, Environment};
+use crate::stage;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Its address, for instance `http://127.0.0.1:3000`
+    /// The server's address, for instance `http://127.0.0.1:3000`
     #[arg(long, value_name = "URL")]
     url: String,
-    /// Its process, to see memory and CPU
+    /// The server's process id, for its memory and CPU
     #[arg(long, value_name = "ID")]
     process: Option<u32>,
-    /// What every client sends as `auth`, in JSON
+    /// The `auth` of every client, in JSON
     #[arg(long, default_value = "{}", value_name = "JSON", value_parser = json)]
     auth: Value,
     /// Connections
     #[arg(long, default_value_t = 5_000, value_name = "N")]
     connections: usize,
-    /// How long they listen
+    /// Seconds of listening
     #[arg(long, default_value_t = 50, value_name = "SECONDS")]
     seconds: u64,
 }
 
 /// Clients that connect at the same time.
 const CONNECTING: usize = 64;
-/// The process's name in a meter.
+/// The server's name in the tables.
 const SERVER: &str = "server";
 const HEADS: [&str; 11] = [
     "connections",
@@ -54,9 +55,9 @@ const HEADS: [&str; 11] = [
     "listening",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let address = http::address_of(&options.url)?;
-    let count = place.affordable(options.connections, 1);
+    let count = environment.affordable(options.connections, 1);
     let ids: BTreeMap<_, _> = options.process.iter().map(|id| (SERVER.to_owned(), *id)).collect();
     let memory = || options.process.map_or(0, resident);
     let (before, meter, begun) = (memory(), Meter::start(&ids), Instant::now());
@@ -101,7 +102,7 @@ fn json(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str(text)
 }
 
-/// Counts events until the connection ends; says why it did.
+/// Counts events until the connection ends. Returns the reason.
 async fn listen(mut client: Client, events: Arc<AtomicU64>) -> String {
     loop {
         match client.next().await {

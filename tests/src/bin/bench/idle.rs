@@ -1,4 +1,4 @@
-//! What a connection costs that only waits, and what connecting costs.
+//! The cost of an idle connection and of connecting.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use tests::load::fleet::{Conduct, Fleet, Watched};
 use tests::load::report::{Table, rate};
 use tests::load::usage::{GENERATOR, Used};
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, GATEWAY, PLAIN, Setup, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -17,17 +17,17 @@ pub(crate) struct Options {
     /// Gateways
     #[arg(long, value_name = "N")]
     gateways: Option<usize>,
-    /// How long they wait; a ping comes every 25 seconds, so best a multiple of that
+    /// Seconds of waiting; best a multiple of 25, the interval of pings
     #[arg(long, default_value_t = 50, value_name = "SECONDS")]
     seconds: u64,
 }
 
-/// Connections and gateways if nothing else is asked for.
+/// Default connections and gateways.
 const SHAPES: [(usize, usize); 2] = [(5_000, 1), (18_000, 2)];
 /// Clients in each church.
 const EACH: usize = 10;
-/// Rest between connecting and waiting. Pings are as far apart from each other as connects were, so none of them comes
-/// when the waiting begins.
+/// Pause between connecting and waiting. Pings are as far apart as the connects were, so none of them comes when the
+/// waiting begins.
 const REST: Duration = Duration::from_secs(3);
 const HEADS: [&str; 12] = [
     "gateways",
@@ -44,7 +44,7 @@ const HEADS: [&str; 12] = [
     "idle",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let shapes = match (options.connections, options.gateways) {
         (None, None) => SHAPES.to_vec(),
         (connections, gateways) => vec![(connections.unwrap_or(SHAPES[0].0), gateways.unwrap_or(1).max(1))],
@@ -52,8 +52,9 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     let title = format!("idle: connections that wait for {} s", options.seconds);
     let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
     for (wanted, gateways) in shapes {
-        let connections = place.affordable(wanted, gateways);
-        let stage = Stage::start_with(Setup { gateways, ..PLAIN }, place, place.any_database()).await?;
+        let connections = environment.affordable(wanted, gateways);
+        let stage =
+            Stage::start_with(Setup { gateways, ..PLAIN }, environment, environment.any_database()).await?;
         let waited = wait(&stage, connections, Duration::from_secs(options.seconds), &mut complaints).await?;
         stage.stop().await;
         table.row(row(gateways, wanted, &waited));
@@ -63,7 +64,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(complaints)
 }
 
-/// How connections waited.
+/// The result of waiting.
 pub(crate) struct Waited {
     held: u64,
     took: Duration,
@@ -75,24 +76,24 @@ pub(crate) struct Waited {
 }
 
 impl Waited {
-    /// Microseconds of CPU for each ping, and what else a gateway does in between.
+    /// Microseconds of CPU per ping, including the gateway's other work meanwhile.
     pub(crate) fn micros_per_ping(&self) -> f64 {
         self.idle.micros_per(GATEWAY, self.pings)
     }
 }
 
-/// Connects so many, and lets them wait.
+/// Connects this many clients and lets them wait.
 pub(crate) async fn wait(
     stage: &Stage,
     connections: usize,
     how_long: Duration,
     complaints: &mut Complaints,
 ) -> anyhow::Result<Waited> {
-    let mut seats = stage.seats(connections.div_ceil(EACH), EACH)?;
-    seats.truncate(connections);
+    let mut logins = stage.logins(connections.div_ceil(EACH), EACH)?;
+    logins.truncate(connections);
     let before = stage.gateway_memory();
     let (meter, begun) = (stage.meter(), Instant::now());
-    let fleet = Fleet::connect(seats, &Watched::new([]), Conduct::Stay).await?;
+    let fleet = Fleet::connect(logins, &Watched::new([]), Conduct::Stay).await?;
     let (connecting, took) = (meter.stop(), begun.elapsed());
     tokio::time::sleep(REST).await;
     let meter = stage.meter();
@@ -102,7 +103,7 @@ pub(crate) async fn wait(
     let all = fleet.leave().await;
     stage::check("idle", &all, Default::default(), complaints);
     let held = all.iter().filter(|heard| heard.broken.is_none()).count() as u64;
-    // The first one comes with the connection.
+    // The first ping comes with the connection.
     let pings = stage::sum(&all, |heard| heard.traffic.pings.saturating_sub(1));
     Ok(Waited { held, took, connecting, idle, before, after, pings })
 }

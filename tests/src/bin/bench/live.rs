@@ -1,4 +1,4 @@
-//! From a webhook's POST to the event in a browser, under a steady load.
+//! Latency from a webhook's POST to the event in a browser, under a steady load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use tests::load::report::{Latencies, Table};
 use tests::load::usage::{GENERATOR, Used};
 use tests::load::webhooks::Report;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Webhooks a second, each of which finishes a message
     #[arg(long, default_value_t = 200, value_name = "N")]
     rate: u32,
-    /// How long they come
+    /// Seconds of webhooks
     #[arg(long, default_value_t = 15, value_name = "SECONDS")]
     seconds: u32,
     /// Churches
@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 /// Webhooks before the clock starts.
 const WARM_UP: usize = 200;
-/// What is late is waited for so long.
+/// Longest wait for late events.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LATENCY_HEADS: [&str; 8] =
     ["database", "deliveries expected", "got", "repeated", "p50 ms", "p99 ms", "max ms", "answer p99 ms"];
@@ -47,7 +47,7 @@ const CPU_HEADS: [&str; 8] = [
     "gateway CPU us a delivery",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let shape = format!(
         "{} webhooks a second for {} s, {} clients in {} churches",
         options.rate,
@@ -58,8 +58,8 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     let mut latency = Table::new(format!("live: from POST to event; {shape}"), &LATENCY_HEADS);
     let mut cpu = Table::new("live: cores that each process kept busy", &CPU_HEADS);
     let (mut runs, mut complaints) = (Vec::new(), Complaints::new());
-    for database in &place.databases {
-        let stage = Stage::start(place, *database).await?;
+    for database in &environment.databases {
+        let stage = Stage::start(environment, *database).await?;
         let (posted, all, tally, used) = measure(options, &stage).await?;
         stage.stop().await;
         let name = stage::name(*database);
@@ -83,8 +83,8 @@ async fn measure(options: &Options, stage: &Stage) -> anyhow::Result<(Posted, Ve
     let targets = stage.record(plan).await?;
     let (first, rest) = targets.split_at(WARM_UP);
     let watched = Watched::new(rest.iter().map(|target| (target.church, target.message)));
-    let seats = stage.seats(options.churches, options.clients)?;
-    let fleet = Fleet::connect(seats, &watched, Conduct::Stay).await?;
+    let logins = stage.logins(options.churches, options.clients)?;
+    let fleet = Fleet::connect(logins, &watched, Conduct::Stay).await?;
     let address = stage.ingest()?;
     let warm_up: Arc<[Bytes]> = stage.requests(first, Report::Delivered)?.into();
     post::at_rate(address, &warm_up, f64::from(options.rate), &Arc::new(())).await?;

@@ -1,8 +1,8 @@
-//! Measures the suite on this machine: `make bench`, or one of the measurements by name.
+//! Measures the suite on this machine: all measurements, or one by name.
 //!
-//! Without a name all of them run, shortened to about ten minutes altogether. The services are the real programs
-//! of a stack of its own; the generator is this process. Ends with 1 if a webhook or an event is missing, if one comes
-//! twice where it may not, or if an answer came later than Telnyx waits.
+//! Without a name all of them run, shortened to about ten minutes in total. The services are the real programs in a
+//! stack of their own; the generator is this process. Exits with 1 if a webhook or an event is missing or wrongly
+//! repeated, or if an answer came later than Telnyx waits.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ mod accepting;
 mod bare;
 mod burst;
 mod churn;
+mod environment;
 mod foreign;
 mod idle;
 mod live;
@@ -27,17 +28,19 @@ mod stage;
 mod storm;
 mod webhooks;
 
+use environment::{Complaints, Environment};
+
 /// Measures the suite on this machine. Without a name: everything, shortened to about ten minutes.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Bench {
-    /// Folder that the databases stand in while they are measured; its disk is what is measured
+    /// Folder for the databases; its disk is the one that is measured
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = default_state())]
     state: PathBuf,
-    /// Only this database
+    /// Measure only this database
     #[arg(long, global = true, value_enum)]
     database: Option<Database>,
-    /// Leave the stacks' folders, with their logs, where they are
+    /// Keep the stacks' folders with their logs
     #[arg(long, global = true)]
     keep: bool,
     #[command(subcommand)]
@@ -46,7 +49,7 @@ struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum Measurement {
-    /// Durable webhooks a second, beside a handler that only verifies and commits the bodies
+    /// Durable webhooks per second, compared with a handler that only verifies and commits the bodies
     Webhooks(webhooks::Options),
     /// Thousands of webhooks at once: each answered within two seconds, none lost
     Burst(burst::Options),
@@ -54,26 +57,26 @@ enum Measurement {
     Live(live::Options),
     /// Memory of an idle connection, and connecting
     Idle(idle::Options),
-    /// Memory after thousands have come and gone
+    /// Memory after thousands of clients have connected and left
     Churn(churn::Options),
-    /// Deliveries a second to one big room, and to many small ones
+    /// Deliveries per second to one big room and to many small ones
     Rooms(rooms::Options),
-    /// Connections that are cut again and again, and resume
+    /// Connections that are cut repeatedly and resume
     Storm(storm::Options),
-    /// Everybody back after a gateway was killed, and after one was replaced
+    /// Time until all clients are back after a gateway was killed or replaced
     Restart(restart::Options),
-    /// What clients that poll the history cost, beside clients that are connected
+    /// The cost of clients that poll the history, compared with connected clients
     Polling(polling::Options),
-    /// A message to ten thousand, and other churches' messages meanwhile
+    /// A message to ten thousand recipients, and other churches' messages meanwhile
     Accepting(accepting::Options),
-    /// Idle connections and deliveries of any other Socket.IO server that runs already
+    /// Idle connections and deliveries of another Socket.IO server that already runs
     Foreign(foreign::Options),
     /// The handler that `webhooks` compares with
     #[command(hide = true)]
     Bare(bare::Options),
 }
 
-/// In the order in which they run if all do, and what is shortened then.
+/// All measurements in the order in which they run, with the arguments that shorten them.
 const ALL: [&[&str]; 10] = [
     &["webhooks"],
     &["burst"],
@@ -86,40 +89,6 @@ const ALL: [&[&str]; 10] = [
     &["polling"],
     &["accepting"],
 ];
-
-/// Where and on what to measure.
-#[derive(Debug, Clone)]
-struct Place {
-    state: PathBuf,
-    databases: Vec<Database>,
-    /// The stacks' folders stay.
-    keep: bool,
-    /// Files that we, and each process that we start, may have open.
-    open_files: u64,
-}
-
-impl Place {
-    /// The database of a measurement in which it hardly matters.
-    fn any_database(&self) -> Database {
-        self.databases.first().copied().unwrap_or_default()
-    }
-
-    /// As many of these connections as the limit of open files allows; says so if these are fewer.
-    fn affordable(&self, wanted: usize, gateways: usize) -> usize {
-        let possible = machine::affordable(wanted, gateways, self.open_files);
-        if possible < wanted {
-            say(format_args!(
-                "WARNING: {possible} connections instead of {wanted}: a process may have {} files open here. Raise \
-                 the hard limit (`ulimit -Hn`; LimitNOFILE= of a systemd unit, nofile in /etc/security/limits.conf)",
-                self.open_files
-            ));
-        }
-        possible
-    }
-}
-
-/// What a measurement found wrong, in words; empty if nothing.
-type Complaints = Vec<String>;
 
 fn default_state() -> PathBuf {
     deploy::tools::project().join("target/bench-state")
@@ -149,23 +118,24 @@ fn run(bench: Bench) -> anyhow::Result<Complaints> {
 async fn measure(bench: Bench, open_files: u64) -> anyhow::Result<Complaints> {
     let all = [Database::Sqlite, Database::Postgres];
     let databases = bench.database.map_or(all.to_vec(), |only| vec![only]);
-    let place = Place { state: bench.state, databases, keep: bench.keep, open_files };
+    let environment = Environment { state: bench.state, databases, keep: bench.keep, open_files };
     if let Some(Measurement::Bare(options)) = bench.what {
         return bare::run(options).await.map(|()| Complaints::new());
     }
-    std::fs::create_dir_all(&place.state).with_context(|| format!("can't make {}", place.state.display()))?;
+    std::fs::create_dir_all(&environment.state)
+        .with_context(|| format!("can't make {}", environment.state.display()))?;
     warn_of_debug();
-    say(machine::describe(&place.state)?);
+    say(machine::describe(&environment.state)?);
     machine::warning().iter().for_each(say);
     let mut complaints = Complaints::new();
     match bench.what {
-        Some(what) => complaints.extend(one(what, &place).await?),
+        Some(what) => complaints.extend(one(what, &environment).await?),
         None => {
             for line in ALL {
                 if line.len() > 1 {
                     say(format_args!("\nshortened: {}", line.join(" ")));
                 }
-                complaints.extend(one(read(line)?, &place).await.with_context(|| line[0])?);
+                complaints.extend(one(read(line)?, &environment).await.with_context(|| line[0])?);
             }
         }
     }
@@ -173,24 +143,24 @@ async fn measure(bench: Bench, open_files: u64) -> anyhow::Result<Complaints> {
     Ok(complaints)
 }
 
-async fn one(what: Measurement, place: &Place) -> anyhow::Result<Complaints> {
+async fn one(what: Measurement, environment: &Environment) -> anyhow::Result<Complaints> {
     match what {
-        Measurement::Webhooks(options) => webhooks::run(&options, place).await,
-        Measurement::Burst(options) => burst::run(&options, place).await,
-        Measurement::Live(options) => live::run(&options, place).await,
-        Measurement::Idle(options) => idle::run(&options, place).await,
-        Measurement::Churn(options) => churn::run(&options, place).await,
-        Measurement::Rooms(options) => rooms::run(&options, place).await,
-        Measurement::Storm(options) => storm::run(&options, place).await,
-        Measurement::Restart(options) => restart::run(&options, place).await,
-        Measurement::Polling(options) => polling::run(&options, place).await,
-        Measurement::Accepting(options) => accepting::run(&options, place).await,
-        Measurement::Foreign(options) => foreign::run(&options, place).await,
+        Measurement::Webhooks(options) => webhooks::run(&options, environment).await,
+        Measurement::Burst(options) => burst::run(&options, environment).await,
+        Measurement::Live(options) => live::run(&options, environment).await,
+        Measurement::Idle(options) => idle::run(&options, environment).await,
+        Measurement::Churn(options) => churn::run(&options, environment).await,
+        Measurement::Rooms(options) => rooms::run(&options, environment).await,
+        Measurement::Storm(options) => storm::run(&options, environment).await,
+        Measurement::Restart(options) => restart::run(&options, environment).await,
+        Measurement::Polling(options) => polling::run(&options, environment).await,
+        Measurement::Accepting(options) => accepting::run(&options, environment).await,
+        Measurement::Foreign(options) => foreign::run(&options, environment).await,
         Measurement::Bare(_) => Ok(Complaints::new()),
     }
 }
 
-/// A measurement by its command line.
+/// Parses the command line of a measurement.
 fn read(line: &[&str]) -> anyhow::Result<Measurement> {
     let line = ["bench"].iter().chain(line);
     Bench::try_parse_from(line)?.what.context("there is no such measurement")
@@ -212,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound_and_so_is_that_of_every_measurement() {
+    fn every_command_line_is_valid() {
         Bench::command().debug_assert();
         for line in ALL {
             read(line).unwrap();

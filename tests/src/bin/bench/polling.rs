@@ -1,5 +1,5 @@
-//! Ten minutes of clients that poll the history, beside the same ten minutes with connected clients and with nobody.
-//! The waiting is left out: what is counted is requests, bytes and CPU, and those do not depend on it.
+//! Ten minutes of clients that poll the history, compared with ten minutes of connected clients and of no clients. The
+//! waiting is left out, because requests, bytes and CPU do not depend on it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use tests::load::report::{Latencies, Table, say};
 use tests::load::usage::{GENERATOR, Used};
 use tests::load::webhooks::Report;
 
+use crate::environment::{Complaints, Environment};
+use crate::idle;
 use crate::stage::{self, BROKER, GATEWAY, Stage};
-use crate::{Complaints, Place, idle};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -30,7 +31,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
-    /// Messages of each church that finish in the ten minutes: with as many as polls, each poll finds one
+    /// Messages of each church that finish in the ten minutes; by default as many as a client polls, so each poll finds
+    /// one
     #[arg(long, default_value_t = 120, value_name = "N")]
     changes: usize,
 }
@@ -45,21 +47,21 @@ impl Options {
     }
 }
 
-/// What is measured, in simulated seconds.
+/// Simulated duration in seconds.
 const MINUTES: u64 = 10;
-/// From one ping to the next.
+/// Seconds between two pings.
 const PING_INTERVAL: u64 = 25;
-/// A ping and its answer: one byte each, in frames with heads of two and six.
+/// Bytes of a ping and a pong: one byte each, in frames with headers of two and six bytes.
 const PING_BYTES: (u64, u64) = (3, 7);
-/// Connections whose pings are measured: one client's would be too little to see.
+/// Connections whose pings are measured. One client's pings cost too little to measure.
 const PINGED: usize = 5_000;
 const CONNECTIONS: usize = 16;
-/// Changes before anything is measured.
+/// Changes before the measurement.
 const WARM_UP: usize = 200;
-/// Changes a second in the shortened ten minutes.
+/// Changes per second in the shortened ten minutes.
 const RATE: f64 = 200.0;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What a web page asks for.
+/// The request of a web page.
 const PATH: &str = "/api/messages/history?page=1&limit=20";
 const HEADS: [&str; 13] = [
     "database",
@@ -77,7 +79,7 @@ const HEADS: [&str; 13] = [
     "generator cores",
 ];
 
-/// One way to spend the ten minutes.
+/// One row of the comparison.
 struct Way {
     clients: String,
     requests: u64,
@@ -85,11 +87,11 @@ struct Way {
     bytes_from: u64,
     seen_after: String,
     used: Used,
-    /// Of the gateway's CPU, milliseconds for pings that did not happen in the shortened time.
+    /// Milliseconds of the gateway's CPU for the pings that the shortened time leaves out.
     pings: f64,
 }
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!(
         "polling: {MINUTES} minutes of {} clients in {} churches, {} messages finish in them",
         options.all_clients(),
@@ -98,26 +100,26 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     );
     let (mut table, mut complaints) = (Table::new(title, &HEADS), Complaints::new());
     let (mut runs, mut ping) = (Vec::new(), None);
-    for database in &place.databases {
-        let stage = Stage::start(place, *database).await?;
+    for database in &environment.databases {
+        let stage = Stage::start(environment, *database).await?;
         let messages = WARM_UP + 3 * options.all_changes();
         let plan = Plan { churches: options.churches, messages, recipients: 1 };
         let targets = stage.record(plan).await?;
         let (warm_up, targets) = targets.split_at(WARM_UP);
-        nobody(&stage, warm_up).await?;
-        // Messages go to the churches in turn, so these are as many of each church.
+        without_clients(&stage, warm_up).await?;
+        // Messages go to the churches in turn, so each church has the same number.
         let mut thirds = targets.chunks(options.all_changes());
         let mut changes = || thirds.next().unwrap_or_default();
-        let nobody = nobody(&stage, changes()).await?;
+        let without_clients = without_clients(&stage, changes()).await?;
         let polling = poll(options, &stage, changes(), &mut complaints).await?;
         let mut live = live(options, &stage, changes(), &mut complaints).await?;
         let micros = match ping {
             Some(micros) => micros,
-            None => *ping.insert(measure_pings(place, &stage, &mut complaints).await?),
+            None => *ping.insert(measure_pings(environment, &stage, &mut complaints).await?),
         };
         live.add_pings(options, micros);
         stage.stop().await;
-        for way in [nobody, polling, live] {
+        for way in [without_clients, polling, live] {
             table.row(way.row(*database));
             runs.push(way.used);
         }
@@ -131,31 +133,35 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(complaints)
 }
 
-/// Microseconds of the gateway's CPU for a ping. It does not depend on the database.
-async fn measure_pings(place: &Place, stage: &Stage, complaints: &mut Complaints) -> anyhow::Result<f64> {
+/// Microseconds of the gateway's CPU per ping. The database does not matter.
+async fn measure_pings(
+    environment: &Environment,
+    stage: &Stage,
+    complaints: &mut Complaints,
+) -> anyhow::Result<f64> {
     let interval = Duration::from_secs(PING_INTERVAL);
-    let waited = idle::wait(stage, place.affordable(PINGED, 1), interval, complaints).await?;
+    let waited = idle::wait(stage, environment.affordable(PINGED, 1), interval, complaints).await?;
     Ok(waited.micros_per_ping())
 }
 
-/// Messages finish, and nobody looks: what the other rows have in common.
-async fn nobody(stage: &Stage, changes: &[Target]) -> anyhow::Result<Way> {
+/// Messages finish without clients: the part that all rows share.
+async fn without_clients(stage: &Stage, changes: &[Target]) -> anyhow::Result<Way> {
     let requests: Arc<[Bytes]> = stage.requests(changes, Report::Delivered)?.into();
     let meter = stage.meter();
     post::at_rate(stage.ingest()?, &requests, RATE, &Arc::new(())).await?;
     stage.quiet().await?;
     let used = meter.stop();
-    Ok(Way::new("nobody watches".into(), "never".into(), used))
+    Ok(Way::new("no clients".into(), "never".into(), used))
 }
 
-/// Where each client reads the newest page, and its request.
+/// The address and the request with which each client reads the newest page.
 fn page(options: &Options, stage: &Stage) -> anyhow::Result<(SocketAddr, Vec<Bytes>)> {
     let api = http::address_of(&stage.stack.file().api)?;
-    let seats = stage.seats(options.churches, options.clients)?;
-    Ok((api, seats.iter().map(|seat| http::get(api, PATH, &seat.token)).collect()))
+    let logins = stage.logins(options.churches, options.clients)?;
+    Ok((api, logins.iter().map(|login| http::get(api, PATH, &login.token)).collect()))
 }
 
-/// Every client asks for the newest page, again and again.
+/// Every client polls the newest page.
 async fn poll(
     options: &Options,
     stage: &Stage,
@@ -186,7 +192,7 @@ async fn poll(
     Ok(way)
 }
 
-/// Every client reads the newest page once and is connected while the messages finish.
+/// Every client reads the newest page once and stays connected while the messages finish.
 async fn live(
     options: &Options,
     stage: &Stage,
@@ -194,14 +200,14 @@ async fn live(
     complaints: &mut Complaints,
 ) -> anyhow::Result<Way> {
     let watched = Watched::new(changes.iter().map(|target| (target.church, target.message)));
-    let seats = stage.seats(options.churches, options.clients)?;
+    let logins = stage.logins(options.churches, options.clients)?;
     let requests: Arc<[Bytes]> = stage.requests(changes, Report::Delivered)?.into();
     let (api, once) = page(options, stage)?;
     let once: Arc<[Bytes]> = once.into();
-    // Connecting is part of what it costs.
+    // The cost includes connecting.
     let meter = stage.meter();
     let read = post::all(api, &once, CONNECTIONS).await?;
-    let fleet = Fleet::connect(seats, &watched, Conduct::Stay).await?;
+    let fleet = Fleet::connect(logins, &watched, Conduct::Stay).await?;
     post::at_rate(stage.ingest()?, &requests, RATE, &watched).await?;
     watched.wait((changes.len() * options.clients) as u64, PATIENCE).await;
     stage.quiet().await?;
@@ -213,7 +219,7 @@ async fn live(
     let seen_after = format!("{} ms (p50)", latencies.at(0.5));
     let mut way = Way::new(format!("{} connected", all.len()), seen_after, used);
     let sum = |of: fn(&Heard) -> u64| stage::sum(&all, of);
-    // A page and a handshake each.
+    // One page and one handshake per client.
     way.requests = 2 * all.len() as u64;
     way.bytes_to = read.bytes + sum(|heard| heard.traffic.received);
     way.bytes_from = bytes(&once) + sum(|heard| heard.traffic.sent);
@@ -229,7 +235,7 @@ impl Way {
         Self { clients, requests: 0, bytes_to: 0, bytes_from: 0, seen_after, used, pings: 0.0 }
     }
 
-    /// Adds the pings of the whole time.
+    /// Adds the pings of the full duration.
     fn add_pings(&mut self, options: &Options, micros: f64) {
         let pings = options.all_clients() as u64 * MINUTES * 60 / PING_INTERVAL;
         self.bytes_to += pings * PING_BYTES.0;

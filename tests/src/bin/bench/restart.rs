@@ -1,5 +1,5 @@
-//! Everybody back: after a gateway was killed and started again, and after one was told to stop beside another.
-//! Meanwhile messages finish, and nobody misses one.
+//! Time until all clients are back, after a gateway was killed and restarted, and after a gateway was stopped while
+//! another one runs. Messages finish meanwhile, and no client misses one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use ::tests::load::webhooks::Report;
 use bytes::Bytes;
 use deploy::stack::Stack;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Setup, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -24,13 +24,13 @@ pub(crate) struct Options {
     /// Webhooks a second, each of which finishes a message
     #[arg(long, default_value_t = 50, value_name = "N")]
     rate: u32,
-    /// How long they come; the gateway ends after five seconds
+    /// Seconds of webhooks; the gateway ends after five of them
     #[arg(long, default_value_t = 25, value_name = "SECONDS")]
     seconds: u32,
-    /// How long a killed gateway is down before it is started again
+    /// Seconds between the kill and the restart
     #[arg(long, default_value_t = 1, value_name = "SECONDS")]
     down: u64,
-    /// New sessions that a gateway lets in a second (as delivered: 1000); 0 is no limit
+    /// New sessions per second that a gateway accepts (default of the gateway: 1000); 0 is no limit
     #[arg(long, default_value_t = 1_000, value_name = "SESSIONS")]
     connects_per_second: u32,
 }
@@ -38,20 +38,20 @@ pub(crate) struct Options {
 /// How a gateway ends.
 #[derive(Debug, Clone, Copy)]
 enum How {
-    /// SIGKILL; it is started again.
+    /// SIGKILL, then a restart.
     Killed,
-    /// SIGTERM; another one is there.
+    /// SIGTERM, while another gateway runs.
     Replaced,
 }
 
-/// When what happened.
+/// Times of the events of a run.
 struct Ended {
     at: Instant,
-    /// Until the gateway was ready again, or had stopped.
+    /// Time until the gateway was ready again or had stopped.
     done_after: Duration,
 }
 
-/// What came of it.
+/// The result of a run.
 struct Outcome {
     all: Vec<Heard>,
     tally: Tally,
@@ -61,11 +61,11 @@ struct Outcome {
 
 /// Clients in each church.
 const EACH: usize = 10;
-/// Everybody is connected for so long before the gateway ends.
+/// Time between the last connect and the gateway's end.
 const LEAD: Duration = Duration::from_secs(5);
-/// What is late is waited for so long.
+/// Longest wait for late events.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of the new sessions that a gateway lets in, the share that we ask for at first.
+/// The rate of the first connects, as a share of the sessions that a gateway accepts.
 const SHARE: f64 = 0.9;
 const FIRST: &str = "realtime-gateway-1";
 const HEADS: [&str; 16] = [
@@ -87,7 +87,7 @@ const HEADS: [&str; 16] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!(
         "restart: {} webhooks a second, clients come back as the stock client does (1 s, doubling to 5 s, give or \
          take half); a gateway lets {} in a second",
@@ -97,7 +97,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     for (how, name) in
         [(How::Killed, "killed, started again"), (How::Replaced, "told to stop, another one there")]
     {
-        let outcome = measure(options, place, how).await?;
+        let outcome = measure(options, environment, how).await?;
         let Outcome { all, tally, .. } = &outcome;
         let what = format!("restart, {name}");
         stage::check(&what, all, *tally, &mut complaints);
@@ -113,28 +113,28 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
     Ok(complaints)
 }
 
-async fn measure(options: &Options, place: &Place, how: How) -> anyhow::Result<Outcome> {
+async fn measure(options: &Options, environment: &Environment, how: How) -> anyhow::Result<Outcome> {
     let gateways = match how {
         How::Killed => 1,
         How::Replaced => 2,
     };
     let setup = Setup { gateways, connects_per_second: options.connects_per_second };
-    let mut stage = Stage::start_with(setup, place, place.any_database()).await?;
-    let clients = place.affordable(options.clients, 1);
+    let mut stage = Stage::start_with(setup, environment, environment.any_database()).await?;
+    let clients = environment.affordable(options.clients, 1);
     let churches = clients.div_ceil(EACH);
     let messages = (options.rate * options.seconds) as usize;
     let targets = stage.record(Plan { churches, messages, recipients: 1 }).await?;
     let requests: Arc<[Bytes]> = stage.requests(&targets, Report::Delivered)?.into();
     let watched = Watched::new(targets.iter().map(|target| (target.church, target.message)));
-    let (mut seats, gateways) = (stage.seats(churches, EACH)?, stage.gateways()?);
-    seats.truncate(clients);
-    seats.iter_mut().for_each(|seat| seat.gateways.clone_from(&gateways));
-    let expected = seats.iter().map(|seat| watched.of_church(seat.church).len() as u64).sum();
+    let (mut logins, gateways) = (stage.logins(churches, EACH)?, stage.gateways()?);
+    logins.truncate(clients);
+    logins.iter_mut().for_each(|login| login.gateways.clone_from(&gateways));
+    let expected = logins.iter().map(|login| watched.of_church(login.church).len() as u64).sum();
     let pace = match options.connects_per_second {
         0 => f64::INFINITY,
         limit => f64::from(limit) * SHARE,
     };
-    let fleet = Fleet::connect_at(pace, seats, &watched, Conduct::Return).await?;
+    let fleet = Fleet::connect_at(pace, logins, &watched, Conduct::Return).await?;
     let meter = stage.meter();
     let posting = post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched);
     let ending = end(&mut stage.stack, how, Duration::from_secs(options.down));
@@ -179,7 +179,7 @@ fn row(name: &str, outcome: &Outcome) -> Vec<String> {
         all.len().to_string(),
         seconds(Some(&ended.done_after)),
         stage::share(back.len() as u64, all.len() as u64),
-        // Of all clients, not of those that are back: one that is not shows as a time that is not.
+        // The quantile of all clients: a client that is not back makes it infinite.
         seconds(back.get((all.len() / 2).saturating_sub(1))),
         seconds(back.get((all.len() * 99).div_ceil(100).saturating_sub(1))),
         seconds(back.get(all.len().saturating_sub(1))),
@@ -199,7 +199,7 @@ fn seconds(time: Option<&Duration>) -> String {
     time.map_or("never".into(), |time| format!("{:.1}", time.as_secs_f64()))
 }
 
-/// How many there are in the fullest second, whenever that begins.
+/// The highest number within one second, whenever that second begins.
 fn most_in_a_second(mut times: Vec<Instant>) -> usize {
     times.sort_unstable();
     let ends =
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fullest_second_begins_anywhere() {
+    fn the_busiest_second_may_begin_anywhere() {
         let begin = Instant::now();
         let times = [0, 600, 700, 1_500, 1_700, 3_000].map(|millis| begin + Duration::from_millis(millis));
         assert_eq!(most_in_a_second(times.to_vec()), 3);

@@ -1,5 +1,5 @@
-//! What it costs the gateway to deliver: to one big room, and to many small ones. Events are put into the stream
-//! directly, so that nothing but broker and gateway works.
+//! The gateway's cost of delivering to one big room and to many small ones. Events are published to the stream
+//! directly, so that only the broker and the gateway work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use tests::load::report::{Latencies, Table, rate};
 use tests::load::usage::{GENERATOR, Used};
 use uuid::Uuid;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, GATEWAY, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -25,21 +25,21 @@ pub(crate) struct Options {
     /// Small rooms of three clients each
     #[arg(long, default_value_t = 500, value_name = "N")]
     small: usize,
-    /// Rounds of each kind; the next begins when all clients have the last event of the one before
+    /// Rounds of each kind; a round begins when all clients have the last event of the previous one
     #[arg(long, default_value_t = 20, value_name = "N")]
     rounds: usize,
 }
 
-/// Rooms and how they are spoken to.
+/// The rooms and the events of a round.
 struct Shape {
     rooms: usize,
     clients: usize,
     rounds: usize,
-    /// Events for each room, back to back, in a round.
+    /// Events per room and round, back to back.
     burst: usize,
 }
 
-/// An event that is ready to be published.
+/// An encoded event.
 struct Ready {
     church: usize,
     message: Uuid,
@@ -48,7 +48,7 @@ struct Ready {
     payload: Bytes,
 }
 
-/// What is late is waited for so long.
+/// Longest wait for late events.
 const PATIENCE: Duration = Duration::from_secs(20);
 const HEADS: [&str; 10] = [
     "rooms",
@@ -63,12 +63,12 @@ const HEADS: [&str; 10] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let mut table = Table::new("rooms: deliveries of events from the stream", &HEADS);
     let (mut runs, mut complaints) = (Vec::new(), Complaints::new());
     for (rooms, clients) in [(1, options.big), (options.small, 3)] {
         for burst in [1, 10] {
-            let stage = Stage::start(place, place.any_database()).await?;
+            let stage = Stage::start(environment, environment.any_database()).await?;
             let shape = Shape { rooms, clients, rounds: options.rounds, burst };
             let (row, used) = measure(&shape, &stage, &mut complaints).await?;
             stage.stop().await;
@@ -88,7 +88,7 @@ async fn measure(
     let events = (0..shape.rounds * shape.rooms * shape.burst).map(|number| ready(shape, number));
     let events: Vec<Ready> = events.collect::<anyhow::Result<_>>()?;
     let watched = Watched::new(events.iter().map(|event| (event.church, event.message)));
-    let fleet = Fleet::connect(stage.seats(shape.rooms, shape.clients)?, &watched, Conduct::Stay).await?;
+    let fleet = Fleet::connect(stage.logins(shape.rooms, shape.clients)?, &watched, Conduct::Stay).await?;
     let broker = stage.stack.nats("ingest").await?;
     let (mut busy, mut last) = (Duration::ZERO, Latencies::default());
     let meter = stage.meter();
@@ -136,7 +136,7 @@ async fn publish(
 }
 
 fn ready(shape: &Shape, number: usize) -> anyhow::Result<Ready> {
-    // In a round each room is spoken to `burst` times in a row.
+    // In a round each room gets `burst` events in a row.
     let church = number / shape.burst % shape.rooms;
     let event = progress(church_id(church).parse().context("a church's id")?);
     let mut headers = HeaderMap::new();

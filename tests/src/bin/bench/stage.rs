@@ -1,4 +1,4 @@
-//! A stack of its own for each measurement, on fresh data, and what all measurements do with it.
+//! A new stack for each measurement, and the steps that measurements share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,36 +12,36 @@ use deploy::services::API;
 use deploy::stack::{Database, Stack, StackOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
-use tests::load::fleet::{Heard, Seat, Tally};
+use tests::load::fleet::{Heard, Login, Tally};
 use tests::load::http;
 use tests::load::record::{self, Plan, Target, church_id};
 use tests::load::usage::{Meter, resident};
 use tests::load::webhooks::{self, Report};
 
-use crate::{Complaints, Place};
+use crate::environment::{Complaints, Environment};
 
-/// Longest wait until what was recorded is announced.
+/// Longest wait until all recorded events are announced.
 const QUIET_LIMIT: Duration = Duration::from_secs(120);
-/// Clients keep their token for the whole measurement.
+/// Validity of tokens, longer than any measurement.
 const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 
-/// What the names of all gateways' processes begin with.
+/// Prefix of the gateways' process names.
 pub(crate) const GATEWAY: &str = "realtime-gateway";
-/// The broker's.
+/// The broker's process name.
 pub(crate) const BROKER: &str = "nats-server";
 
-/// What is not the same for all measurements.
+/// Options of a stack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) gateways: usize,
-    /// New sessions that a gateway lets in a second; 0 is no limit.
+    /// New sessions per second that a gateway accepts; 0 is no limit.
     pub(crate) connects_per_second: u32,
 }
 
-/// One gateway. Clients come faster here than a gateway lets strangers in.
+/// One gateway without a limit of new sessions, because the load generator connects faster than the default allows.
 pub(crate) const PLAIN: Setup = Setup { gateways: 1, connects_per_second: 0 };
 
-/// A running stack with a store on its database.
+/// A running stack and a store on its database.
 pub(crate) struct Stage {
     pub(crate) stack: Stack,
     pub(crate) store: Store,
@@ -49,21 +49,25 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts one with one gateway.
-    pub(crate) async fn start(place: &Place, database: Database) -> anyhow::Result<Self> {
-        Self::start_with(PLAIN, place, database).await
+    /// Starts a stack with one gateway.
+    pub(crate) async fn start(environment: &Environment, database: Database) -> anyhow::Result<Self> {
+        Self::start_with(PLAIN, environment, database).await
     }
 
-    /// Starts one.
-    pub(crate) async fn start_with(setup: Setup, place: &Place, database: Database) -> anyhow::Result<Self> {
-        let mut folder = tempfile::Builder::new().prefix("b").tempdir_in(&place.state)?;
-        folder.disable_cleanup(place.keep);
+    /// Starts a stack with these options.
+    pub(crate) async fn start_with(
+        setup: Setup,
+        environment: &Environment,
+        database: Database,
+    ) -> anyhow::Result<Self> {
+        let mut folder = tempfile::Builder::new().prefix("b").tempdir_in(&environment.state)?;
+        folder.disable_cleanup(environment.keep);
         let mut options = StackOptions::new(folder.path());
         options.database = Some(database);
         options.ports = Ports::Free;
         options.gateways = setup.gateways;
         let rate = setup.connects_per_second.to_string();
-        // The whole crowd comes from one address.
+        // All clients come from one address.
         for limit in ["GATEWAY_CONNECTS_PER_SECOND", "GATEWAY_ADDRESS_CONNECTS_PER_SECOND"] {
             options.environment.push((GATEWAY.into(), limit.into(), rate.clone()));
         }
@@ -75,19 +79,20 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The relay works in whichever service was first. Here always in webhook-ingest, so that CPU times compare.
+    /// Moves the relay into webhook-ingest, so that CPU times are comparable. By default it runs in the service that
+    /// started first.
     async fn relay_in_ingest(&mut self) -> anyhow::Result<()> {
         self.stack.terminate(API).await?;
-        // An event that is announced now was announced by the only other one.
+        // An event announced now was announced by webhook-ingest.
         self.record(Plan { churches: 1, messages: 1, recipients: 1 }).await?;
         self.stack.start_process(API)?;
         self.stack.ready(API).await
     }
 
-    /// Stops it; its data is deleted, unless it shall be kept.
+    /// Stops the stack and deletes its data, unless it is to be kept.
     pub(crate) async fn stop(self) {
         self.stack.stop().await;
-        // What can't be deleted stays.
+        // Files that can't be deleted stay.
         drop(self.folder);
     }
 
@@ -107,7 +112,7 @@ impl Stage {
         processes.filter(|(name, _)| name.starts_with(GATEWAY)).map(|(_, id)| resident(*id)).sum()
     }
 
-    /// Sockets that the gateways say they have.
+    /// Number of sockets according to the gateways' metrics.
     pub(crate) async fn sockets(&self) -> anyhow::Result<u64> {
         let mut sockets = 0.0;
         for gateway in &self.stack.file().ops.gateways {
@@ -116,12 +121,12 @@ impl Stage {
         Ok(sockets as u64)
     }
 
-    /// Starts to measure the CPU of all processes.
+    /// Starts measuring the CPU time of all processes.
     pub(crate) fn meter(&self) -> Meter {
         Meter::start(&self.stack.file().processes)
     }
 
-    /// How many commits webhook-ingest has made.
+    /// Number of webhook-ingest's commits.
     pub(crate) async fn commits(&self) -> anyhow::Result<u64> {
         Ok(self.metric(&self.stack.file().ops.ingest, "church_ingest_commit_seconds_count").await? as u64)
     }
@@ -139,7 +144,7 @@ impl Stage {
         Ok(targets)
     }
 
-    /// Waits until nothing waits in the outbox.
+    /// Waits until the outbox is empty.
     pub(crate) async fn quiet(&self) -> anyhow::Result<()> {
         let quiet = async {
             while !self.store.waiting_events(1).await?.is_empty() {
@@ -150,14 +155,14 @@ impl Stage {
         tokio::time::timeout(QUIET_LIMIT, quiet).await.context("the outbox does not get empty")?
     }
 
-    /// Signed requests, one for each target.
+    /// One signed request per target.
     pub(crate) fn requests(&self, targets: &[Target], report: Report) -> anyhow::Result<Vec<Bytes>> {
         let (simulator, ingest) = (self.stack.simulator()?, self.ingest()?);
         let signer = simulator.signer();
         Ok(targets.iter().map(|target| webhooks::request(signer, ingest, target, report)).collect())
     }
 
-    /// The requests of a mix: of each 500 recipients first that the message is on its way, then that it arrived.
+    /// The requests of a mix: for each 500 recipients first `message.sent`, then `message.finalized`.
     pub(crate) fn mixed(&self, targets: &[Target]) -> anyhow::Result<Arc<[Bytes]>> {
         let mut requests = Vec::with_capacity(targets.len() * 2);
         for some in targets.chunks(500) {
@@ -167,20 +172,20 @@ impl Stage {
         Ok(requests.into())
     }
 
-    /// Seats for so many clients in each of so many churches. Those of a church are spread over the gateways.
-    pub(crate) fn seats(&self, churches: usize, each: usize) -> anyhow::Result<Vec<Seat>> {
+    /// Logins of `each` clients in `churches` churches. The clients of a church are spread over the gateways.
+    pub(crate) fn logins(&self, churches: usize, each: usize) -> anyhow::Result<Vec<Login>> {
         let gateways = self.gateways()?;
-        let seat = |number: usize| {
+        let login = |number: usize| {
             let (church, mut gateways) = (number % churches, gateways.clone());
             let first = number / churches % gateways.len().max(1);
             gateways.rotate_left(first);
             let token = self.stack.token(&church_id(church), &format!("user-{number}"), TOKEN_LIFE)?;
-            Ok(Seat { gateways, church, token })
+            Ok(Login { gateways, church, token })
         };
-        (0..churches * each).map(seat).collect()
+        (0..churches * each).map(login).collect()
     }
 
-    /// The sum of the books; what does not add up is a complaint.
+    /// The audit. An unsound one is a complaint.
     pub(crate) async fn audit(&self, what: &str, complaints: &mut Complaints) -> anyhow::Result<Audit> {
         let audit = self.store.audit().await.context("the books can't be read")?;
         if !audit.is_sound() {
@@ -190,7 +195,7 @@ impl Stage {
     }
 }
 
-/// What clients missed, or why they were cut off, as complaints.
+/// Missed and repeated events and broken connections, as complaints.
 pub(crate) fn check(what: &str, all: &[Heard], tally: Tally, complaints: &mut Complaints) {
     if tally.missing() > 0 {
         complaints.push(format!("{what}: {} of {} deliveries are missing", tally.missing(), tally.expected));
@@ -205,13 +210,13 @@ pub(crate) fn check(what: &str, all: &[Heard], tally: Tally, complaints: &mut Co
     complaints.extend(ended(what, &broken));
 }
 
-/// Connections that ended by themselves, as a complaint.
+/// Connections that the generator did not end, as a complaint.
 pub(crate) fn ended(what: &str, reasons: &[impl AsRef<str>]) -> Option<String> {
     let first = reasons.first()?.as_ref();
     Some(format!("{what}: {} connections ended by themselves, the first: {first}", reasons.len()))
 }
 
-/// Whether somebody who resumed was told to read the history, although the stream kept everything.
+/// Resumes with `recovered: false`, as a complaint, because the stream kept everything.
 pub(crate) fn check_continuity(what: &str, all: &[Heard], complaints: &mut Complaints) {
     let lost: u64 = all.iter().map(|heard| heard.lost_continuity).sum();
     if lost > 0 {

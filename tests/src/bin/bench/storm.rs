@@ -1,4 +1,4 @@
-//! Connections that are cut again and again while messages finish: with its cursor every client gets everything.
+//! Connections that are cut repeatedly while messages finish. Every client gets everything with its cursor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use tests::load::report::{Latencies, Table};
 use tests::load::usage::{GENERATOR, Used};
 use tests::load::webhooks::Report;
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, BROKER, GATEWAY, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How often each connection is cut
+    /// Seconds between two cuts of a connection
     #[arg(long, default_value_t = 15, value_name = "SECONDS")]
     every: u64,
-    /// How long it goes on
+    /// Duration in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     seconds: u32,
-    /// How long the same clients stay connected before it, to compare with
+    /// Seconds that the same clients stay connected before, for comparison
     #[arg(long, default_value_t = 15, value_name = "SECONDS")]
     calm: u32,
     /// Webhooks a second, each of which finishes a message
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     clients: usize,
 }
 
-/// What is late is waited for so long.
+/// Longest wait for late events.
 const PATIENCE: Duration = Duration::from_secs(20);
 const HEADS: [&str; 15] = [
     "connections",
@@ -69,7 +69,7 @@ const RETURN_HEADS: [&str; 8] = [
     "max ms",
 ];
 
-/// What clients got in one part of it.
+/// What the clients received in one part of the storm.
 struct Part {
     all: Vec<Heard>,
     tally: Tally,
@@ -77,9 +77,9 @@ struct Part {
     memory: u64,
 }
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
-    let stage = Stage::start(place, place.any_database()).await?;
-    let count = place.affordable((options.lively + options.quiet) * options.clients, 1);
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
+    let stage = Stage::start(environment, environment.any_database()).await?;
+    let count = environment.affordable((options.lively + options.quiet) * options.clients, 1);
     let messages = (options.rate * (options.calm + options.seconds)) as usize;
     let plan = Plan { churches: options.lively, messages, recipients: 1 };
     let targets = stage.record(plan).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Comp
         stage::check_continuity(&what, &part.all, &mut complaints);
         table.row(row(how, part));
     }
-    // By the end each was cut at least twice, and had all the time between to come back.
+    // By the end each client was cut at least twice and had the time in between to come back.
     let away = cut.all.iter().filter(|heard| heard.returns.is_empty()).count();
     if away > 0 && u64::from(options.seconds) >= 2 * options.every {
         complaints.push(format!("storm: {away} clients did not come back"));
@@ -119,10 +119,10 @@ async fn part(
 ) -> anyhow::Result<Part> {
     let requests: Arc<[Bytes]> = stage.requests(targets, Report::Delivered)?.into();
     let watched = Watched::new(targets.iter().map(|target| (target.church, target.message)));
-    let mut seats = stage.seats(options.lively + options.quiet, options.clients)?;
-    seats.truncate(count);
-    let listeners = seats.iter().map(|seat| watched.of_church(seat.church).len() as u64).sum();
-    let fleet = Fleet::connect(seats, &watched, conduct).await?;
+    let mut logins = stage.logins(options.lively + options.quiet, options.clients)?;
+    logins.truncate(count);
+    let listeners = logins.iter().map(|login| watched.of_church(login.church).len() as u64).sum();
+    let fleet = Fleet::connect(logins, &watched, conduct).await?;
     let meter = stage.meter();
     post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched).await?;
     watched.wait(listeners, PATIENCE).await;
@@ -155,7 +155,7 @@ fn row(how: &str, part: &Part) -> Vec<String> {
     ]
 }
 
-/// How long coming back took, by what there was to catch up with.
+/// Time to catch up, by how much there was to catch up with.
 fn returns(options: &Options, all: &[Heard]) -> Table {
     let title = "storm: time to catch up, from the beginning of the connect until nothing is missing";
     let mut table = Table::new(title, &RETURN_HEADS);

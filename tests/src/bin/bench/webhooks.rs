@@ -1,4 +1,4 @@
-//! Durable webhooks a second: signed beforehand, recipients recorded beforehand, every one applied.
+//! Durable webhooks per second. Requests are signed and recipients recorded beforehand, and every webhook is applied.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,15 +16,15 @@ use tests::load::record::Plan;
 use tests::load::report::{Table, rate};
 use tests::load::usage::{GENERATOR, Meter, Used};
 
+use crate::environment::{Complaints, Environment};
 use crate::stage::{self, Stage};
-use crate::{Complaints, Place};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Webhooks that are measured, half of them `message.sent`, half `message.finalized`
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     count: usize,
-    /// Kept connections, each with one webhook under way
+    /// Kept connections, each with one webhook at a time
     #[arg(long, default_value_t = 64, value_name = "N")]
     connections: usize,
     /// Recipients of each message
@@ -35,9 +35,9 @@ pub(crate) struct Options {
     churches: usize,
 }
 
-/// Of all webhooks, the share sent before the clock starts.
+/// The share of webhooks sent before the clock starts.
 const WARM_UP: usize = 10;
-/// The bare handler's name as a process.
+/// The bare handler's process name.
 const BARE: &str = "bare";
 const HEADS: [&str; 11] = [
     "database",
@@ -53,14 +53,14 @@ const HEADS: [&str; 11] = [
     "generator cores",
 ];
 
-pub(crate) async fn run(options: &Options, place: &Place) -> anyhow::Result<Complaints> {
+pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let title = format!(
         "webhooks: answered 200 after the commit, {} connections, messages of {} recipients in {} churches",
         options.connections, options.recipients, options.churches
     );
     let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
-    for database in &place.databases {
-        let stage = Stage::start(place, *database).await?;
+    for database in &environment.databases {
+        let stage = Stage::start(environment, *database).await?;
         let plan = Plan {
             churches: options.churches,
             messages: options.count.div_ceil(2 * options.recipients) * (WARM_UP + 1) / WARM_UP,
@@ -115,7 +115,7 @@ async fn whole(options: &Options, stage: &Stage, requests: &Arc<[Bytes]>) -> any
     measure(options, stage.ingest()?, requests, stage.stack.file().processes.clone()).await
 }
 
-/// Posts the same to the bare handler, with the stack beside it at rest.
+/// Posts the same to the bare handler while the stack is idle.
 async fn bare(options: &Options, stage: &Stage, requests: &Arc<[Bytes]>) -> anyhow::Result<(Posted, Used)> {
     let port = Port::free()?;
     let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
@@ -168,7 +168,7 @@ async fn measure(
     Ok((posted, meter.stop()))
 }
 
-/// Whether all that was posted is in the record.
+/// Checks that every posted webhook is in the database.
 async fn lost(
     stage: &Stage,
     database: Database,

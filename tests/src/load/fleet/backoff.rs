@@ -1,16 +1,16 @@
-//! When a client tries again.
+//! The waits between a client's connection attempts.
 
 use std::time::Duration;
 
 use crate::chance::Chance;
 
-/// What the stock client waits before its first attempt, give or take half of it; twice as long before each further.
+/// The stock client's wait before its first attempt, plus or minus half of it. Each further wait is twice as long.
 const FIRST: Duration = Duration::from_secs(1);
-/// It never waits longer.
+/// The longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The stock client's waits between losing its connection and each attempt. They differ from client to client, but are
-/// the same in every run, so that runs can be compared.
+/// The stock client's waits between losing its connection and each attempt. They differ between clients and are the
+/// same in every run, so that runs can be compared.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
     chance: Chance,
@@ -18,12 +18,12 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// For the client with this number.
+    /// The waits of the client with this number.
     pub(super) fn new(number: usize) -> Self {
         Self { chance: Chance::new(number as u64), attempts: 0 }
     }
 
-    /// A connection stood: the next wait is a first one.
+    /// Starts again with the first wait, after a successful connection.
     pub(super) fn reset(&mut self) {
         self.attempts = 0;
     }

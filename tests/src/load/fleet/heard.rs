@@ -1,4 +1,4 @@
-//! What clients got, and what of it was missing or too much.
+//! What clients received, and which events were missing or repeated.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -6,70 +6,70 @@ use std::time::{Duration, Instant};
 use super::watched::Watched;
 use crate::load::socketio::Traffic;
 
-/// What a client got.
+/// What a client received.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// Number of its church.
+    /// Number of the client's church.
     pub church: usize,
-    /// Numbers of the changes in the order of their arrival, repetitions included.
+    /// Numbers of the changes in order of arrival, repetitions included.
     pub changes: Vec<usize>,
-    /// How long each took from its beginning, repetitions not included.
+    /// Latency of each change, without repetitions.
     pub latencies: Vec<Duration>,
-    /// Of how many of the changes it knew when each further connection began.
+    /// Number of changes that it had when each further connection began.
     pub(super) seams: Vec<usize>,
-    /// How it came back, each time.
+    /// Its reconnects.
     pub returns: Vec<Return>,
-    /// How often it dropped its connection, or lost it and was meant to come back.
+    /// How often it cut its connection, or lost it and was to come back.
     pub ends: u64,
-    /// Attempts to come back that were in vain.
+    /// Failed attempts to reconnect.
     pub refused: u64,
-    /// What the first of them was answered.
+    /// The error of the first failed attempt.
     pub refusal: Option<String>,
-    /// How often it was told that something may be missing.
+    /// Number of `recovered: false`.
     pub lost_continuity: u64,
-    /// What went over its connections.
+    /// Traffic of its connections.
     pub traffic: Traffic,
-    /// Its connection ended for good although nobody cut it.
+    /// Why its connection ended, if the generator did not end it.
     pub broken: Option<String>,
 }
 
-/// How a client came back.
+/// The steps of a reconnect.
 #[derive(Debug, Clone, Copy)]
 pub struct Return {
-    /// Its connection ended.
+    /// The connection ended.
     pub lost: Instant,
-    /// The attempt began that succeeded.
+    /// The successful attempt began.
     pub begun: Instant,
-    /// The server let it in.
+    /// The server accepted it.
     pub connected: Instant,
-    /// It had its place again, and all changes that were in the record when the attempt began.
+    /// It had `connected` and all changes that were recorded when the attempt began.
     pub caught_up: Instant,
-    /// How many of those it did not have before.
+    /// Number of those changes that it did not have before.
     pub missed: usize,
 }
 
 impl Return {
-    /// From the beginning of the attempt until nothing was missing any more.
+    /// Time from the beginning of the attempt until nothing was missing.
     pub fn took(&self) -> Duration {
         self.caught_up - self.begun
     }
 }
 
-/// What all clients together missed and got twice, if each should have heard the changes of its church.
+/// Missed and repeated changes of all clients, if each should receive the changes of its church.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// Changes that should have been heard, over all clients.
+    /// Expected changes over all clients.
     pub expected: u64,
-    /// Of these, heard.
+    /// Received changes among the expected ones.
     pub got: u64,
-    /// Heard once more, after the client had come back: that may be.
+    /// Received again after a reconnect, which is allowed.
     pub repeated: u64,
-    /// Heard once more over the same connection, or by another church: that may not be.
+    /// Received again over the same connection or by another church, which is a fault.
     pub wrong: u64,
 }
 
 impl Tally {
-    /// Counts.
+    /// Adds one client's changes.
     pub fn of(all: &[Heard], watched: &Watched) -> Self {
         let mut tally = Self::default();
         for heard in all {
@@ -86,7 +86,7 @@ impl Tally {
         tally
     }
 
-    /// How many were missed.
+    /// The number of missed changes.
     pub fn missing(&self) -> u64 {
         self.expected - self.got
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missed_or_repeated_or_heard_by_another_church_is_counted() {
+    fn missed_repeated_and_foreign_events_are_counted() {
         let watched = Watched::new([0, 1, 0].map(|church| (church, Uuid::now_v7())));
         let heard = |church, changes: &[usize], seams: &[usize]| Heard {
             church,

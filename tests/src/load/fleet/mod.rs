@@ -1,4 +1,4 @@
-//! Many clients of the gateway at once, each noting what it gets.
+//! Many clients of the gateway at once. Each records what it receives.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 mod backoff;
 mod heard;
-mod member;
+mod user;
 mod watched;
 
 pub use heard::{Heard, Return, Tally};
-pub use member::{Conduct, Seat};
+pub use user::{Conduct, Login};
 pub use watched::Watched;
 
-use member::Member;
+use user::User;
 
 use super::socketio::Client;
 
@@ -27,52 +27,56 @@ const CONNECTING: usize = 64;
 
 /// Connected clients.
 pub struct Fleet {
-    members: JoinSet<Heard>,
+    users: JoinSet<Heard>,
     stop: CancellationToken,
 }
 
 impl Fleet {
-    /// Connects a client for each seat, as fast as it goes, and waits until every one has its place in its room.
+    /// Connects a client per login as fast as possible and waits until each has its `connected`.
     ///
     /// # Errors
-    /// A client is refused.
-    pub async fn connect(seats: Vec<Seat>, watched: &Arc<Watched>, conduct: Conduct) -> anyhow::Result<Self> {
-        Self::connect_at(f64::INFINITY, seats, watched, conduct).await
-    }
-
-    /// The same, with so many a second at the most.
-    ///
-    /// # Errors
-    /// A client is refused.
-    pub async fn connect_at(
-        rate: f64,
-        seats: Vec<Seat>,
+    /// If a client is refused.
+    pub async fn connect(
+        logins: Vec<Login>,
         watched: &Arc<Watched>,
         conduct: Conduct,
     ) -> anyhow::Result<Self> {
-        let (begun, count) = (Instant::now(), seats.len());
-        let members: Vec<(Member, Client)> = stream::iter(seats.into_iter().enumerate())
-            .map(|(number, seat)| async move {
+        Self::connect_at(f64::INFINITY, logins, watched, conduct).await
+    }
+
+    /// The same with a maximum rate per second.
+    ///
+    /// # Errors
+    /// If a client is refused.
+    pub async fn connect_at(
+        rate: f64,
+        logins: Vec<Login>,
+        watched: &Arc<Watched>,
+        conduct: Conduct,
+    ) -> anyhow::Result<Self> {
+        let (begun, count) = (Instant::now(), logins.len());
+        let users: Vec<(User, Client)> = stream::iter(logins.into_iter().enumerate())
+            .map(|(number, login)| async move {
                 sleep_until((begun + Duration::from_secs_f64(number as f64 / rate)).into()).await;
-                Member::sit(number, seat, watched.clone()).await
+                User::connect(number, login, watched.clone()).await
             })
             .buffer_unordered(CONNECTING)
             .try_collect()
             .await
             .context("a client could not connect")?;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        for (member, client) in members {
-            let first = member.first_cut(conduct, count);
-            tasks.spawn(member.attend(client, conduct, first, stop.clone()));
+        for (user, client) in users {
+            let first = user.first_cut(conduct, count);
+            tasks.spawn(user.run(client, conduct, first, stop.clone()));
         }
-        Ok(Self { members: tasks, stop })
+        Ok(Self { users: tasks, stop })
     }
 
-    /// Disconnects all and gathers what they got.
+    /// Disconnects all clients. Returns what they received.
     pub async fn leave(mut self) -> Vec<Heard> {
         self.stop.cancel();
         let mut all = Vec::new();
-        while let Some(heard) = self.members.join_next().await {
+        while let Some(heard) = self.users.join_next().await {
             all.push(heard.unwrap_or_else(|error| Heard {
                 broken: Some(format!("the client's task ended badly: {error}")),
                 ..Heard::default()

@@ -1,4 +1,4 @@
-//! The changes that clients wait for.
+//! The changes that clients should receive.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::load::post::Observer;
 
-/// Changes that are about to happen, one for each of these messages, and when each began.
+/// The expected changes, one per message, and when each began.
 #[derive(Debug)]
 pub struct Watched {
     numbers: HashMap<Uuid, usize>,
-    /// Of each church, by its number.
+    /// The changes of each church, by the church's number.
     of_church: HashMap<usize, Vec<usize>>,
     epoch: Instant,
     /// Microseconds after the epoch, plus one; zero until it begins.
@@ -57,7 +57,7 @@ impl Watched {
         })
     }
 
-    /// A change begins.
+    /// Notes that a change begins.
     pub fn begins(&self, number: usize, at: Instant) {
         if let Some(begun) = self.begun.get(number) {
             begun.store(self.micros(at) + 1, Ordering::Release);
@@ -69,34 +69,34 @@ impl Watched {
         self.of_church.get(&church).map_or(&[], Vec::as_slice)
     }
 
-    /// The changes of a church that are in the record, and that are not among those heard.
-    pub fn owed(&self, church: usize, heard: &[usize]) -> Vec<usize> {
+    /// The changes of a church that are recorded and not among those received.
+    pub fn missing(&self, church: usize, heard: &[usize]) -> Vec<usize> {
         let is_owed =
             |number: &usize| self.recorded[*number].load(Ordering::Acquire) && !heard.contains(number);
         self.of_church(church).iter().copied().filter(is_owed).collect()
     }
 
-    /// How many changes all clients together have heard, repetitions after a return not included.
+    /// The number of changes that all clients have received, without repetitions after a reconnect.
     pub fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// How often a client came back and has all that it missed.
+    /// The number of reconnects after which the client has everything that it missed.
     pub fn returns(&self) -> u64 {
         self.returns.load(Ordering::Relaxed)
     }
 
-    /// When the last one was heard.
+    /// The time of the last received change.
     pub fn last_heard(&self) -> Instant {
         self.epoch + Duration::from_micros(self.last.load(Ordering::Relaxed))
     }
 
-    /// Waits until so many were heard, or the limit is over.
+    /// Waits until this many changes were received, at most for the limit.
     pub async fn wait(&self, expected: u64, limit: Duration) {
         self.wait_until(|| self.heard() >= expected, limit).await;
     }
 
-    /// Waits until so many have come back, or the limit is over.
+    /// Waits until this many clients are back, at most for the limit.
     pub async fn wait_for_returns(&self, expected: u64, limit: Duration) {
         self.wait_until(|| self.returns() >= expected, limit).await;
     }
@@ -113,7 +113,7 @@ impl Watched {
         self.numbers.get(&message.parse().ok()?).copied()
     }
 
-    /// A client heard a change for the first time; how long after its beginning.
+    /// Notes that a client received a change for the first time. Returns the time since its beginning.
     pub(super) fn hear(&self, number: usize) -> Option<Duration> {
         let now = Instant::now();
         self.last.fetch_max(self.micros(now), Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Watched {
         Some(now.saturating_duration_since(self.began(number)?))
     }
 
-    /// A client has all that it missed.
+    /// Notes that a client has everything that it missed.
     pub(super) fn returned(&self) {
         self.returns.fetch_add(1, Ordering::Relaxed);
     }

@@ -14,87 +14,87 @@ use super::heard::{Heard, Return};
 use super::watched::Watched;
 use crate::load::socketio::{Client, Event};
 
-/// The event that every change arrives as, once.
+/// The event that arrives once per change.
 const UPDATE: &str = "message:status_update";
-/// The event that says where a client is.
-const WELCOME: &str = "connected";
-/// The stock client gives up an attempt after so long.
+/// The first event of a connection.
+const CONNECTED: &str = "connected";
+/// Time after which the stock client gives up an attempt.
 const ATTEMPT: Duration = Duration::from_secs(20);
-/// A client that drops its connection by itself does so again only after this.
+/// Longer than any measurement: the first cut of a client that is not cut.
 const NEVER: Duration = Duration::from_secs(86_400);
 
-/// Where a client connects, and as whom.
+/// Where a client connects and with which token.
 #[derive(Debug, Clone)]
-pub struct Seat {
-    /// The gateways that there are, the client's first one in front; it goes on with the next when it is lost.
+pub struct Login {
+    /// All gateways, beginning with the client's first one. When it loses a gateway, it tries the next.
     pub gateways: Vec<SocketAddr>,
-    /// Number of its church.
+    /// Number of the client's church.
     pub church: usize,
-    /// Its token.
+    /// The token.
     pub token: String,
 }
 
-/// What a client does about its connection.
+/// How a client treats its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conduct {
-    /// It keeps it; that it ends is a fault.
+    /// Keeps it. An end is a fault.
     Stay,
-    /// It drops it so often without a word and comes back; that the server ends it is a fault.
+    /// Cuts it at this interval without a close packet and reconnects. An end by the server is a fault.
     Cut(Duration),
-    /// It comes back when the server ends it.
+    /// Reconnects when the server ends it.
     Return,
 }
 
-/// A client with its place.
-pub(super) struct Member {
+/// A client and its state.
+pub(super) struct User {
     number: usize,
-    seat: Seat,
+    login: Login,
     watched: Arc<Watched>,
     backoff: Backoff,
     cursor: Option<String>,
     heard: Heard,
-    coming: Option<Coming>,
+    catch_up: Option<CatchUp>,
 }
 
-/// A client that came back and may still miss something.
-struct Coming {
+/// A client that reconnected and may still miss changes.
+struct CatchUp {
     lost: Instant,
     begun: Instant,
     connected: Instant,
-    /// How many changes it missed, and which of them are still missing.
+    /// The number of missed changes. `missing` has those that are still missing.
     missed: usize,
-    owed: Vec<usize>,
-    is_welcome: bool,
+    missing: Vec<usize>,
+    got_connected: bool,
 }
 
 /// Why a connection ended.
 enum End {
-    /// All is over.
+    /// The measurement is over.
     Stopped,
-    /// We cut it.
+    /// The client cut it.
     Cut,
-    /// The server ended it, or it broke.
+    /// The server ended it, or it failed.
     Lost(String),
 }
 
-impl Member {
-    /// Connects and waits for the welcome.
-    pub(super) async fn sit(
+impl User {
+    /// Connects and waits for `connected`.
+    pub(super) async fn connect(
         number: usize,
-        seat: Seat,
+        login: Login,
         watched: Arc<Watched>,
     ) -> anyhow::Result<(Self, Client)> {
-        let address = *seat.gateways.first().context("there is no gateway")?;
-        let mut client = Client::connect(address, &json!({"token": seat.token})).await?;
+        let address = *login.gateways.first().context("there is no gateway")?;
+        let mut client = Client::connect(address, &json!({"token": login.token})).await?;
         let welcome = client.next().await?.context("the connection ended before the welcome")?;
-        let heard = Heard { church: seat.church, ..Heard::default() };
+        let heard = Heard { church: login.church, ..Heard::default() };
         let cursor = welcome.field("cursor").map(str::to_owned);
         let backoff = Backoff::new(number);
-        Ok((Self { number, seat, watched, backoff, cursor, heard, coming: None }, client))
+        Ok((Self { number, login, watched, backoff, cursor, heard, catch_up: None }, client))
     }
 
-    /// Listens until all is over. The first cut comes after `first`.
-    pub(super) async fn attend(
+    /// Listens until the measurement is over. The first cut comes after `first`.
+    pub(super) async fn run(
         mut self,
         mut client: Client,
         conduct: Conduct,
@@ -117,7 +117,7 @@ impl Member {
             }
             self.heard.ends += 1;
             tokio::select! {
-                fresh = self.come_back() => client = fresh,
+                fresh = self.reconnect() => client = fresh,
                 () = stop.cancelled() => break,
             }
         }
@@ -141,22 +141,23 @@ impl Member {
         }
     }
 
-    /// Comes back with the cursor, as the stock client does: after a wait, and after a longer one for each attempt in
-    /// vain.
-    async fn come_back(&mut self) -> Client {
+    /// Reconnects with the cursor as the stock client does: after a wait, and after a longer one for each failed
+    /// attempt.
+    async fn reconnect(&mut self) -> Client {
         let lost = Instant::now();
         loop {
             sleep(self.backoff.next()).await;
-            self.seat.gateways.rotate_left(1);
-            let auth = json!({"token": self.seat.token, "cursor": self.cursor});
-            let owed = self.watched.owed(self.seat.church, &self.heard.changes);
+            self.login.gateways.rotate_left(1);
+            let auth = json!({"token": self.login.token, "cursor": self.cursor});
+            let missing = self.watched.missing(self.login.church, &self.heard.changes);
             let begun = Instant::now();
-            match attempt(self.seat.gateways[0], &auth).await {
+            match attempt(self.login.gateways[0], &auth).await {
                 Ok(client) => {
                     self.backoff.reset();
                     self.heard.seams.push(self.heard.changes.len());
-                    let (connected, missed) = (Instant::now(), owed.len());
-                    self.coming = Some(Coming { lost, begun, connected, missed, owed, is_welcome: false });
+                    let (connected, missed) = (Instant::now(), missing.len());
+                    self.catch_up =
+                        Some(CatchUp { lost, begun, connected, missed, missing, got_connected: false });
                     return client;
                 }
                 Err(error) => {
@@ -170,10 +171,10 @@ impl Member {
     fn take(&mut self, event: &Event) {
         match event.name() {
             UPDATE => self.take_change(event),
-            WELCOME => {
+            CONNECTED => {
                 self.heard.lost_continuity += u64::from(event.denies("recovered"));
-                if let Some(coming) = &mut self.coming {
-                    coming.is_welcome = true;
+                if let Some(catch_up) = &mut self.catch_up {
+                    catch_up.got_connected = true;
                 }
             }
             _ => {}
@@ -190,26 +191,26 @@ impl Member {
         let Some(number) = event.field("messageId").and_then(|message| self.watched.number(message)) else {
             return;
         };
-        // Only after a return may something come that is known.
+        // Only after a reconnect may a known change come again.
         if self.heard.seams.is_empty() || !self.heard.changes.contains(&number) {
             self.heard.latencies.extend(self.watched.hear(number));
         }
         self.heard.changes.push(number);
-        if let Some(coming) = &mut self.coming {
-            coming.owed.retain(|owed| *owed != number);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.missing.retain(|missing| *missing != number);
         }
     }
 
-    /// Notes when nothing is missing any more.
+    /// Notes the reconnect once nothing is missing.
     fn arrive(&mut self) {
-        let has_arrived = |coming: &mut Coming| coming.is_welcome && coming.owed.is_empty();
-        if let Some(Coming { lost, begun, connected, missed, .. }) = self.coming.take_if(has_arrived) {
+        let has_arrived = |catch_up: &mut CatchUp| catch_up.got_connected && catch_up.missing.is_empty();
+        if let Some(CatchUp { lost, begun, connected, missed, .. }) = self.catch_up.take_if(has_arrived) {
             self.heard.returns.push(Return { lost, begun, connected, caught_up: Instant::now(), missed });
             self.watched.returned();
         }
     }
 
-    /// When it drops its connection for the first time: all of them spread over the interval, as browsers would be.
+    /// Time of the first cut. The first cuts of all clients are spread over the interval, as browsers' would be.
     pub(super) fn first_cut(&self, conduct: Conduct, count: usize) -> Duration {
         match conduct {
             Conduct::Cut(every) => every.mul_f64((self.number + 1) as f64 / count as f64),
