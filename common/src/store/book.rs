@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::erasure::ERASED;
 use super::ledger::{Ledger, Locking, MessageRow, OutboxEntry, RecipientRow, WebhookRow};
-use super::news::News;
+use super::new_events::News;
 use super::{
     Answer, AttemptId, DeliveryReport, Failure, Outcome, Overdue, PhoneReport, Setback, StoreError, Webhook,
     WebhookContent,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::attempts::{Queue, WaitingSender};
 use super::ledger::{MessageRow, ParkedRow, RecipientRow};
-use super::pace::Pace;
+use super::sending::claims::{Queue, WaitingSender};
+use super::sending::pace::Pace;
 use super::{
     Announced, Ask, Attempt, AttemptId, DeliveryReport, Failure, Message, OutboxRow, OutboxState, Recipient,
     RefusedEvent, Sender, StoreError,

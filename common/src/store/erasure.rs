@@ -5,7 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ledger::Locking;
-use super::{Backend, Failure, Store, StoreError, answers};
+use super::sending::answers;
+use super::{Backend, Failure, Store, StoreError};
 
 /// What stands in the place of an erased number.
 pub(super) const ERASED: &str = "erased";

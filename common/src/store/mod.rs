@@ -44,43 +44,41 @@ macro_rules! dispatch {
     };
 }
 
-mod answers;
-mod attempts;
 mod book;
 mod columns;
 mod connections;
 mod erasure;
-mod estimate;
 mod failures;
 mod lease;
 mod ledger;
-mod news;
+mod messages;
+mod new_events;
 mod outage;
 mod outbox;
-mod pace;
 mod postgres;
 mod readiness;
-mod recording;
 mod records;
 mod retention;
 mod revocations;
+mod sending;
 mod sqlite;
 mod url;
 mod webhooks;
 
-use attempts::OpenClaim;
 pub use connections::Wait;
 use connections::{LastCommit, within};
 pub use erasure::Erased;
 pub use failures::StoreError;
 pub use lease::{LEASE, LeaseState, Term};
 use ledger::Database as _;
-use news::News;
+use new_events::News;
 use outage::Outage;
 pub use outbox::{OutboxState, RefusedEvent};
 pub use readiness::Readiness;
 pub use records::*;
 pub use retention::Prunable;
+use sending::claims::OpenClaim;
+use sending::{answers, claims as attempts};
 pub use webhooks::{Batch, Recording};
 
 /// Longest time that a call may take, unless its caller has a limit of its own.

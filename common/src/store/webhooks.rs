@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::book::Book;
 use super::ledger::{Database, Ledger, Locking, ParkedRow, Settled, WebhookRow, end};
-use super::news::News;
+use super::new_events::News;
 use super::{Outcome, StoreError, Webhook, WebhookContent};
 
 /// What became of one webhook of a batch.

@@ -7,9 +7,10 @@ use super::Postgres;
 use crate::event::timestamp::millis;
 use crate::store::columns::{Columns as _, Read as _, of_status, read_all, select};
 use crate::store::ledger::{Database as _, Ledger as _};
+use crate::store::sending::estimate;
 use crate::store::{
     HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, RecipientQuery, Recorded,
-    Sender, StoreError, estimate, recording,
+    Sender, StoreError, messages,
 };
 use crate::subject::ChurchId;
 
@@ -35,9 +36,9 @@ impl Postgres {
         }
         insert_message(tx.connection()?, message, estimated_seconds).await?;
         insert_recipients(tx.connection()?, message).await?;
-        tx.append_outbox(&[recording::sent_event(message)?]).await?;
+        tx.append_outbox(&[messages::sent_event(message)?]).await?;
         tx.commit().await?;
-        Ok(Recorded::New(recording::as_message(message, estimated_seconds)))
+        Ok(Recorded::New(messages::as_message(message, estimated_seconds)))
     }
 
     pub(in crate::store) async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
@@ -162,7 +163,7 @@ async fn insert_message(
         .bind(&message.conversation_id)
         .bind(&message.content)
         .bind(&message.target_type)
-        .bind(recording::media_urls(message)?)
+        .bind(messages::media_urls(message)?)
         .bind(&message.from_number)
         .bind(&message.messaging_profile_id)
         .bind(message.send_at.map(millis))
@@ -186,7 +187,7 @@ async fn insert_recipients(connection: &mut PgConnection, message: &NewMessage) 
         .bind(message.id)
         .bind(message.church_id.as_str())
         .bind(millis(message.send_at.unwrap_or(message.created_at)))
-        .bind(recording::sender(message))
+        .bind(messages::sender(message))
         .bind(rows.iter().map(|r| r.id).collect::<Vec<_>>())
         .bind((0i64..).take(rows.len()).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.phone.as_str()).collect::<Vec<_>>())

@@ -18,15 +18,15 @@ use crate::service::ConfigError;
 mod asking;
 mod erasure;
 mod lease;
-mod ledger;
 mod messages;
 mod outbox;
 mod readiness;
 mod retention;
 mod revocations;
 mod sending;
+mod transaction;
 
-pub(super) use ledger::Tx;
+pub(super) use transaction::Tx;
 
 /// The advisory lock of the process that brings the schema up to date.
 const MIGRATION_LOCK: i64 = 0x4348_5552_4d49;

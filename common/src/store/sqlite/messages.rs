@@ -7,9 +7,10 @@ use uuid::Uuid;
 use super::{Sqlite, json as json_rows, millis};
 use crate::store::columns::{Columns as _, Read as _, of_status, read_all, select};
 use crate::store::ledger::{Database as _, Ledger as _, leave};
+use crate::store::sending::estimate;
 use crate::store::{
     HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, Recipient, RecipientQuery, Recorded,
-    Sender, StoreError, estimate, recording,
+    Sender, StoreError, messages,
 };
 use crate::subject::ChurchId;
 
@@ -34,9 +35,9 @@ impl Sqlite {
         }
         insert_message(tx.connection()?, message, estimated_seconds).await?;
         insert_recipients(tx.connection()?, message).await?;
-        tx.append_outbox(&[recording::sent_event(message)?]).await?;
+        tx.append_outbox(&[messages::sent_event(message)?]).await?;
         tx.commit().await?;
-        Ok(Recorded::New(recording::as_message(message, estimated_seconds)))
+        Ok(Recorded::New(messages::as_message(message, estimated_seconds)))
     }
 
     /// In how many seconds the last recipient's turn is expected; unknown before anything was sent.
@@ -166,7 +167,7 @@ async fn insert_message(
         .bind(&message.conversation_id)
         .bind(&message.content)
         .bind(&message.target_type)
-        .bind(recording::media_urls(message)?)
+        .bind(messages::media_urls(message)?)
         .bind(&message.from_number)
         .bind(&message.messaging_profile_id)
         .bind(message.send_at.map(millis))
@@ -195,7 +196,7 @@ async fn insert_recipients(
         .bind(message.id.to_string())
         .bind(message.church_id.as_str())
         .bind(millis(message.send_at.unwrap_or(message.created_at)))
-        .bind(recording::sender(message))
+        .bind(messages::sender(message))
         .bind(json_rows(rows))
         .execute(connection)
         .await?;

@@ -21,15 +21,15 @@ use super::ledger::{Database, ParkedRow};
 mod asking;
 mod erasure;
 mod lease;
-mod ledger;
 mod messages;
 mod outbox;
 mod readiness;
 mod retention;
 mod revocations;
 mod sending;
+mod transaction;
 
-pub(super) use ledger::Tx;
+pub(super) use transaction::Tx;
 
 /// Longest wait inside SQLite for other transactions, where nobody can break it off. A transaction is begun again as
 /// long as its call may wait.

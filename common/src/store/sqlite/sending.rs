@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::{Tx, json as json_rows, json_ids, json_texts, millis};
 use crate::store::StoreError;
-use crate::store::attempts::{Budget, Claims, OpenClaim, Order, Queue, WaitingSender};
 use crate::store::columns::{Read as _, read_all};
-use crate::store::pace::Pace;
 use crate::store::records::Attempt;
+use crate::store::sending::claims::{Budget, Claims, OpenClaim, Order, Queue, WaitingSender};
+use crate::store::sending::pace::Pace;
 use crate::subject::ChurchId;
 
 impl Claims for Tx {

@@ -6,19 +6,19 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::attempts::Claims;
-use super::book::{Book, Said, Turned};
-use super::ledger::{Database, Ledger, Locking, end, leave};
-use super::news::News;
+use super::claims::Claims;
 use super::pace::Pace;
-use super::webhooks::settle;
-use super::{Answer, AttemptId, Failure, Overdue, StoreError};
+use crate::store::book::{Book, Said, Turned};
+use crate::store::ledger::{Database, Ledger, Locking, end, leave};
+use crate::store::new_events::News;
+use crate::store::webhooks::settle;
+use crate::store::{Answer, AttemptId, Failure, Overdue, StoreError};
 
 /// The failure code of a recipient whose message was held back until it was too late.
 const NOT_SENT: &str = "not_sent";
 
 /// Records what became of attempts: an answer changes exactly the attempt it belongs to. Returns what is news.
-pub(super) async fn record_answers<D: Database>(
+pub(in crate::store) async fn record_answers<D: Database>(
     database: &D,
     answers: &[(AttemptId, Answer)],
     now: OffsetDateTime,
@@ -91,7 +91,7 @@ fn accepted_id(answer: &Answer) -> Option<&str> {
 
 /// Closes or fails what waits too long; what is locked waits for the next round. Returns how many recipients, and
 /// what is news.
-pub(super) async fn close_overdue<D: Database>(
+pub(in crate::store) async fn close_overdue<D: Database>(
     database: &D,
     overdue: &Overdue,
     now: OffsetDateTime,
@@ -121,7 +121,7 @@ async fn overdue_closed<L: Ledger>(
 
 /// Fails what a pause or a back-off held back for longer than `held_for`; what is locked waits for the next round.
 /// Returns how many, and what is news.
-pub(super) async fn fail_unsent<D: Database>(
+pub(in crate::store) async fn fail_unsent<D: Database>(
     database: &D,
     held_for: Duration,
     limit: u32,
@@ -149,7 +149,7 @@ where
 }
 
 /// Fails those of these recipients that still wait to be sent a text. Returns how many, and what is news.
-pub(super) async fn fail_waiting<D: Database>(
+pub(in crate::store) async fn fail_waiting<D: Database>(
     database: &D,
     ids: &[Uuid],
     failure: &Failure,

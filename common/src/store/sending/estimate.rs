@@ -2,16 +2,16 @@
 
 use time::OffsetDateTime;
 
-use super::attempts::{Claims, Queue};
+use super::claims::{Claims, Queue};
 use super::pace::{EVERYBODY, Pace};
-use super::{NewMessage, StoreError, recording};
+use crate::store::{NewMessage, StoreError, messages};
 
 /// In how many seconds from now; unknown before any process said how fast it sends.
-pub(super) async fn seconds<L: Claims>(
+pub(in crate::store) async fn seconds<L: Claims>(
     ledger: &mut L,
     message: &NewMessage,
 ) -> Result<Option<i64>, StoreError> {
-    let (sender, now) = (recording::sender(message), message.created_at);
+    let (sender, now) = (messages::sender(message), message.created_at);
     let paces = ledger.read_paces(&[EVERYBODY, sender]).await?;
     let pace = |name: &str| paces.iter().find(|pace| pace.sender == name);
     let Some(rate) = pace(EVERYBODY).and_then(|pace| pace.rate) else { return Ok(None) };

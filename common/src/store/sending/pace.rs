@@ -3,10 +3,10 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::Setback;
+use crate::store::Setback;
 
 /// The row of everybody together.
-pub(super) const EVERYBODY: &str = "*";
+pub(in crate::store) const EVERYBODY: &str = "*";
 /// A full bucket holds a tenth of a second's messages.
 const BURST: f64 = 0.1;
 /// While a message is out to try whether a sender's trouble is over, the next one waits so long for its answer.
@@ -16,22 +16,22 @@ const CLOCK_DIFFERENCE: Duration = Duration::minutes(1);
 
 /// The pace of one sender.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Pace {
-    pub(super) sender: String,
+pub(in crate::store) struct Pace {
+    pub(in crate::store) sender: String,
     /// Messages a second at most; as fast as everybody together if there is none.
-    pub(super) rate: Option<i64>,
-    pub(super) tokens: f64,
-    pub(super) refilled_at: OffsetDateTime,
-    pub(super) held_until: Option<OffsetDateTime>,
-    pub(super) reason: Option<String>,
-    pub(super) setbacks: i32,
-    pub(super) noted_at: Option<OffsetDateTime>,
-    pub(super) served_at: Option<OffsetDateTime>,
+    pub(in crate::store) rate: Option<i64>,
+    pub(in crate::store) tokens: f64,
+    pub(in crate::store) refilled_at: OffsetDateTime,
+    pub(in crate::store) held_until: Option<OffsetDateTime>,
+    pub(in crate::store) reason: Option<String>,
+    pub(in crate::store) setbacks: i32,
+    pub(in crate::store) noted_at: Option<OffsetDateTime>,
+    pub(in crate::store) served_at: Option<OffsetDateTime>,
 }
 
 impl Pace {
     /// How many may be taken now, at most `most`. Refills the bucket.
-    pub(super) fn allowance(&mut self, most: u32, now: OffsetDateTime) -> u32 {
+    pub(in crate::store) fn allowance(&mut self, most: u32, now: OffsetDateTime) -> u32 {
         self.refill(now);
         let most = if self.setbacks > 0 { most.min(1) } else { most };
         if self.held_until.is_some_and(|until| until > now) {
@@ -54,7 +54,7 @@ impl Pace {
     }
 
     /// Takes what [`Pace::allowance`] allowed.
-    pub(super) fn take(&mut self, count: u32, now: OffsetDateTime) {
+    pub(in crate::store) fn take(&mut self, count: u32, now: OffsetDateTime) {
         if self.rate.is_some() {
             self.tokens -= f64::from(count);
         }
@@ -64,7 +64,7 @@ impl Pace {
     }
 
     /// When something may be taken at the earliest, as far as the pace decides.
-    pub(super) fn ready_at(&self) -> OffsetDateTime {
+    pub(in crate::store) fn ready_at(&self) -> OffsetDateTime {
         let refilled = match self.rate.map(|rate| rate.max(1) as f64) {
             // Half a bucket, so that a claim is worth its transaction.
             Some(rate) => {
@@ -77,7 +77,7 @@ impl Pace {
     }
 
     /// Telnyx answered a message that was attempted at `attempted_at` properly.
-    pub(super) fn served(&mut self, attempted_at: OffsetDateTime, now: OffsetDateTime) {
+    pub(in crate::store) fn served(&mut self, attempted_at: OffsetDateTime, now: OffsetDateTime) {
         self.served_at = self.served_at.max(Some(now));
         // What was on its way before the setback tells nothing of the time after it.
         if self.noted_at.is_none_or(|noted_at| attempted_at >= noted_at) {
@@ -87,14 +87,19 @@ impl Pace {
 
     /// The answer to a message that was attempted at `attempted_at` says nothing of the sender: if it was the one that
     /// tried, the next one may.
-    pub(super) fn tried(&mut self, attempted_at: OffsetDateTime, now: OffsetDateTime) {
+    pub(in crate::store) fn tried(&mut self, attempted_at: OffsetDateTime, now: OffsetDateTime) {
         if self.noted_at.is_some_and(|noted_at| attempted_at >= noted_at) {
             self.held_until = self.held_until.min(Some(now));
         }
     }
 
     /// Telnyx did not accept a message that was attempted at `attempted_at`, for a reason that holds for the sender.
-    pub(super) fn set_back(&mut self, setback: &Setback, attempted_at: OffsetDateTime, now: OffsetDateTime) {
+    pub(in crate::store) fn set_back(
+        &mut self,
+        setback: &Setback,
+        attempted_at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) {
         // Messages that were on their way together are one setback.
         let is_news = self.noted_at.is_none_or(|noted_at| attempted_at >= noted_at);
         let asked = setback.until.unwrap_or(now);
@@ -113,7 +118,7 @@ impl Pace {
 
     /// Nothing of it was answered properly since `before`: what waits longer than that is held back and not waiting
     /// for its turn.
-    pub(super) fn is_stuck_since(&self, before: OffsetDateTime) -> bool {
+    pub(in crate::store) fn is_stuck_since(&self, before: OffsetDateTime) -> bool {
         self.served_at.is_none_or(|served_at| served_at < before)
     }
 }

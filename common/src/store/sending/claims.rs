@@ -6,13 +6,13 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::ledger::{Database, Ledger, end, leave};
 use super::pace::{EVERYBODY, Pace};
-use super::{Attempt, HeldSender, SendLimits, StoreError};
+use crate::store::ledger::{Database, Ledger, end, leave};
+use crate::store::{Attempt, HeldSender, SendLimits, StoreError};
 use crate::subject::ChurchId;
 
 /// The rows that sending needs besides a [`Ledger`]'s.
-pub(super) trait Claims: Ledger {
+pub(in crate::store) trait Claims: Ledger {
     /// Each sender that something waits for, with the first moment at which it is due.
     async fn waiting_senders(&mut self) -> Result<Vec<WaitingSender>, StoreError>;
     /// The paces of these senders, unlocked; a sender without a row has none.
@@ -43,52 +43,52 @@ pub(super) trait Claims: Ledger {
 
 /// What waits to be sent now.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Queue {
+pub(in crate::store) struct Queue {
     /// Of everybody.
-    pub(super) all: i64,
+    pub(in crate::store) all: i64,
     /// Of the church.
-    pub(super) of_church: i64,
+    pub(in crate::store) of_church: i64,
     /// Of the sender.
-    pub(super) of_sender: i64,
+    pub(in crate::store) of_sender: i64,
     /// Churches that something waits for.
-    pub(super) churches: i64,
+    pub(in crate::store) churches: i64,
 }
 
 /// A sender that something waits for.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct WaitingSender {
-    pub(super) sender: String,
-    pub(super) due_at: OffsetDateTime,
+pub(in crate::store) struct WaitingSender {
+    pub(in crate::store) sender: String,
+    pub(in crate::store) due_at: OffsetDateTime,
 }
 
 /// What a claim is to take.
-pub(super) struct Order<'a> {
-    pub(super) claim_id: Uuid,
-    pub(super) limit: u32,
-    pub(super) now: OffsetDateTime,
+pub(in crate::store) struct Order<'a> {
+    pub(in crate::store) claim_id: Uuid,
+    pub(in crate::store) limit: u32,
+    pub(in crate::store) now: OffsetDateTime,
     /// The church that was served last: the turn begins after it.
-    pub(super) after: &'a str,
-    pub(super) limits: SendLimits,
+    pub(in crate::store) after: &'a str,
+    pub(in crate::store) limits: SendLimits,
 }
 
 /// How many a sender may have now.
 #[derive(Debug, Clone)]
-pub(super) struct Budget {
-    pub(super) sender: String,
-    pub(super) allowed: u32,
+pub(in crate::store) struct Budget {
+    pub(in crate::store) sender: String,
+    pub(in crate::store) allowed: u32,
     /// What was to be sent before this is too late, and is left for the rule that says so.
-    pub(super) not_before: Option<OffsetDateTime>,
+    pub(in crate::store) not_before: Option<OffsetDateTime>,
 }
 
 /// A claim of which nobody knows whether it was committed.
 #[derive(Debug, Clone)]
-pub(super) struct OpenClaim {
-    pub(super) id: Uuid,
-    pub(super) recipients: Vec<Uuid>,
+pub(in crate::store) struct OpenClaim {
+    pub(in crate::store) id: Uuid,
+    pub(in crate::store) recipients: Vec<Uuid>,
 }
 
 /// Takes what is due. `taken` is told of each recipient before the commit, for the case that its answer is lost.
-pub(super) async fn claim<D: Database>(
+pub(in crate::store) async fn claim<D: Database>(
     database: &D,
     order: &Order<'_>,
     taken: impl FnOnce(&[Attempt]),
@@ -151,7 +151,7 @@ fn budgets(paces: &mut [Pace], most: u32, order: &Order<'_>) -> Vec<Budget> {
 }
 
 /// What an open claim took, if it was committed.
-pub(super) async fn read_back<D: Database>(
+pub(in crate::store) async fn read_back<D: Database>(
     database: &D,
     claim: &OpenClaim,
 ) -> Result<Vec<Attempt>, StoreError>
@@ -164,7 +164,7 @@ where
 }
 
 /// When something may be taken at the earliest; `None` if nothing waits.
-pub(super) async fn next_at<D: Database>(database: &D) -> Result<Option<OffsetDateTime>, StoreError>
+pub(in crate::store) async fn next_at<D: Database>(database: &D) -> Result<Option<OffsetDateTime>, StoreError>
 where
     D::Tx: Claims,
 {
@@ -186,7 +186,10 @@ async fn first_moment<L: Claims>(ledger: &mut L) -> Result<Option<OffsetDateTime
 }
 
 /// Writes the rate of everybody together down.
-pub(super) async fn publish_rate<D: Database>(database: &D, rate: Option<u32>) -> Result<(), StoreError>
+pub(in crate::store) async fn publish_rate<D: Database>(
+    database: &D,
+    rate: Option<u32>,
+) -> Result<(), StoreError>
 where
     D::Tx: Claims,
 {
@@ -202,7 +205,7 @@ async fn write_rate<L: Claims>(ledger: &mut L, rate: Option<u32>) -> Result<(), 
 }
 
 /// Senders that something waits for and that are held back.
-pub(super) async fn held<D: Database>(
+pub(in crate::store) async fn held<D: Database>(
     database: &D,
     now: OffsetDateTime,
 ) -> Result<Vec<HeldSender>, StoreError>
