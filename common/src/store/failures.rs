@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 
-use super::connections::Wait;
+use super::wait::Wait;
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]

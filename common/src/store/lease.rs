@@ -1,28 +1,32 @@
 //! The right to relay the outbox: a lease on one row, timed by the database's clock.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError};
+use super::columns::{Columns, Read};
+use super::database::Database as _;
+use super::failures::StoreError;
+use super::handle::{Store, dispatch};
+use super::records::{LEASE_MS, LeaseState, OFFER_MS, Term};
+use super::session::only;
+use super::sql::Sql;
 
-/// How long a lease is valid after it was taken or renewed.
-pub const LEASE: Duration = Duration::from_secs(10);
-/// What a process that stands by has written is believed for so long.
-pub(super) const OFFER: Duration = Duration::from_secs(5);
-
-/// The number of a lease. It rises with each new holder, so it tells whose work is still wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Term(pub(super) i64);
-
-/// The lease as it stands in the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseState {
-    /// Whether a process holds it now.
-    pub held: bool,
-    /// Whether a process that stands by said in the last 5 s that its broker takes events.
-    pub standby_ready: bool,
-}
+/// A time that lies too far ahead was written before the clock was set back.
+const STATE: Sql = Sql {
+    postgres: "select
+            expires_at between clock_timestamp() and clock_timestamp() + 2 * $1 * interval '1 millisecond' as held,
+            standby_ready_at between clock_timestamp() - $2 * interval '1 millisecond'
+                and clock_timestamp() + $2 * interval '1 millisecond' as standby_ready
+        from relay_lease",
+    sqlite: "select
+            expires_at between unixepoch('subsec') * 1000 and unixepoch('subsec') * 1000 + 2 * $1 as held,
+            standby_ready_at between unixepoch('subsec') * 1000 - $2 and unixepoch('subsec') * 1000 + $2
+                as standby_ready
+        from relay_lease",
+};
+const OFFER_RELAY: Sql = Sql {
+    postgres: "update relay_lease set standby_ready_at = clock_timestamp()",
+    sqlite: "update relay_lease set standby_ready_at = cast(unixepoch('subsec') * 1000 as integer)",
+};
 
 impl Store {
     /// Whether the lease is held, and whether anybody could take it over.
@@ -30,7 +34,7 @@ impl Store {
     /// # Errors
     /// The database is away, or its schema is older.
     pub async fn lease_state(&self) -> Result<LeaseState, StoreError> {
-        dispatch!(self, db => db.lease_state().await)
+        only(dispatch!(self, db => db.fetch(STATE.bind(LEASE_MS).bind(OFFER_MS)).await)?)
     }
 
     /// Takes the lease if nobody holds it. `None` if another process does, or an older version of us relays.
@@ -62,6 +66,12 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn offer_to_relay(&self) -> Result<(), StoreError> {
-        dispatch!(self, db => db.offer_to_relay().await)
+        dispatch!(self, db => db.execute_unsynced(OFFER_RELAY.into()).await).map(drop)
+    }
+}
+
+impl Read for LeaseState {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self { held: row.flag("held")?, standby_ready: row.flag("standby_ready")? })
     }
 }

@@ -1,4 +1,4 @@
-//! What a transaction did, to be told of once it is committed.
+//! The events of a transaction, to be logged once it is committed.
 
 use tracing::{debug, info};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::subject::ChurchId;
 
 /// The events that a transaction put into the outbox.
 #[derive(Debug, Default)]
-pub(super) struct News(Vec<Step>);
+pub(super) struct NewEvents(Vec<Step>);
 
 /// One message's new version.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ struct Step {
     progress: bool,
 }
 
-impl News {
+impl NewEvents {
     pub(super) fn add(&mut self, event: &ChurchEvent, progress: bool) {
         self.0.push(Step {
             message_id: event.message_id,

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 
-use super::StoreError;
+use super::failures::StoreError;
 use crate::throttle::Throttle;
 
 /// A database as it may stand in a log, without its password, and what was told of it.
@@ -29,7 +29,7 @@ impl Outage {
     }
 
     /// Logs an error and gives its cause for the readiness.
-    pub(super) fn tell(&self, error: &StoreError) -> String {
+    pub(super) fn report(&self, error: &StoreError) -> String {
         let cause = cause_of(error);
         let Self { address, user, .. } = self;
         if let Some(held_back) = self.throttle.opens(&cause) {

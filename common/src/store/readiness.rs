@@ -11,7 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError, within};
+use super::connections::within;
+use super::database::Database;
+use super::failures::StoreError;
+use super::handle::{Backend, Store, on_either};
+use super::session::Session as _;
+use super::sql::{Sql, sql};
 use crate::service::Condition;
 
 /// Between two looks.
@@ -69,7 +74,7 @@ impl Store {
                     self.look_at(writes, &readiness.writes).await;
                 }
                 Err(error) => {
-                    readiness.reads.unmet(self.outage.tell(&error));
+                    readiness.reads.unmet(self.outage.report(&error));
                 }
             }
             tokio::time::sleep(LOOK).await;
@@ -78,10 +83,7 @@ impl Store {
 
     /// Asks for a sign of life. A slow server is waited for; one that refuses connections is away.
     async fn look(&self) -> Result<(), StoreError> {
-        let ping = async || match &self.backend {
-            Backend::Postgres(db) => db.ping().await,
-            Backend::Sqlite(db) => db.ping().await,
-        };
+        let ping = async || on_either!(self, db => db.ping().await);
         let soon = within(SOON, pending(), ping()).await;
         let Err(StoreError::TimedOut { .. }) = soon else { return soon };
         if let Backend::Postgres(db) = &self.backend
@@ -126,14 +128,21 @@ impl Store {
         }
     }
 
-    /// Writes the row of a process, and deletes those of processes long gone.
     async fn prove_writing(&self, process: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
-        within(LOOK_LIMIT, pending(), async {
-            match &self.backend {
-                Backend::Postgres(db) => db.prove_writing(process, now, now - GONE).await,
-                Backend::Sqlite(db) => db.prove_writing(process, now, now - GONE).await,
-            }
-        })
-        .await
+        within(LOOK_LIMIT, pending(), async { on_either!(self, db => prove_writing(db, process, now).await) })
+            .await
     }
+}
+
+/// Writes the row of a process, and deletes those of processes long gone.
+async fn prove_writing<D: Database>(db: &D, process: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
+    const WRITE: Sql = sql!(
+        "insert into writers (process_id, written_at) values ($1, $2)
+                             on conflict (process_id) do update set written_at = excluded.written_at"
+    );
+    const TIDY: Sql = sql!("delete from writers where written_at < $1");
+    let mut tx = db.begin().await?;
+    tx.execute(WRITE.bind(process).bind(now)).await?;
+    tx.execute(TIDY.bind(now - GONE)).await?;
+    tx.commit().await
 }

@@ -1,148 +1,137 @@
-//! Attempts: which recipients are taken for sending, and when.
+//! Claims: a transaction takes recipients that are due and marks them with its id.
 //!
-//! A claim takes recipients in one transaction and marks them with its id. When nobody knows whether that transaction
-//! was committed, the claim is read back: its rows are locked, so that a commit under way has ended by then.
+//! When nobody knows whether that transaction was committed, the claim is read back: its rows are locked, so that a
+//! commit under way has ended by then.
+
+use std::sync::{Mutex, PoisonError};
 
 use time::OffsetDateTime;
+use tracing::info;
 use uuid::Uuid;
 
+use super::due::{READ_ATTEMPTS, take_due};
 use super::pace::{EVERYBODY, Pace};
-use crate::store::ledger::{Database, Ledger, end, leave};
-use crate::store::{Attempt, HeldSender, SendLimits, StoreError};
-use crate::subject::ChurchId;
+use super::paces::{lock_paces, save_paces, waiting_senders};
+use crate::store::database::Database;
+use crate::store::failures::StoreError;
+use crate::store::handle::{Store, dispatch};
+use crate::store::ledger::Ledger;
+use crate::store::records::{Attempt, SendLimits};
+use crate::store::rows::{Budget, Claim, OpenClaim};
+use crate::store::session::{Session as _, end, leave};
 
-/// The rows that sending needs besides a [`Ledger`]'s.
-pub(in crate::store) trait Claims: Ledger {
-    /// Each sender that something waits for, with the first moment at which it is due.
-    async fn waiting_senders(&mut self) -> Result<Vec<WaitingSender>, StoreError>;
-    /// The paces of these senders, unlocked; a sender without a row has none.
-    async fn read_paces(&mut self, senders: &[&str]) -> Result<Vec<Pace>, StoreError>;
-    /// Makes the missing rows, locks all in one order, and reads them. Paces are locked after messages and recipients.
-    async fn lock_paces(&mut self, senders: &[&str]) -> Result<Vec<Pace>, StoreError>;
-    /// Writes paces back.
-    async fn save_paces(&mut self, rows: &[Pace]) -> Result<(), StoreError>;
-    /// Marks what is due with the claim's id and reads it, in fair turns between the churches.
-    async fn take_due(&mut self, order: &Order<'_>, budgets: &[Budget]) -> Result<Vec<Attempt>, StoreError>;
-    /// Those of these recipients that the claim has and that still have to be posted. Waits for a commit under way.
-    async fn taken_by(&mut self, claim: &OpenClaim) -> Result<Vec<Attempt>, StoreError>;
-    /// What waits to be sent now, counted up to a hundred thousand.
-    async fn queue(
-        &mut self,
-        church: &ChurchId,
-        sender: &str,
-        now: OffsetDateTime,
-    ) -> Result<Queue, StoreError>;
-    /// Recipients of a sender that were to be sent before this moment and wait, unlocked.
-    async fn waiting_since(
-        &mut self,
-        sender: &str,
-        before: OffsetDateTime,
-        limit: u32,
-    ) -> Result<Vec<Uuid>, StoreError>;
+impl Store {
+    /// The same store, whose attempts keep these limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: SendLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Takes up to `limit` recipients that are due, in fair turns between the churches and no faster than their
+    /// senders may go, and records their attempt. It is committed when this returns; each must be sent now and
+    /// answered by [`Store::record_answers`]. What an earlier call took whose commit was not answered is returned
+    /// first, and may be more than `limit`.
+    ///
+    /// # Errors
+    /// The database is away. Call again: what it may have committed all the same is read back.
+    pub async fn begin_attempts(&self, limit: u32, now: OffsetDateTime) -> Result<Vec<Attempt>, StoreError> {
+        if let Some(claim) = self.claims.next_open() {
+            return self.read_back(claim).await;
+        }
+        if limit == 0 || self.next_attempt_at().await?.is_none_or(|at| at > now) {
+            return Ok(Vec::new());
+        }
+        let (id, after) = (Uuid::now_v7(), self.claims.served());
+        let claim = Claim { id, limit, now, after: &after, limits: self.limits };
+        let taken = Mutex::new(Vec::new());
+        let note = |attempts: &[Attempt]| {
+            *taken.lock().unwrap_or_else(PoisonError::into_inner) = recipients_of(attempts);
+        };
+        let claimed = dispatch!(self, db => take(db, &claim, note).await);
+        if claimed.is_err() {
+            self.claims.reopen(id, taken.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
+        let attempts = claimed?;
+        self.claims.note_served(&attempts);
+        Ok(attempts)
+    }
+
+    /// Treats attempts as if the answer to their claim's commit had been lost: they are read back, and nothing of what
+    /// this call was given may be sent.
+    pub fn doubt(&self, attempts: &[Attempt]) {
+        if let Some(first) = attempts.first() {
+            self.claims.reopen(first.id.claim_id, recipients_of(attempts));
+        }
+    }
+
+    async fn read_back(&self, claim: OpenClaim) -> Result<Vec<Attempt>, StoreError> {
+        let read = dispatch!(self, db => read_back(db, &claim).await);
+        match &read {
+            Ok(attempts) => info!(claim.id = %claim.id, attempts = attempts.len(), "read a claim back"),
+            Err(_) => self.claims.reopen(claim.id, claim.recipients),
+        }
+        read
+    }
 }
 
-/// What waits to be sent now.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::store) struct Queue {
-    /// Of everybody.
-    pub(in crate::store) all: i64,
-    /// Of the church.
-    pub(in crate::store) of_church: i64,
-    /// Of the sender.
-    pub(in crate::store) of_sender: i64,
-    /// Churches that something waits for.
-    pub(in crate::store) churches: i64,
-}
-
-/// A sender that something waits for.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::store) struct WaitingSender {
-    pub(in crate::store) sender: String,
-    pub(in crate::store) due_at: OffsetDateTime,
-}
-
-/// What a claim is to take.
-pub(in crate::store) struct Order<'a> {
-    pub(in crate::store) claim_id: Uuid,
-    pub(in crate::store) limit: u32,
-    pub(in crate::store) now: OffsetDateTime,
-    /// The church that was served last: the turn begins after it.
-    pub(in crate::store) after: &'a str,
-    pub(in crate::store) limits: SendLimits,
-}
-
-/// How many a sender may have now.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct Budget {
-    pub(in crate::store) sender: String,
-    pub(in crate::store) allowed: u32,
-    /// What was to be sent before this is too late, and is left for the rule that says so.
-    pub(in crate::store) not_before: Option<OffsetDateTime>,
-}
-
-/// A claim of which nobody knows whether it was committed.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct OpenClaim {
-    pub(in crate::store) id: Uuid,
-    pub(in crate::store) recipients: Vec<Uuid>,
+fn recipients_of(attempts: &[Attempt]) -> Vec<Uuid> {
+    attempts.iter().map(|attempt| attempt.recipient_id).collect()
 }
 
 /// Takes what is due. `taken` is told of each recipient before the commit, for the case that its answer is lost.
-pub(in crate::store) async fn claim<D: Database>(
-    database: &D,
-    order: &Order<'_>,
+async fn take<D: Database>(
+    db: &D,
+    claim: &Claim<'_>,
     taken: impl FnOnce(&[Attempt]),
-) -> Result<Vec<Attempt>, StoreError>
-where
-    D::Tx: Claims,
-{
-    let mut ledger = database.begin().await?;
-    let claimed = claim_due(&mut ledger, order).await;
+) -> Result<Vec<Attempt>, StoreError> {
+    let mut tx = db.begin().await?;
+    let claimed = claim_due(&mut tx, claim).await;
     match &claimed {
         Ok(attempts) if !attempts.is_empty() => taken(attempts),
-        _ => return leave(ledger, claimed).await,
+        _ => return leave(tx, claimed).await,
     }
-    end(ledger, claimed).await
+    end(tx, claimed).await
 }
 
-async fn claim_due<L: Claims>(ledger: &mut L, order: &Order<'_>) -> Result<Vec<Attempt>, StoreError> {
-    let mut waiting = ledger.waiting_senders().await?;
-    waiting.retain(|waiting| waiting.due_at <= order.now);
+async fn claim_due<L: Ledger>(tx: &mut L, claim: &Claim<'_>) -> Result<Vec<Attempt>, StoreError> {
+    let mut waiting = waiting_senders(tx).await?;
+    waiting.retain(|waiting| waiting.due_at <= claim.now);
     if waiting.is_empty() {
         return Ok(Vec::new());
     }
     let names = std::iter::once(EVERYBODY).chain(waiting.iter().map(|waiting| waiting.sender.as_str()));
-    let mut paces = ledger.lock_paces(&Vec::from_iter(names)).await?;
-    let most = allowance_of_everybody(&mut paces, order);
-    let budgets = budgets(&mut paces, most, order);
+    let mut paces = lock_paces(tx, &Vec::from_iter(names)).await?;
+    let most = allowance_of_everybody(&mut paces, claim);
+    let budgets = budgets(&mut paces, most, claim);
     if budgets.is_empty() {
         return Ok(Vec::new());
     }
-    let attempts = ledger.take_due(&Order { limit: most, ..*order }, &budgets).await?;
+    let attempts = take_due(tx, &Claim { limit: most, ..*claim }, &budgets).await?;
     if attempts.is_empty() {
         return Ok(attempts);
     }
     for pace in &mut paces {
         let mine = |attempt: &&Attempt| pace.sender == EVERYBODY || attempt.sender == pace.sender;
         let count = u32::try_from(attempts.iter().filter(mine).count()).unwrap_or(u32::MAX);
-        pace.take(count, order.now);
+        pace.take(count, claim.now);
     }
-    ledger.save_paces(&paces).await?;
+    save_paces(tx, &paces).await?;
     Ok(attempts)
 }
 
-fn allowance_of_everybody(paces: &mut [Pace], order: &Order<'_>) -> u32 {
+fn allowance_of_everybody(paces: &mut [Pace], claim: &Claim<'_>) -> u32 {
     let everybody = paces.iter_mut().find(|pace| pace.sender == EVERYBODY);
-    everybody.map_or(order.limit, |pace| {
-        pace.rate = order.limits.rate.map(i64::from);
-        pace.allowance(order.limit, order.now)
+    everybody.map_or(claim.limit, |pace| {
+        pace.rate = claim.limits.rate.map(i64::from);
+        pace.allowance(claim.limit, claim.now)
     })
 }
 
-fn budgets(paces: &mut [Pace], most: u32, order: &Order<'_>) -> Vec<Budget> {
-    let too_late = order.limits.within.map(|within| order.now - within);
+fn budgets(paces: &mut [Pace], most: u32, claim: &Claim<'_>) -> Vec<Budget> {
+    let too_late = claim.limits.within.map(|within| claim.now - within);
     let budget = |pace: &mut Pace| Budget {
-        allowed: pace.allowance(most, order.now),
+        allowed: pace.allowance(most, claim.now),
         not_before: too_late.filter(|before| pace.is_stuck_since(*before)),
         sender: pace.sender.clone(),
     };
@@ -150,82 +139,9 @@ fn budgets(paces: &mut [Pace], most: u32, order: &Order<'_>) -> Vec<Budget> {
     own.map(budget).filter(|budget| budget.allowed > 0).collect()
 }
 
-/// What an open claim took, if it was committed.
-pub(in crate::store) async fn read_back<D: Database>(
-    database: &D,
-    claim: &OpenClaim,
-) -> Result<Vec<Attempt>, StoreError>
-where
-    D::Tx: Claims,
-{
-    let mut ledger = database.begin().await?;
-    let taken = ledger.taken_by(claim).await;
-    leave(ledger, taken).await
-}
-
-/// When something may be taken at the earliest; `None` if nothing waits.
-pub(in crate::store) async fn next_at<D: Database>(database: &D) -> Result<Option<OffsetDateTime>, StoreError>
-where
-    D::Tx: Claims,
-{
-    let mut ledger = database.begin_reading().await?;
-    let next = first_moment(&mut ledger).await;
-    leave(ledger, next).await
-}
-
-async fn first_moment<L: Claims>(ledger: &mut L) -> Result<Option<OffsetDateTime>, StoreError> {
-    let waiting = ledger.waiting_senders().await?;
-    let names = std::iter::once(EVERYBODY).chain(waiting.iter().map(|waiting| waiting.sender.as_str()));
-    let paces = ledger.read_paces(&Vec::from_iter(names)).await?;
-    let ready_at = |sender: &str| {
-        let pace = paces.iter().find(|pace| pace.sender == sender);
-        pace.map_or(OffsetDateTime::UNIX_EPOCH, Pace::ready_at)
-    };
-    let first = waiting.iter().map(|waiting| waiting.due_at.max(ready_at(&waiting.sender))).min();
-    Ok(first.map(|at| at.max(ready_at(EVERYBODY))))
-}
-
-/// Writes the rate of everybody together down.
-pub(in crate::store) async fn publish_rate<D: Database>(
-    database: &D,
-    rate: Option<u32>,
-) -> Result<(), StoreError>
-where
-    D::Tx: Claims,
-{
-    let mut ledger = database.begin().await?;
-    let written = write_rate(&mut ledger, rate).await;
-    end(ledger, written).await
-}
-
-async fn write_rate<L: Claims>(ledger: &mut L, rate: Option<u32>) -> Result<(), StoreError> {
-    let mut paces = ledger.lock_paces(&[EVERYBODY]).await?;
-    paces.iter_mut().for_each(|pace| pace.rate = rate.map(i64::from));
-    ledger.save_paces(&paces).await
-}
-
-/// Senders that something waits for and that are held back.
-pub(in crate::store) async fn held<D: Database>(
-    database: &D,
-    now: OffsetDateTime,
-) -> Result<Vec<HeldSender>, StoreError>
-where
-    D::Tx: Claims,
-{
-    let mut ledger = database.begin_reading().await?;
-    let held = held_among_waiting(&mut ledger, now).await;
-    leave(ledger, held).await
-}
-
-async fn held_among_waiting<L: Claims>(
-    ledger: &mut L,
-    now: OffsetDateTime,
-) -> Result<Vec<HeldSender>, StoreError> {
-    let waiting = ledger.waiting_senders().await?;
-    let names: Vec<&str> = waiting.iter().map(|waiting| waiting.sender.as_str()).collect();
-    let held = |pace: Pace| {
-        let until = pace.held_until.filter(|until| *until > now)?;
-        Some(HeldSender { reason: pace.reason?, until, setbacks: pace.setbacks })
-    };
-    Ok(ledger.read_paces(&names).await?.into_iter().filter_map(held).collect())
+/// What an open claim took and still has to be posted, if it was committed.
+async fn read_back<D: Database>(db: &D, claim: &OpenClaim) -> Result<Vec<Attempt>, StoreError> {
+    let mut tx = db.begin().await?;
+    let taken = tx.fetch(READ_ATTEMPTS.bind(claim.recipients.as_slice()).bind(claim.id)).await;
+    leave(tx, taken).await
 }

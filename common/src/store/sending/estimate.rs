@@ -2,20 +2,54 @@
 
 use time::OffsetDateTime;
 
-use super::claims::{Claims, Queue};
 use super::pace::{EVERYBODY, Pace};
-use crate::store::{NewMessage, StoreError, messages};
+use super::paces::read_paces;
+use crate::store::columns::{Columns, Read};
+use crate::store::failures::StoreError;
+use crate::store::records::NewMessage;
+use crate::store::session::{Session, only};
+use crate::store::sql::{Sql, sql};
+
+/// Recipients that wait to be sent now, counted up to a hundred thousand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Queue {
+    /// Of everybody.
+    all: i64,
+    /// Of the church.
+    of_church: i64,
+    /// Of the sender.
+    of_sender: i64,
+    /// Churches that something waits for.
+    churches: i64,
+}
+
+impl Read for Queue {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            all: row.number("everybody")?,
+            of_church: row.number("of_church")?,
+            of_sender: row.number("of_sender")?,
+            churches: row.number("churches")?,
+        })
+    }
+}
+
+const QUEUE: Sql = sql!(
+    "select count(*) as everybody, count(*) filter (where church_id = $1) as of_church,
+            count(*) filter (where sender = $2) as of_sender, count(distinct church_id) as churches
+     from (select church_id, sender from recipients where " [unsent] " and due_at <= $3 limit 100000) r"
+);
 
 /// In how many seconds from now; unknown before any process said how fast it sends.
-pub(in crate::store) async fn seconds<L: Claims>(
-    ledger: &mut L,
+pub(in crate::store) async fn seconds<S: Session>(
+    tx: &mut S,
     message: &NewMessage,
 ) -> Result<Option<i64>, StoreError> {
-    let (sender, now) = (messages::sender(message), message.created_at);
-    let paces = ledger.read_paces(&[EVERYBODY, sender]).await?;
+    let (sender, now) = (message.sender(), message.created_at);
+    let paces = read_paces(tx, &[EVERYBODY, sender]).await?;
     let pace = |name: &str| paces.iter().find(|pace| pace.sender == name);
     let Some(rate) = pace(EVERYBODY).and_then(|pace| pace.rate) else { return Ok(None) };
-    let queue = ledger.queue(&message.church_id, sender, now).await?;
+    let queue = only(tx.fetch(QUEUE.bind(message.church_id.as_str()).bind(sender).bind(now)).await?)?;
     let own = i64::try_from(message.recipients.len()).unwrap_or(i64::MAX);
     let later = message.send_at.map_or(0.0, |at| (at - now).as_seconds_f64());
     let held = pace(sender).map_or(0.0, |pace| held(pace, now));

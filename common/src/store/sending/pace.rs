@@ -3,7 +3,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::store::Setback;
+use crate::store::records::Setback;
 
 /// The row of everybody together.
 pub(in crate::store) const EVERYBODY: &str = "*";
