@@ -20,5 +20,6 @@ pub mod status;
 pub mod store;
 pub mod subject;
 pub mod telemetry;
+pub mod telnyx_message;
 pub mod throttle;
 mod token_keys;
