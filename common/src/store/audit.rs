@@ -10,7 +10,7 @@ use super::session::{leave, only};
 use super::sql::{Sql, sql};
 
 impl Store {
-    /// Sums the webhooks and recounts the messages. It reads everything and has no limit of time.
+    /// Sums the webhooks and recounts the messages. Reads the whole database, without a time limit.
     ///
     /// # Errors
     /// The database is away.

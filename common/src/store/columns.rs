@@ -1,4 +1,4 @@
-//! Reading rows: the same for both databases, whatever types their columns have.
+//! Reads rows of both databases, whatever types their columns have.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -71,7 +71,7 @@ fn missing(name: &str) -> StoreError {
     StoreError::Unreadable(format!("{name} is missing"))
 }
 
-/// A column holds what this version can't read.
+/// The error for a value that this version can't read.
 pub(super) fn unreadable(name: &str) -> StoreError {
     StoreError::Unreadable(format!("{name} has no known value"))
 }

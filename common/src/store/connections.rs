@@ -1,8 +1,8 @@
 //! Connections to the database, and how long a call may have one.
 //!
-//! A pool of sqlx has one time-out for everybody, and takes back a connection whose caller gave up in the middle of a
-//! statement. Here each call has a limit of its own ([`within`]), and a connection goes back only when the last thing
-//! done on it surely came to its end. Any other is closed, and with it its transaction and its locks.
+//! A pool of sqlx has one time-out for all callers, and reuses a connection whose caller gave up in the middle of a
+//! statement. Here each call has its own limit ([`within`]), and a connection is reused only if its last statement has
+//! certainly ended. Any other connection is closed, and with it its transaction and its locks.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -18,22 +18,22 @@ use super::failures::StoreError;
 use super::sql::{Dialect, Statement};
 use super::wait::{Wait, Waiting, waits_for};
 
-/// Longest wait for a connection of anybody; each call waits for as long as its own limit.
+/// Longest wait for a connection, beyond the limits of all calls.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A connection that goes back is asked for a sign of life; it is closed if none comes so soon.
+/// Time limit for a returned connection to answer a ping; otherwise it is closed.
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
 
-/// What connections are for.
+/// The purpose of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Requests, the relay, sweeps.
     Everything,
-    /// Recording webhooks, which have little time.
+    /// Recording webhooks, whose time is short.
     Webhooks,
 }
 
-/// Does a call, and gives it up after the limit, or as soon as the server is known to be `away`; the error says what it
-/// was waiting for. A commit that is given up may stand.
+/// Runs a call, and ends it at the limit or once the server is known to be `away`. The error says what the call waited
+/// for. A commit that was ended so may have succeeded.
 pub(super) async fn within<T>(
     limit: Duration,
     away: impl Future<Output = ()>,
@@ -55,7 +55,7 @@ pub(super) async fn within<T>(
 /// The connections of one pool.
 pub(super) struct Connections<DB: Database> {
     pool: Pool<DB>,
-    /// Connections made before are replaced.
+    /// Older connections are replaced.
     renewed_at: Arc<Mutex<Option<Instant>>>,
     pub(super) committed_at: LastCommit,
 }
@@ -76,14 +76,14 @@ impl LastCommit {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether there was one since.
+    /// Whether there was a commit after this moment.
     pub(super) fn is_after(&self, moment: Instant) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at > moment)
     }
 }
 
 impl<DB: Database> Connections<DB> {
-    /// Connects when a connection is needed first, and keeps the smallest number ready from then on.
+    /// Connects at the first use, and then keeps the smallest number of connections ready.
     pub(super) fn new(
         number: RangeInclusive<u32>,
         options: <DB::Connection as Connection>::Options,
@@ -130,7 +130,7 @@ where
         read_all(&rows?)
     }
 
-    /// Does a statement that is a transaction of its own. Returns how many rows it changed.
+    /// Runs a statement as a transaction of its own. Returns how many rows it changed.
     pub(super) async fn execute(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
         let mut checkout = self.acquire().await?;
         let done = statement.query::<DB>().execute(checkout.connection()?).await;
@@ -139,7 +139,7 @@ where
     }
 }
 
-/// A connection in use. It goes back by [`Checkout::give_back`]; dropped, it is closed.
+/// A connection in use. [`Checkout::give_back`] returns it to its pool; if dropped, it is closed.
 pub(super) struct Checkout<DB: Database>(Option<PoolConnection<DB>>);
 
 impl<DB: Database> Checkout<DB> {
@@ -147,14 +147,14 @@ impl<DB: Database> Checkout<DB> {
         self.0.as_deref_mut().ok_or(Error::WorkerCrashed)
     }
 
-    /// Nothing is under way on it any more.
+    /// Returns the connection to its pool; nothing runs on it any more.
     pub(super) fn give_back(mut self) {
         if let Some(mut connection) = self.0.take() {
             tokio::spawn(timeout(RETURN_LIMIT, connection.return_to_pool()));
         }
     }
 
-    /// Gives it back if the result proves that the database is done with what it was asked.
+    /// Returns it if the result proves that the statement has ended.
     fn give_back_after<T>(self, result: &Result<T, Error>) {
         if matches!(result, Ok(_) | Err(Error::Database(_))) {
             self.give_back();
@@ -164,7 +164,7 @@ impl<DB: Database> Checkout<DB> {
 
 impl<DB: Database> Drop for Checkout<DB> {
     fn drop(&mut self) {
-        // Detached at once, so that its replacement need not wait until it is closed.
+        // Detached at once, so that its replacement does not wait until it is closed.
         drop(self.0.take().map(PoolConnection::detach));
     }
 }

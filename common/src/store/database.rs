@@ -1,27 +1,28 @@
-//! What a database gives to the store: statements, alone or in a transaction.
+//! What the store needs from a database: statements, alone or in a transaction.
 
 use super::columns::Read;
 use super::failures::StoreError;
 use super::ledger::Ledger;
 use super::sql::Statement;
 
-/// One database. Each method waits for a free connection.
+/// A database. Each method waits for a free connection.
 pub(super) trait Database {
     /// A transaction.
     type Tx: Ledger;
 
     /// Begins a transaction that may write.
     fn begin(&self) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
-    /// Begins one that only reads, beside the one that writes. [`super::session::leave`] ends it.
+    /// Begins a transaction that only reads, beside a writing one. End it by [`super::session::leave`].
     fn begin_reading(&self) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
-    /// Ends a reading transaction and begins one that may write; the same one, where the database has many writers.
+    /// Continues a reading transaction as a writing one, or, with a single writer, ends it and begins another one.
     fn begin_writing(&self, reading: Self::Tx) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
     /// Reads outside of a transaction.
     fn fetch<T: Read>(
         &self,
         statement: Statement<'_>,
     ) -> impl Future<Output = Result<Vec<T>, StoreError>> + Send;
-    /// Does one statement that may be lost in a power cut: SQLite waits for no disk. Returns how many rows it changed.
+    /// Runs one statement that may be lost in a power cut: SQLite does not wait for the disk. Returns how many rows it
+    /// changed.
     fn execute_unsynced(
         &self,
         statement: Statement<'_>,

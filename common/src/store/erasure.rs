@@ -22,17 +22,17 @@ const BATCH_ROWS: usize = 500;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Erased {
-    /// Recipients that have no number and no names any more.
+    /// Recipients whose number and names were erased.
     pub recipients: u64,
-    /// Of these, those that were still to be sent a text: they failed instead.
+    /// Of these, recipients that still waited to be sent; they failed.
     pub unsent: u64,
-    /// Webhooks whose body and report are gone.
+    /// Webhooks whose body and report were erased.
     pub webhooks: u64,
     /// Events in the outbox whose reason named the number.
     pub events: u64,
 }
 
-/// A recipient with the number that is to be erased.
+/// A recipient with the number to erase.
 struct Match {
     id: Uuid,
     unsent: bool,
@@ -44,18 +44,18 @@ impl Read for Match {
     }
 }
 
-/// A person by the recipients that had the number, and by the number.
+/// A person: the number, and the recipients that have it.
 struct Person<'a> {
     ids: &'a [Uuid],
     phone: &'a str,
 }
 
 impl Store {
-    /// Erases a number everywhere; with `dry` only counts. It works in batches and can be repeated. A text on its way to
-    /// the number ends without a receipt, for which Telnyx is not asked; one that waits to be sent fails.
+    /// Erases a number everywhere; with `dry` only counts. Works in batches and can be repeated. A text that waits to
+    /// be sent fails. Telnyx is not asked about a text on its way.
     ///
     /// # Errors
-    /// The database is away; what was done until then stays done.
+    /// The database is away. The batches until then are committed.
     pub async fn erase_phone(&self, phone: &str, dry: bool) -> Result<Erased, StoreError> {
         let found: Vec<Match> = on_either!(self, db => recipients_with(db, phone).await)?;
         let ids: Vec<Uuid> = found.iter().map(|recipient| recipient.id).collect();
@@ -89,7 +89,7 @@ impl Store {
         Ok(())
     }
 
-    /// Goes through all webhooks, page by page: those of the recipients, and those that name the number.
+    /// Erases the webhooks of the recipients and those that name the number, page by page.
     async fn erase_webhooks(&self, person: &Person<'_>, dry: bool) -> Result<u64, StoreError> {
         let (mut all, mut after) = (0, String::new());
         loop {

@@ -1,4 +1,4 @@
-//! [`Store`]: the handle on one database, and the limits of its calls.
+//! [`Store`], the handle on one database, and the time limits of its calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, watch};
 
 use super::connections::{LastCommit, Purpose, within};
+use super::database::Database as _;
 use super::failures::StoreError;
 use super::new_events::NewEvents;
 use super::outage::Outage;
@@ -17,7 +18,7 @@ use super::sqlite::Sqlite;
 use super::url;
 use crate::service::ConfigError;
 
-/// Calls the same function on whichever database it is.
+/// Evaluates a call on the store's database, whichever it is.
 macro_rules! on_either {
     ($store:expr, $db:ident => $call:expr) => {
         match &$store.backend {
@@ -28,8 +29,8 @@ macro_rules! on_either {
 }
 pub(super) use on_either;
 
-/// The same, as long as the store's limit lets it. What the database took back because of a changed column or a
-/// deadlock is done again, once; what may have been committed is not.
+/// The same within the store's time limit. Repeats the call once if the database rolled it back because of a changed
+/// column or a deadlock; never if it may have been committed.
 macro_rules! dispatch {
     ($store:expr, $db:ident => $call:expr) => {
         $store
@@ -40,7 +41,7 @@ macro_rules! dispatch {
                         Err(error) if again && error.may_be_repeated() => {
                             again = false;
                             if error.is_stale_plan() {
-                                $crate::store::handle::on_either!($store, db => $crate::store::database::Database::renew(db));
+                                $store.renew();
                             }
                         }
                         done => break done,
@@ -52,14 +53,14 @@ macro_rules! dispatch {
 }
 pub(super) use dispatch;
 
-/// Longest time that a call may take, unless its caller has a limit of its own.
+/// Time limit of a call, unless its caller sets one.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
-/// Longest time that a call for webhooks may take. Longer than Telnyx waits, so that a slow database still gets on: what
-/// is recorded after its requester gave up is a duplicate when Telnyx repeats it.
+/// Time limit of a call for webhooks. It is longer than Telnyx waits, so that a slow database makes progress: a webhook
+/// that is recorded after Telnyx gave up is a duplicate when Telnyx repeats it.
 const LONGEST_WEBHOOK_CALL: Duration = Duration::from_secs(10);
-/// Longest time that a call goes on once it is known that the database's server refuses connections.
+/// How long a call continues once the database's server is known to refuse connections.
 const LONGEST_CALL_WHILE_AWAY: Duration = Duration::from_secs(1);
-/// Connections that only the webhooks use.
+/// Connections reserved for webhooks.
 const WEBHOOK_CONNECTIONS: u32 = 2;
 
 /// `DATABASE_URL`.
@@ -69,8 +70,8 @@ pub struct StoreOptions {
     /// `sqlite:<file>` or `postgres://user:password@host/database`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: SecretString,
-    /// Connections to PostgreSQL for calls; webhook-ingest keeps two of them, or two more if there are fewer than three,
-    /// for the webhooks alone, and the relay's lease has one of its own
+    /// Connections to PostgreSQL for calls; webhook-ingest keeps two of them, or two more if there are fewer than
+    /// three, for the webhooks alone, and the relay's lease has one of its own
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub database_connections: u32,
@@ -80,7 +81,7 @@ pub struct StoreOptions {
 #[derive(Clone)]
 pub struct Store {
     pub(super) backend: Backend,
-    /// Longest time that a call may take.
+    /// Time limit of a call.
     limit: Duration,
     pub(super) committed_at: LastCommit,
     /// Whether the database's server refused connections when it was last looked at.
@@ -98,16 +99,16 @@ pub(super) enum Backend {
 }
 
 impl Store {
-    /// Prepares the store without connecting: the database may be away.
+    /// Prepares the store without connecting, because the database may be away.
     ///
     /// # Errors
-    /// `DATABASE_URL` names no database that we know, or none that can be there.
+    /// `DATABASE_URL` is malformed, or its folder does not exist.
     pub fn new(options: &StoreOptions) -> Result<Self, ConfigError> {
         Self::with(options, options.database_connections, Purpose::Everything, LastCommit::default())
     }
 
-    /// The same with a second handle, which records webhooks: it has its own connections, and it waits only 200 ms for
-    /// rows that another transaction has locked.
+    /// Also prepares a second handle to record webhooks. It has its own connections, and waits only 200 ms for rows
+    /// that another transaction has locked.
     ///
     /// # Errors
     /// As [`Store::new`].
@@ -147,12 +148,12 @@ impl Store {
         })
     }
 
-    /// A handle on the same connections, whose calls take no longer than the limit.
+    /// Returns a handle on the same connections with another time limit for its calls.
     pub fn within(&self, limit: Duration) -> Self {
         Self { limit, ..self.clone() }
     }
 
-    /// Does a call within its limit. Once the server is known to be away, the call ends soon.
+    /// Runs a call within its limit. Ends it soon once the server is known to be away.
     pub(super) async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -167,7 +168,15 @@ impl Store {
         within(self.limit, away, call).await
     }
 
-    /// Brings the schema up to date. Several services may do so at the same time; newer schemas are left alone.
+    /// Replaces every connection before it is used again.
+    pub(super) fn renew(&self) {
+        match &self.backend {
+            Backend::Postgres(db) => db.renew(),
+            Backend::Sqlite(db) => db.renew(),
+        }
+    }
+
+    /// Runs pending migrations. Several services may do so at the same time; a newer schema is left alone.
     ///
     /// # Errors
     /// The database is away, or a migration failed.
@@ -175,10 +184,10 @@ impl Store {
         on_either!(self, db => db.migrate().await)
     }
 
-    /// Asks the database for a sign of life.
+    /// Checks that the database answers.
     ///
     /// # Errors
-    /// It gives none.
+    /// It does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         dispatch!(self, db => db.ping().await)
     }
@@ -188,7 +197,7 @@ impl Store {
         self.announcements.clone()
     }
 
-    /// After a commit: logs its events and wakes the relay if there are any.
+    /// Logs the events of a commit, and wakes the relay if there are any.
     pub(super) fn committed(&self, events: &NewEvents) {
         events.log();
         self.wake_relay(!events.is_empty());

@@ -10,7 +10,7 @@ use super::records::{LEASE_MS, LeaseState, OFFER_MS, Term};
 use super::session::only;
 use super::sql::Sql;
 
-/// A time that lies too far ahead was written before the clock was set back.
+/// A time too far ahead was written before the clock was set back.
 const STATE: Sql = Sql {
     postgres: "select
             expires_at between clock_timestamp() and clock_timestamp() + 2 * $1 * interval '1 millisecond' as held,
@@ -29,7 +29,7 @@ const OFFER_RELAY: Sql = Sql {
 };
 
 impl Store {
-    /// Whether the lease is held, and whether anybody could take it over.
+    /// Returns whether the lease is held, and whether another process could take it over.
     ///
     /// # Errors
     /// The database is away, or its schema is older.
@@ -37,7 +37,7 @@ impl Store {
         only(dispatch!(self, db => db.fetch(STATE.bind(LEASE_MS).bind(OFFER_MS)).await)?)
     }
 
-    /// Takes the lease if nobody holds it. `None` if another process does, or an older version of us relays.
+    /// Takes the lease. Returns `None` if another process holds it, or a process of an older version relays.
     ///
     /// # Errors
     /// The database is away, or SQLite's lock file can't be made.
@@ -45,7 +45,7 @@ impl Store {
         dispatch!(self, db => db.take_lease(holder).await)
     }
 
-    /// Renews the lease. `false` if another process holds it now.
+    /// Renews the lease. Returns `false` if another process holds it now.
     ///
     /// # Errors
     /// The database is away.
@@ -53,7 +53,7 @@ impl Store {
         dispatch!(self, db => db.renew_lease(term).await)
     }
 
-    /// Gives the lease up, so that another process can take it at once.
+    /// Releases the lease, so that another process can take it at once.
     ///
     /// # Errors
     /// The database is away; the lease expires by itself.
@@ -61,7 +61,7 @@ impl Store {
         dispatch!(self, db => db.give_lease_up(term).await)
     }
 
-    /// Says that this process stands by and that its broker takes events.
+    /// Reports that this process stands by and that its broker takes events.
     ///
     /// # Errors
     /// The database is away.

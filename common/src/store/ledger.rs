@@ -1,4 +1,4 @@
-//! What a transaction does about locks and limits of time.
+//! Locks and limits of time, which each database has in its own way.
 //!
 //! Locks are taken in one order everywhere: messages by id, then recipients by id, then webhooks by event id, then
 //! paces by sender.
@@ -8,7 +8,7 @@ use super::failures::StoreError;
 use super::session::Session;
 use super::sql::{Sql, Statement};
 
-/// What to do about rows that another transaction has locked. SQLite has one writer and no such rows.
+/// How to treat rows that another transaction has locked. SQLite has one writer and no such rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Locking {
     /// Wait for them, as long as the connection's lock time-out.
@@ -27,7 +27,7 @@ impl Locking {
     }
 }
 
-/// A transaction as the store uses it. Rows that are read unlocked may change until they are locked.
+/// A transaction that can lock rows. Rows that were read without a lock may change until they are locked.
 pub(super) trait Ledger: Session {
     /// Locks rows and reads them.
     async fn lock<T: Read>(
@@ -35,6 +35,6 @@ pub(super) trait Ledger: Session {
         statement: Statement<'_>,
         locking: Locking,
     ) -> Result<Vec<T>, StoreError>;
-    /// Lets the statements that follow take the time they need.
+    /// Lifts the time limit of the statements that follow.
     async fn lift_time_limit(&mut self) -> Result<(), StoreError>;
 }

@@ -24,11 +24,12 @@ use crate::subject::ChurchId;
 const FIRST_VERSION: i64 = 1;
 
 impl Store {
-    /// Records a message with its recipients and its `message:sent` event, in one transaction. With a key, a
-    /// repetition finds the first one's message; one that comes at the same time waits for it.
+    /// Records a message with its recipients and its `message:sent` event in one transaction. With a key, a repeated
+    /// request gets the message of the first one; a request that comes at the same time waits for it.
     ///
     /// # Errors
-    /// The database is away or refuses, or nobody knows whether it was recorded ([`StoreError::OutcomeUnknown`]).
+    /// The database is away or refuses the message, or it is unknown whether it was recorded
+    /// ([`StoreError::OutcomeUnknown`]).
     pub async fn record_message(
         &self,
         message: &NewMessage,
@@ -80,7 +81,7 @@ async fn record<D: Database>(
     if let Some(key) = key
         && let Some(first) = take_key(&mut tx, message, key).await?
     {
-        // The first request is committed: taking its key waited for that.
+        // The first request is committed: taking the key waited for that.
         tx.roll_back().await?;
         if first.body_digest != key.body_digest {
             return Ok(Recorded::KeyReused);

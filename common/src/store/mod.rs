@@ -1,9 +1,49 @@
 //! The record: messages, recipients, webhooks and the outbox, in SQLite or PostgreSQL.
 //!
-//! [`Store`] is the handle; each use of it has a file. What both databases do alike stands once: a use writes its
-//! statements with [`sql`], and [`book`] decides how reports change the record. `postgres` and `sqlite` connect, lock and
-//! write rows, each in its own best SQL. Whatever changes a message puts the event into the outbox in the same
+//! [`Store`] is the handle, and each of its uses has a file. Both databases run the same statements, written with
+//! [`sql`]; `postgres` and `sqlite` hold what differs: dialect, connections, locks and the relay's lease. [`book`]
+//! decides how reports change the record. Each change of a message puts its event into the outbox in the same
 //! transaction, and [`Store::announcements`] wakes the relay.
+//!
+//! ```
+//! use common::store::{NewMessage, NewRecipient, Recorded, Store, StoreOptions};
+//! use time::OffsetDateTime;
+//! use uuid::Uuid;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let database_url = format!("sqlite:{}/church.db", folder.path().display());
+//! let store = Store::new(&StoreOptions { database_url: database_url.into(), database_connections: 8 })?;
+//! store.migrate().await?;
+//!
+//! let ann = NewRecipient {
+//!     id: Uuid::now_v7(),
+//!     phone: "+15551234567".into(),
+//!     member_id: None,
+//!     first_name: Some("Ann".into()),
+//!     last_name: None,
+//! };
+//! let message = NewMessage {
+//!     id: Uuid::now_v7(),
+//!     church_id: "grace".parse()?,
+//!     author_id: "userId:7".into(),
+//!     conversation_id: None,
+//!     content: "Service at ten".into(),
+//!     target_type: "individual".into(),
+//!     media_urls: vec![],
+//!     from_number: Some("+15550000000".into()),
+//!     messaging_profile_id: None,
+//!     send_at: None,
+//!     recipients: vec![ann],
+//!     created_at: OffsetDateTime::now_utc(),
+//! };
+//! let recorded = store.record_message(&message, None).await?;
+//! assert!(matches!(recorded, Recorded::New(_)));
+//! assert_eq!(store.waiting_events(10).await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
 
 mod audit;
 mod book;
@@ -22,6 +62,8 @@ mod outage;
 mod outbox;
 mod outbox_entries;
 mod parked;
+#[cfg(test)]
+mod plans;
 mod postgres;
 mod readiness;
 mod records;
@@ -51,7 +93,7 @@ pub use webhooks::{Batch, Recording};
 mod tests {
     use std::path::Path;
 
-    /// The places in the SQL of a folder where "all columns" are asked for.
+    /// Finds the places in the SQL of a folder that ask for all columns.
     fn stars(folder: &Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -59,7 +101,7 @@ mod tests {
                 stars(&path, found);
                 continue;
             }
-            // Less what stands here.
+            // Without this test.
             let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
             let text = text.split("#[cfg(test)]").next().unwrap();
             for (number, line) in text.lines().enumerate() {
@@ -76,7 +118,7 @@ mod tests {
         }
     }
 
-    /// A column may be added while older binaries run; their prepared statements must not notice.
+    /// A column may be added while older binaries run. Their prepared statements must keep working.
     #[test]
     fn no_statement_asks_for_all_columns() {
         let mut found = Vec::new();

@@ -41,7 +41,7 @@ impl NewEvents {
         self.0.is_empty()
     }
 
-    /// Logs each message's step: its changes of status for everybody, its mere progress for those who look closely.
+    /// Logs each new version: at `info` if the status changed, else at `debug`.
     pub(super) fn log(&self) {
         for step in &self.0 {
             let (message, church, event) = (step.message_id, &step.church_id, step.event_id);

@@ -1,5 +1,5 @@
-//! The outbox as the relay sees it. Every change of what the relay has done compares its term: a process that was
-//! stopped for a while and wakes changes nothing.
+//! The outbox as the relay sees it. Each change by the relay compares its term, so that a process that was stopped and
+//! resumes changes nothing.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::sql::{Sql, sql};
 /// Rows changed by one statement where it may be many, so that it holds its locks for a short time.
 const BATCH_ROWS: u32 = 1_000;
 
-/// The oldest events that wait.
+/// The oldest waiting events.
 pub(super) const WAITING: Sql = sql!(
     "select position, event_id, message_id, progress, subject, payload from outbox
      where stream_seq is null and superseded_at is null order by position limit $1"
@@ -41,7 +41,7 @@ pub(super) const STATE: Sql = Sql {
 };
 
 impl Store {
-    /// How the outbox stands, by the database's clock.
+    /// Returns the state of the outbox, by the database's clock.
     ///
     /// # Errors
     /// The database is away.
@@ -49,7 +49,7 @@ impl Store {
         only(dispatch!(self, db => db.fetch(STATE.bind(LEASE_MS)).await)?)
     }
 
-    /// The oldest rows of the outbox that are neither announced nor superseded, in order.
+    /// Reads the oldest rows that are neither announced nor superseded, in order.
     ///
     /// # Errors
     /// The database is away.
@@ -57,7 +57,7 @@ impl Store {
         dispatch!(self, db => db.fetch(WAITING.bind(limit)).await)
     }
 
-    /// The row that was announced last, if any is kept.
+    /// Finds the row that was announced last, if it is kept.
     ///
     /// # Errors
     /// The database is away.
@@ -69,7 +69,7 @@ impl Store {
         Ok(dispatch!(self, db => db.fetch(LAST.into()).await)?.pop())
     }
 
-    /// The announced row of an event, if it is kept.
+    /// Finds the announced row of an event, if it is kept.
     ///
     /// # Errors
     /// The database is away.
@@ -81,7 +81,7 @@ impl Store {
         Ok(dispatch!(self, db => db.fetch(FIND.bind(event_id)).await)?.pop())
     }
 
-    /// Marks rows as left out of the stream and gives their heirs what they named, all or nothing.
+    /// Marks rows as superseded and gives their heirs the recipients they named, in one transaction.
     ///
     /// # Errors
     /// The database is away, or the term is over.
@@ -108,8 +108,8 @@ impl Store {
         dispatch!(self, db => db.mark_announced(term, rows, now).await)
     }
 
-    /// Forgets that rows above a sequence of the stream were announced, because the stream lost them; they are
-    /// announced again. Returns how many. Broken off in its middle, it has done the newest part and can be repeated.
+    /// Marks rows above a sequence of the stream as not announced, because the stream lost them. Returns how many.
+    /// Works in batches from the newest row on and can be repeated.
     ///
     /// # Errors
     /// The database is away, or the term is over.
@@ -124,7 +124,7 @@ impl Store {
         }
     }
 
-    /// Takes an event that the stream refuses for good out of the outbox, and keeps it with the reason.
+    /// Moves an event that the stream refuses for good from the outbox to the refused events, with the reason.
     ///
     /// # Errors
     /// The database is away, or the term is over.
@@ -132,7 +132,7 @@ impl Store {
         dispatch!(self, db => db.set_refused(term, position, reason).await)
     }
 
-    /// The events that the stream refuses for good, oldest first.
+    /// Lists the events that the stream refuses for good, oldest first.
     ///
     /// # Errors
     /// The database is away.
@@ -144,7 +144,7 @@ impl Store {
         dispatch!(self, db => db.fetch(FIND.bind(limit)).await)
     }
 
-    /// Puts refused events back into the outbox, all of them or one. Returns how many.
+    /// Moves refused events back into the outbox, all of them or one. Returns how many.
     ///
     /// # Errors
     /// The database is away.
@@ -194,7 +194,7 @@ impl Read for Announced {
 
 impl Read for OutboxState {
     fn read(row: &impl Columns) -> Result<Self, StoreError> {
-        // A row of a machine whose clock is ahead is as new as can be.
+        // A row from a machine whose clock is ahead counts as new.
         let oldest = u64::try_from(row.number("oldest_ms")?).unwrap_or(0);
         Ok(Self {
             waiting: row.number("waiting")?,

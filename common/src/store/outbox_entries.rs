@@ -1,4 +1,4 @@
-//! Rows of the outbox as they are written: events on their way into it, and what the relay did with them.
+//! Writes rows of the outbox.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ pub(super) struct OutboxEntry {
 }
 
 impl OutboxEntry {
-    /// An event's row; `progress` if a newer row makes it superfluous.
+    /// The row of an event. With `progress`, a newer row of the message may replace it.
     pub(super) fn new(event: &ChurchEvent, progress: bool) -> Result<Self, StoreError> {
         Ok(Self {
             event_id: event.id,
@@ -38,7 +38,7 @@ impl OutboxEntry {
         })
     }
 
-    /// A revocation's row. It is of no message.
+    /// The row of a revocation, which belongs to no message.
     pub(super) fn of_revocation(revocation: &Revocation) -> Result<Self, StoreError> {
         Ok(Self {
             event_id: revocation.id,
@@ -52,7 +52,7 @@ impl OutboxEntry {
     }
 }
 
-/// Takes a position for each event and puts it into the outbox. Its message is locked.
+/// Appends events to the outbox. Their messages are locked, so that positions and versions have the same order.
 pub(super) async fn append<S: Session>(tx: &mut S, entries: &[OutboxEntry]) -> Result<(), StoreError> {
     const APPEND: Sql = sql!(
         "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at)
@@ -73,17 +73,17 @@ pub(super) async fn append<S: Session>(tx: &mut S, entries: &[OutboxEntry]) -> R
     tx.execute(Statement::from(APPEND).push_rows(new).push(sql!(" order by place"))).await.map(drop)
 }
 
-/// The rows that are superseded.
+/// The positions of superseded rows.
 pub(super) fn positions(rows: &[Superseded]) -> Vec<i64> {
     rows.iter().flat_map(|row| row.positions.iter().copied()).collect()
 }
 
-/// The rows that take their place, with their new payloads.
+/// The heirs with their new payloads.
 pub(super) fn heirs(rows: &[Superseded]) -> Bulk {
     bulk::rows(rows).number("position", |row| row.heir).text("payload", |row| &row.payload).build()
 }
 
-/// Announced rows, with their sequences in the stream.
+/// Announced rows with their sequences in the stream.
 pub(super) fn announced(rows: &[(i64, i64)]) -> Bulk {
     bulk::rows(rows).number("position", |row| row.0).number("stream_seq", |row| row.1).build()
 }

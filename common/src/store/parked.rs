@@ -1,4 +1,4 @@
-//! Parked webhooks: recorded before their recipient was known, they wait until it is.
+//! Parked webhooks: recorded before their recipient was known, and applied once it is.
 
 use tracing::debug;
 use uuid::Uuid;
@@ -15,8 +15,8 @@ use super::session::{Session, end};
 use super::sql::{Sql, Statement, sql};
 
 impl Store {
-    /// Tries again to find the recipients of parked webhooks, starting after the event id `after`. Returns how many
-    /// found theirs, and where to go on; `None` at the end.
+    /// Applies the next `limit` parked webhooks after the event id `after` whose recipients are known by now. Returns
+    /// how many were applied, and the event id to continue after; `None` at the end.
     ///
     /// # Errors
     /// The database is away.
@@ -31,13 +31,13 @@ impl Store {
     }
 }
 
-/// Parked webhooks in the order of their event ids, after the one given.
+/// A page of parked webhooks in the order of their event ids.
 pub(super) const PAGE: Sql = sql!(
     "select event_id, occurred_at, report from webhooks
      where outcome = 'parked' and event_id > $1 order by event_id limit $2"
 );
 
-/// Parked webhooks that wait for one of these provider ids, unlocked.
+/// Finds parked webhooks by provider id, without locking them.
 pub(super) async fn find_parked<S: Session>(
     tx: &mut S,
     provider_ids: &[&str],
@@ -50,14 +50,14 @@ pub(super) async fn find_parked<S: Session>(
     tx.fetch(FIND.bind(provider_ids)).await
 }
 
-/// Those of these webhooks that are parked, locked. Webhooks are locked after messages and recipients.
+/// Locks those of these webhooks that are still parked. Webhooks are locked after messages and recipients.
 async fn lock_parked<S: Session>(tx: &mut S, event_ids: &[&str]) -> Result<Vec<ParkedRow>, StoreError> {
     const LOCK: Sql = sql!("select event_id, occurred_at, report from webhooks
                             where outcome = 'parked' and event_id " [in 1] " order by event_id" [lock]);
     tx.fetch(LOCK.bind(event_ids)).await
 }
 
-/// Tries a page of the parked webhooks again: how many found their recipient, where to go on, the events.
+/// Applies a page of parked webhooks. Returns how many were applied, where to continue, and the new events.
 async fn sweep<D: Database>(
     db: &D,
     after: Option<&str>,
@@ -70,8 +70,8 @@ async fn sweep<D: Database>(
     Ok((matched, next, events))
 }
 
-/// Gives parked webhooks their recipients. What is locked, and what this version can't read, stays parked. Returns how
-/// many found theirs, and the events.
+/// Applies parked webhooks whose recipients are known by now. Webhooks of rows that are locked, or that this version
+/// can't read, stay parked. Returns how many were applied, and the new events.
 pub(super) async fn match_parked<D: Database>(
     db: &D,
     parked: Vec<ParkedRow>,
@@ -119,7 +119,7 @@ async fn match_part<L: Ledger>(
     Ok((matched, book.close(tx).await?))
 }
 
-/// Applies those webhooks that are still parked, now that their recipients are locked. Returns how many found theirs.
+/// Applies webhooks that are still parked; their recipients are locked. Returns how many were applied.
 pub(super) async fn apply_parked<L: Ledger>(
     tx: &mut L,
     book: &mut Book,
@@ -142,7 +142,7 @@ pub(super) async fn apply_parked<L: Ledger>(
     Ok(unparked.len())
 }
 
-/// Ends the waiting of parked webhooks.
+/// Saves the outcomes of webhooks that are parked no more.
 async fn save<S: Session>(tx: &mut S, rows: &[Unparked]) -> Result<(), StoreError> {
     const SAVE: Sql = sql!(
         "update webhooks set outcome = new.outcome, recipient_id = new.recipient_id, report = null from"

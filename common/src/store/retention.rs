@@ -1,4 +1,4 @@
-//! What is deleted once it is old, batch by batch.
+//! Deletes old rows, batch by batch.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use super::sql::{Sql, sql};
 /// Rows deleted by one statement, so that it holds its locks for a short time.
 const BATCH_ROWS: u32 = 500;
 
-/// What is deleted once it is old.
+/// Rows that are deleted once they are old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prunable {
     /// Announced and superseded rows of the outbox, the one announced last excepted.
@@ -29,8 +29,8 @@ pub enum Prunable {
 }
 
 impl Store {
-    /// Deletes one batch of what is older than given. What waits is never deleted. Returns how many rows it deleted; 0
-    /// once nothing is left. Several processes may do this at the same time: one passes over rows that another deletes.
+    /// Deletes one batch of rows that are older than given and wait for nothing. Returns how many; 0 once none is left.
+    /// Several processes may do this at the same time: each skips rows that another one deletes.
     ///
     /// # Errors
     /// The database is away.
@@ -44,11 +44,12 @@ impl Store {
     }
 }
 
-/// Deletes by a moment ($1, in Unix seconds $3) and a limit ($2). Messages need more than one statement.
+/// The statement that deletes rows before a time ($1, in Unix seconds $3), at most $2. Messages need several
+/// statements.
 pub(super) fn deletion(what: Prunable) -> Option<Sql> {
     Some(match what {
-        // Only the outbox's oldest rows are looked at. The row announced last stays: the relay fences with it. SQLite
-        // finds it by its index only where the condition is written out.
+        // Reads only the oldest rows of the outbox. Keeps the row announced last, with which the relay fences. SQLite
+        // uses the index of the maximum only with its condition.
         Prunable::Events => sql!(
             "delete from outbox where position in (select position from outbox order by position limit $2"
              [skip locked] ")
@@ -74,7 +75,7 @@ pub(super) fn deletion(what: Prunable) -> Option<Sql> {
     })
 }
 
-/// Deletes the oldest finished messages that together have about as many recipients as a batch has rows.
+/// Deletes the oldest finished messages that together have about as many recipients as a batch.
 async fn prune_messages<D: Database>(db: &D, before: OffsetDateTime) -> Result<u64, StoreError> {
     const RECIPIENTS: Sql = sql!("delete from recipients where message_id " [in 1]);
     const MESSAGES: Sql = sql!("delete from messages where id " [in 1]);
@@ -106,7 +107,7 @@ impl Read for Finished {
     }
 }
 
-/// The first messages, as long as they have no more than `limit` recipients together; one at least.
+/// The first messages that together have at most `limit` recipients; at least one message.
 fn first_with(messages: Vec<Finished>, limit: u32) -> Vec<Uuid> {
     let mut recipients = 0;
     let fit = messages.into_iter().take_while(|message| {

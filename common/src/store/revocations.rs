@@ -1,4 +1,4 @@
-//! Revoked tokens. What stands in the record outlives the outbox and the stream.
+//! Revoked tokens. The record keeps them for longer than the outbox and the stream.
 
 use time::OffsetDateTime;
 
@@ -15,7 +15,7 @@ use crate::revocation::Revocation;
 use crate::subject::ChurchId;
 
 impl Store {
-    /// Records that tokens are revoked, and the news of it. An earlier revocation of later tokens stays in force.
+    /// Records a revocation and its event. An earlier revocation of later tokens stays in force.
     ///
     /// # Errors
     /// The database is away.
@@ -25,7 +25,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes back what stands under a revocation's key, and records the news of it. `false` if nothing stands there.
+    /// Deletes the revocation with the same key and records the event. Returns `false` if there is none.
     ///
     /// # Errors
     /// The database is away.
@@ -35,7 +35,7 @@ impl Store {
         Ok(undone)
     }
 
-    /// What stands, of one church or of all.
+    /// Lists the revocations of one church or of all.
     ///
     /// # Errors
     /// The database is away.
@@ -47,12 +47,12 @@ impl Store {
         dispatch!(self, db => db.fetch(FIND.bind(church.map(ChurchId::as_str))).await)
     }
 
-    /// Tokens of a person of a church that were issued until this Unix second are revoked.
+    /// Returns the Unix second until which issued tokens of a person are revoked.
     ///
     /// # Errors
     /// The database is away.
     pub async fn revoked_until(&self, church: &ChurchId, person: &Person) -> Result<Option<i64>, StoreError> {
-        // An id alone was written by earlier versions.
+        // Earlier versions wrote the id alone.
         const FIND: Sql = sql!(
             "select max(issued_until) as value from revocations
                                 where church_id = $1 and user_id in ('', $2, $3)"
@@ -61,8 +61,8 @@ impl Store {
         only(dispatch!(self, db => db.fetch(find()).await)?)
     }
 
-    /// Puts the news of standing revocations into the outbox again, of those whose last news is older than given or
-    /// was lost. Returns how many; `limit` at most.
+    /// Puts revocations into the outbox again whose last event is older than given or was lost, at most `limit`.
+    /// Returns how many.
     ///
     /// # Errors
     /// The database is away.
@@ -76,10 +76,10 @@ impl Store {
         Ok(events)
     }
 
-    /// The stream lost news of revocations: all that stand are to be announced again.
+    /// Marks all revocations to be announced again, because the stream lost events.
     ///
     /// # Errors
-    /// The database is away. Once the term is over it changes nothing.
+    /// The database is away. Changes nothing once the term is over.
     pub async fn unannounce_revocations(&self, term: Term) -> Result<(), StoreError> {
         const UNANNOUNCE: Sql = sql!("update revocations set announced_at = null
                                       where exists (select 1 from relay_lease where term = $1" [share] ")");
@@ -126,14 +126,14 @@ async fn announce_again<D: Database>(
         "select issued_until as value from revocations
                            where announced_at is null or announced_at < $1 limit 1"
     );
-    // The rows are locked before their events take a position: an undo comes after them, or they are gone.
+    // Locks the rows before their events take a position: an undo comes later, or the rows are gone.
     const TAKE: Sql = sql!(
         "update revocations set announced_at = $3 where (church_id, user_id) in (
              select church_id, user_id from revocations where announced_at is null or announced_at < $1
              order by church_id, user_id limit $2" [skip locked] ")
          returning church_id, user_id, issued_until"
     );
-    // Most often there is none; that is seen without the one writer of SQLite.
+    // Usually there is none. Reading shows that without SQLite's one writer.
     if db.fetch::<i64>(ANY.bind(before)).await?.is_empty() {
         return Ok(0);
     }

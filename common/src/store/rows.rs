@@ -10,10 +10,10 @@ use crate::event::{ChurchEvent, EventType, FORMAT};
 use crate::status::{MessageStatus, RecipientState, Tally};
 use crate::subject::ChurchId;
 
-/// What stands in the place of an erased number.
+/// Replaces an erased number.
 pub(super) const ERASED: &str = "erased";
 
-/// A recipient as far as reports concern it.
+/// The columns of a recipient that reports and answers change.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct RecipientRow {
     pub(super) id: Uuid,
@@ -53,7 +53,7 @@ impl Read for RecipientRow {
     }
 }
 
-/// A message as far as reports concern it.
+/// The columns of a message that its recipients decide.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MessageRow {
     pub(super) id: Uuid,
@@ -86,7 +86,7 @@ impl Read for MessageRow {
 }
 
 impl MessageRow {
-    /// A snapshot of the message.
+    /// The event of the message as it is now.
     pub(super) fn event(&self, kind: EventType, now: OffsetDateTime) -> ChurchEvent {
         let mut event = ChurchEvent {
             v: FORMAT,
@@ -114,12 +114,12 @@ impl MessageRow {
     }
 }
 
-/// What goes into a column as JSON.
+/// A value of a column that holds JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unreadable(error.to_string()))
 }
 
-/// A webhook on its way into the record.
+/// A webhook to record.
 pub(super) struct WebhookRow<'a> {
     pub(super) webhook: &'a Webhook,
     pub(super) deliveries: i64,
@@ -129,17 +129,17 @@ pub(super) struct WebhookRow<'a> {
 }
 
 impl<'a> WebhookRow<'a> {
-    /// A webhook that came once and changes nothing.
+    /// The row of a webhook that changes no recipient.
     pub(super) fn new(webhook: &'a Webhook, outcome: Outcome) -> Self {
         Self { webhook, deliveries: 1, outcome, reason: None, recipient_id: None }
     }
 
-    /// The provider id to look for while it is parked.
+    /// The provider id by which it is found while it is parked.
     pub(super) fn provider_id(&self) -> Option<&str> {
         self.webhook.delivery().map(|report| report.provider_id.as_str())
     }
 
-    /// What to tell the recipient once it is found, as JSON.
+    /// Its report as JSON, while it is parked.
     pub(super) fn report(&self) -> Option<String> {
         self.webhook
             .delivery()
@@ -148,7 +148,7 @@ impl<'a> WebhookRow<'a> {
     }
 }
 
-/// A webhook that waits for its recipient.
+/// A parked webhook.
 #[derive(Debug, Clone)]
 pub(super) struct ParkedRow {
     pub(super) event_id: String,
@@ -175,7 +175,7 @@ pub(super) struct Claim<'a> {
     pub(super) id: Uuid,
     pub(super) limit: u32,
     pub(super) now: OffsetDateTime,
-    /// The church that was served last: the turns begin after it.
+    /// The church that was served last. The turns begin after it.
     pub(super) after: &'a str,
     pub(super) limits: SendLimits,
 }
@@ -185,11 +185,11 @@ pub(super) struct Claim<'a> {
 pub(super) struct Budget {
     pub(super) sender: String,
     pub(super) allowed: u32,
-    /// Texts that were to be sent before this are too late; they fail as `not_sent`.
+    /// A text that should have been sent before this is too late and fails as `not_sent`.
     pub(super) not_before: Option<OffsetDateTime>,
 }
 
-/// A claim of which nobody knows whether it was committed.
+/// A claim of which it is unknown whether it was committed.
 #[derive(Debug, Clone)]
 pub(super) struct OpenClaim {
     pub(super) id: Uuid,

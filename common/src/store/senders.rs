@@ -1,4 +1,4 @@
-//! Who a church sends as.
+//! The senders of churches.
 
 use super::columns::{Columns, Read};
 use super::database::Database;
@@ -10,7 +10,7 @@ use super::sql::{Sql, sql};
 use crate::subject::ChurchId;
 
 impl Store {
-    /// Who a church sends as, if it has a sender of its own.
+    /// Returns the church's own sender, if it has one.
     ///
     /// # Errors
     /// The database is away.
@@ -20,7 +20,7 @@ impl Store {
         Ok(dispatch!(self, db => db.fetch(FIND.bind(church.as_str())).await)?.pop())
     }
 
-    /// Sets who a church sends as.
+    /// Sets the sender of a church.
     ///
     /// # Errors
     /// The database is away, or the number belongs to another church ([`StoreError::Refused`]).

@@ -1,8 +1,8 @@
-//! Statements that both databases understand.
+//! Statements for both databases.
 //!
-//! A statement is written once with [`sql!`]. What the two dialects write differently stands in brackets, and a
-//! statement of which each database has its own best form is a [`Sql`] of two texts. Values are bound as [`Param`]s,
-//! which each database turns into the types of its columns.
+//! [`sql!`] writes a statement once; pieces in brackets differ between the dialects. Where each database has its own
+//! best statement, a [`Sql`] holds both texts. Values are bound as [`Param`]s, which each database turns into the types
+//! of its columns.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use super::columns::Columns;
 
 /// One statement in both dialects.
 ///
-/// Columns are always named: one that is added while this version runs must not reach its prepared statements.
+/// Statements always name their columns: a column that is added while this version runs must not change them.
 macro_rules! sql {
     ($($piece:tt)+) => {
         $crate::store::sql::Sql {
@@ -30,17 +30,17 @@ pub(super) use sql;
 /// A piece of a statement in one dialect.
 macro_rules! piece {
     ($db:ident $text:literal) => { $text };
-    // A column is one of the list that is bound as this parameter.
+    // Compares a column with the list bound as this parameter.
     (postgres [in $number:literal]) => { concat!("= any($", $number, ")") };
     (sqlite [in $number:literal]) => { concat!("in (select value from json_each($", $number, "))") };
-    // A recipient may still change. SQLite finds its partial indexes by exactly these words.
+    // The recipient has no final status. SQLite matches its partial indexes with exactly these terms.
     (postgres [open]) => { "rank < 4 and not closed" };
     (sqlite [open]) => { "rank < 4 and closed = 0" };
-    // A recipient waits to be sent a text.
-    ($db:ident [unsent]) => {
-        concat!("attempted_at is null and provider_id is null and ", $crate::store::sql::piece!($db [open]))
-    };
-    // SQLite has one writer, and no rows that another transaction has locked.
+    // The recipient waits to be sent. Without `likely` SQLite takes the unique index of provider ids and reads all
+    // recipients that have none.
+    (postgres [unsent]) => { "attempted_at is null and provider_id is null and rank < 4 and not closed" };
+    (sqlite [unsent]) => { "attempted_at is null and likely(provider_id is null) and rank < 4 and closed = 0" };
+    // SQLite has one writer and no row locks.
     (postgres [lock]) => { " for update" };
     (postgres [lock $alias:ident]) => { concat!(" for update of ", stringify!($alias)) };
     (postgres [skip locked]) => { " for update skip locked" };
@@ -53,7 +53,7 @@ macro_rules! piece {
     (sqlite [greatest]) => { "max" };
     (postgres [no bytes]) => { "''" };
     (sqlite [no bytes]) => { "x''" };
-    // A column of bytes contains a text.
+    // Whether a column of bytes contains a text.
     (postgres [bytes of $number:literal in $column:ident]) => {
         concat!("position(convert_to($", $number, ", 'UTF8') in ", stringify!($column), ") > 0")
     };
@@ -129,16 +129,23 @@ impl<'a> Statement<'a> {
         self
     }
 
-    /// Adds a part to the text, if there is one. Values are numbered through all parts, used or not.
+    /// Adds a part of the text, if there is one. All parts share the numbers of the values, also of unused ones.
     pub(super) fn push(mut self, part: impl Into<Option<Sql>>) -> Self {
         self.pieces.extend(part.into().map(Piece::Text));
         self
     }
 
-    /// Adds the table `new` of many rows. Its column `place` is their order. No value can be bound after it.
+    /// Adds many rows as the table `new`; its column `place` is their order. Bind no value after them.
     pub(super) fn push_rows(mut self, rows: Bulk) -> Self {
         self.pieces.push(Piece::Rows(self.params.len()));
         self.params.push(Param::Rows(rows));
+        self
+    }
+
+    /// The statement that tells the plan of this one.
+    #[cfg(test)]
+    pub(super) fn explained(mut self) -> Self {
+        self.pieces.insert(0, Piece::Text(sql!("explain query plan ")));
         self
     }
 
@@ -163,13 +170,13 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// How one database takes statements and values.
+/// How a database takes statements and values.
 pub(super) trait Dialect: sqlx::Database<Row: Columns, Arguments: IntoArguments<Self>> {
     /// The statement in its dialect.
     fn text(sql: &Sql) -> &'static str;
     /// Many rows as the table `new`, bound from this number on.
     fn table(rows: &Bulk, number: usize) -> String;
-    /// Binds the next value as its columns keep it.
+    /// Binds the next value with the type of its columns.
     fn bind<'q>(
         query: Query<'q, Self, Self::Arguments>,
         value: &Param<'_>,

@@ -1,4 +1,4 @@
-//! One transaction on a connection of its own.
+//! A transaction on a connection of its own.
 
 use sqlx::{Database, Error, Executor};
 
@@ -9,7 +9,7 @@ use super::session::Session;
 use super::sql::{Dialect, Statement};
 use super::wait::{Wait, waits_for};
 
-/// A transaction. If it does not surely end, its connection is closed.
+/// A transaction. Unless its end is certain, its connection is closed.
 pub(super) struct Transaction<DB: Database> {
     checkout: Option<Checkout<DB>>,
     committed_at: LastCommit,
@@ -19,7 +19,7 @@ impl<DB: Database> Transaction<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    /// Begins one by a statement. Waits for SQLite's write lock as long as the call's limit lets it.
+    /// Begins a transaction by a statement. Waits for SQLite's write lock as long as the call's limit allows.
     pub(super) async fn begin(
         connections: &Connections<DB>,
         statement: &'static str,

@@ -1,4 +1,4 @@
-//! What the call under way waits for, so that a time-out can say it.
+//! What the current call waits for, so that a time-out can say it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,7 @@ impl fmt::Display for Wait {
     }
 }
 
-/// What a call waits for just now.
+/// What a call waits for at the moment.
 #[derive(Clone)]
 pub(super) struct Waiting(Arc<Mutex<Wait>>);
 
@@ -46,7 +46,7 @@ impl Waiting {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does a call, which notes here what it waits for.
+    /// Runs a call, which notes here what it waits for.
     pub(super) async fn during<T>(&self, call: impl Future<Output = T>) -> T {
         WAITING.scope(self.clone(), call).await
     }
@@ -56,8 +56,8 @@ tokio::task_local! {
     static WAITING: Waiting;
 }
 
-/// Notes what the call under way waits for from now on.
+/// Notes what the current call waits for from now on.
 pub(super) fn waits_for(wait: Wait) {
-    // Outside of a call nobody asks.
+    // Outside of a call nothing has to be noted.
     let _ = WAITING.try_with(|waiting| *waiting.0.lock().unwrap_or_else(PoisonError::into_inner) = wait);
 }

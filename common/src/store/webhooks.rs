@@ -1,8 +1,8 @@
-//! Webhooks: recorded batch by batch, so that no webhook of a batch harms another; parked ones find their recipient.
+//! Webhooks are recorded in batches; one bad webhook does not affect the others of its batch.
 //!
-//! A batch waits a little for rows that another transaction has locked. Once that was too long, it is done again
-//! without them: webhooks of those rows are left out and come again with the next batch, or are parked once they are
-//! old. Every batch waits first, so no message starves.
+//! A batch waits a short time for rows that another transaction has locked. Then it is repeated without them: webhooks
+//! of locked rows are left to the next batch, or parked once they are old. Each batch waits first, so that no message
+//! starves.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,24 +23,23 @@ use super::rows::{ParkedRow, WebhookRow};
 use super::session::{Session, end};
 use super::sql::{Sql, Statement, sql};
 
-/// What became of one webhook of a batch.
+/// The result for one webhook of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recording {
     /// It is recorded.
     Recorded(Outcome),
-    /// Another transaction has locked its message or recipient. It is not recorded and belongs into the next batch.
+    /// Another transaction has locked its message or recipient. It is not recorded; put it into the next batch.
     Locked,
-    /// It concerns a row that a newer version wrote and this one can't read. It is not recorded; Telnyx has to send
-    /// it again.
+    /// A newer version wrote its row, and this one can't read it. It is not recorded; Telnyx has to send it again.
     Unreadable,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// One for each webhook, in the order given.
     pub recordings: Vec<Recording>,
-    /// Recorded as parked, because their recipients were not known: they may be by now.
+    /// Webhooks recorded as parked; their recipients may be known by now.
     pub(super) parked: Vec<ParkedRow>,
     pub(super) events: NewEvents,
 }
@@ -58,13 +57,13 @@ impl Batch {
 }
 
 impl Store {
-    /// Records a batch of webhooks in one transaction, if nothing stands against it. A body that the database refuses
-    /// is split off and recorded as ignored; the others are not harmed. Of webhooks whose message another transaction
-    /// has locked, those received before `park_before` are parked and the others left out. Afterwards, and after they
-    /// are answered, the batch belongs to [`Store::claim_recorded`].
+    /// Records a batch of webhooks, in one transaction if possible. A webhook that the database refuses is split off
+    /// and recorded as ignored. A webhook whose message another transaction has locked is parked if it was received
+    /// before `park_before`, else left out. Once the webhooks are answered, pass the batch to
+    /// [`Store::claim_recorded`].
     ///
     /// # Errors
-    /// The database is away ([`StoreError::is_temporary`]); if the batch was split, a part of it may be recorded.
+    /// The database is away ([`StoreError::is_temporary`]). If the batch was split, a part of it may be recorded.
     pub async fn record_batch(
         &self,
         batch: &[Webhook],
@@ -75,8 +74,8 @@ impl Store {
         Ok(recorded)
     }
 
-    /// Gives webhooks that were just parked their recipients, if those were committed meanwhile. The sweep stands
-    /// behind it, so that nothing is wrong with the batch if this fails.
+    /// Applies webhooks that were just parked, if their recipients were committed meanwhile. If this fails, the sweep
+    /// ([`Store::claim_parked`]) applies them later.
     ///
     /// # Errors
     /// The database is away.
@@ -90,11 +89,11 @@ impl Store {
         Ok(())
     }
 
-    /// Records a batch and gives it its recipients: one outcome for each webhook, in the order given. What is locked is
-    /// parked.
+    /// Records a batch and applies what it parked. Webhooks of locked rows are parked. Returns one outcome for each
+    /// webhook, in the order given.
     ///
     /// # Errors
-    /// The database is away ([`StoreError::is_temporary`]), or holds what this version can't read.
+    /// The database is away ([`StoreError::is_temporary`]), or holds a row that this version can't read.
     pub async fn record_webhooks(&self, batch: &[Webhook]) -> Result<Vec<Outcome>, StoreError> {
         let everything = OffsetDateTime::now_utc() + time::Duration::DAY;
         let mut recorded = self.record_batch(batch, everything).await?;
@@ -111,15 +110,15 @@ impl Store {
     }
 }
 
-/// Records a batch; splits it as long as the database refuses something in it, or this version can't read something.
-/// Of what is locked, webhooks received before `park_before` are parked.
+/// Records a batch. Halves it while the database refuses something in it or this version can't read a row. Webhooks of
+/// locked rows are parked if they were received before `park_before`.
 async fn record<D: Database>(
     db: &D,
     batch: &[Webhook],
     park_before: OffsetDateTime,
 ) -> Result<Batch, StoreError> {
     let mut all = Batch::default();
-    // The parts still to be recorded, the next one last, so that they come in the order of the batch.
+    // Parts still to record, the next one last.
     let mut parts = vec![batch];
     let (mut locking, mut repeated) = (Locking::Wait, false);
     while let Some(part) = parts.pop() {
@@ -187,9 +186,9 @@ async fn record_part<L: Ledger>(
             continue;
         }
         let row = match (is_known, is_locked) {
-            // The database counts it up; what it reports was applied or parked when it first came.
+            // The database counts it; its report was applied or parked when it came first.
             (true, _) => WebhookRow::new(webhook, Outcome::Duplicate),
-            // The sweep finds its recipient once that is free.
+            // The sweep applies it once the row is unlocked.
             (_, true) => WebhookRow::new(webhook, Outcome::Parked),
             _ => book.apply(webhook),
         };
@@ -210,7 +209,7 @@ fn parked(webhook: &Webhook) -> Option<ParkedRow> {
     Some(ParkedRow { event_id: webhook.event_id.clone(), occurred_at: webhook.occurred_at, report })
 }
 
-/// What can't be recorded although it is alone.
+/// Handles a webhook that can't be recorded alone.
 async fn record_alone<D: Database>(
     db: &D,
     webhook: &Webhook,
@@ -230,7 +229,7 @@ async fn record_alone<D: Database>(
     end(tx, recorded).await
 }
 
-/// What the database refuses to record, as what it is: its body, under an id made from its id.
+/// The body of a refused webhook as an ignored one, under an id derived from its own.
 fn refused(webhook: &Webhook) -> Webhook {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, webhook.event_id.as_bytes());
     let id: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,4 @@
-//! How the ends of attempts change recipients: Telnyx's answers, and limits of time.
+//! How Telnyx's answers and limits of time change recipients.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::status::{Rank, RecipientState};
 use crate::store::records::{Answer, AttemptId, Failure, Overdue, Setback, UNRESOLVED};
 use crate::store::rows::RecipientRow;
 
-/// An answer that its attempt was waiting for, and what it says of the sender.
+/// An answer to a running attempt, and what it says about the sender.
 pub(in crate::store) struct AnsweredAttempt<'a> {
     pub(in crate::store) recipient_id: Uuid,
     pub(in crate::store) sender: String,
@@ -16,10 +16,10 @@ pub(in crate::store) struct AnsweredAttempt<'a> {
     pub(in crate::store) verdict: Verdict<'a>,
 }
 
-/// What an answer says of the sender.
+/// What an answer says about the sender.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::store) enum Verdict<'a> {
-    /// Telnyx answered properly.
+    /// Telnyx serves it.
     Served,
     /// It has to wait.
     SetBack(&'a Setback),
@@ -28,8 +28,8 @@ pub(in crate::store) enum Verdict<'a> {
 }
 
 impl Book {
-    /// What Telnyx's answer to an attempt does. Nothing, if the recipient waits for no answer to this very attempt: it
-    /// was recorded before, and the recipient may have been attempted anew since.
+    /// Applies Telnyx's answer to an attempt. Returns `None` and changes nothing if this attempt has ended: its answer
+    /// was recorded before, and the recipient may have been attempted again.
     pub(in crate::store) fn answer<'a>(
         &mut self,
         attempt: AttemptId,
@@ -70,10 +70,10 @@ impl Book {
         }
     }
 
-    /// Telnyx surely does not have it: the recipient is due again.
+    /// Makes a recipient due again, because Telnyx certainly did not accept its message.
     fn requeue(&mut self, id: Uuid, again_at: OffsetDateTime) {
         self.change(id, |row| {
-            // A webhook that came meanwhile proves that it was accepted after all.
+            // A webhook that arrived meanwhile proves that it was accepted after all.
             if row.provider_id.is_none() {
                 row.attempted_at = None;
                 row.claim_id = None;
@@ -83,7 +83,7 @@ impl Book {
         });
     }
 
-    /// A recipient that is due waits longer, because its sender does.
+    /// Delays a waiting recipient, because its sender is held back.
     pub(in crate::store) fn delay(&mut self, id: Uuid, until: OffsetDateTime) {
         self.change(id, |row| {
             if row.attempted_at.is_none() {
@@ -92,7 +92,7 @@ impl Book {
         });
     }
 
-    /// Fails a recipient that is not to be sent a text any more; whether it was still waiting for one.
+    /// Fails a recipient if it still waits to be sent. Returns whether it did.
     pub(in crate::store) fn fail_unsent(&mut self, id: Uuid, failure: &Failure, now: OffsetDateTime) -> bool {
         let waits = |row: &&RecipientRow| row.attempted_at.is_none() && row.provider_id.is_none();
         if self.recipients.get(&id).filter(waits).is_none() {
@@ -101,7 +101,7 @@ impl Book {
         self.raise(id, RecipientState { rank: Rank::Failed, closed: false }, Some(failure), Some(now))
     }
 
-    /// Ends a recipient's waiting for a receipt; whether that changed it.
+    /// Closes or fails a recipient whose receipt is overdue. Returns whether it changed.
     pub(in crate::store) fn close_overdue(
         &mut self,
         id: Uuid,
@@ -109,13 +109,13 @@ impl Book {
         now: OffsetDateTime,
     ) -> bool {
         let Some(row) = self.recipients.get(&id) else { return false };
-        // It was found before it was locked; an answer or a webhook may have come in between.
+        // It was found before it was locked; an answer or a webhook may have arrived in between.
         let limit =
             if row.provider_id.is_some() { overdue.accepted_before } else { overdue.unresolved_before };
         if row.attempted_at.is_none_or(|at| at >= limit) || row.state.is_finished() {
             return false;
         }
-        // As long as Telnyx can be asked, its answer ends the waiting.
+        // Telnyx will be asked, and its answer decides.
         if row.ask_at.is_some() {
             return false;
         }

@@ -1,4 +1,4 @@
-//! The locked rows of one transaction: finding and locking them, and writing back what changed.
+//! The locked rows of one transaction: finds and locks them, and writes back those that changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,22 +16,22 @@ use crate::store::records::{DeliveryReport, PhoneReport};
 use crate::store::rows::{MessageRow, RecipientRow};
 use crate::store::sql::{Sql, sql};
 
-/// The locked rows of one transaction, and what changes in them.
+/// The locked rows of one transaction, and their changes.
 pub(in crate::store) struct Book {
     pub(super) messages: BTreeMap<Uuid, MessageRow>,
     pub(super) recipients: BTreeMap<Uuid, RecipientRow>,
     pub(super) by_provider_id: HashMap<String, Uuid>,
-    /// Recipients that were left out, because another transaction has locked them or their messages.
+    /// Recipients left out because another transaction has locked them or their messages.
     locked_elsewhere: Vec<RecipientRow>,
-    /// The recipients as they were, for those that were changed.
+    /// The changed recipients as they were before.
     pub(super) before: HashMap<Uuid, RecipientRow>,
-    /// Messages whose own columns changed without a new version.
+    /// Messages to be written back.
     pub(super) touched: BTreeSet<Uuid>,
     pub(super) occurred_at: HashMap<Uuid, OffsetDateTime>,
 }
 
 impl Book {
-    /// Finds the recipients and locks their messages and then them.
+    /// Finds recipients, locks their messages, then the recipients.
     pub(in crate::store) async fn open<L: Ledger>(
         tx: &mut L,
         provider_ids: &[&str],
@@ -59,7 +59,7 @@ impl Book {
         })
     }
 
-    /// By provider id; else by the recipient id in the signed URL, if the phone agrees.
+    /// Finds a report's recipient by the provider id, else by the recipient id in the signed URL if the phone agrees.
     pub(in crate::store) fn find<'r>(&self, report: &'r DeliveryReport) -> Option<(Uuid, &'r PhoneReport)> {
         let to = |phone: &str| report.to.iter().find(|to| to.phone == phone);
         if let Some(row) = self.by_provider_id.get(&report.provider_id).and_then(|id| self.recipients.get(id))
@@ -74,7 +74,7 @@ impl Book {
         to(&row.phone).map(|phone| (row.id, phone))
     }
 
-    /// Whether a report's recipient was left out, because another transaction has it.
+    /// Whether a report's recipient was left out because another transaction has locked it.
     pub(in crate::store) fn is_locked_elsewhere(&self, report: &DeliveryReport) -> bool {
         !self.by_provider_id.contains_key(&report.provider_id)
             && self.locked_elsewhere.iter().any(|row| {
@@ -95,7 +95,7 @@ impl Book {
 
     /// Writes what changed: recipients, then messages with their new versions, then one event for each.
     pub(in crate::store) async fn close<L: Ledger>(mut self, tx: &mut L) -> Result<NewEvents, StoreError> {
-        // Taken after the locks: what is committed later does not look as if it had been earlier.
+        // Taken under the locks, so that versions and times have the same order.
         let now = OffsetDateTime::now_utc();
         let row = |id: &Uuid| self.recipients.get(id).cloned();
         let mut changed: Vec<RecipientRow> = self.before.keys().filter_map(row).collect();
@@ -123,7 +123,7 @@ impl Book {
     }
 }
 
-/// Recipients that have one of these provider ids or ids, unlocked.
+/// Finds recipients by provider id or id, without locking them.
 async fn find_recipients<L: Ledger>(
     tx: &mut L,
     provider_ids: &[&str],

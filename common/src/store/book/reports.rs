@@ -12,7 +12,7 @@ use crate::store::records::{
 use crate::store::rows::{ERASED, WebhookRow};
 
 impl Book {
-    /// What a webhook does.
+    /// Applies a webhook and returns its row.
     pub(in crate::store) fn apply<'a>(&mut self, webhook: &'a Webhook) -> WebhookRow<'a> {
         let row = |outcome, reason, recipient_id| WebhookRow {
             webhook,
@@ -30,7 +30,7 @@ impl Book {
         }
     }
 
-    /// Applies a report to its recipient; `None` if that is not known.
+    /// Applies a report to its recipient; `None` if the recipient is not known.
     pub(in crate::store) fn apply_report(
         &mut self,
         report: &DeliveryReport,
@@ -43,7 +43,7 @@ impl Book {
         Some((id, if raised { Outcome::Applied } else { Outcome::Stale }))
     }
 
-    /// Keeps Telnyx's id of a recipient. The first one stays.
+    /// Sets the provider id of a recipient, if it has none yet.
     pub(super) fn set_provider_id(&mut self, id: Uuid, provider_id: &str) {
         let owner = self.by_provider_id.get(provider_id).copied();
         let Some(row) = self.recipients.get(&id) else { return };
@@ -52,9 +52,9 @@ impl Book {
                 self.by_provider_id.insert(provider_id.to_owned(), id);
                 self.change(id, |row| {
                     row.provider_id = Some(provider_id.to_owned());
-                    // Telnyx has it: whatever we thought of the attempt, it is never due again.
+                    // Telnyx has the message, so the recipient is never due again, whatever we recorded of the attempt.
                     let attempted_at = *row.attempted_at.get_or_insert_with(OffsetDateTime::now_utc);
-                    // Telnyx's answer would bring an erased number back.
+                    // An answer of Telnyx would bring an erased number back.
                     row.ask_at = (row.phone != ERASED).then_some(attempted_at + FIRST_ASK);
                 });
             }
@@ -63,7 +63,7 @@ impl Book {
         }
     }
 
-    /// Raises a recipient's state; whether it rose.
+    /// Raises a recipient's state. Returns whether it changed.
     pub(super) fn raise(
         &mut self,
         id: Uuid,
@@ -97,7 +97,7 @@ impl Book {
         true
     }
 
-    /// Telnyx's reason for a failure takes the place of our not knowing; whether it does.
+    /// Replaces the code `unresolved` by Telnyx's reason for a failure. Returns whether it did.
     fn replace_unresolved_reason(&mut self, id: Uuid, rank: Rank, failure: Option<&Failure>) -> bool {
         let Some(row) = self.recipients.get(&id) else { return false };
         let (Some(known), Some(failure)) = (&row.failure, failure) else { return false };

@@ -9,8 +9,7 @@ use crate::event::{ChangedRecipient, ChurchEvent, EventType};
 use crate::store::records::Failure;
 use crate::store::rows::{MessageRow, RecipientRow};
 
-/// Gives a message its new version, if its status or counters change, and the event of it with whether it is mere
-/// progress.
+/// Gives a message a new version if its status or counters change. Returns the event, and whether it is progress only.
 pub(super) fn advance(
     message: &mut MessageRow,
     changed: &[&RecipientRow],

@@ -1,4 +1,4 @@
-//! The relay's lease, on a connection of its own: a full pool must not cost it.
+//! The relay's lease, on a connection of its own, so that it does not wait for the pool.
 
 use std::sync::PoisonError;
 
@@ -9,13 +9,13 @@ use super::pool::{Postgres, RelayConnection};
 use crate::store::failures::StoreError;
 use crate::store::records::{LEASE_MS, Term};
 
-/// The advisory lock of the versions before the lease. They take it alone; we share it, so that none of them relays
-/// beside us.
+/// The advisory lock of the versions before the lease. They take it exclusively; we share it, so that none of them
+/// relays at the same time.
 const RELAY_LOCK: i64 = 0x4348_5552_4348;
 
 impl Postgres {
     pub(in crate::store) async fn take_lease(&self, holder: Uuid) -> Result<Option<Term>, StoreError> {
-        // One that ends later than any lease can was written before the clock was set back.
+        // A lease that ends later than possible was written before the clock was set back.
         const SQL: &str = "update relay_lease
              set holder = $1, term = term + 1, standby_ready_at = 'epoch',
                  expires_at = clock_timestamp() + $2 * interval '1 millisecond'

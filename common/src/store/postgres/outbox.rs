@@ -1,7 +1,7 @@
-//! What the relay changes in the outbox.
+//! Changes of the outbox by the relay.
 //!
-//! Each change is one statement, so that no lock outlives its process, and shares the lease's row, so that no other
-//! process takes the lease over in its middle.
+//! Each change is one statement, so that no lock outlives its process. It locks the lease's row for share, so that no
+//! other process can take the lease meanwhile.
 
 use time::OffsetDateTime;
 
@@ -76,7 +76,7 @@ impl Postgres {
         self.fenced(term, change.bind(term.0).bind(position).bind(reason)).await.map(drop)
     }
 
-    /// Makes a change that holds only in this term. Returns how many rows it changed.
+    /// Makes a change that is valid only in this term. Returns how many rows it changed.
     async fn fenced(&self, term: Term, change: Statement<'_>) -> Result<u64, StoreError> {
         let rows = self.pool.execute(change).await?;
         if rows == 0 {

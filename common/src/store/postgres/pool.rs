@@ -16,13 +16,13 @@ use crate::store::sql::{Statement, sql};
 use crate::store::transaction::Transaction;
 use crate::store::wait::Wait;
 
-/// The advisory lock of the process that brings the schema up to date.
+/// The advisory lock of the process that runs migrations.
 const MIGRATION_LOCK: i64 = 0x4348_5552_4d49;
-/// Between two tries to get it. Waiting for it inside the server would be a statement, and those have a time-out.
+/// Pause between two attempts to take it. Waiting inside the server would be a statement, which has a time-out.
 const MIGRATION_POLL: Duration = Duration::from_millis(200);
 
-/// The server's side of every connection: what waits for a lock, runs away or has lost its client is ended by the
-/// server, so that its locks are free again.
+/// Settings of each session: the server ends transactions that are idle, and connections that have lost their client,
+/// so that their locks are released.
 const SESSION: [(&str, &str); 5] = [
     ("idle_in_transaction_session_timeout", "10s"),
     ("tcp_keepalives_idle", "5"),
@@ -44,7 +44,7 @@ const fn time_outs(purpose: Purpose) -> [(&'static str, &'static str); 2] {
 pub(in crate::store) struct Postgres {
     pub(super) pool: Connections<sqlx::Postgres>,
     pub(super) options: Arc<PgConnectOptions>,
-    /// The connection that takes and renews the relay's lease.
+    /// The connection of the relay's lease.
     pub(super) relaying: Arc<Mutex<Option<RelayConnection>>>,
 }
 
@@ -60,14 +60,14 @@ impl Postgres {
             .application_name("church-live")
             .options(SESSION)
             .options(time_outs(purpose));
-        // A webhook must not wait until a connection is made.
+        // A webhook must not wait for a new connection.
         let ready = if purpose == Purpose::Webhooks { 1 } else { 0 };
         let pool = Connections::new(ready..=connections, options.clone(), committed_at);
         Ok(Self { pool, options: Arc::new(options), relaying: Arc::default() })
     }
 
-    /// On a connection of its own: a migration may take as long as it needs, but it waits for no lock for long, since
-    /// everybody else would wait behind it. Its caller tries again.
+    /// Runs pending migrations on a connection of their own. A migration has no time limit, but waits for locks only as
+    /// long as any other statement, because all others would wait behind it. The caller tries again.
     pub(in crate::store) async fn migrate(&self) -> Result<(), StoreError> {
         let mut migrator = sqlx::migrate!("migrations/postgres");
         migrator.set_ignore_missing(true).set_locking(false);
@@ -86,16 +86,16 @@ impl Postgres {
         self.pool.execute(sql!("select 1").into()).await.map(drop)
     }
 
-    /// One attempt to connect past the pool, which tries on in silence while the server refuses.
+    /// Tries once to connect outside of the pool, which keeps trying silently while the server refuses.
     pub(in crate::store) async fn knock(&self) -> Result<(), StoreError> {
         Ok(PgConnection::connect_with(&self.options).await?.close().await?)
     }
 }
 
-/// The connection of the relay. It is put back only after a call that ended well, so a broken one is closed.
+/// The connection of the relay's lease. It is kept only after a successful call, so a broken one is closed.
 pub(super) struct RelayConnection {
     pub(super) connection: PgConnection,
-    /// Whether no older version can relay as long as this connection lives.
+    /// Whether it shares the advisory lock, so that no older version can relay.
     pub(super) shares_lock: bool,
 }
 

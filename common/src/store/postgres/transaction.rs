@@ -1,4 +1,4 @@
-//! What a transaction of PostgreSQL does about locks and limits of time.
+//! Locks and limits of time in PostgreSQL.
 
 use sqlx::Postgres;
 
@@ -17,7 +17,7 @@ impl Ledger for Transaction<Postgres> {
         locking: Locking,
     ) -> Result<Vec<T>, StoreError> {
         if locking == Locking::SkipLocked {
-            // No row is waited for any more; a table that is altered just now may be.
+            // No row is waited for, but a table that is being altered may be.
             self.execute(sql!("set local lock_timeout = '1s'").into()).await?;
         }
         waits_for(Wait::RowLocks);

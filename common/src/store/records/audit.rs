@@ -1,8 +1,8 @@
-//! The audit.
+//! The result of an audit.
 
 use serde::Serialize;
 
-/// The books, summed, and whatever does not add up.
+/// Sums of all webhooks, and the counts of contradictions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::status::{MessageStatus, RecipientState, Tally};
 use crate::subject::ChurchId;
 
-/// A message to be recorded, with all its recipients.
+/// A message to record, with all its recipients.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
     /// UUID v7, made by the caller.
@@ -99,7 +99,7 @@ pub struct Message {
     pub version: i64,
     /// Its recipients, counted.
     pub tally: Tally,
-    /// Why the newest failed recipient failed.
+    /// Reason of the recipient that failed last.
     pub failure_reason: Option<String>,
     /// When Telnyx accepted the first recipient.
     pub sent_at: Option<OffsetDateTime>,
@@ -107,8 +107,8 @@ pub struct Message {
     pub created_at: OffsetDateTime,
     /// When it last got a new version.
     pub updated_at: OffsetDateTime,
-    /// How long it was expected to take, when it was recorded, until its last recipient's turn to be sent; unknown
-    /// before anything was ever sent.
+    /// Seconds until the last recipient is sent, as estimated when the message was recorded; `None` before any process
+    /// has published its rate.
     pub estimated_seconds: Option<i64>,
 }
 
@@ -129,7 +129,7 @@ pub struct Recipient {
     pub last_name: Option<String>,
     /// How far it got.
     pub state: RecipientState,
-    /// When it was delivered to, in Telnyx's time.
+    /// When the message was delivered, by Telnyx's clock.
     pub delivered_at: Option<OffsetDateTime>,
     /// When it failed.
     pub failed_at: Option<OffsetDateTime>,
@@ -137,32 +137,32 @@ pub struct Recipient {
     pub failure: Option<Failure>,
 }
 
-/// Which of a message's recipients.
+/// A page of a message's recipients.
 #[derive(Debug, Clone)]
 pub struct RecipientQuery {
     /// Rows at most.
     pub limit: u32,
-    /// Only recipients behind this place; `None` begins with the first.
+    /// Only recipients after this place; `None` begins with the first.
     pub after: Option<i64>,
-    /// Only recipients of this status; all without one.
+    /// Only recipients of this status; `None` means all.
     pub status: Option<MessageStatus>,
 }
 
 /// Why a recipient failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Telnyx's code (`40300`), or a word of ours (`unresolved`).
+    /// Telnyx's code (`40300`), or one of ours (`unresolved`).
     pub code: String,
-    /// For a person.
+    /// A sentence for people.
     pub reason: String,
 }
 
-/// Which page of a church's history.
+/// A page of a church's history.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryQuery {
     /// Rows a page, 1 to 100.
     pub limit: u32,
-    /// Rows left out before the page; not together with `before`.
+    /// Rows to skip before the page; not together with `before`.
     pub offset: u64,
     /// Only messages older than this one (creation time and id), for paging without gaps.
     pub before: Option<(OffsetDateTime, Uuid)>,
@@ -177,7 +177,7 @@ pub struct HistoryQuery {
 pub struct HistoryPage {
     /// The rows.
     pub messages: Vec<Message>,
-    /// How many there are on all pages. Not counted for a page behind [`HistoryQuery::before`]: that would read all of
-    /// them again for each page.
+    /// Number of messages on all pages. Not counted with [`HistoryQuery::before`], which would read all of them for
+    /// each page.
     pub total: Option<u64>,
 }

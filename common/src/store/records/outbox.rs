@@ -8,13 +8,13 @@ use uuid::Uuid;
 /// An outbox row that waits to be announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// From the database's sequence, taken while the message row is locked.
+    /// Its place, taken from the database's sequence while the message row is locked.
     pub position: i64,
     /// The event's id; `Nats-Msg-Id`.
     pub event_id: Uuid,
     /// The message.
     pub message_id: Uuid,
-    /// Progress that a newer row of the same message makes superfluous.
+    /// Whether a newer row of the same message may replace it: only counters changed.
     pub progress: bool,
     /// `church.<id>.sent` or `church.<id>.status`.
     pub subject: String,
@@ -22,7 +22,7 @@ pub struct OutboxRow {
     pub payload: String,
 }
 
-/// A row that is left out of the stream, and the newer row of its message that takes over what it named.
+/// Rows left out of the stream, and the newer row of their message that takes over the recipients they named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Superseded {
     /// The rows left out.
@@ -33,7 +33,7 @@ pub struct Superseded {
     pub payload: String,
 }
 
-/// The last announced row: what the relay fences with.
+/// An announced row. The relay fences with the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announced {
     /// Its place in the outbox.
@@ -44,20 +44,20 @@ pub struct Announced {
     pub stream_seq: i64,
 }
 
-/// How the outbox stands.
+/// The state of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxState {
-    /// Rows that wait to be announced; all of them.
+    /// Number of rows that wait to be announced.
     pub waiting: i64,
-    /// How long the oldest of them waits.
+    /// How long the oldest row has waited.
     pub oldest: Duration,
-    /// Events that the stream refuses for good.
+    /// Number of events that the stream refuses for good.
     pub refused: i64,
     /// Whether a process holds the relay's lease.
     pub led: bool,
 }
 
-/// An event that the stream refuses for good, kept for operators.
+/// An event that the stream refuses for good. Operators decide what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedEvent {
@@ -67,7 +67,7 @@ pub struct RefusedEvent {
     pub message_id: Uuid,
     /// Where it would have been announced.
     pub subject: String,
-    /// What the stream said.
+    /// The stream's answer.
     pub reason: String,
 }
 
@@ -75,10 +75,10 @@ pub struct RefusedEvent {
 pub const LEASE: Duration = Duration::from_secs(10);
 /// The same in milliseconds.
 pub(in crate::store) const LEASE_MS: i64 = LEASE.as_millis() as i64;
-/// How long a process that stands by is believed that its broker takes events, in milliseconds.
+/// How long the word of a standby process, that its broker takes events, is valid, in milliseconds.
 pub(in crate::store) const OFFER_MS: i64 = 5_000;
 
-/// The number of a lease. It rises with each new holder, so it tells whose work is still wanted.
+/// The number of a lease. It rises with each new holder; work under an older one is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Term(pub(in crate::store) i64);
 
@@ -87,6 +87,6 @@ pub struct Term(pub(in crate::store) i64);
 pub struct LeaseState {
     /// Whether a process holds it now.
     pub held: bool,
-    /// Whether a process that stands by said in the last 5 s that its broker takes events.
+    /// Whether a standby process reported in the last 5 s that its broker takes events.
     pub standby_ready: bool,
 }

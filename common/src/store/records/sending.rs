@@ -1,4 +1,4 @@
-//! Attempts to send, and their ends.
+//! Senders, attempts to send, and their answers.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,35 +15,35 @@ pub struct Sender {
     pub number: String,
     /// The church's own messaging profile: opt-outs block a whole profile.
     pub messaging_profile_id: Option<String>,
-    /// Messages a second at most, over all processes; as fast as everybody together if there is none.
+    /// Messages a second at most, over all processes; `None` means as fast as all senders together.
     pub rate: Option<u32>,
 }
 
-/// How fast a store's attempts are begun, and until when.
+/// Limits for the attempts of a store.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SendLimits {
     /// Messages a second at most, of all senders and over all processes.
     pub rate: Option<u32>,
-    /// What was held back for longer is not begun any more.
+    /// A recipient that was held back for longer is not sent any more.
     pub within: Option<std::time::Duration>,
 }
 
-/// Which attempt an answer belongs to.
+/// Names one attempt, so that its answer changes no other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AttemptId {
     /// The recipient.
     pub recipient_id: Uuid,
-    /// The claim that took it, with others or alone; a later one has another id.
+    /// The claim that took it. A later attempt belongs to another claim.
     pub claim_id: Uuid,
 }
 
-/// A recipient whose attempt is recorded: it has to be sent now, and never again unless the answer surely means
-/// that Telnyx did not accept it.
+/// A recipient whose attempt is recorded. Send it now, and never again unless the answer certainly means that Telnyx
+/// did not accept it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// What its answer belongs to.
+    /// Names the attempt in its answer.
     pub id: AttemptId,
-    /// The recipient; stands in the webhook's URL.
+    /// The recipient; part of the webhook's URL.
     pub recipient_id: Uuid,
     /// Who it is sent as: the number, else the messaging profile.
     pub sender: String,
@@ -59,11 +59,11 @@ pub struct Attempt {
     pub from_number: Option<String>,
     /// The messaging profile it is sent with.
     pub messaging_profile_id: Option<String>,
-    /// How often it was tried and surely not accepted before.
+    /// How often it was attempted before and certainly not accepted.
     pub tried: i32,
 }
 
-/// What became of an attempt.
+/// The answer to an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Telnyx accepted it under this id.
@@ -73,21 +73,21 @@ pub enum Answer {
     },
     /// Telnyx refused it for good.
     Refused(Failure),
-    /// It surely was not accepted; it may be tried again at this moment.
+    /// Telnyx certainly did not accept it. It may be attempted again.
     NotAccepted {
-        /// Not before.
+        /// Not before this time.
         again_at: OffsetDateTime,
-        /// What holds for everything that is sent as the same sender.
+        /// The reason, if it holds for the whole sender.
         setback: Option<Setback>,
     },
-    /// Nobody knows whether it was accepted: it waits for its webhook.
+    /// Unknown whether Telnyx accepted it. It waits for its webhook.
     Unresolved,
 }
 
 /// Why and how long a sender has to wait. The wait doubles with each setback in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setback {
-    /// A word for operators.
+    /// A label for operators.
     pub reason: String,
     /// The wait after the first one.
     pub first: time::Duration,
@@ -97,10 +97,10 @@ pub struct Setback {
     pub until: Option<OffsetDateTime>,
 }
 
-/// A sender that something waits for and that is held back.
+/// A held-back sender with waiting recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldSender {
-    /// The word of the setback.
+    /// The label of the setback.
     pub reason: String,
     /// Until when.
     pub until: OffsetDateTime,
@@ -108,7 +108,7 @@ pub struct HeldSender {
     pub setbacks: i32,
 }
 
-/// An accepted recipient without an end that Telnyx is to be asked for.
+/// An accepted recipient without a final status, to ask Telnyx about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// The recipient.
@@ -123,9 +123,9 @@ pub struct Ask {
     pub asked: i32,
 }
 
-/// The failure code of a recipient of whom nobody ever heard again.
+/// Failure code of a recipient of which Telnyx never said whether it accepted the message.
 pub(in crate::store) const UNRESOLVED: &str = "unresolved";
-/// Telnyx is asked for the first time so long after the attempt, if no receipt came.
+/// Without a receipt, Telnyx is asked for the first time this long after the attempt.
 pub(in crate::store) const FIRST_ASK: time::Duration = time::Duration::minutes(15);
 
 /// When Telnyx is asked.
@@ -133,14 +133,15 @@ pub(in crate::store) const FIRST_ASK: time::Duration = time::Duration::minutes(1
 pub struct AskTimes {
     /// Now.
     pub now: OffsetDateTime,
-    /// Who was never asked for is, if its first time (a quarter of an hour after the attempt) is before this.
+    /// Recipients that Telnyx was never asked about are due if their first time ([`FIRST_ASK`] after the attempt) is
+    /// before this.
     pub first_before: OffsetDateTime,
-    /// Nobody else takes them before this moment.
+    /// No other call takes them before this time.
     pub taken_until: OffsetDateTime,
 }
 
 impl AskTimes {
-    /// With a first question so long after the attempt.
+    /// With the first question `first_after` after the attempt.
     pub fn new(
         now: OffsetDateTime,
         first_after: std::time::Duration,
@@ -150,13 +151,13 @@ impl AskTimes {
     }
 }
 
-/// When waiting for a receipt ends.
+/// Limits of time for a receipt.
 #[derive(Debug, Clone, Copy)]
 pub struct Overdue {
     /// Accepted recipients whose attempt was before this are closed unconfirmed.
     pub accepted_before: OffsetDateTime,
     /// Unresolved recipients whose attempt was before this fail with the code `unresolved`.
     pub unresolved_before: OffsetDateTime,
-    /// At most so many at once.
+    /// Recipients at most.
     pub limit: u32,
 }

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::messages::Failure;
 
-/// The event type of reports that we asked Telnyx for, beside those that its webhooks bring.
+/// The event type of reports that Telnyx was asked for and that no webhook brought.
 pub const ASKED: &str = "asked";
 
-/// A webhook whose signature held, read as far as it concerns us.
+/// A webhook with a valid signature.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     /// Telnyx's event id (`data.id`); the same for every repetition.
@@ -42,9 +42,9 @@ impl Webhook {
 pub enum WebhookContent {
     /// The status of a message that was sent.
     Delivery(DeliveryReport),
-    /// Nothing that we use, and why.
+    /// Nothing that we use.
     Ignored {
-        /// For operators.
+        /// Why, for operators.
         reason: String,
     },
 }
@@ -73,7 +73,7 @@ pub struct PhoneReport {
     pub failure: Option<Failure>,
 }
 
-/// What became of a webhook. Every accepted webhook has exactly one, and the sum is checked.
+/// What became of a webhook. Every accepted webhook has exactly one outcome; the audit checks the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// It raised its recipient's state.

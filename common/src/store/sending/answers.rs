@@ -18,11 +18,11 @@ use crate::store::records::{Answer, AttemptId};
 use crate::store::session::end;
 
 impl Store {
-    /// Records what became of attempts, and applies webhooks that waited for the ids that this makes known. An answer
-    /// whose attempt is not under way any more changes nothing, so it may be recorded again.
+    /// Records Telnyx's answers to attempts, and applies parked webhooks for the provider ids that the answers bring.
+    /// An answer whose attempt has ended changes nothing, so it may be recorded again.
     ///
     /// # Errors
-    /// The database is away; it may have been recorded all the same.
+    /// The database is away. The answers may be recorded all the same.
     pub async fn record_answers(
         &self,
         answers: &[(AttemptId, Answer)],
@@ -37,7 +37,7 @@ impl Store {
     }
 }
 
-/// Records what became of attempts: an answer changes exactly the attempt it belongs to. Returns the new events.
+/// Records answers; each changes only the attempt that it belongs to. Returns the new events.
 async fn record<D: Database>(
     db: &D,
     answers: &[(AttemptId, Answer)],
@@ -66,7 +66,7 @@ async fn apply_answers<L: Ledger>(
     Ok(events)
 }
 
-/// What the answers say of their senders. A recipient that was not accepted waits as long as its sender.
+/// Applies the answers to the paces of their senders. A recipient that was not accepted waits as long as its sender.
 async fn pace_of_answers<L: Ledger>(
     tx: &mut L,
     book: &mut Book,

@@ -1,4 +1,4 @@
-//! Accepted recipients that Telnyx is asked for, because no webhook told their end.
+//! Polls Telnyx for accepted recipients whose final status no webhook brought.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,8 +13,7 @@ use crate::store::session::{Session as _, only};
 use crate::store::sql::{Sql, Statement, sql};
 
 impl Store {
-    /// Takes up to `limit` accepted recipients that Telnyx is to be asked for. No other call takes them before
-    /// [`AskTimes::taken_until`].
+    /// Takes up to `limit` accepted recipients to ask Telnyx about. No other call takes them before
     ///
     /// # Errors
     /// The database is away.
@@ -22,8 +21,8 @@ impl Store {
         dispatch!(self, db => take(db, limit, times).await)
     }
 
-    /// Records that Telnyx was asked, and when it is asked again; never, where there is no moment. A recipient that has
-    /// an end by now stays as it is.
+    /// Records that Telnyx was asked, and when to ask again; `None` means never. A recipient that has its final status
+    /// by now is left alone.
     ///
     /// # Errors
     /// The database is away.
@@ -31,7 +30,8 @@ impl Store {
         dispatch!(self, db => ask_again(db, recipients).await)
     }
 
-    /// Since when no webhook came for what Telnyx accepted between two moments, if none came.
+    /// Returns since when webhooks are missing for messages that Telnyx accepted between two moments, or `None` if they
+    /// arrive.
     ///
     /// # Errors
     /// The database is away.
@@ -44,7 +44,7 @@ impl Store {
     }
 }
 
-/// Recipients that are to be asked for: the first time by the one moment ($1), later by the other ($2).
+/// Recipients to ask Telnyx about: due before $1 the first time, before $2 later.
 pub(in crate::store) const DUE: Sql = sql!(
     "select id from recipients
      where ask_at <= " [greatest] "($1, $2) and ask_at <= case when asked = 0 then $1 else $2 end
@@ -53,7 +53,7 @@ pub(in crate::store) const DUE: Sql = sql!(
 
 async fn take<D: Database>(db: &D, limit: u32, times: &AskTimes) -> Result<Vec<Ask>, StoreError> {
     let due = |begin: Sql| Statement::from(begin).bind(times.first_before).bind(times.now).bind(limit);
-    // Most often nothing is due; that is seen without the one writer of SQLite.
+    // Usually nothing is due. Reading shows that without SQLite's one writer.
     if db.fetch::<Due>(due(DUE)).await?.is_empty() {
         return Ok(Vec::new());
     }
@@ -96,7 +96,7 @@ const LOCK: Sql = sql!("select id from recipients where id " [in 1] " order by i
 const SAVE: Sql = sql!("update recipients set ask_at = new.ask_at, asked = asked + 1 from");
 const ASKED: Sql = sql!(" where recipients.id = new.id and recipients.ask_at is not null");
 
-/// The first attempt, or the first answer that had to be asked for, since the last webhook between two moments ($1, $2).
+/// The first attempt, or the first answer that Telnyx had to be asked for, after the last webhook; between $1 and $2.
 pub(in crate::store) const UNHEARD: Sql = sql!(
     "with heard as (
         select coalesce(max(received_at), $1) as at from (

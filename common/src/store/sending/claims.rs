@@ -1,7 +1,7 @@
 //! Claims: a transaction takes recipients that are due and marks them with its id.
 //!
-//! When nobody knows whether that transaction was committed, the claim is read back: its rows are locked, so that a
-//! commit under way has ended by then.
+//! If it is unknown whether that transaction was committed, the claim is read back. That locks its rows, so it waits
+//! for a commit that is still running.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::due::{READ_ATTEMPTS, take_due};
-use super::pace::{EVERYBODY, Pace};
+use super::pace::{ALL_SENDERS, Pace};
 use super::paces::{lock_paces, save_paces, waiting_senders};
 use crate::store::database::Database;
 use crate::store::failures::StoreError;
@@ -21,20 +21,19 @@ use crate::store::rows::{Budget, Claim, OpenClaim};
 use crate::store::session::{Session as _, end, leave};
 
 impl Store {
-    /// The same store, whose attempts keep these limits.
+    /// Returns the same store with limits for its attempts.
     #[must_use]
     pub fn with_limits(mut self, limits: SendLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Takes up to `limit` recipients that are due, in fair turns between the churches and no faster than their
-    /// senders may go, and records their attempt. It is committed when this returns; each must be sent now and
-    /// answered by [`Store::record_answers`]. What an earlier call took whose commit was not answered is returned
-    /// first, and may be more than `limit`.
+    /// Takes up to `limit` due recipients, in fair turns between the churches and no faster than the rates of their
+    /// senders, and commits their attempts. Send each now and record the answer by [`Store::record_answers`]. If it is
+    /// unknown whether an earlier claim was committed, its attempts are returned first; they may exceed `limit`.
     ///
     /// # Errors
-    /// The database is away. Call again: what it may have committed all the same is read back.
+    /// The database is away. Call again: what may have been committed is read back.
     pub async fn begin_attempts(&self, limit: u32, now: OffsetDateTime) -> Result<Vec<Attempt>, StoreError> {
         if let Some(claim) = self.claims.next_open() {
             return self.read_back(claim).await;
@@ -57,8 +56,8 @@ impl Store {
         Ok(attempts)
     }
 
-    /// Treats attempts as if the answer to their claim's commit had been lost: they are read back, and nothing of what
-    /// this call was given may be sent.
+    /// Treats the claim of these attempts as if the answer to its commit had been lost: it will be read back. Do not
+    /// send these attempts.
     pub fn doubt(&self, attempts: &[Attempt]) {
         if let Some(first) = attempts.first() {
             self.claims.reopen(first.id.claim_id, recipients_of(attempts));
@@ -79,7 +78,7 @@ fn recipients_of(attempts: &[Attempt]) -> Vec<Uuid> {
     attempts.iter().map(|attempt| attempt.recipient_id).collect()
 }
 
-/// Takes what is due. `taken` is told of each recipient before the commit, for the case that its answer is lost.
+/// Takes due recipients. Calls `taken` with them before the commit, in case its answer is lost.
 async fn take<D: Database>(
     db: &D,
     claim: &Claim<'_>,
@@ -100,9 +99,9 @@ async fn claim_due<L: Ledger>(tx: &mut L, claim: &Claim<'_>) -> Result<Vec<Attem
     if waiting.is_empty() {
         return Ok(Vec::new());
     }
-    let names = std::iter::once(EVERYBODY).chain(waiting.iter().map(|waiting| waiting.sender.as_str()));
+    let names = std::iter::once(ALL_SENDERS).chain(waiting.iter().map(|waiting| waiting.sender.as_str()));
     let mut paces = lock_paces(tx, &Vec::from_iter(names)).await?;
-    let most = allowance_of_everybody(&mut paces, claim);
+    let most = allowance_of_all(&mut paces, claim);
     let budgets = budgets(&mut paces, most, claim);
     if budgets.is_empty() {
         return Ok(Vec::new());
@@ -112,7 +111,7 @@ async fn claim_due<L: Ledger>(tx: &mut L, claim: &Claim<'_>) -> Result<Vec<Attem
         return Ok(attempts);
     }
     for pace in &mut paces {
-        let mine = |attempt: &&Attempt| pace.sender == EVERYBODY || attempt.sender == pace.sender;
+        let mine = |attempt: &&Attempt| pace.sender == ALL_SENDERS || attempt.sender == pace.sender;
         let count = u32::try_from(attempts.iter().filter(mine).count()).unwrap_or(u32::MAX);
         pace.take(count, claim.now);
     }
@@ -120,9 +119,9 @@ async fn claim_due<L: Ledger>(tx: &mut L, claim: &Claim<'_>) -> Result<Vec<Attem
     Ok(attempts)
 }
 
-fn allowance_of_everybody(paces: &mut [Pace], claim: &Claim<'_>) -> u32 {
-    let everybody = paces.iter_mut().find(|pace| pace.sender == EVERYBODY);
-    everybody.map_or(claim.limit, |pace| {
+fn allowance_of_all(paces: &mut [Pace], claim: &Claim<'_>) -> u32 {
+    let all = paces.iter_mut().find(|pace| pace.sender == ALL_SENDERS);
+    all.map_or(claim.limit, |pace| {
         pace.rate = claim.limits.rate.map(i64::from);
         pace.allowance(claim.limit, claim.now)
     })
@@ -135,11 +134,11 @@ fn budgets(paces: &mut [Pace], most: u32, claim: &Claim<'_>) -> Vec<Budget> {
         not_before: too_late.filter(|before| pace.is_stuck_since(*before)),
         sender: pace.sender.clone(),
     };
-    let own = paces.iter_mut().filter(|pace| pace.sender != EVERYBODY);
+    let own = paces.iter_mut().filter(|pace| pace.sender != ALL_SENDERS);
     own.map(budget).filter(|budget| budget.allowed > 0).collect()
 }
 
-/// What an open claim took and still has to be posted, if it was committed.
+/// Reads the attempts of an open claim that still have to be sent; none if it was not committed.
 async fn read_back<D: Database>(db: &D, claim: &OpenClaim) -> Result<Vec<Attempt>, StoreError> {
     let mut tx = db.begin().await?;
     let taken = tx.fetch(READ_ATTEMPTS.bind(claim.recipients.as_slice()).bind(claim.id)).await;

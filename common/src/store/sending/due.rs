@@ -1,5 +1,5 @@
-//! Takes due recipients in fair turns: the first of each church, then the second of each, and so on, beginning after the
-//! church that was served last.
+//! Takes due recipients in fair turns: the first of each church, then the second of each, and so on, beginning after
+//! the church that was served last.
 
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ pub(super) async fn take_due<S: Session>(
     claim: &Claim<'_>,
     budgets: &[Budget],
 ) -> Result<Vec<Attempt>, StoreError> {
-    // Recipients that another process is claiming are skipped; one that was attempted meanwhile is no longer due.
+    // Skips recipients that another process is claiming, and those that were attempted meanwhile.
     const ATTEMPT: Sql = sql!(
         "update recipients set attempted_at = $1, claim_id = $2
          where id in (select id from recipients where id " [in 3] " and " [unsent] [skip locked] ")"
@@ -32,8 +32,8 @@ pub(super) async fn take_due<S: Session>(
     Ok(attempts)
 }
 
-/// The due recipients in the order of their turns. The churches are found by jumping through the index, not by reading
-/// all that waits.
+/// Finds due recipients in the order of their turns. Jumps through the index from church to church instead of reading
+/// all waiting recipients.
 pub(in crate::store) fn due_recipients<'a>(claim: &Claim<'a>, budgets: &[Budget]) -> Statement<'a> {
     let budgets = bulk::rows(budgets)
         .text("sender", |budget| &budget.sender)
@@ -82,7 +82,7 @@ const TURNS: Sql = Sql {
          order by r.due_at, r.id limit least($2, q.allowed)) r",
     sqlite: " join recipients r on r.id in (
          select due.id from recipients due
-         where due.attempted_at is null and due.provider_id is null and due.rank < 4 and due.closed = 0
+         where due.attempted_at is null and likely(due.provider_id is null) and due.rank < 4 and due.closed = 0
            and due.sender = q.sender and due.church_id = q.church_id and due.due_at <= $1
            and (q.not_before is null or exists (
                select 1 from messages m
@@ -99,9 +99,9 @@ const PLACES: Sql = sql!(
      select id as value from places where place <= allowed order by turn, church_id <= $3, church_id limit $2"
 );
 
-/// Those of these recipients ($1) that a claim ($2) has and that still have to be posted. PostgreSQL locks them by their
-/// ids alone: that waits for a commit under way, and reads what it wrote.
-pub(super) const READ_ATTEMPTS: Sql = Sql {
+/// Those of these recipients ($1) that belong to a claim ($2) and still have to be sent. PostgreSQL locks them by id
+/// alone: that waits for a running commit and reads what it wrote.
+pub(in crate::store) const READ_ATTEMPTS: Sql = Sql {
     postgres: "with locked as materialized (
             select id, claim_id, church_id, sender, phone, tried, message_id, provider_id, rank, closed
             from recipients where id = any($1) order by id for update)
@@ -113,7 +113,7 @@ pub(super) const READ_ATTEMPTS: Sql = Sql {
                m.from_number, m.messaging_profile_id
         from recipients r join messages m on m.id = r.message_id
         where r.id in (select value from json_each($1)) and r.claim_id = $2
-          and r.provider_id is null and r.rank < 4 and r.closed = 0",
+          and likely(r.provider_id is null) and r.rank < 4 and r.closed = 0",
 };
 
 impl Read for Attempt {

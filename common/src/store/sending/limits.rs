@@ -1,4 +1,4 @@
-//! Waiting that comes to its end: for a receipt, and for being sent.
+//! Limits of time: waiting for a receipt, and waiting to be sent.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::store::records::{Failure, Overdue};
 use crate::store::session::{end, leave};
 use crate::store::sql::{Sql, Statement, sql};
 
-/// The failure code of a recipient whose message was held back until it was too late.
+/// Failure code of a recipient whose text was held back for too long.
 const NOT_SENT: &str = "not_sent";
 
 impl Store {
-    /// Ends the waiting of recipients whose receipt is overdue. Returns how many.
+    /// Closes recipients whose receipt is overdue. Returns how many.
     ///
     /// # Errors
     /// The database is away.
@@ -30,8 +30,8 @@ impl Store {
         Ok(closed)
     }
 
-    /// Fails, as `not_sent`, up to `limit` recipients that were held back for longer than the limit of time. Returns
-    /// how many.
+    /// Fails up to `limit` recipients that were held back for longer than [`SendLimits::within`], as `not_sent`.
+    /// Returns
     ///
     /// # Errors
     /// The database is away.
@@ -43,7 +43,7 @@ impl Store {
     }
 }
 
-/// Recipients that wait too long for a receipt, by the two limits ($1, $2).
+/// Recipients without a receipt: accepted ones attempted before $1, unresolved ones attempted before $2.
 const OVERDUE: Sql = Sql {
     postgres: "
         (select id as value from recipients
@@ -53,7 +53,7 @@ const OVERDUE: Sql = Sql {
         (select id from recipients
          where attempted_at < $2 and rank < 4 and not closed and provider_id is null
          order by attempted_at limit $3)",
-    // Without being told, it takes the unique index of provider ids and reads everybody who has none.
+    // Without `indexed by` SQLite takes the unique index of provider ids and reads all recipients that have none.
     sqlite: "
         select id as value from (select id from recipients indexed by recipients_overdue
             where attempted_at < $1 and rank < 4 and closed = 0 and provider_id is not null and ask_at is null
@@ -68,14 +68,13 @@ pub(in crate::store) fn overdue_recipients(overdue: &Overdue) -> Statement<'stat
     OVERDUE.bind(overdue.accepted_before).bind(overdue.unresolved_before).bind(overdue.limit)
 }
 
-/// Recipients of a sender ($1) that were to be sent before a moment ($2) and wait.
+/// Waiting recipients of a sender ($1) that should have been sent before $2.
 pub(in crate::store) const WAITING_SINCE: Sql = sql!(
     "select r.id as value from recipients r join messages m on m.id = r.message_id
      where " [unsent] " and sender = $1 and coalesce(m.send_at, m.created_at) < $2 limit $3"
 );
 
-/// Closes or fails what waits too long; what is locked waits for the next round. Returns how many recipients, and
-/// the new events.
+/// Closes or fails overdue recipients. Locked rows are left to the next round. Returns how many, and the new events.
 async fn close_overdue<D: Database>(
     db: &D,
     overdue: &Overdue,
@@ -104,8 +103,8 @@ async fn overdue_closed<L: Ledger>(
     Ok((closed, book.close(tx).await?))
 }
 
-/// Fails what a pause or a back-off held back for longer than `held_for`; what is locked waits for the next round.
-/// Returns how many, and the new events.
+/// Fails recipients that were held back for longer than `held_for`. Locked rows are left to the next round. Returns how
+/// many, and the new events.
 async fn fail_unsent<D: Database>(
     db: &D,
     held_for: Duration,
@@ -130,7 +129,7 @@ async fn fail_unsent<D: Database>(
     }
 }
 
-/// Fails those of these recipients that still wait to be sent a text. Returns how many, and the new events.
+/// Fails those of these recipients that still wait to be sent. Returns how many, and the new events.
 pub(in crate::store) async fn fail_waiting<D: Database>(
     db: &D,
     ids: &[Uuid],
@@ -155,7 +154,7 @@ async fn waiting_failed<L: Ledger>(
     Ok((failed, book.close(tx).await?))
 }
 
-/// Recipients that were to be sent before this moment and whose senders were held back since.
+/// Finds recipients that should have been sent before this moment and whose senders have been held back since.
 async fn held_back<L: Ledger>(
     tx: &mut L,
     before: OffsetDateTime,

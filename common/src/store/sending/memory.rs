@@ -1,4 +1,4 @@
-//! What one process remembers between two claims.
+//! What a process remembers between two claims.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::store::records::Attempt;
 use crate::store::rows::OpenClaim;
 
-/// The turn of the churches, and the claims whose commit was not answered.
+/// The turn of the churches, and the claims of which it is unknown whether they were committed.
 #[derive(Default)]
 pub(in crate::store) struct ClaimMemory {
     /// The church whose recipient was claimed last: the next turn begins after it.
@@ -28,12 +28,12 @@ impl ClaimMemory {
         }
     }
 
-    /// A claim that is to be read back.
+    /// Takes a claim that has to be read back.
     pub(in crate::store) fn next_open(&self) -> Option<OpenClaim> {
         lock(&self.open).pop()
     }
 
-    /// Has a claim read back, if it took anybody.
+    /// Keeps a claim to be read back, if it took any recipient.
     pub(in crate::store) fn reopen(&self, id: Uuid, recipients: Vec<Uuid>) {
         if !recipients.is_empty() {
             lock(&self.open).push(OpenClaim { id, recipients });

@@ -1,24 +1,25 @@
-//! How fast each sender, and everybody together, may go: a token bucket, and a wait that grows with each setback.
-//! Pure; the rows are locked, read and saved by the claim's transaction and by the one that records answers.
+//! How fast each sender, and all together, may send: a token bucket, and a wait that grows with each setback.
+//!
+//! Pure functions: the transactions of claims and answers lock, read and save the rows.
 
 use time::{Duration, OffsetDateTime};
 
 use crate::store::records::Setback;
 
 /// The row of everybody together.
-pub(in crate::store) const EVERYBODY: &str = "*";
+pub(in crate::store) const ALL_SENDERS: &str = "*";
 /// A full bucket holds a tenth of a second's messages.
 const BURST: f64 = 0.1;
-/// While a message is out to try whether a sender's trouble is over, the next one waits so long for its answer.
+/// After a setback one message tries whether the sender works again. The others wait this long for its answer.
 const TRYING: Duration = Duration::seconds(30);
-/// Clocks of two machines differ by less.
+/// Largest difference between the clocks of two machines.
 const CLOCK_DIFFERENCE: Duration = Duration::minutes(1);
 
 /// The pace of one sender.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::store) struct Pace {
     pub(in crate::store) sender: String,
-    /// Messages a second at most; as fast as everybody together if there is none.
+    /// Messages a second at most; `None` means as fast as all senders together.
     pub(in crate::store) rate: Option<i64>,
     pub(in crate::store) tokens: f64,
     pub(in crate::store) refilled_at: OffsetDateTime,
@@ -30,7 +31,7 @@ pub(in crate::store) struct Pace {
 }
 
 impl Pace {
-    /// How many may be taken now, at most `most`. Refills the bucket.
+    /// Refills the bucket. Returns how many messages may be taken now, at most `most`.
     pub(in crate::store) fn allowance(&mut self, most: u32, now: OffsetDateTime) -> u32 {
         self.refill(now);
         let most = if self.setbacks > 0 { most.min(1) } else { most };
@@ -63,7 +64,7 @@ impl Pace {
         }
     }
 
-    /// When something may be taken at the earliest, as far as the pace decides.
+    /// Returns the earliest time at which the pace lets a message be taken.
     pub(in crate::store) fn ready_at(&self) -> OffsetDateTime {
         let refilled = match self.rate.map(|rate| rate.max(1) as f64) {
             // Half a bucket, so that a claim is worth its transaction.
@@ -76,31 +77,31 @@ impl Pace {
         self.held_until.map_or(refilled, |until| until.max(refilled))
     }
 
-    /// Telnyx answered a message that was attempted at `attempted_at` properly.
+    /// Notes that Telnyx accepted or refused a message for reasons of its own; `attempted_at` is when it was sent.
     pub(in crate::store) fn served(&mut self, attempted_at: OffsetDateTime, now: OffsetDateTime) {
         self.served_at = self.served_at.max(Some(now));
-        // What was on its way before the setback tells nothing of the time after it.
+        // A message sent before the setback says nothing about the time after it.
         if self.noted_at.is_none_or(|noted_at| attempted_at >= noted_at) {
             (self.setbacks, self.held_until, self.reason, self.noted_at) = (0, None, None, None);
         }
     }
 
-    /// The answer to a message that was attempted at `attempted_at` says nothing of the sender: if it was the one that
-    /// tried, the next one may.
+    /// Notes an answer that says nothing about the sender. If it belongs to the message that tried, the next one may
+    /// try.
     pub(in crate::store) fn tried(&mut self, attempted_at: OffsetDateTime, now: OffsetDateTime) {
         if self.noted_at.is_some_and(|noted_at| attempted_at >= noted_at) {
             self.held_until = self.held_until.min(Some(now));
         }
     }
 
-    /// Telnyx did not accept a message that was attempted at `attempted_at`, for a reason that holds for the sender.
+    /// Notes that Telnyx did not accept a message for a reason that holds for the whole sender.
     pub(in crate::store) fn set_back(
         &mut self,
         setback: &Setback,
         attempted_at: OffsetDateTime,
         now: OffsetDateTime,
     ) {
-        // Messages that were on their way together are one setback.
+        // Several messages sent before the setback count as one setback.
         let is_news = self.noted_at.is_none_or(|noted_at| attempted_at >= noted_at);
         let asked = setback.until.unwrap_or(now);
         if is_news {
@@ -108,7 +109,7 @@ impl Pace {
             let wait = (setback.first * (1_i32 << doublings)).min(setback.longest);
             self.setbacks = self.setbacks.saturating_add(1);
             self.noted_at = Some(now);
-            // It takes the place of the time for which the message that tried held the others back.
+            // Replaces the wait for the answer of the message that tried.
             self.held_until = Some((now + wait).max(asked));
         } else {
             self.held_until = self.held_until.max(Some(asked));
@@ -116,8 +117,8 @@ impl Pace {
         self.reason = Some(setback.reason.clone());
     }
 
-    /// Nothing of it was answered properly since `before`: what waits longer than that is held back and not waiting
-    /// for its turn.
+    /// Whether Telnyx has served no message of the sender since `before`. A recipient that has waited for longer is
+    /// held back; it does not merely wait for its turn.
     pub(in crate::store) fn is_stuck_since(&self, before: OffsetDateTime) -> bool {
         self.served_at.is_none_or(|served_at| served_at < before)
     }
@@ -151,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_sender_exceeds_its_rate_however_it_is_asked(
+        fn no_sender_exceeds_its_rate(
             rate in 1..200i64,
             steps in prop::collection::vec((0..400i64, 1..50u32), 1..60),
         ) {
@@ -172,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_without_a_rate_takes_what_there_is() {
+    fn a_sender_without_a_rate_takes_all_that_is_allowed() {
         assert_eq!(pace(None).allowance(16, START), 16);
     }
 
     #[test]
-    fn waits_grow_with_each_setback_to_their_longest() {
+    fn the_wait_doubles_with_each_setback_up_to_its_limit() {
         let (mut pace, minute) = (pace(None), Duration::minutes(1));
         let mut now = START;
         for wait in [1, 2, 4, 8, 15, 15] {
@@ -190,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_were_on_their_way_together_are_one_setback() {
+    fn messages_in_flight_together_count_as_one_setback() {
         let (mut pace, later) = (pace(None), START + Duration::SECOND);
         pace.set_back(&setback(Duration::minutes(1), None), START, later);
         pace.set_back(&setback(Duration::minutes(1), None), START, later);
         assert_eq!((pace.setbacks, pace.held_until), (1, Some(later + Duration::minutes(1))));
-        // Nor does the success of one of them end it.
+        // The success of one of them does not end the setback.
         pace.served(START, later);
         assert_eq!(pace.setbacks, 1);
         pace.served(later + Duration::minutes(1), later + Duration::minutes(1));
@@ -203,30 +204,30 @@ mod tests {
     }
 
     #[test]
-    fn while_one_message_tries_the_next_waits_for_its_answer() {
+    fn after_a_setback_one_message_tries_and_the_others_wait() {
         let mut pace = pace(None);
         pace.set_back(&setback(Duration::SECOND, None), START, START);
         let now = START + Duration::SECOND;
         let count = pace.allowance(16, now);
         pace.take(count, now);
         assert_eq!((count, pace.allowance(16, now)), (1, 0));
-        // Its answer says nothing of the sender: the next one tries.
+        // Its answer says nothing about the sender: the next one tries.
         pace.tried(now, now);
         assert_eq!(pace.allowance(16, now), 1);
-        // Its own setback counts from now, not from the longest time that its answer might have taken.
+        // The wait after its own setback counts from now, not from the end of the wait for its answer.
         pace.set_back(&setback(Duration::SECOND, None), now, now);
         assert_eq!(pace.held_until, Some(now + Duration::seconds(2)));
     }
 
     #[test]
-    fn the_moment_that_telnyx_names_is_kept() {
+    fn the_time_that_telnyx_names_is_kept() {
         let (mut pace, midnight) = (pace(None), START + Duration::hours(14));
         pace.set_back(&setback(Duration::minutes(1), Some(midnight)), START, START);
         assert_eq!(pace.held_until, Some(midnight));
     }
 
     #[test]
-    fn a_clock_that_lags_behind_gains_nothing_and_one_that_is_wrong_stops_nobody() {
+    fn a_slow_clock_gains_no_tokens_and_a_wrong_clock_stops_no_sender() {
         let mut pace = pace(Some(100));
         pace.refilled_at = START;
         assert_eq!(pace.allowance(5, START - Duration::seconds(10)), 0);

@@ -1,8 +1,8 @@
-//! The senders that something waits for, and their paces.
+//! The paces of senders in the database, and which senders have waiting recipients.
 
 use time::OffsetDateTime;
 
-use super::pace::{EVERYBODY, Pace};
+use super::pace::{ALL_SENDERS, Pace};
 use crate::store::bulk;
 use crate::store::columns::{Columns, Read};
 use crate::store::database::Database;
@@ -14,7 +14,7 @@ use crate::store::session::{Session, end, leave};
 use crate::store::sql::{Sql, Statement, sql};
 
 impl Store {
-    /// Tells the other processes the rate of everybody together, for their estimates.
+    /// Publishes the rate of all senders together to the other processes, for their estimates.
     ///
     /// # Errors
     /// The database is away.
@@ -22,7 +22,7 @@ impl Store {
         dispatch!(self, db => publish_rate(db, self.limits.rate).await)
     }
 
-    /// When the next recipient may be tried, as far as its moment and its sender's pace decide; `None` if none waits.
+    /// Returns when the next waiting recipient may be sent by its due time and its sender's pace; `None` if none waits.
     ///
     /// # Errors
     /// The database is away.
@@ -30,7 +30,7 @@ impl Store {
         dispatch!(self, db => next_at(db).await)
     }
 
-    /// The senders that something waits for and that are held back.
+    /// Lists senders that are held back and have waiting recipients.
     ///
     /// # Errors
     /// The database is away.
@@ -39,7 +39,7 @@ impl Store {
     }
 }
 
-/// A sender that something waits for, and when the first of it is due.
+/// A sender with waiting recipients, and when the first of them is due.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct WaitingSender {
     pub(super) sender: String,
@@ -52,38 +52,19 @@ impl Read for WaitingSender {
     }
 }
 
-/// Jumps through the index from sender to sender and does not read all that waits.
-pub(in crate::store) const WAITING_SENDERS: Sql = Sql {
-    postgres: "
-        with recursive senders as (
-            (select sender, due_at from recipients
-             where attempted_at is null and provider_id is null and rank < 4 and not closed
-             order by sender, due_at limit 1)
-            union all
-            select next.sender, next.due_at from senders s cross join lateral (
-                select r.sender, r.due_at from recipients r
-                where r.attempted_at is null and r.provider_id is null and r.rank < 4 and not r.closed
-                  and r.sender > s.sender
-                order by r.sender, r.due_at limit 1) next
-        )
-        select sender, due_at from senders",
-    sqlite: "
-        with recursive senders as (
-            select min(sender) as sender from recipients
-            where attempted_at is null and provider_id is null and rank < 4 and closed = 0
-            union all
-            select (select min(r.sender) from recipients r
-                    where r.attempted_at is null and r.provider_id is null and r.rank < 4 and r.closed = 0
-                      and r.sender > s.sender)
-            from senders s where s.sender is not null
-        )
-        select s.sender, (select min(r.due_at) from recipients r
-                          where r.attempted_at is null and r.provider_id is null and r.rank < 4 and r.closed = 0
-                            and r.sender = s.sender) as due_at
-        from senders s where s.sender is not null",
-};
+/// Jumps through the index from sender to sender instead of reading all waiting recipients.
+pub(in crate::store) const WAITING_SENDERS: Sql = sql!(
+    "with recursive waiting as (
+         select (select min(sender) from recipients where " [unsent] " and sender >= '') as sender
+         union all
+         select (select min(sender) from recipients where " [unsent] " and sender > w.sender)
+         from waiting w where w.sender is not null
+     )
+     select w.sender, (select min(due_at) from recipients where " [unsent] " and sender = w.sender) as due_at
+     from waiting w where w.sender is not null"
+);
 
-/// Each sender that something waits for.
+/// Reads all senders with waiting recipients.
 pub(super) async fn waiting_senders<S: Session>(tx: &mut S) -> Result<Vec<WaitingSender>, StoreError> {
     tx.fetch(WAITING_SENDERS.into()).await
 }
@@ -94,12 +75,12 @@ const READ_PACES: Sql = sql!(
      from paces p left join senders s on s.number = p.sender where p.sender " [in 1] " order by p.sender"
 );
 
-/// The paces of these senders, unlocked; a sender without a row has none.
+/// Reads paces without locking them. A sender without a row has no pace.
 pub(super) async fn read_paces<S: Session>(tx: &mut S, senders: &[&str]) -> Result<Vec<Pace>, StoreError> {
     tx.fetch(READ_PACES.bind(senders)).await
 }
 
-/// Makes the missing rows, locks all in one order, and reads them.
+/// Inserts missing paces, locks all in the order of the senders, and reads them.
 pub(super) async fn lock_paces<L: Ledger>(tx: &mut L, senders: &[&str]) -> Result<Vec<Pace>, StoreError> {
     const MAKE: Sql = Sql {
         postgres: "insert into paces (sender, tokens, refilled_at)
@@ -112,7 +93,7 @@ pub(super) async fn lock_paces<L: Ledger>(tx: &mut L, senders: &[&str]) -> Resul
     tx.lock(READ_PACES.bind(senders).push(sql!([lock p])), Locking::Wait).await
 }
 
-/// Writes paces back. A church's own rate stands with its sender.
+/// Writes paces back. The rate of a church's own sender is in `senders`.
 pub(super) async fn save_paces<S: Session>(tx: &mut S, rows: &[Pace]) -> Result<(), StoreError> {
     const SAVE: Sql = sql!(
         "update paces
@@ -139,7 +120,7 @@ pub(super) async fn save_paces<S: Session>(tx: &mut S, rows: &[Pace]) -> Result<
     tx.execute(save).await.map(drop)
 }
 
-/// When something may be taken at the earliest; `None` if nothing waits.
+/// Returns when the next recipient may be taken; `None` if none waits.
 async fn next_at<D: Database>(db: &D) -> Result<Option<OffsetDateTime>, StoreError> {
     let mut tx = db.begin_reading().await?;
     let next = first_moment(&mut tx).await;
@@ -148,17 +129,17 @@ async fn next_at<D: Database>(db: &D) -> Result<Option<OffsetDateTime>, StoreErr
 
 async fn first_moment<L: Ledger>(tx: &mut L) -> Result<Option<OffsetDateTime>, StoreError> {
     let waiting = waiting_senders(tx).await?;
-    let names = std::iter::once(EVERYBODY).chain(waiting.iter().map(|waiting| waiting.sender.as_str()));
+    let names = std::iter::once(ALL_SENDERS).chain(waiting.iter().map(|waiting| waiting.sender.as_str()));
     let paces = read_paces(tx, &Vec::from_iter(names)).await?;
     let ready_at = |sender: &str| {
         let pace = paces.iter().find(|pace| pace.sender == sender);
         pace.map_or(OffsetDateTime::UNIX_EPOCH, Pace::ready_at)
     };
     let first = waiting.iter().map(|waiting| waiting.due_at.max(ready_at(&waiting.sender))).min();
-    Ok(first.map(|at| at.max(ready_at(EVERYBODY))))
+    Ok(first.map(|at| at.max(ready_at(ALL_SENDERS))))
 }
 
-/// Writes the rate of everybody together down.
+/// Saves the rate of all senders together.
 async fn publish_rate<D: Database>(db: &D, rate: Option<u32>) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
     let written = write_rate(&mut tx, rate).await;
@@ -166,12 +147,12 @@ async fn publish_rate<D: Database>(db: &D, rate: Option<u32>) -> Result<(), Stor
 }
 
 async fn write_rate<L: Ledger>(tx: &mut L, rate: Option<u32>) -> Result<(), StoreError> {
-    let mut paces = lock_paces(tx, &[EVERYBODY]).await?;
+    let mut paces = lock_paces(tx, &[ALL_SENDERS]).await?;
     paces.iter_mut().for_each(|pace| pace.rate = rate.map(i64::from));
     save_paces(tx, &paces).await
 }
 
-/// Senders that something waits for and that are held back.
+/// Lists held-back senders with waiting recipients.
 async fn held<D: Database>(db: &D, now: OffsetDateTime) -> Result<Vec<HeldSender>, StoreError> {
     let mut tx = db.begin_reading().await?;
     let held = held_among_waiting(&mut tx, now).await;

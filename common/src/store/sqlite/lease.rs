@@ -1,4 +1,4 @@
-//! The relay's lease. What it says may be lost in a power cut, so it waits for no disk.
+//! The relay's lease. It may be lost in a power cut, so its changes do not wait for the disk.
 
 use std::fs::{File, TryLockError};
 use std::sync::PoisonError;
@@ -12,7 +12,7 @@ use crate::store::sql::{Sql, sql};
 
 impl Sqlite {
     pub(in crate::store) async fn take_lease(&self, holder: Uuid) -> Result<Option<Term>, StoreError> {
-        // One that ends later than any lease can was written before the clock was set back.
+        // A lease that ends later than possible was written before the clock was set back.
         const TAKE: Sql = sql!(
             "update relay_lease
              set holder = $1, term = term + 1, standby_ready_at = 0,
@@ -40,7 +40,7 @@ impl Sqlite {
         self.marker.execute(END.bind(term.0)).await.map(drop)
     }
 
-    /// Shares the lock file that the versions before the lease take alone, so that none of them relays beside us.
+    /// Shares the lock file that older versions take exclusively, so that none of them relays at the same time.
     fn share_relay_lock(&self) -> Result<bool, StoreError> {
         let mut shared = self.shared_lock.lock().unwrap_or_else(PoisonError::into_inner);
         if shared.is_none() {

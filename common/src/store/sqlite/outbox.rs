@@ -1,4 +1,4 @@
-//! What the relay changes in the outbox. It may be lost in a power cut, because the stream knows it, too.
+//! Changes of the outbox by the relay. They may be lost in a power cut, because the stream knows them, too.
 
 use time::OffsetDateTime;
 
@@ -78,8 +78,8 @@ impl Sqlite {
         tx.commit().await
     }
 
-    /// A transaction for changes that hold only in this term. It is the only writer, so no other process takes the
-    /// lease over in its middle.
+    /// Begins a transaction for changes that are valid only in this term. It is the only writer, so no other process
+    /// can take the lease meanwhile.
     async fn begin_fenced(&self, term: Term) -> Result<Transaction<sqlx::Sqlite>, StoreError> {
         let find = sql!("select term as value from relay_lease where term = $1");
         let mut tx = begin_on(&self.marker).await?;

@@ -1,7 +1,7 @@
 //! Opens the SQLite file.
 //!
-//! WAL with synchronous=FULL, because an answered webhook is a promise that survives a power cut. Every writing
-//! transaction begins as IMMEDIATE: a deferred one fails at once when another process wrote meanwhile.
+//! WAL with synchronous=FULL, because an answered webhook must survive a power cut. Each writing transaction begins as
+//! IMMEDIATE: a deferred one fails at once if another process wrote meanwhile.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::store::sql::{Statement, sql};
 use crate::store::transaction::Transaction;
 use crate::store::wait::Wait;
 
-/// Longest wait inside SQLite for other transactions, where nobody can break it off. A transaction is begun again as
-/// long as its call may wait.
+/// Longest wait inside SQLite for other transactions, which nothing can interrupt. A transaction is begun again as long
+/// as its call may wait.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// The same for single statements of the relay, which are not repeated.
 const MARKER_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two tries to get the lock for bringing the schema up to date.
+/// Pause between two attempts to take the migration lock.
 const MIGRATION_POLL: Duration = Duration::from_millis(50);
 /// Readers beside the one writer.
 const READERS: u32 = 4;
@@ -34,7 +34,7 @@ const READERS: u32 = 4;
 pub(in crate::store) struct Sqlite {
     file: PathBuf,
     writer: Connections<sqlx::Sqlite>,
-    /// For what may be lost in a power cut, because the stream knows it, too: it waits for no disk.
+    /// For changes that may be lost in a power cut, because the stream knows them, too. It does not wait for the disk.
     pub(super) marker: Connections<sqlx::Sqlite>,
     pub(super) readers: Connections<sqlx::Sqlite>,
     /// The lock file of the versions before the relay's lease, while we share it.
@@ -63,7 +63,7 @@ impl Sqlite {
     pub(in crate::store) async fn migrate(&self) -> Result<(), StoreError> {
         let mut migrator = sqlx::migrate!("migrations/sqlite");
         migrator.set_ignore_missing(true);
-        // SQLite has no lock that spans a migration, and the services start together.
+        // SQLite has no lock for a whole migration, and the services start together.
         let _held = self.migration_lock().await?;
         let mut checkout = self.writer.acquire().await?;
         migrator.run_direct(None, checkout.connection()?, false).await.map_err(StoreError::Migration)?;
@@ -125,7 +125,7 @@ impl Database for Sqlite {
     }
 }
 
-/// A transaction that may write. BEGIN takes the write lock, so that nothing in it has to wait any more.
+/// Begins a writing transaction. BEGIN takes the write lock, so that none of its statements has to wait.
 pub(super) async fn begin_on(
     connections: &Connections<sqlx::Sqlite>,
 ) -> Result<Transaction<sqlx::Sqlite>, StoreError> {
@@ -154,12 +154,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_the_file_could_not_grow_the_next_write_finds_a_fresh_connection() {
+    async fn after_a_full_disk_the_next_write_gets_a_fresh_connection() {
         let folder = tempfile::TempDir::new().unwrap();
         let file = folder.path().join("church.db").display().to_string();
         let database = Sqlite::new(&file, LastCommit::default());
         database.migrate().await.unwrap();
-        // As if the disk were full; it holds for this connection alone.
+        // Simulates a full disk for this connection.
         let mut checkout = database.writer.acquire().await.unwrap();
         let full = sqlx::query("pragma max_page_count = 1").execute(checkout.connection().unwrap());
         full.await.unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_is_dropped_in_its_middle_holds_no_lock() {
+    async fn a_dropped_transaction_holds_no_lock() {
         let folder = tempfile::TempDir::new().unwrap();
         let file = folder.path().join("church.db").display().to_string();
         let database = Sqlite::new(&file, LastCommit::default());

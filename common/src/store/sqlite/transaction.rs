@@ -1,4 +1,4 @@
-//! A transaction of SQLite is the only writer, so it need not lock what it reads.
+//! A writing transaction of SQLite is the only one, so it locks no rows.
 
 use sqlx::Sqlite;
 
