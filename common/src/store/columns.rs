@@ -67,6 +67,16 @@ pub(super) trait Columns {
     }
 }
 
+/// Columns that the driver reads as they are.
+macro_rules! plain_columns {
+    ($($read:ident: $value:ty;)+) => {
+        $(fn $read(&self, name: &str) -> Result<$value, StoreError> {
+            Ok(self.try_get(name)?)
+        })+
+    };
+}
+pub(super) use plain_columns;
+
 fn missing(name: &str) -> StoreError {
     StoreError::Unreadable(format!("{name} is missing"))
 }

@@ -6,7 +6,7 @@
 use super::columns::Read;
 use super::failures::StoreError;
 use super::session::Session;
-use super::sql::{Sql, Statement};
+use super::sql::{Sql, Statement, sql};
 
 /// How to treat rows that another transaction has locked. SQLite has one writer and no such rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,11 @@ pub(super) enum Locking {
 }
 
 impl Locking {
-    /// The statement for it.
-    pub(super) fn choose(self, wait: Sql, skip: Sql) -> Sql {
+    /// The end of a statement that locks rows.
+    pub(super) fn clause(self) -> Sql {
         match self {
-            Self::Wait => wait,
-            Self::SkipLocked => skip,
+            Self::Wait => sql!([lock]),
+            Self::SkipLocked => sql!([skip locked]),
         }
     }
 }

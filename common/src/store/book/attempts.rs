@@ -124,7 +124,7 @@ impl Book {
         }
         let unresolved = Failure {
             code: UNRESOLVED.into(),
-            reason: "Telnyx never verdict whether it took this message. It may have arrived.".into(),
+            reason: "Telnyx never said whether it took this message. It may have arrived.".into(),
         };
         self.raise(id, RecipientState { rank: Rank::Failed, closed: false }, Some(&unresolved), Some(now))
     }

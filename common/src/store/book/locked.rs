@@ -39,11 +39,12 @@ impl Book {
         locking: Locking,
     ) -> Result<Self, StoreError> {
         let mut found = find_recipients(tx, provider_ids, ids).await?;
-        let messages = lock_messages(tx, found.iter().map(|row| row.message_id).collect(), locking).await?;
+        let ids = found.iter().map(|row| row.message_id).collect();
+        let messages: Vec<MessageRow> = lock(tx, MESSAGES, ids, locking).await?;
         let locked: BTreeSet<Uuid> = messages.iter().map(|row| row.id).collect();
         let has_message = |row: &&RecipientRow| locked.contains(&row.message_id);
         let ids = found.iter().filter(has_message).map(|row| row.id).collect();
-        let recipients = lock_recipients(tx, ids, locking).await?;
+        let recipients: Vec<RecipientRow> = lock(tx, RECIPIENTS, ids, locking).await?;
         let locked: BTreeSet<Uuid> = recipients.iter().map(|row| row.id).collect();
         found.retain(|row| locking == Locking::SkipLocked && !locked.contains(&row.id));
         let provider_id =
@@ -123,6 +124,9 @@ impl Book {
     }
 }
 
+const MESSAGES: Sql = sql!([select messages] "where id " [in 1] " order by id");
+const RECIPIENTS: Sql = sql!([select recipients] "where id " [in 1] " order by id");
+
 /// Finds recipients by provider id or id, without locking them.
 async fn find_recipients<L: Ledger>(
     tx: &mut L,
@@ -138,35 +142,15 @@ async fn find_recipients<L: Ledger>(
     tx.fetch(FIND.bind(provider_ids).bind(ids)).await
 }
 
-async fn lock_messages<L: Ledger>(
-    tx: &mut L,
-    ids: BTreeSet<Uuid>,
-    locking: Locking,
-) -> Result<Vec<MessageRow>, StoreError> {
-    const WAIT: Sql = sql!([select messages] "where id " [in 1] " order by id" [lock]);
-    const SKIP: Sql = sql!([select messages] "where id " [in 1] " order by id" [skip locked]);
-    lock(tx, locking.choose(WAIT, SKIP), ids, locking).await
-}
-
-async fn lock_recipients<L: Ledger>(
-    tx: &mut L,
-    ids: BTreeSet<Uuid>,
-    locking: Locking,
-) -> Result<Vec<RecipientRow>, StoreError> {
-    const WAIT: Sql = sql!([select recipients] "where id " [in 1] " order by id" [lock]);
-    const SKIP: Sql = sql!([select recipients] "where id " [in 1] " order by id" [skip locked]);
-    lock(tx, locking.choose(WAIT, SKIP), ids, locking).await
-}
-
 /// Locks rows in the order of their ids.
 async fn lock<L: Ledger, T: Read>(
     tx: &mut L,
-    statement: Sql,
+    select: Sql,
     ids: BTreeSet<Uuid>,
     locking: Locking,
 ) -> Result<Vec<T>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    tx.lock(statement.bind(Vec::from_iter(ids)), locking).await
+    tx.lock(select.bind(Vec::from_iter(ids)).push(locking.clause()), locking).await
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::event::timestamp::millis;
 use crate::store::bulk::{Bulk, Column};
-use crate::store::columns::Columns;
+use crate::store::columns::{Columns, plain_columns};
 use crate::store::failures::StoreError;
 use crate::store::sql::{Dialect, Param, Sql};
 
@@ -59,31 +59,13 @@ fn bind_column<'q>(
 }
 
 impl Columns for PgRow {
-    fn opt_id(&self, name: &str) -> Result<Option<Uuid>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn opt_time(&self, name: &str) -> Result<Option<OffsetDateTime>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn opt_text(&self, name: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn opt_number(&self, name: &str) -> Result<Option<i64>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn bytes(&self, name: &str) -> Result<Vec<u8>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn fraction(&self, name: &str) -> Result<f64, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn flag(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.try_get(name)?)
+    plain_columns! {
+        opt_id: Option<Uuid>;
+        opt_time: Option<OffsetDateTime>;
+        opt_text: Option<String>;
+        opt_number: Option<i64>;
+        bytes: Vec<u8>;
+        fraction: f64;
+        flag: bool;
     }
 }

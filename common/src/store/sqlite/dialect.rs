@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::store::bulk::{Bulk, Column};
-use crate::store::columns::Columns;
+use crate::store::columns::{Columns, plain_columns};
 use crate::store::failures::StoreError;
 use crate::store::sql::{Dialect, Param, Sql};
 
@@ -90,20 +90,11 @@ impl Columns for SqliteRow {
         number.map(time).transpose().map_err(|_| StoreError::Unreadable(format!("{name} is no time")))
     }
 
-    fn opt_text(&self, name: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn opt_number(&self, name: &str) -> Result<Option<i64>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn bytes(&self, name: &str) -> Result<Vec<u8>, StoreError> {
-        Ok(self.try_get(name)?)
-    }
-
-    fn fraction(&self, name: &str) -> Result<f64, StoreError> {
-        Ok(self.try_get(name)?)
+    plain_columns! {
+        opt_text: Option<String>;
+        opt_number: Option<i64>;
+        bytes: Vec<u8>;
+        fraction: f64;
     }
 
     fn flag(&self, name: &str) -> Result<bool, StoreError> {
