@@ -5,6 +5,18 @@ const REPLACEMENT: &[u8] = br"\ufffd";
 /// `\u` and four digits.
 const ESCAPE: usize = 6;
 
+/// Parses JSON as it stands, else as others read it: half an emoji, escaped or not, is a replacement character.
+///
+/// # Errors
+/// It is not JSON.
+pub fn parse_lenient(body: &[u8]) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_slice(body).or_else(|_| {
+        let text = String::from_utf8_lossy(body);
+        let copy = without_lone_surrogates(text.as_bytes());
+        serde_json::from_slice(copy.as_deref().unwrap_or(text.as_bytes()))
+    })
+}
+
 /// A copy of a JSON text in which each `\uD800` to `\uDFFF` that is not half of a pair is `\ufffd`; `None` if there is
 /// no such escape. A text that was cut in the middle of an emoji has one. Most parsers accept it; serde_json refuses the
 /// whole body.

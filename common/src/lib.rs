@@ -19,4 +19,5 @@ pub mod status;
 pub mod store;
 pub mod subject;
 pub mod telemetry;
+pub mod telnyx_message;
 pub mod throttle;

@@ -1,27 +1,27 @@
-//! Why the store could not do it, and what the databases' own codes mean for that.
+//! Errors of the store, and what the databases' codes mean.
 
 use std::time::Duration;
 
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 
-use super::connections::Wait;
+use super::wait::Wait;
 
-/// Why the store could not do it.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The call's own limit ran out. Trying again later may help.
+    /// The time limit of the call ran out. Trying again later may help.
     #[error("{waited_for} within {limit:?}")]
     TimedOut {
-        /// What it was waiting for at the end.
+        /// What the call waited for at the end.
         waited_for: Wait,
-        /// How long the call might take in all.
+        /// The limit.
         limit: Duration,
     },
     /// The database is away, overloaded, full or locked. Trying again later may help.
     #[error("{}", reason(.0))]
     Unavailable(#[source] Error),
-    /// Nobody knows whether it was committed: the database's answer to the commit was lost or came too late.
+    /// Unknown whether the transaction was committed: the database's answer was lost or came too late.
     #[error("the database did not say whether it committed")]
     OutcomeUnknown(#[source] Box<StoreError>),
     /// The database refuses what it was given. Trying again does not help.
@@ -30,7 +30,7 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
-    /// Another process holds the relay's lease now; what this one did about the outbox no longer counts.
+    /// Another process holds the relay's lease now. This process must stop relaying.
     #[error("another process relays the outbox now")]
     LeaseLost,
     /// A row holds what this version can't read.
@@ -44,7 +44,7 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::TimedOut { .. } | Self::OutcomeUnknown(_))
     }
 
-    /// What a failed commit means. Where the database itself refused, nothing was committed.
+    /// The error for a failed commit. If the database itself refused it, nothing was committed.
     pub(super) fn of_commit(error: Error) -> Self {
         let is_refused = error.as_database_error().is_some_and(refuses_commit);
         if is_refused { error.into() } else { Self::OutcomeUnknown(Box::new(error.into())) }
@@ -60,7 +60,7 @@ impl StoreError {
         matches!(self, Self::Unavailable(error) if has_code(error, "0A000"))
     }
 
-    /// Whether the database took the whole transaction back, and it may well succeed when it is done again at once.
+    /// Whether the database rolled the transaction back, and repeating it at once may succeed.
     pub(super) fn may_be_repeated(&self) -> bool {
         self.is_stale_plan() || matches!(self, Self::Unavailable(error) if has_code(error, "40P01"))
     }

@@ -1,39 +1,43 @@
 //! The right to relay the outbox: a lease on one row, timed by the database's clock.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError};
+use super::columns::{Columns, Read};
+use super::database::Database as _;
+use super::failures::StoreError;
+use super::handle::{Store, dispatch};
+use super::records::{LEASE_MS, LeaseState, OFFER_MS, Term};
+use super::session::only;
+use super::sql::Sql;
 
-/// How long a lease is valid after it was taken or renewed.
-pub const LEASE: Duration = Duration::from_secs(10);
-/// What a process that stands by has written is believed for so long.
-pub(super) const OFFER: Duration = Duration::from_secs(5);
-
-/// The number of a lease. It rises with each new holder, so it tells whose work is still wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Term(pub(super) i64);
-
-/// The lease as it stands in the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseState {
-    /// Whether a process holds it now.
-    pub held: bool,
-    /// Whether a process that stands by said in the last 5 s that its broker takes events.
-    pub standby_ready: bool,
-}
+/// A time too far ahead was written before the clock was set back.
+const STATE: Sql = Sql {
+    postgres: "select
+            expires_at between clock_timestamp() and clock_timestamp() + 2 * $1 * interval '1 millisecond' as held,
+            standby_ready_at between clock_timestamp() - $2 * interval '1 millisecond'
+                and clock_timestamp() + $2 * interval '1 millisecond' as standby_ready
+        from relay_lease",
+    sqlite: "select
+            expires_at between unixepoch('subsec') * 1000 and unixepoch('subsec') * 1000 + 2 * $1 as held,
+            standby_ready_at between unixepoch('subsec') * 1000 - $2 and unixepoch('subsec') * 1000 + $2
+                as standby_ready
+        from relay_lease",
+};
+const OFFER_RELAY: Sql = Sql {
+    postgres: "update relay_lease set standby_ready_at = clock_timestamp()",
+    sqlite: "update relay_lease set standby_ready_at = cast(unixepoch('subsec') * 1000 as integer)",
+};
 
 impl Store {
-    /// Whether the lease is held, and whether anybody could take it over.
+    /// Returns whether the lease is held, and whether another process could take it over.
     ///
     /// # Errors
     /// The database is away, or its schema is older.
     pub async fn lease_state(&self) -> Result<LeaseState, StoreError> {
-        dispatch!(self, db => db.lease_state().await)
+        only(dispatch!(self, db => db.fetch(STATE.bind(LEASE_MS).bind(OFFER_MS)).await)?)
     }
 
-    /// Takes the lease if nobody holds it. `None` if another process does, or an older version of us relays.
+    /// Takes the lease. Returns `None` if another process holds it, or a process of an older version relays.
     ///
     /// # Errors
     /// The database is away, or SQLite's lock file can't be made.
@@ -41,7 +45,7 @@ impl Store {
         dispatch!(self, db => db.take_lease(holder).await)
     }
 
-    /// Renews the lease. `false` if another process holds it now.
+    /// Renews the lease. Returns `false` if another process holds it now.
     ///
     /// # Errors
     /// The database is away.
@@ -49,7 +53,7 @@ impl Store {
         dispatch!(self, db => db.renew_lease(term).await)
     }
 
-    /// Gives the lease up, so that another process can take it at once.
+    /// Releases the lease, so that another process can take it at once.
     ///
     /// # Errors
     /// The database is away; the lease expires by itself.
@@ -57,11 +61,17 @@ impl Store {
         dispatch!(self, db => db.give_lease_up(term).await)
     }
 
-    /// Says that this process stands by and that its broker takes events.
+    /// Reports that this process stands by and that its broker takes events.
     ///
     /// # Errors
     /// The database is away.
     pub async fn offer_to_relay(&self) -> Result<(), StoreError> {
-        dispatch!(self, db => db.offer_to_relay().await)
+        dispatch!(self, db => db.execute_unsynced(OFFER_RELAY.into()).await).map(drop)
+    }
+}
+
+impl Read for LeaseState {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self { held: row.flag("held")?, standby_ready: row.flag("standby_ready")? })
     }
 }

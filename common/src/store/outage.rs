@@ -1,4 +1,4 @@
-//! Tells why the database can't be used: where, as whom, and the cause, once in a while.
+//! Logs why the database can't be used: its address, the user and the cause, at most once a minute.
 
 use std::error::Error;
 use std::str::FromStr as _;
@@ -6,10 +6,10 @@ use std::str::FromStr as _;
 use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 
-use super::StoreError;
+use super::failures::StoreError;
 use crate::throttle::Throttle;
 
-/// A database as it may stand in a log, without its password, and what was told of it.
+/// The address of a database without its password, and when its outage was last logged.
 pub(super) struct Outage {
     address: String,
     user: String,
@@ -17,7 +17,7 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// Nothing told yet of the database of a URL.
+    /// Reads the address from `DATABASE_URL`.
     pub(super) fn new(url: &str) -> Self {
         let file = url.strip_prefix("sqlite:").map(|file| file.trim_start_matches("//").to_owned());
         let (address, user) = match (file, PgConnectOptions::from_str(url)) {
@@ -28,8 +28,8 @@ impl Outage {
         Self { address, user, throttle: Throttle::once_a_minute() }
     }
 
-    /// Logs an error and gives its cause for the readiness.
-    pub(super) fn tell(&self, error: &StoreError) -> String {
+    /// Logs an error. Returns its cause for the readiness.
+    pub(super) fn report(&self, error: &StoreError) -> String {
         let cause = cause_of(error);
         let Self { address, user, .. } = self;
         if let Some(held_back) = self.throttle.opens(&cause) {
@@ -47,7 +47,7 @@ fn postgres_address(options: &PgConnectOptions) -> String {
     }
 }
 
-/// What lies deepest: the server's or the operating system's own words.
+/// The innermost error: the message of the server or the operating system.
 fn cause_of(error: &StoreError) -> String {
     let mut deepest: &dyn Error = error;
     while let Some(source) = deepest.source() {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_shown_and_the_password_is_not() {
+    fn the_log_shows_the_address_without_the_password() {
         for (url, address, user) in [
             ("postgres://church:hidden@db.example.org/live", "db.example.org:5432/live", "church"),
             (

@@ -1,7 +1,7 @@
-//! Whether the database can be read, and whether it can be written: a full disk or a lost right shows only in writing.
+//! Checks whether the database can be read and written. A full disk or a missing right shows only in writing.
 //!
-//! A process that commits proves by that that it can write. One that has nothing to commit writes one small row of its
-//! own every few seconds. `GET /readyz` itself asks nobody: it tells what was found out here.
+//! A commit proves that the process can write. Without commits it writes one small row of its own every few seconds.
+//! `GET /readyz` reports the last result and asks no database.
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -11,23 +11,28 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{Backend, Store, StoreError, within};
+use super::connections::within;
+use super::database::Database;
+use super::failures::StoreError;
+use super::handle::{Backend, Store, on_either};
+use super::session::Session as _;
+use super::sql::{Sql, sql};
 use crate::service::Condition;
 
-/// Between two looks.
+/// Pause between two checks.
 const LOOK: Duration = Duration::from_secs(1);
-/// Longest time that a look may take.
+/// Time limit of a check.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
-/// An answer that takes longer may mean that nobody listens any more.
+/// If an answer takes longer, the server may have stopped listening.
 const SOON: Duration = Duration::from_secs(1);
-/// Between two writes, while nothing else is committed.
+/// Pause between two writes, while nothing else is committed.
 const WRITE: Duration = Duration::from_secs(5);
-/// So many writes in a row have to fail: one may meet a lock.
+/// Failed writes in a row until the database counts as not writable; a single one may meet a lock.
 const FAILURES: u32 = 3;
-/// The row of a process that has not written for so long is deleted.
+/// Age at which the row of a process is deleted.
 const GONE: time::Duration = time::Duration::days(1);
 
-/// What readiness says of the database.
+/// The conditions of readiness that concern the database.
 #[derive(Clone)]
 pub struct Readiness {
     /// Holds while it can be read.
@@ -44,8 +49,7 @@ struct Writes {
 }
 
 impl Store {
-    /// Brings the schema up to date as soon as the database answers, and keeps readiness true to what the database
-    /// does, until shutdown.
+    /// Runs pending migrations as soon as the database answers, then keeps the conditions up to date until shutdown.
     pub async fn keep_ready(self, readiness: Readiness, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(self.watch(readiness)).await;
     }
@@ -69,19 +73,16 @@ impl Store {
                     self.look_at(writes, &readiness.writes).await;
                 }
                 Err(error) => {
-                    readiness.reads.unmet(self.outage.tell(&error));
+                    readiness.reads.unmet(self.outage.report(&error));
                 }
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Asks for a sign of life. A slow server is waited for; one that refuses connections is away.
+    /// Checks that the database answers. Waits for a slow server; one that refuses connections is away.
     async fn look(&self) -> Result<(), StoreError> {
-        let ping = async || match &self.backend {
-            Backend::Postgres(db) => db.ping().await,
-            Backend::Sqlite(db) => db.ping().await,
-        };
+        let ping = async || on_either!(self, db => db.ping().await);
         let soon = within(SOON, pending(), ping()).await;
         let Err(StoreError::TimedOut { .. }) = soon else { return soon };
         if let Backend::Postgres(db) = &self.backend
@@ -93,7 +94,7 @@ impl Store {
         within(LOOK_LIMIT, pending(), ping()).await
     }
 
-    /// Finds out whether this process can write, if its last proof of that is old or it could not.
+    /// Checks whether this process can write, if the last proof is old or the last write failed.
     async fn look_at(&self, writes: &mut Writes, condition: &Condition) {
         let now = Instant::now();
         let proved = if self.committed_at.is_after(writes.proved_at) {
@@ -126,14 +127,21 @@ impl Store {
         }
     }
 
-    /// Writes the row of a process, and deletes those of processes long gone.
     async fn prove_writing(&self, process: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
-        within(LOOK_LIMIT, pending(), async {
-            match &self.backend {
-                Backend::Postgres(db) => db.prove_writing(process, now, now - GONE).await,
-                Backend::Sqlite(db) => db.prove_writing(process, now, now - GONE).await,
-            }
-        })
-        .await
+        within(LOOK_LIMIT, pending(), async { on_either!(self, db => prove_writing(db, process, now).await) })
+            .await
     }
+}
+
+/// Writes the row of a process and deletes the rows of processes that ended long ago.
+async fn prove_writing<D: Database>(db: &D, process: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
+    const WRITE: Sql = sql!(
+        "insert into writers (process_id, written_at) values ($1, $2)
+                             on conflict (process_id) do update set written_at = excluded.written_at"
+    );
+    const TIDY: Sql = sql!("delete from writers where written_at < $1");
+    let mut tx = db.begin().await?;
+    tx.execute(WRITE.bind(process).bind(now)).await?;
+    tx.execute(TIDY.bind(now - GONE)).await?;
+    tx.commit().await
 }

@@ -1,4 +1,4 @@
-//! `DATABASE_URL`: what is wrong with it is said at the start, because a database that is away is waited for.
+//! Checks `DATABASE_URL` at the start. A wrong address would otherwise look like a database that is away.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use url::Url;
 use crate::config::ConfigError;
 
 const HELP: &str = "write sqlite:<file> or postgres://user:password@host/database";
-/// What the driver reads behind the question mark; it leaves out all else, a misspelt `sslmode` for one.
+/// Parameters that the driver reads. It ignores all others, for example a misspelt `sslmode`.
 const PARAMETERS: [&str; 18] = [
     "application_name",
     "dbname",
@@ -29,7 +29,7 @@ const PARAMETERS: [&str; 18] = [
     "user",
 ];
 
-/// Checks an address of either database, without asking it.
+/// Checks the address of either database without connecting.
 pub(super) fn check(url: &str) -> Result<(), ConfigError> {
     let checked = match url.split_once(':') {
         Some(("postgres" | "postgresql", _)) => check_postgres(url),
@@ -60,7 +60,7 @@ fn check_postgres(text: &str) -> Result<(), String> {
     let is_known = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
     match url.query_pairs().find(|(name, _)| !is_known(name)) {
         Some((name, _)) => {
-            Err(format!("has an unknown parameter {name:?}; leave it out, or mend its spelling"))
+            Err(format!("has an unknown parameter {name:?}; remove it or correct its spelling"))
         }
         None => Ok(()),
     }
@@ -76,7 +76,7 @@ fn check_sqlite(file: &str) -> Result<(), String> {
     if path.is_dir() || file.ends_with('/') {
         Err(format!("{file} is a folder; write sqlite:<file>"))
     } else if !folder.is_dir() {
-        Err(format!("there is no folder {}; make it, or choose another", folder.display()))
+        Err(format!("there is no folder {}; create it or choose another", folder.display()))
     } else {
         Ok(())
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_can_not_be_one_is_refused_without_its_password() {
+    fn a_malformed_address_is_refused_without_showing_its_password() {
         for wrong in [
             "",
             "church.db",
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_either_database_is_taken() {
+    fn addresses_of_both_databases_are_accepted() {
         for right in [
             "postgres://user:secret@host/church",
             "postgresql://host:5433/church?sslmode=verify-full&sslrootcert=/etc/ca.pem",

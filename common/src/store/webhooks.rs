@@ -1,47 +1,54 @@
-//! Webhooks: recorded batch by batch, so that no webhook of a batch harms another; parked ones find their recipient.
+//! Webhooks are recorded in batches; one bad webhook does not affect the others of its batch.
 //!
-//! A batch waits a little for rows that another transaction has locked. Once that was too long, it is done again
-//! without them: webhooks of those rows are left out and come again with the next batch, or are parked once they are
-//! old. Every batch waits first, so no message starves.
+//! A batch waits a short time for rows that another transaction has locked. Then it is repeated without them: webhooks
+//! of locked rows are left to the next batch, or parked once they are old. Each batch waits first, so that no message
+//! starves.
 
 use std::collections::{BTreeMap, HashSet};
 
 use time::OffsetDateTime;
-use tracing::{debug, error};
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::book::Book;
-use super::ledger::{Database, Ledger, Locking, ParkedRow, Settled, WebhookRow, end};
-use super::news::News;
-use super::{Outcome, StoreError, Webhook, WebhookContent};
+use super::bulk;
+use super::database::Database;
+use super::failures::StoreError;
+use super::handle::{Store, dispatch};
+use super::ledger::{Ledger, Locking};
+use super::new_events::NewEvents;
+use super::parked::match_parked;
+use super::records::{Outcome, Webhook, WebhookContent};
+use super::rows::{ParkedRow, WebhookRow};
+use super::session::{Session, end};
+use super::sql::{Sql, Statement, sql};
 
-/// What became of one webhook of a batch.
+/// The result for one webhook of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recording {
     /// It is recorded.
     Recorded(Outcome),
-    /// Another transaction has locked its message or recipient. It is not recorded and belongs into the next batch.
+    /// Another transaction has locked its message or recipient. It is not recorded; put it into the next batch.
     Locked,
-    /// It concerns a row that a newer version wrote and this one can't read. It is not recorded; Telnyx has to send
-    /// it again.
+    /// A newer version wrote its row, and this one can't read it. It is not recorded; Telnyx has to send it again.
     Unreadable,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// One for each webhook, in the order given.
     pub recordings: Vec<Recording>,
-    /// Recorded as parked, because their recipients were not known: they may be by now.
+    /// Webhooks recorded as parked; their recipients may be known by now.
     pub(super) parked: Vec<ParkedRow>,
-    pub(super) news: News,
+    pub(super) events: NewEvents,
 }
 
 impl Batch {
     fn add(&mut self, part: Self) {
         self.recordings.extend(part.recordings);
         self.parked.extend(part.parked);
-        self.news.append(part.news);
+        self.events.append(part.events);
     }
 
     fn of(recording: Recording) -> Self {
@@ -49,21 +56,75 @@ impl Batch {
     }
 }
 
-/// Records a batch; splits it as long as the database refuses something in it, or this version can't read something.
-/// Of what is locked, webhooks received before `park_before` are parked.
-pub(super) async fn record<D: Database>(
-    database: &D,
+impl Store {
+    /// Records a batch of webhooks, in one transaction if possible. A webhook that the database refuses is split off
+    /// and recorded as ignored. A webhook whose message another transaction has locked is parked if it was received
+    /// before `park_before`, else left out. Once the webhooks are answered, pass the batch to
+    /// [`Store::claim_recorded`].
+    ///
+    /// # Errors
+    /// The database is away ([`StoreError::is_temporary`]). If the batch was split, a part of it may be recorded.
+    pub async fn record_batch(
+        &self,
+        batch: &[Webhook],
+        park_before: OffsetDateTime,
+    ) -> Result<Batch, StoreError> {
+        let recorded = dispatch!(self, db => record(db, batch, park_before).await)?;
+        self.committed(&recorded.events);
+        Ok(recorded)
+    }
+
+    /// Applies webhooks that were just parked, if their recipients were committed meanwhile. If this fails, the sweep
+    /// ([`Store::claim_parked`]) applies them later.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn claim_recorded(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.parked.is_empty() {
+            return Ok(());
+        }
+        let parked = &batch.parked;
+        let (_, events) = dispatch!(self, db => match_parked(db, parked.clone()).await)?;
+        self.committed(&events);
+        Ok(())
+    }
+
+    /// Records a batch and applies what it parked. Webhooks of locked rows are parked. Returns one outcome for each
+    /// webhook, in the order given.
+    ///
+    /// # Errors
+    /// The database is away ([`StoreError::is_temporary`]), or holds a row that this version can't read.
+    pub async fn record_webhooks(&self, batch: &[Webhook]) -> Result<Vec<Outcome>, StoreError> {
+        let everything = OffsetDateTime::now_utc() + time::Duration::DAY;
+        let mut recorded = self.record_batch(batch, everything).await?;
+        let recordings = std::mem::take(&mut recorded.recordings);
+        if let Err(error) = self.claim_recorded(recorded).await {
+            warn!(error = &error as &dyn std::error::Error, "parked webhooks wait for the sweep");
+        }
+        let outcome = |recording| match recording {
+            Recording::Recorded(outcome) => Ok(outcome),
+            Recording::Locked => Ok(Outcome::Parked),
+            Recording::Unreadable => Err(StoreError::Unreadable("a newer version wrote it".into())),
+        };
+        recordings.into_iter().map(outcome).collect()
+    }
+}
+
+/// Records a batch. Halves it while the database refuses something in it or this version can't read a row. Webhooks of
+/// locked rows are parked if they were received before `park_before`.
+async fn record<D: Database>(
+    db: &D,
     batch: &[Webhook],
     park_before: OffsetDateTime,
 ) -> Result<Batch, StoreError> {
     let mut all = Batch::default();
-    // The parts still to be recorded, the next one last, so that they come in the order of the batch.
+    // Parts still to record, the next one last.
     let mut parts = vec![batch];
     let (mut locking, mut repeated) = (Locking::Wait, false);
     while let Some(part) = parts.pop() {
-        let mut ledger = database.begin().await?;
-        let recorded = record_part(&mut ledger, part, park_before, locking).await;
-        let error = match end(ledger, recorded).await {
+        let mut tx = db.begin().await?;
+        let recorded = record_part(&mut tx, part, park_before, locking).await;
+        let error = match end(tx, recorded).await {
             Ok(recorded) => {
                 all.add(recorded);
                 continue;
@@ -78,12 +139,12 @@ pub(super) async fn record<D: Database>(
             _ if error.may_be_repeated() && !repeated => {
                 repeated = true;
                 if error.is_stale_plan() {
-                    database.renew();
+                    db.renew();
                 }
                 parts.push(part);
             }
             _ if error.is_temporary() => return Err(error),
-            [webhook] => all.add(record_alone(database, webhook, &error).await?),
+            [webhook] => all.add(record_alone(db, webhook, &error).await?),
             _ => {
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
@@ -94,17 +155,17 @@ pub(super) async fn record<D: Database>(
 }
 
 async fn record_part<L: Ledger>(
-    ledger: &mut L,
+    tx: &mut L,
     batch: &[Webhook],
     park_before: OffsetDateTime,
     locking: Locking,
 ) -> Result<Batch, StoreError> {
     let event_ids: Vec<&str> = batch.iter().map(|webhook| webhook.event_id.as_str()).collect();
-    let known = ledger.known_events(&event_ids).await?;
+    let known = known_events(tx, &event_ids).await?;
     let reports = || batch.iter().filter_map(Webhook::delivery);
     let provider_ids: Vec<&str> = reports().map(|report| report.provider_id.as_str()).collect();
     let hints: Vec<Uuid> = reports().filter_map(|report| report.recipient_hint).collect();
-    let mut book = Book::open(ledger, &provider_ids, &hints, locking).await?;
+    let mut book = Book::open(tx, &provider_ids, &hints, locking).await?;
 
     let mut rows: BTreeMap<&str, WebhookRow<'_>> = BTreeMap::new();
     let mut left_out: HashSet<&str> = HashSet::new();
@@ -117,18 +178,19 @@ async fn record_part<L: Ledger>(
             continue;
         }
         let is_known = known.contains(event_id);
-        let is_locked = !is_known && webhook.delivery().is_some_and(|report| book.is_left_out(report));
+        let is_locked =
+            !is_known && webhook.delivery().is_some_and(|report| book.is_locked_elsewhere(report));
         if left_out.contains(event_id) || is_locked && webhook.received_at >= park_before {
             left_out.insert(event_id);
             recorded.recordings.push(Recording::Locked);
             continue;
         }
         let row = match (is_known, is_locked) {
-            // The database counts it up; what it reports was applied or parked when it first came.
+            // The database counts it; its report was applied or parked when it came first.
             (true, _) => WebhookRow::new(webhook, Outcome::Duplicate),
-            // The sweep finds its recipient once that is free.
+            // The sweep applies it once the row is unlocked.
             (_, true) => WebhookRow::new(webhook, Outcome::Parked),
-            _ => book.read(webhook),
+            _ => book.apply(webhook),
         };
         if row.outcome == Outcome::Parked && !is_locked {
             recorded.parked.extend(parked(webhook));
@@ -137,8 +199,8 @@ async fn record_part<L: Ledger>(
         rows.insert(event_id, row);
     }
     // Webhooks are locked last, as everywhere.
-    recorded.news = book.close(ledger).await?;
-    ledger.save_webhooks(&Vec::from_iter(rows.into_values())).await?;
+    recorded.events = book.close(tx).await?;
+    save(tx, &Vec::from_iter(rows.into_values())).await?;
     Ok(recorded)
 }
 
@@ -147,9 +209,9 @@ fn parked(webhook: &Webhook) -> Option<ParkedRow> {
     Some(ParkedRow { event_id: webhook.event_id.clone(), occurred_at: webhook.occurred_at, report })
 }
 
-/// What can't be recorded although it is alone.
+/// Handles a webhook that can't be recorded alone.
 async fn record_alone<D: Database>(
-    database: &D,
+    db: &D,
     webhook: &Webhook,
     cause: &StoreError,
 ) -> Result<Batch, StoreError> {
@@ -161,13 +223,13 @@ async fn record_alone<D: Database>(
         return Ok(Batch::of(Recording::Unreadable));
     }
     error!(error = cause as &dyn std::error::Error, "the database refuses a webhook; it is kept as ignored");
-    let mut ledger = database.begin().await?;
+    let mut tx = db.begin().await?;
     let kept = refused(webhook);
-    let recorded = record_part(&mut ledger, &[kept], OffsetDateTime::UNIX_EPOCH, Locking::Wait).await;
-    end(ledger, recorded).await
+    let recorded = record_part(&mut tx, &[kept], OffsetDateTime::UNIX_EPOCH, Locking::Wait).await;
+    end(tx, recorded).await
 }
 
-/// What the database refuses to record, as what it is: its body, under an id made from its id.
+/// The body of a refused webhook as an ignored one, under an id derived from its own.
 fn refused(webhook: &Webhook) -> Webhook {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, webhook.event_id.as_bytes());
     let id: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -181,87 +243,36 @@ fn refused(webhook: &Webhook) -> Webhook {
     }
 }
 
-/// Tries a page of the parked webhooks again: how many found their recipient, where to go on, the news.
-pub(super) async fn sweep_parked<D: Database>(
-    database: &D,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<(usize, Option<String>, News), StoreError> {
-    let rows = database.parked_after(after.unwrap_or_default(), limit).await?;
-    let full = rows.len() >= limit as usize;
-    let next = rows.last().map(|row| row.event_id.clone()).filter(|_| full);
-    let (claimed, news) = claim(database, rows).await?;
-    Ok((claimed, next, news))
+/// Records webhooks; one that another transaction recorded meanwhile only counts its deliveries up.
+async fn save<S: Session>(tx: &mut S, rows: &[WebhookRow<'_>]) -> Result<(), StoreError> {
+    const SAVE: Sql = sql!(
+        "insert into webhooks (event_id, event_type, deliveries, outcome, reason, recipient_id, provider_id, report,
+             occurred_at, received_at, body)
+         select event_id, event_type, deliveries, outcome, reason, recipient_id, provider_id, report, occurred_at,
+             received_at, body from"
+    );
+    const REPEATED: Sql = sql!(
+        " where true order by event_id
+         on conflict (event_id) do update set deliveries = webhooks.deliveries + excluded.deliveries"
+    );
+    let new = bulk::rows(rows)
+        .text("event_id", |row| &row.webhook.event_id)
+        .text("event_type", |row| &row.webhook.event_type)
+        .number("deliveries", |row| row.deliveries)
+        .text("outcome", |row| row.outcome.as_str())
+        .opt_text("reason", |row| row.reason.map(str::to_owned))
+        .opt_id("recipient_id", |row| row.recipient_id)
+        .opt_text("provider_id", |row| row.provider_id().map(str::to_owned))
+        .opt_text("report", WebhookRow::report)
+        .opt_time("occurred_at", |row| row.webhook.occurred_at)
+        .time("received_at", |row| row.webhook.received_at)
+        .bytes("body", |row| &row.webhook.body)
+        .build();
+    tx.execute(Statement::from(SAVE).push_rows(new).push(REPEATED)).await.map(drop)
 }
 
-/// Gives parked webhooks their recipients. What is locked, and what this version can't read, stays parked. Returns how
-/// many found theirs, and the news.
-pub(super) async fn claim<D: Database>(
-    database: &D,
-    parked: Vec<ParkedRow>,
-) -> Result<(usize, News), StoreError> {
-    let (mut settled, mut news) = (0, News::default());
-    let mut parts = vec![parked];
-    let mut locking = Locking::Wait;
-    while let Some(mut part) = parts.pop() {
-        if part.is_empty() {
-            continue;
-        }
-        let mut ledger = database.begin().await?;
-        let claimed = claim_part(&mut ledger, &part, locking).await;
-        match end(ledger, claimed).await {
-            Ok(claimed) => {
-                settled += claimed.0;
-                news.append(claimed.1);
-            }
-            Err(error) if error.is_row_lock() && locking == Locking::Wait => {
-                locking = Locking::SkipLocked;
-                parts.push(part);
-            }
-            Err(StoreError::Unreadable(why)) if part.len() == 1 => {
-                debug!(why, "a parked webhook concerns a row that this version can't read; it stays parked");
-            }
-            Err(StoreError::Unreadable(_)) => {
-                let second = part.split_off(part.len() / 2);
-                parts.extend([second, part]);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((settled, news))
-}
-
-async fn claim_part<L: Ledger>(
-    ledger: &mut L,
-    parked: &[ParkedRow],
-    locking: Locking,
-) -> Result<(usize, News), StoreError> {
-    let provider_ids: Vec<&str> = parked.iter().map(|row| row.report.provider_id.as_str()).collect();
-    let hints: Vec<Uuid> = parked.iter().filter_map(|row| row.report.recipient_hint).collect();
-    let mut book = Book::open(ledger, &provider_ids, &hints, locking).await?;
-    let settled = settle(ledger, &mut book, parked.to_vec()).await?;
-    Ok((settled, book.close(ledger).await?))
-}
-
-/// Applies those webhooks that are still parked, now that their recipients are locked. Returns how many found theirs.
-pub(super) async fn settle<L: Ledger>(
-    ledger: &mut L,
-    book: &mut Book,
-    parked: Vec<ParkedRow>,
-) -> Result<usize, StoreError> {
-    let found: Vec<&str> = parked
-        .iter()
-        .filter(|row| book.find(&row.report).is_some())
-        .map(|row| row.event_id.as_str())
-        .collect();
-    if found.is_empty() {
-        return Ok(0);
-    }
-    let apply = |row: ParkedRow| {
-        let (recipient_id, outcome) = book.apply(&row.report, row.occurred_at)?;
-        Some(Settled { event_id: row.event_id, outcome, recipient_id })
-    };
-    let settled: Vec<Settled> = ledger.parked_among(&found).await?.into_iter().filter_map(apply).collect();
-    ledger.settle_parked(&settled).await?;
-    Ok(settled.len())
+/// Which of these events are recorded.
+async fn known_events<S: Session>(tx: &mut S, event_ids: &[&str]) -> Result<HashSet<String>, StoreError> {
+    const FIND: Sql = sql!("select event_id as value from webhooks where event_id " [in 1]);
+    Ok(tx.fetch(FIND.bind(event_ids)).await?.into_iter().collect())
 }

@@ -1,95 +1,54 @@
 //! Reads Telnyx's answer into the report that a webhook would have brought.
 
-use common::event::timestamp;
-use common::failure::reason_of;
+use common::json::parse_lenient;
 use common::status::Rank;
-use common::store::{Ask, DeliveryReport, Failure, PhoneReport, WebhookContent};
-use serde::Deserialize;
+use common::store::{Ask, DeliveryReport, PhoneReport, WebhookContent};
+use common::telnyx_message::TelnyxMessage;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-/// Telnyx's own words are told to a person so far.
-const MAX_REASON_CHARS: usize = 200;
-/// Codes have five digits.
-const MAX_CODE_CHARS: usize = 32;
-
-#[derive(Deserialize)]
-struct Answer {
-    data: Data,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    id: String,
-    #[serde(default)]
-    to: Vec<To>,
-    #[serde(default)]
-    errors: Vec<Value>,
-    #[serde(default)]
-    sent_at: Option<String>,
-    #[serde(default)]
-    completed_at: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct To {
-    phone_number: String,
-    #[serde(default)]
-    status: Option<String>,
-}
-
-/// What the answer reports of the recipient that was asked for, and when it happened.
+/// The report on the recipient that was asked for, and when it happened.
 pub(super) fn read(ask: &Ask, body: &[u8]) -> (WebhookContent, Option<OffsetDateTime>) {
-    let ignored = |reason: &str| (WebhookContent::Ignored { reason: reason.into() }, None);
-    let Ok(Answer { data }) = serde_json::from_slice(body) else {
-        return ignored("the answer is no message");
+    let answer = parse_lenient(body).unwrap_or_default();
+    let Some(data) = answer.get("data").and_then(Value::as_object) else {
+        return (WebhookContent::Ignored { reason: "the answer is no message".into() }, None);
     };
-    if data.id != ask.provider_id {
-        return ignored("the answer is of another message");
+    let message = TelnyxMessage::new(data);
+    match phone_report(ask, message) {
+        Ok(to) => {
+            let report =
+                DeliveryReport { provider_id: ask.provider_id.clone(), recipient_hint: None, to: vec![to] };
+            (WebhookContent::Delivery(report), message.last_changed_at())
+        }
+        Err(reason) => (WebhookContent::Ignored { reason: reason.into() }, None),
     }
-    let is_asked_for = |to: &&To| to.phone_number == ask.phone;
-    let only = data.to.first().filter(|_| data.to.len() == 1);
-    let Some(to) = data.to.iter().find(is_asked_for).or(only) else {
-        return ignored("the answer does not name the recipient");
+}
+
+fn phone_report(ask: &Ask, message: TelnyxMessage<'_>) -> Result<PhoneReport, &'static str> {
+    if message.id() != Some(&ask.provider_id) {
+        return Err("the answer is of another message");
+    }
+    let mut recipients: Vec<_> = message.recipients().collect();
+    let asked_for = recipients.iter().position(|recipient| recipient.phone == ask.phone);
+    let recipient = match (asked_for, recipients.len()) {
+        (Some(place), _) => recipients.swap_remove(place),
+        (None, 1) => recipients.swap_remove(0),
+        _ => return Err("the answer does not name the recipient"),
     };
-    let Some(rank) = to.status.as_deref().and_then(Rank::from_telnyx) else {
-        return ignored("the answer's status is a word that we do not know");
-    };
+    let rank = recipient.rank().ok_or("the answer's status is a word that we do not know")?;
     // A carrier without receipts: Telnyx has finished, and nothing will follow.
-    let is_finished = data.completed_at.is_some() || rank == Rank::Unconfirmed;
-    let report = PhoneReport {
+    let is_finished = message.is_completed() || rank == Rank::Unconfirmed;
+    Ok(PhoneReport {
         phone: ask.phone.clone(),
         rank: rank.as_i16(),
         closed: is_finished && rank < Rank::Failed,
-        failure: (rank == Rank::Failed).then(|| failure(&data.errors, to.status.as_deref())),
-    };
-    let at = data.completed_at.or(data.sent_at);
-    let report = DeliveryReport { provider_id: data.id, recipient_hint: None, to: vec![report] };
-    (WebhookContent::Delivery(report), at.as_deref().and_then(timestamp::parse))
-}
-
-fn failure(errors: &[Value], status: Option<&str>) -> Failure {
-    let error = errors.first();
-    let field = |name: &str, most: usize| {
-        let text = match error?.get(name)? {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => return None,
-        };
-        let text: String = text.chars().filter(|c| !c.is_control()).take(most).collect();
-        (!text.trim().is_empty()).then_some(text)
-    };
-    let code = field("code", MAX_CODE_CHARS);
-    let known = code.as_deref().and_then(reason_of).map(str::to_owned);
-    let said = || field("title", MAX_REASON_CHARS);
-    Failure {
-        reason: known.or_else(said).unwrap_or_else(|| "The carrier could not deliver it.".into()),
-        code: code.unwrap_or_else(|| status.unwrap_or("failed").into()),
-    }
+        failure: message.failure(rank, recipient.status.as_deref()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use common::store::Failure;
     use serde_json::json;
     use uuid::Uuid;
 

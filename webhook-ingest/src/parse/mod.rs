@@ -6,23 +6,17 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use common::event::timestamp;
-use common::json::without_lone_surrogates;
+use common::json::parse_lenient;
 use common::status::Rank;
 use common::store::{DeliveryReport, PhoneReport, Webhook, WebhookContent};
+use common::telnyx_message::{MAX_ID, TelnyxMessage, name, text};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::signature::VerifiedBody;
 
-mod failure;
-
-/// Ids of Telnyx are UUIDs; what is longer than this is no id.
-const MAX_ID: usize = 128;
 /// Event types are a few words.
 const MAX_EVENT_TYPE: usize = 64;
-/// The longest phone number or address of a messaging service that is kept.
-const MAX_PHONE: usize = 64;
 
 /// Why a signed body can't be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +65,7 @@ struct Event<'a> {
 /// Parses a webhook.
 pub fn webhook(verified: &VerifiedBody, received_at: OffsetDateTime) -> ParsedWebhook {
     let body = verified.body();
-    match parse(body) {
+    match parse_lenient(body).map_err(|_| Unreadable::NotJson) {
         Ok(envelope) => match envelope.as_object().ok_or(Unreadable::NotAnObject).and_then(read_event) {
             Ok(event) => parsed(&event, body, received_at),
             Err(unreadable) => kept_unreadable(unreadable, body, received_at),
@@ -109,15 +103,6 @@ fn kept_unreadable(unreadable: Unreadable, body: &Bytes, received_at: OffsetDate
     ParsedWebhook { webhook, unreadable: Some(unreadable), unknown_statuses: Vec::new() }
 }
 
-/// JSON as it stands, else as others read it: half an emoji, escaped or not, is a replacement character.
-fn parse(body: &[u8]) -> Result<Value, Unreadable> {
-    serde_json::from_slice(body).or_else(|_| {
-        let text = String::from_utf8_lossy(body);
-        let copy = without_lone_surrogates(text.as_bytes());
-        serde_json::from_slice(copy.as_deref().unwrap_or(text.as_bytes())).map_err(|_| Unreadable::NotJson)
-    })
-}
-
 /// The event of an envelope, or of the flat objects that a few kinds (link clicks) are sent as.
 fn read_event(envelope: &Map<String, Value>) -> Result<Event<'_>, Unreadable> {
     if let Some(data) = envelope.get("data").and_then(Value::as_object) {
@@ -145,16 +130,14 @@ fn delivery(event: &Event<'_>) -> Result<(DeliveryReport, Vec<String>), String> 
         return Err("it has no event type or no payload".into());
     };
     let kind = Kind::of(kind).ok_or_else(|| format!("events of the type {kind} are not used"))?;
-    if text(payload, "direction") == Some("inbound") {
+    let message = TelnyxMessage::new(payload);
+    if message.is_inbound() {
         return Err("the message was received, not sent".into());
     }
-    let provider_id = name(payload, "id", MAX_ID).ok_or("it names no message")?;
-    let (to, unknown) = phone_reports(kind, payload)?;
-    let report = DeliveryReport {
-        provider_id: provider_id.to_owned(),
-        recipient_hint: text(payload, "webhook_url").and_then(recipient_of_url),
-        to,
-    };
+    let provider_id = message.id().ok_or("it names no message")?;
+    let (to, unknown) = phone_reports(kind, message)?;
+    let report =
+        DeliveryReport { provider_id: provider_id.to_owned(), recipient_hint: message.recipient_id(), to };
     Ok((report, unknown))
 }
 
@@ -186,66 +169,25 @@ impl Kind {
     }
 }
 
-/// One report for each phone in `to`, and the unknown words in them. `to` is a list, or a single entry; an entry is an
-/// object, or just the phone.
+/// One report for each phone, and the unknown words for a status in them.
 fn phone_reports(
     kind: Kind,
-    payload: &Map<String, Value>,
+    message: TelnyxMessage<'_>,
 ) -> Result<(Vec<PhoneReport>, Vec<String>), &'static str> {
-    let entries = match payload.get("to") {
-        Some(Value::Array(entries)) => entries.as_slice(),
-        Some(entry) => std::slice::from_ref(entry),
-        None => &[],
-    };
-    let mut reports = Vec::with_capacity(entries.len());
-    let mut unknown = Vec::new();
-    for (phone, status) in entries.iter().filter_map(phone_and_status) {
-        let word = word_of(status);
-        let rank = word.as_deref().map(Rank::from_telnyx);
-        if rank == Some(None) {
-            unknown.extend(word.clone());
-        }
-        let rank = rank.flatten().unwrap_or_else(|| kind.rank());
-        let errors = payload.get("errors");
-        let failure = match rank {
-            Rank::Failed => Some(failure::of(errors, word.as_deref().unwrap_or_default())),
-            // A carrier may say, too, why it only took the message and confirms nothing.
-            rank if rank < Rank::Failed => failure::explanation(errors),
-            _ => None,
-        };
+    let (mut reports, mut unknown) = (Vec::new(), Vec::new());
+    for recipient in message.recipients() {
+        let rank = recipient.rank().unwrap_or_else(|| kind.rank());
         reports.push(PhoneReport {
-            phone: phone.to_owned(),
+            phone: recipient.phone.to_owned(),
             rank: rank.as_i16(),
             closed: kind == Kind::Finalized && rank < Rank::Failed,
-            failure,
+            failure: message.failure(rank, recipient.status.as_deref()),
         });
+        if recipient.rank().is_none() {
+            unknown.extend(recipient.status);
+        }
     }
     if reports.is_empty() { Err("it names no phone") } else { Ok((reports, unknown)) }
-}
-
-fn phone_and_status(entry: &Value) -> Option<(&str, Option<&Value>)> {
-    match entry {
-        Value::Object(entry) => Some((name(entry, "phone_number", MAX_PHONE)?, entry.get("status"))),
-        Value::String(phone) => is_name(phone, MAX_PHONE).then_some((phone, None)),
-        _ => None,
-    }
-}
-
-/// The word of a status, `None` where it is left out. What is no text is a word that nobody knows.
-fn word_of(status: Option<&Value>) -> Option<String> {
-    match status? {
-        Value::Null => None,
-        Value::String(word) => Some(word.clone()),
-        other => Some(other.to_string()),
-    }
-}
-
-/// Our recipient id at the end of the URL that we gave Telnyx with the message, whatever host and prefix it has.
-fn recipient_of_url(url: &str) -> Option<Uuid> {
-    let path = url.split(['?', '#']).next()?.trim_end_matches('/');
-    let (before, id) = path.rsplit_once('/')?;
-    let hyphenated = id.len() == 36 && before.ends_with("/webhooks/telnyx");
-    hyphenated.then(|| Uuid::try_parse(id).ok()).flatten()
 }
 
 /// The same for every repetition of a body that brings no id of its own.
@@ -256,19 +198,6 @@ fn derived_id(body: &Bytes) -> String {
         let _ = write!(id, "{byte:02x}");
         id
     })
-}
-
-fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key)?.as_str()
-}
-
-/// A text that can be an id, a phone or a word; anything else counts as missing, so that no database chokes on it.
-fn name<'a>(object: &'a Map<String, Value>, key: &str, longest: usize) -> Option<&'a str> {
-    text(object, key).filter(|text| is_name(text, longest))
-}
-
-fn is_name(text: &str, longest: usize) -> bool {
-    (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

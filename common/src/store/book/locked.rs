@@ -1,0 +1,156 @@
+//! The locked rows of one transaction: finds and locks them, and writes back those that changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::saving::{save_messages, save_recipients};
+use super::versions::advance;
+use crate::store::columns::Read;
+use crate::store::failures::StoreError;
+use crate::store::ledger::{Ledger, Locking};
+use crate::store::new_events::NewEvents;
+use crate::store::outbox_entries::{OutboxEntry, append};
+use crate::store::records::{DeliveryReport, PhoneReport};
+use crate::store::rows::{MessageRow, RecipientRow};
+use crate::store::sql::{Sql, sql};
+
+/// The locked rows of one transaction, and their changes.
+pub(in crate::store) struct Book {
+    pub(super) messages: BTreeMap<Uuid, MessageRow>,
+    pub(super) recipients: BTreeMap<Uuid, RecipientRow>,
+    pub(super) by_provider_id: HashMap<String, Uuid>,
+    /// Recipients left out because another transaction has locked them or their messages.
+    locked_elsewhere: Vec<RecipientRow>,
+    /// The changed recipients as they were before.
+    pub(super) before: HashMap<Uuid, RecipientRow>,
+    /// Messages to be written back.
+    pub(super) touched: BTreeSet<Uuid>,
+    pub(super) occurred_at: HashMap<Uuid, OffsetDateTime>,
+}
+
+impl Book {
+    /// Finds recipients, locks their messages, then the recipients.
+    pub(in crate::store) async fn open<L: Ledger>(
+        tx: &mut L,
+        provider_ids: &[&str],
+        ids: &[Uuid],
+        locking: Locking,
+    ) -> Result<Self, StoreError> {
+        let mut found = find_recipients(tx, provider_ids, ids).await?;
+        let ids = found.iter().map(|row| row.message_id).collect();
+        let messages: Vec<MessageRow> = lock(tx, MESSAGES, ids, locking).await?;
+        let locked: BTreeSet<Uuid> = messages.iter().map(|row| row.id).collect();
+        let has_message = |row: &&RecipientRow| locked.contains(&row.message_id);
+        let ids = found.iter().filter(has_message).map(|row| row.id).collect();
+        let recipients: Vec<RecipientRow> = lock(tx, RECIPIENTS, ids, locking).await?;
+        let locked: BTreeSet<Uuid> = recipients.iter().map(|row| row.id).collect();
+        found.retain(|row| locking == Locking::SkipLocked && !locked.contains(&row.id));
+        let provider_id =
+            |row: &RecipientRow| row.provider_id.clone().map(|provider_id| (provider_id, row.id));
+        Ok(Self {
+            by_provider_id: recipients.iter().filter_map(provider_id).collect(),
+            messages: messages.into_iter().map(|row| (row.id, row)).collect(),
+            recipients: recipients.into_iter().map(|row| (row.id, row)).collect(),
+            locked_elsewhere: found,
+            before: HashMap::new(),
+            touched: BTreeSet::new(),
+            occurred_at: HashMap::new(),
+        })
+    }
+
+    /// Finds a report's recipient by the provider id, else by the recipient id in the signed URL if the phone agrees.
+    pub(in crate::store) fn find<'r>(&self, report: &'r DeliveryReport) -> Option<(Uuid, &'r PhoneReport)> {
+        let to = |phone: &str| report.to.iter().find(|to| to.phone == phone);
+        if let Some(row) = self.by_provider_id.get(&report.provider_id).and_then(|id| self.recipients.get(id))
+        {
+            let only = report.to.first().filter(|_| report.to.len() == 1);
+            return to(&row.phone).or(only).map(|phone| (row.id, phone));
+        }
+        let row = self.recipients.get(&report.recipient_hint?)?;
+        if row.provider_id.is_some() {
+            return None;
+        }
+        to(&row.phone).map(|phone| (row.id, phone))
+    }
+
+    /// Whether a report's recipient was left out because another transaction has locked it.
+    pub(in crate::store) fn is_locked_elsewhere(&self, report: &DeliveryReport) -> bool {
+        !self.by_provider_id.contains_key(&report.provider_id)
+            && self.locked_elsewhere.iter().any(|row| {
+                row.provider_id.as_ref() == Some(&report.provider_id) || report.recipient_hint == Some(row.id)
+            })
+    }
+
+    /// Changes a recipient, and remembers how it was.
+    pub(super) fn change(&mut self, id: Uuid, change: impl FnOnce(&mut RecipientRow)) {
+        if let Some(row) = self.recipients.get_mut(&id) {
+            self.before.entry(id).or_insert_with(|| row.clone());
+            change(row);
+            if row.state.is_finished() {
+                row.ask_at = None;
+            }
+        }
+    }
+
+    /// Writes what changed: recipients, then messages with their new versions, then one event for each.
+    pub(in crate::store) async fn close<L: Ledger>(mut self, tx: &mut L) -> Result<NewEvents, StoreError> {
+        // Taken under the locks, so that versions and times have the same order.
+        let now = OffsetDateTime::now_utc();
+        let row = |id: &Uuid| self.recipients.get(id).cloned();
+        let mut changed: Vec<RecipientRow> = self.before.keys().filter_map(row).collect();
+        changed.sort_by_key(|row| row.id);
+        let mut by_message: BTreeMap<Uuid, Vec<&RecipientRow>> = BTreeMap::new();
+        for row in &changed {
+            by_message.entry(row.message_id).or_default().push(row);
+        }
+        let (mut entries, mut events) = (Vec::new(), NewEvents::default());
+        for (message_id, rows) in by_message {
+            let Some(message) = self.messages.get_mut(&message_id) else { continue };
+            let occurred_at = self.occurred_at.get(&message_id).copied();
+            if let Some((event, progress)) = advance(message, &rows, &self.before, (now, occurred_at)) {
+                entries.push(OutboxEntry::new(&event, progress)?);
+                events.add(&event, progress);
+                self.touched.insert(message_id);
+            }
+        }
+        let messages: Vec<MessageRow> =
+            self.touched.iter().filter_map(|id| self.messages.get(id)).cloned().collect();
+        save_recipients(tx, &changed).await?;
+        save_messages(tx, &messages).await?;
+        append(tx, &entries).await?;
+        Ok(events)
+    }
+}
+
+const MESSAGES: Sql = sql!([select messages] "where id " [in 1] " order by id");
+const RECIPIENTS: Sql = sql!([select recipients] "where id " [in 1] " order by id");
+
+/// Finds recipients by provider id or id, without locking them.
+async fn find_recipients<L: Ledger>(
+    tx: &mut L,
+    provider_ids: &[&str],
+    ids: &[Uuid],
+) -> Result<Vec<RecipientRow>, StoreError> {
+    if provider_ids.is_empty() && ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Two index look-ups; an `or` over both columns may scan.
+    const FIND: Sql = sql!([select recipients] "where provider_id " [in 1] " union "
+                           [select recipients] "where id " [in 2]);
+    tx.fetch(FIND.bind(provider_ids).bind(ids)).await
+}
+
+/// Locks rows in the order of their ids.
+async fn lock<L: Ledger, T: Read>(
+    tx: &mut L,
+    select: Sql,
+    ids: BTreeSet<Uuid>,
+    locking: Locking,
+) -> Result<Vec<T>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    tx.lock(select.bind(Vec::from_iter(ids)).push(locking.clause()), locking).await
+}

@@ -1,0 +1,47 @@
+//! When a message gets a new version.
+
+use std::collections::HashMap;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::event::{ChangedRecipient, ChurchEvent, EventType};
+use crate::store::records::Failure;
+use crate::store::rows::{MessageRow, RecipientRow};
+
+/// Gives a message a new version if its status or counters change. Returns the event, and whether it is progress only.
+pub(super) fn advance(
+    message: &mut MessageRow,
+    changed: &[&RecipientRow],
+    before: &HashMap<Uuid, RecipientRow>,
+    (now, occurred_at): (OffsetDateTime, Option<OffsetDateTime>),
+) -> Option<(ChurchEvent, bool)> {
+    let (status, tally) = (message.status, message.tally);
+    let mut named = Vec::new();
+    let mut failures: Vec<(OffsetDateTime, &Failure)> = Vec::new();
+    for row in changed {
+        let old = before.get(&row.id)?.state;
+        message.tally.moved(old, row.state);
+        if old.word() != row.state.word() {
+            named.push(ChangedRecipient { recipient_id: row.id, status: row.state.word() });
+        }
+        failures.extend(row.failed_at.zip(row.failure.as_ref()));
+    }
+    if message.tally == tally {
+        return None;
+    }
+    message.status = message.tally.status();
+    message.version += 1;
+    message.updated_at = now.max(message.updated_at);
+    if let Some((_, failure)) = failures.into_iter().max_by_key(|(at, _)| *at) {
+        message.failure_reason = Some(failure.reason.clone());
+    }
+    if message.tally.failed == 0 {
+        message.failure_reason = None;
+    }
+    let kind = EventType::of_change(status, message.status);
+    let mut event = message.event(kind, now);
+    event.set_changed(named);
+    event.occurred_at = occurred_at;
+    Some((event, status == message.status))
+}

@@ -1,0 +1,101 @@
+//! Checks that SQLite uses the indexes that were made for its statements. Without statistics the plan depends on the
+//! text of a statement alone, not on the number of rows.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::columns::{Columns, Read};
+use super::connections::LastCommit;
+use super::database::Database as _;
+use super::failures::StoreError;
+use super::messages::{count_of, page_of};
+use super::records::{HistoryQuery, Overdue, SendLimits};
+use super::retention::{FINISHED, Prunable, deletion};
+use super::rows::{Budget, Claim};
+use super::sending::{asking, due, estimate, limits, paces};
+use super::sql::{Sql, Statement};
+use super::sqlite::Sqlite;
+use super::{outbox, parked};
+use crate::status::MessageStatus;
+use crate::subject::ChurchId;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+/// One step of a plan.
+struct Step(String);
+
+impl Read for Step {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self(row.text("detail")?))
+    }
+}
+
+fn church() -> ChurchId {
+    "grace".parse().unwrap()
+}
+
+/// The steps of a statement's plan that read tables.
+async fn plan(database: &Sqlite, statement: Statement<'_>) -> Vec<String> {
+    let steps: Vec<Step> = database.fetch(statement.explained()).await.unwrap();
+    let looks = |step: &String| step.starts_with("SCAN ") || step.starts_with("SEARCH ");
+    steps.into_iter().map(|step| step.0).filter(looks).collect()
+}
+
+fn claim<'a>() -> Statement<'a> {
+    let budget = Budget { sender: "+15550000000".into(), allowed: 5, not_before: None };
+    let claim = Claim { id: Uuid::nil(), limit: 10, now: NOW, after: "", limits: SendLimits::default() };
+    due::due_recipients(&claim, &[budget])
+}
+
+fn bare<'a>(sql: Sql) -> Statement<'a> {
+    sql.into()
+}
+
+#[tokio::test]
+async fn sqlite_finds_rows_by_the_index_made_for_them() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("church.db").display().to_string();
+    let database = Sqlite::new(&file, LastCommit::default());
+    database.migrate().await.unwrap();
+    let overdue = Overdue { accepted_before: NOW, unresolved_before: NOW, limit: 10 };
+    let (church, all) = (church(), HistoryQuery { limit: 10, ..HistoryQuery::default() });
+    let older = HistoryQuery { before: Some((NOW, Uuid::nil())), ..all.clone() };
+    let failed = HistoryQuery { statuses: vec![MessageStatus::Failed], ..all.clone() };
+    let changed = HistoryQuery { updated_since: Some(NOW), ..all.clone() };
+    let prune = |what| bare(deletion(what).unwrap());
+    for (name, statement, indexes) in [
+        (
+            "overdue",
+            limits::overdue_recipients(&overdue),
+            vec!["recipients_overdue", "recipients_unresolved"],
+        ),
+        ("waiting since", bare(limits::WAITING_SINCE), vec!["recipients_waiting", "autoindex_messages"]),
+        ("waiting senders", bare(paces::WAITING_SENDERS), vec!["recipients_waiting"; 3]),
+        ("due", claim(), vec!["recipients_turn"; 3]),
+        ("taken attempts", bare(due::READ_ATTEMPTS), vec!["autoindex_recipients_1", "autoindex_messages"]),
+        ("queue", bare(estimate::QUEUE), vec!["recipients_waiting"]),
+        ("asks", bare(asking::DUE), vec!["recipients_ask"]),
+        ("unheard", bare(asking::UNHEARD), vec!["recipients_overdue", "webhooks_received", "webhooks_asked"]),
+        ("history", page_of(&church, &all), vec!["messages_history"]),
+        ("older history", page_of(&church, &older), vec!["messages_history"]),
+        ("failed history", page_of(&church, &failed), vec!["messages_history"]),
+        ("changed history", page_of(&church, &changed), vec!["messages_updated"]),
+        ("count of history", count_of(&church, &all), vec!["messages_updated"]),
+        ("parked", bare(parked::PAGE), vec!["webhooks_parked"]),
+        ("outbox", bare(outbox::WAITING), vec!["outbox_waiting"]),
+        ("old events", prune(Prunable::Events), vec!["INTEGER PRIMARY KEY", "outbox_announced"]),
+        ("old webhooks", prune(Prunable::Webhooks), vec!["autoindex_webhooks", "webhooks_received"]),
+        ("old keys", prune(Prunable::IdempotencyKeys), vec!["autoindex_idempotency", "idempotency_keys_age"]),
+        ("old messages", bare(FINISHED), vec!["messages_finished"]),
+    ] {
+        let steps = plan(&database, statement).await;
+        for index in &indexes {
+            let uses = steps.iter().filter(|step| step.contains(index)).count();
+            let wanted = indexes.iter().filter(|other| *other == index).count();
+            assert!(uses >= wanted, "{name} does not use {index}: {steps:#?}");
+        }
+        // With the unique index of provider ids it reads all recipients that have none.
+        let wrong = steps.iter().find(|step| step.contains("(provider_id=?)") || *step == "SCAN recipients");
+        assert_eq!(wrong, None, "{name}: {steps:#?}");
+    }
+}

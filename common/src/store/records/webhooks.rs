@@ -1,0 +1,102 @@
+//! Webhooks and what they report.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::messages::Failure;
+
+/// The event type of reports that Telnyx was asked for and that no webhook brought.
+pub const ASKED: &str = "asked";
+
+/// A webhook with a valid signature.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Telnyx's event id (`data.id`); the same for every repetition.
+    pub event_id: String,
+    /// Telnyx's event type.
+    pub event_type: String,
+    /// When Telnyx says that it happened.
+    pub occurred_at: Option<OffsetDateTime>,
+    /// When it reached us.
+    pub received_at: OffsetDateTime,
+    /// The body as received.
+    pub body: Bytes,
+    /// What it reports.
+    pub content: WebhookContent,
+}
+
+impl Webhook {
+    /// The status that it reports, if it does.
+    pub fn delivery(&self) -> Option<&DeliveryReport> {
+        match &self.content {
+            WebhookContent::Delivery(report) => Some(report),
+            WebhookContent::Ignored { .. } => None,
+        }
+    }
+}
+
+/// What a webhook reports.
+#[derive(Debug, Clone)]
+pub enum WebhookContent {
+    /// The status of a message that was sent.
+    Delivery(DeliveryReport),
+    /// Nothing that we use.
+    Ignored {
+        /// Why, for operators.
+        reason: String,
+    },
+}
+
+/// The status of a message that was sent, per recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryReport {
+    /// Telnyx's message id (`payload.id`).
+    pub provider_id: String,
+    /// Our recipient id as it stood in the signed `payload.webhook_url`.
+    pub recipient_hint: Option<Uuid>,
+    /// One entry for each phone.
+    pub to: Vec<PhoneReport>,
+}
+
+/// The status of one phone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhoneReport {
+    /// E.164.
+    pub phone: String,
+    /// The rank ([`crate::status::Rank::as_i16`]).
+    pub rank: i16,
+    /// No receipt will follow.
+    pub closed: bool,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// What became of a webhook. Every accepted webhook has exactly one outcome; the audit checks the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It raised its recipient's state.
+    Applied,
+    /// It was recorded before.
+    Duplicate,
+    /// Its recipient is as far or farther already.
+    Stale,
+    /// Its recipient is not known yet.
+    Parked,
+    /// A kind that we do not use, or one that can't be recorded.
+    Ignored,
+}
+
+impl Outcome {
+    /// The word in the database and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Duplicate => "duplicate",
+            Self::Stale => "stale",
+            Self::Parked => "parked",
+            Self::Ignored => "ignored",
+        }
+    }
+}

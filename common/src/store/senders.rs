@@ -1,0 +1,57 @@
+//! The senders of churches.
+
+use super::columns::{Columns, Read};
+use super::database::Database;
+use super::failures::StoreError;
+use super::handle::{Store, dispatch};
+use super::records::Sender;
+use super::session::Session as _;
+use super::sql::{Sql, sql};
+use crate::subject::ChurchId;
+
+impl Store {
+    /// Returns the church's own sender, if it has one.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn sender(&self, church: &ChurchId) -> Result<Option<Sender>, StoreError> {
+        const FIND: Sql =
+            sql!("select church_id, number, messaging_profile_id, rate from senders where church_id = $1");
+        Ok(dispatch!(self, db => db.fetch(FIND.bind(church.as_str())).await)?.pop())
+    }
+
+    /// Sets the sender of a church.
+    ///
+    /// # Errors
+    /// The database is away, or the number belongs to another church ([`StoreError::Refused`]).
+    pub async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
+        dispatch!(self, db => set(db, sender).await)
+    }
+}
+
+async fn set<D: Database>(db: &D, sender: &Sender) -> Result<(), StoreError> {
+    const SET: Sql = sql!(
+        "insert into senders (church_id, number, messaging_profile_id, rate) values ($1, $2, $3, $4)
+         on conflict (church_id) do update
+         set number = excluded.number, messaging_profile_id = excluded.messaging_profile_id, rate = excluded.rate"
+    );
+    let set = SET
+        .bind(sender.church_id.as_str())
+        .bind(&sender.number)
+        .bind(&sender.messaging_profile_id)
+        .bind(sender.rate.map(i64::from));
+    let mut tx = db.begin().await?;
+    tx.execute(set).await?;
+    tx.commit().await
+}
+
+impl Read for Sender {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            church_id: row.church()?,
+            number: row.text("number")?,
+            messaging_profile_id: row.opt_text("messaging_profile_id")?,
+            rate: row.opt_number("rate")?.and_then(|rate| u32::try_from(rate).ok()),
+        })
+    }
+}

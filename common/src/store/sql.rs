@@ -1,0 +1,218 @@
+//! Statements for both databases.
+//!
+//! [`sql!`] writes a statement once; pieces in brackets differ between the dialects. Where each database has its own
+//! best statement, a [`Sql`] holds both texts. Values are bound as [`Param`]s, which each database turns into the types
+//! of its columns.
+
+use std::borrow::Cow;
+
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, IntoArguments, SqlSafeStr as _};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::bulk::{Bulk, Column};
+use super::columns::Columns;
+
+/// One statement in both dialects.
+///
+/// Statements always name their columns: a column that is added while this version runs must not change them.
+macro_rules! sql {
+    ($($piece:tt)+) => {
+        $crate::store::sql::Sql {
+            postgres: concat!($($crate::store::sql::piece!(postgres $piece)),+),
+            sqlite: concat!($($crate::store::sql::piece!(sqlite $piece)),+),
+        }
+    };
+}
+pub(super) use sql;
+
+/// A piece of a statement in one dialect.
+macro_rules! piece {
+    ($db:ident $text:literal) => { $text };
+    // Compares a column with the list bound as this parameter.
+    (postgres [in $number:literal]) => { concat!("= any($", $number, ")") };
+    (sqlite [in $number:literal]) => { concat!("in (select value from json_each($", $number, "))") };
+    // The recipient has no final status. SQLite matches its partial indexes with exactly these terms.
+    (postgres [open]) => { "rank < 4 and not closed" };
+    (sqlite [open]) => { "rank < 4 and closed = 0" };
+    // The recipient waits to be sent. Without `likely` SQLite takes the unique index of provider ids and reads all
+    // recipients that have none.
+    (postgres [unsent]) => { "attempted_at is null and provider_id is null and rank < 4 and not closed" };
+    (sqlite [unsent]) => { "attempted_at is null and likely(provider_id is null) and rank < 4 and closed = 0" };
+    // SQLite has one writer and no row locks.
+    (postgres [lock]) => { " for update" };
+    (postgres [lock $alias:ident]) => { concat!(" for update of ", stringify!($alias)) };
+    (postgres [skip locked]) => { " for update skip locked" };
+    (postgres [share]) => { " for share" };
+    (sqlite [lock]) => { "" };
+    (sqlite [lock $alias:ident]) => { "" };
+    (sqlite [skip locked]) => { "" };
+    (sqlite [share]) => { "" };
+    (postgres [greatest]) => { "greatest" };
+    (sqlite [greatest]) => { "max" };
+    (postgres [no bytes]) => { "''" };
+    (sqlite [no bytes]) => { "x''" };
+    // Whether a column of bytes contains a text.
+    (postgres [bytes of $number:literal in $column:ident]) => {
+        concat!("position(convert_to($", $number, ", 'UTF8') in ", stringify!($column), ") > 0")
+    };
+    (sqlite [bytes of $number:literal in $column:ident]) => {
+        concat!("instr(", stringify!($column), ", cast($", $number, " as blob)) > 0")
+    };
+    ($db:ident [select messages]) => {
+        "select id, church_id, author_id, conversation_id, content, target_type, status, version, recipient_count, \
+         delivered_count, failed_count, unconfirmed_count, read_count, failure_reason, sent_at, created_at, \
+         updated_at, estimated_seconds from messages "
+    };
+    ($db:ident [select recipients]) => {
+        "select id, message_id, ordinal, phone, member_id, first_name, last_name, rank, closed, provider_id, due_at, \
+         attempted_at, claim_id, sender, ask_at, tried, failure_code, failure_reason, delivered_at, failed_at \
+         from recipients "
+    };
+}
+pub(super) use piece;
+
+/// A statement, or a part of one, in both dialects.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sql {
+    pub(super) postgres: &'static str,
+    pub(super) sqlite: &'static str,
+}
+
+impl Sql {
+    /// The statement with its first value.
+    pub(super) fn bind<'a>(self, value: impl Into<Param<'a>>) -> Statement<'a> {
+        Statement::from(self).bind(value)
+    }
+}
+
+/// A value of a statement.
+#[derive(Debug, Clone)]
+pub(super) enum Param<'a> {
+    Id(Option<Uuid>),
+    Text(Option<Cow<'a, str>>),
+    Bytes(&'a [u8]),
+    Number(Option<i64>),
+    Time(Option<OffsetDateTime>),
+    /// For `[in …]`.
+    List(Column),
+    /// For [`Statement::push_rows`].
+    Rows(Bulk),
+}
+
+/// A part of a statement's text.
+#[derive(Debug, Clone)]
+enum Piece {
+    Text(Sql),
+    /// The table `new` of the rows that are bound as the value of this number.
+    Rows(usize),
+}
+
+/// A statement with its values.
+#[derive(Debug, Clone)]
+pub(super) struct Statement<'a> {
+    pieces: Vec<Piece>,
+    params: Vec<Param<'a>>,
+}
+
+impl From<Sql> for Statement<'_> {
+    fn from(sql: Sql) -> Self {
+        Self { pieces: vec![Piece::Text(sql)], params: Vec::new() }
+    }
+}
+
+impl<'a> Statement<'a> {
+    /// Adds the next value.
+    pub(super) fn bind(mut self, value: impl Into<Param<'a>>) -> Self {
+        self.params.push(value.into());
+        self
+    }
+
+    /// Adds a part of the text, if there is one. All parts share the numbers of the values, also of unused ones.
+    pub(super) fn push(mut self, part: impl Into<Option<Sql>>) -> Self {
+        self.pieces.extend(part.into().map(Piece::Text));
+        self
+    }
+
+    /// Adds many rows as the table `new`; its column `place` is their order. Bind no value after them.
+    pub(super) fn push_rows(mut self, rows: Bulk) -> Self {
+        self.pieces.push(Piece::Rows(self.params.len()));
+        self.params.push(Param::Rows(rows));
+        self
+    }
+
+    /// The statement that tells the plan of this one.
+    #[cfg(test)]
+    pub(super) fn explained(mut self) -> Self {
+        self.pieces.insert(0, Piece::Text(sql!("explain query plan ")));
+        self
+    }
+
+    /// The query of one database.
+    pub(super) fn query<'q, DB: Dialect>(&self) -> Query<'q, DB, DB::Arguments> {
+        let text = match self.pieces.as_slice() {
+            [Piece::Text(only)] => DB::text(only).into_sql_str(),
+            pieces => AssertSqlSafe(pieces.iter().map(|piece| self.text::<DB>(piece)).collect::<String>())
+                .into_sql_str(),
+        };
+        self.params.iter().fold(sqlx::query(text), DB::bind)
+    }
+
+    fn text<DB: Dialect>(&self, piece: &Piece) -> Cow<'static, str> {
+        match piece {
+            Piece::Text(sql) => DB::text(sql).into(),
+            Piece::Rows(before) => match self.params.get(*before) {
+                Some(Param::Rows(rows)) => DB::table(rows, before + 1).into(),
+                _ => Cow::default(),
+            },
+        }
+    }
+}
+
+/// How a database takes statements and values.
+pub(super) trait Dialect: sqlx::Database<Row: Columns, Arguments: IntoArguments<Self>> {
+    /// The statement in its dialect.
+    fn text(sql: &Sql) -> &'static str;
+    /// Many rows as the table `new`, bound from this number on.
+    fn table(rows: &Bulk, number: usize) -> String;
+    /// Binds the next value with the type of its columns.
+    fn bind<'q>(
+        query: Query<'q, Self, Self::Arguments>,
+        value: &Param<'_>,
+    ) -> Query<'q, Self, Self::Arguments>;
+    /// How many rows a statement changed.
+    fn changed(result: &Self::QueryResult) -> u64;
+}
+
+macro_rules! params {
+    ($($variant:ident: $value:ty => $convert:expr;)+) => {
+        $(impl<'a> From<$value> for Param<'a> {
+            fn from(value: $value) -> Self {
+                let convert: fn($value) -> _ = $convert;
+                Self::$variant(convert(value))
+            }
+        })+
+    };
+}
+
+params! {
+    Id: Uuid => Some;
+    Id: Option<Uuid> => |id| id;
+    Text: &'a str => |text| Some(text.into());
+    Text: &'a String => |text| Some(text.as_str().into());
+    Text: String => |text| Some(text.into());
+    Text: Option<&'a str> => |text| text.map(Cow::from);
+    Text: &'a Option<String> => |text| text.as_deref().map(Cow::from);
+    Bytes: &'a [u8] => |bytes| bytes;
+    Number: i64 => Some;
+    Number: u32 => |number| Some(number.into());
+    Number: Option<i64> => |number| number;
+    Time: OffsetDateTime => Some;
+    Time: Option<OffsetDateTime> => |at| at;
+    List: &[Uuid] => |ids| Column::Ids(ids.iter().copied().map(Some).collect());
+    List: Vec<Uuid> => |ids| Column::Ids(ids.into_iter().map(Some).collect());
+    List: &[&str] => |texts| Column::Texts(texts.iter().map(|text| Some((*text).to_owned())).collect());
+    List: Vec<&str> => |texts| Column::Texts(texts.into_iter().map(|text| Some(text.to_owned())).collect());
+    List: Vec<i64> => |numbers| Column::Numbers(numbers.into_iter().map(Some).collect());
+}

@@ -1,0 +1,103 @@
+//! How SQLite takes values and gives columns: ids are texts, times are numbers, lists are JSON.
+
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteQueryResult, SqliteRow};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::store::bulk::{Bulk, Column};
+use crate::store::columns::{Columns, plain_columns};
+use crate::store::failures::StoreError;
+use crate::store::sql::{Dialect, Param, Sql};
+
+impl Dialect for sqlx::Sqlite {
+    fn text(sql: &Sql) -> &'static str {
+        sql.sqlite
+    }
+
+    fn table(rows: &Bulk, number: usize) -> String {
+        let column = |(index, (name, column)): (usize, &(&str, Column))| match column {
+            Column::Bytes(_) => format!("unhex(value ->> {index}) as {name}, "),
+            _ => format!("value ->> {index} as {name}, "),
+        };
+        let columns: String = rows.columns.iter().enumerate().map(column).collect();
+        format!(" (select {columns}key as place from json_each(${number})) as new")
+    }
+
+    fn bind<'q>(
+        query: Query<'q, Self, SqliteArguments>,
+        value: &Param<'_>,
+    ) -> Query<'q, Self, SqliteArguments> {
+        match value {
+            Param::Id(id) => query.bind(id.map(|id| id.to_string())),
+            Param::Text(text) => query.bind(text.as_deref()),
+            Param::Bytes(bytes) => query.bind(*bytes),
+            Param::Number(number) => query.bind(*number),
+            Param::Time(at) => query.bind(at.map(millis)),
+            Param::List(column) => query.bind(Value::Array(values(column)).to_string()),
+            Param::Rows(rows) => query.bind(json_rows(rows)),
+        }
+    }
+
+    fn changed(result: &SqliteQueryResult) -> u64 {
+        result.rows_affected()
+    }
+}
+
+/// A moment as SQLite keeps it: milliseconds since 1970.
+pub(super) fn millis(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// Rows as JSON: one array for each.
+fn json_rows(rows: &Bulk) -> String {
+    let mut columns: Vec<_> = rows.columns.iter().map(|(_, column)| values(column).into_iter()).collect();
+    let row = |_| Value::Array(columns.iter_mut().filter_map(Iterator::next).collect());
+    Value::Array((0..rows.rows).map(row).collect()).to_string()
+}
+
+/// A column as JSON values. JSON carries no bytes; they are written in hexadecimal.
+fn values(column: &Column) -> Vec<Value> {
+    match column {
+        Column::Ids(ids) => ids.iter().map(|id| id.map(|id| id.to_string()).into()).collect(),
+        Column::Texts(texts) => texts.iter().map(|text| text.as_deref().into()).collect(),
+        Column::Bytes(bytes) => bytes.iter().map(|bytes| hexadecimal(bytes).into()).collect(),
+        Column::Numbers(numbers) => numbers.iter().map(|number| (*number).into()).collect(),
+        Column::Fractions(fractions) => fractions.iter().map(|fraction| (*fraction).into()).collect(),
+        Column::Flags(flags) => flags.iter().map(|flag| (*flag).into()).collect(),
+        Column::Times(times) => times.iter().map(|at| at.map(millis).into()).collect(),
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
+}
+
+impl Columns for SqliteRow {
+    fn opt_id(&self, name: &str) -> Result<Option<Uuid>, StoreError> {
+        let text: Option<String> = self.try_get(name)?;
+        text.map(|text| text.parse().map_err(|_| StoreError::Unreadable(format!("{name} is no id"))))
+            .transpose()
+    }
+
+    fn opt_time(&self, name: &str) -> Result<Option<OffsetDateTime>, StoreError> {
+        let number: Option<i64> = self.try_get(name)?;
+        let time = |ms: i64| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
+        number.map(time).transpose().map_err(|_| StoreError::Unreadable(format!("{name} is no time")))
+    }
+
+    plain_columns! {
+        opt_text: Option<String>;
+        opt_number: Option<i64>;
+        bytes: Vec<u8>;
+        fraction: f64;
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.number(name)? != 0)
+    }
+}
