@@ -29,41 +29,19 @@ pub(crate) struct Transport {
 }
 
 /// Why a token is refused, when a socket connects or refreshes its token.
-const AUTH_FAILURES: [&str; 11] = [
-    "missing",
-    "invalid",
-    "expired",
-    "revoked",
-    "church_missing",
-    "church_malformed",
-    "too_many",
-    "another_user",
-    "not_newer",
-    "too_late",
-    "too_soon",
-];
+const AUTH_FAILURES: &str = "missing invalid expired revoked church_missing church_malformed too_many \
+     another_user not_newer too_late too_soon";
 /// Why a session is not let in, or a socket not into its room.
-const REFUSALS: [&str; 8] =
-    ["stopping", "no_place", "connections", "rate", "address_rate", "church", "user", "address"];
+const REFUSALS: &str = "stopping no_place connections rate address_rate church user address";
 /// Why a socket has left.
-const DISCONNECTS: [&str; 9] = [
-    "transport_close",
-    "transport_error",
-    "heartbeat",
-    "stalled",
-    "bad_packet",
-    "multiple_polls",
-    "client",
-    "server",
-    "stopping",
-];
+const DISCONNECTS: &str =
+    "transport_close transport_error heartbeat stalled bad_packet multiple_polls client server stopping";
 /// Why the gateway closed a transport.
-const CLOSES: [&str; 8] =
-    ["slow", "token_expired", "token_revoked", "stream_unavailable", "stopping", "church", "user", "address"];
+const CLOSES: &str = "slow token_expired token_revoked stream_unavailable stopping church user address";
 /// Where what a client had missed came from, or why it got nothing of it.
-const RESUMES: [&str; 7] = ["memory", "stream", "new", "unproved", "unavailable", "stuck", "gone"];
+const RESUMES: &str = "memory stream new unproved unavailable stuck gone";
 /// What became of a replayed event.
-const REPLAYS: [&str; 4] = ["accepted", "dropped", "nobody", "refused"];
+const REPLAYS: &str = "accepted dropped nobody refused";
 
 /// Counters of one gateway.
 #[derive(Clone)]
@@ -118,8 +96,8 @@ impl Counters {
     /// Registers them all.
     pub(crate) fn new(context: &Context) -> Self {
         let m = &context.metrics;
-        let reasons = |reason| Reason { reason };
-        let outcomes = |outcome| Outcome { outcome };
+        let reasons = |words: &'static str| words.split(' ').map(|reason| Reason { reason });
+        let outcomes = |words: &'static str| words.split(' ').map(|outcome| Outcome { outcome });
         Self {
             connections: m.counters(
                 "gateway_connections",
@@ -127,14 +105,14 @@ impl Counters {
                 ["websocket", "polling"].map(|transport| Transport { transport }),
             ),
             upgrades: m.counter("gateway_upgrades", "Sessions upgraded from polling to websocket"),
-            auth_failures: m.counters("gateway_auth_failures", "Refused tokens", AUTH_FAILURES.map(reasons)),
+            auth_failures: m.counters("gateway_auth_failures", "Refused tokens", reasons(AUTH_FAILURES)),
             refusals: m.counters(
                 "gateway_refusals",
                 "Sessions and sockets refused for lack of room or readiness",
-                REFUSALS.map(reasons),
+                reasons(REFUSALS),
             ),
-            disconnects: m.counters("gateway_disconnects", "Sockets that left", DISCONNECTS.map(reasons)),
-            closes: m.counters("gateway_closes", "Transports that the gateway closed", CLOSES.map(reasons)),
+            disconnects: m.counters("gateway_disconnects", "Sockets that left", reasons(DISCONNECTS)),
+            closes: m.counters("gateway_closes", "Transports that the gateway closed", reasons(CLOSES)),
             leftovers: m.counter(
                 "gateway_stale_subscriptions",
                 "Subscriptions removed whose sockets had left without a disconnect",
@@ -158,12 +136,12 @@ impl Counters {
             resumes: m.counters(
                 "gateway_resumes",
                 "Sockets let in, by where what they had missed came from",
-                RESUMES.map(outcomes),
+                outcomes(RESUMES),
             ),
             event_age: m.seconds("gateway_event_age_seconds", "From an event's record to its emission"),
             memory_events: m.gauge("gateway_memory_events", "Events kept in memory"),
             memory_bytes: m.gauge("gateway_memory_bytes", "Bytes of packets kept in memory"),
-            replays: m.counters("gateway_replays", "Events replayed by operators", REPLAYS.map(outcomes)),
+            replays: m.counters("gateway_replays", "Events replayed by operators", outcomes(REPLAYS)),
             replays_skipped: m
                 .counter("gateway_replays_skipped", "Replayed events that a socket had no room for"),
         }

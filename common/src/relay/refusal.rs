@@ -61,14 +61,7 @@ impl Refusal {
 
     /// Whether the server's answer proves that this attempt stored nothing.
     pub(super) fn is_proof(self) -> bool {
-        match self {
-            Self::LastIs(_)
-            | Self::LastIsUnknown
-            | Self::EndsAt(_)
-            | Self::EndsSomewhere
-            | Self::TooLarge => true,
-            Self::StorageFull | Self::NoStream | Self::TimedOut | Self::Other => false,
-        }
+        !matches!(self, Self::StorageFull | Self::NoStream | Self::TimedOut | Self::Other)
     }
 }
 

@@ -80,10 +80,14 @@ async fn waiting_webhooks_are_committed_together() {
     let waiting: Vec<_> = (0..20).map(|number| setup.put(&format!("e{number}"))).collect();
     let _running = setup.start();
     assert!(join_all(waiting).await.into_iter().all(|outcome| outcome == Ok(Outcome::Ignored)));
-    for line in ["ingest_batch_size_count 3", "ingest_batch_size_sum 20.0", "ingest_queue_length 0"] {
+    for line in [
+        "church_ingest_batch_webhooks_count 3",
+        "church_ingest_batch_webhooks_sum 20.0",
+        "church_ingest_queue_length 0",
+    ] {
         assert!(setup.shows(line), "{line}\n{}", setup.metrics.encode());
     }
-    assert!(setup.shows("ingest_webhooks_total{outcome=\"ignored\"} 20"));
+    assert!(setup.shows("church_ingest_webhooks_total{outcome=\"ignored\"} 20"));
 }
 
 #[tokio::test]
@@ -102,7 +106,7 @@ async fn a_request_that_ended_before_the_commit_is_left_out() {
     drop(setup.put("hasty"));
     let _running = setup.start();
     assert_eq!(patient.await, Ok(Outcome::Ignored));
-    assert!(setup.shows("ingest_batch_size_sum 1.0"));
+    assert!(setup.shows("church_ingest_batch_webhooks_sum 1.0"));
     // Sent again, it is new.
     let again = setup.queue.reserve().unwrap().commit(webhook("hasty"));
     assert_eq!(again.await, Ok(Outcome::Ignored));
@@ -113,7 +117,7 @@ async fn a_full_queue_refuses_at_once_and_a_dropped_slot_is_free_again() {
     let setup = Setup::new(2, 8).await;
     let (first, _second) = (setup.queue.reserve().unwrap(), setup.queue.reserve().unwrap());
     assert_eq!(setup.queue.reserve().err(), Some(CommitError::QueueFull));
-    assert!(setup.shows("ingest_queue_length 2"));
+    assert!(setup.shows("church_ingest_queue_length 2"));
     drop(first);
     assert!(setup.queue.reserve().is_ok());
 }
