@@ -4,18 +4,18 @@
 //                [--token-in auth|query|header|nothing] [--refresh] [--delay MILLISECONDS] [--sockets N] [--try-all]
 //                [--until-eof]
 //
-// Prints each event; with --json one line each: {"at": milliseconds since 1970, "event": name, "data": payload}, and
-// with several sockets also "socket", the number of the one that saw it, from 0. What the client itself reports appears
-// as the events open, upgrade, connect, disconnect and connect_error.
+// Prints each event; with --json, one line each: {"at": milliseconds since 1970, "event": name, "data": payload}. With
+// several sockets, a line also has "socket", the number of the socket that got it, from 0. The client's own events are
+// printed as open, upgrade, connect, disconnect and connect_error.
 //
-// It comes back by itself with the newest cursor, so that nothing is missed; --delay is what the stock client waits
-// before that (1000). TOKEN may be several tokens, comma separated: each connection takes the next one, and the last
-// serves for all that follow. With --refresh an expiring token is replaced by the next one on the living connection,
-// and the answer appears as auth:refreshed. The address may be several, too: the sockets take turns.
+// It reconnects with the newest cursor, so that it misses nothing. --delay is the stock client's wait before that (1000).
+// TOKEN may be a list, comma separated: each connection takes the next token, and the last one is used for all further
+// ones. With --refresh, an expiring token is replaced by the next one on the open connection, and the answer is printed
+// as auth:refreshed. The address may be a list, too: the sockets take turns.
 //
-// With --try-all a transport that can't be opened is followed by the next one in the list, within the same try.
+// With --try-all, if a transport can't be opened, the next one in the list is tried within the same attempt.
 //
-// Ends on Ctrl-C, and with --until-eof as soon as its standard input ends.
+// Ends on Ctrl-C; with --until-eof also when its standard input ends.
 
 import { parseArgs } from "node:util";
 import { io } from "socket.io-client";

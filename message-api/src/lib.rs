@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::app::App;
-use crate::dispatch::{Dispatcher, close_overdue, limits};
+use crate::dispatch::{Dispatcher, close_overdue};
 use crate::metrics::ApiMetrics;
 use crate::reconcile::Reconciler;
 use crate::telnyx::Telnyx;
@@ -114,7 +114,7 @@ async fn send_when_ready(
     tasks: TaskTracker,
 ) {
     let shutdown = context.shutdown.clone();
-    let limited = app.store.clone().with_limits(limits(&options));
+    let limited = app.store.clone().with_limits(options.limits());
     let overdue = close_overdue(limited, options.clone(), app.metrics.closed.clone(), shutdown.clone());
     let dispatcher = Dispatcher::new(&app, telnyx.clone(), &options);
     let reconciler = Reconciler::new(&app, telnyx, &options);

@@ -9,7 +9,7 @@ use async_nats::ServerAddr;
 use common::config::ConfigError;
 
 use super::processes::Processes;
-use super::program::Program;
+use super::program::{Program, complete};
 use super::tools;
 
 /// The broker's name as a process.
@@ -56,9 +56,7 @@ pub fn check() -> anyhow::Result<()> {
     let passwords = USERS.map(|user| (user.to_owned(), "p0".to_owned())).into();
     let mut program = program(4222, 8222, Path::new("unused"), &passwords)?;
     program.arguments.push("-t".into());
-    let output = program.command().output().context("can't run nats-server")?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
+    complete(&mut program.command())
 }
 
 /// Waits until the broker and JetStream are healthy.

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::ports::Port;
 use super::private_file::write_private;
 use super::processes::Processes;
-use super::program::Program;
+use super::program::{Program, complete};
 use super::tools;
 
 /// The server's name as a process.
@@ -192,15 +192,6 @@ impl Postgres {
         ];
         complete(&mut program.command())
     }
-}
-
-fn complete(command: &mut Command) -> anyhow::Result<()> {
-    let program = command.get_program().to_owned();
-    let output = command.output().with_context(|| format!("can't run {}", program.display()))?;
-    if !output.status.success() {
-        bail!("{} failed: {}", program.display(), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }
 
 /// The user to run PostgreSQL as if we are root.

@@ -4,6 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use anyhow::{Context as _, bail};
+
 /// Variables that a process inherits from us. Any other one could change its configuration unintentionally.
 const INHERITED: [&str; 8] =
     ["PATH", "HOME", "TMPDIR", "LANG", "LOG", "LOG_FORMAT", "RUST_BACKTRACE", "SSL_CERT_FILE"];
@@ -49,4 +51,17 @@ impl Program {
         }
         command
     }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// It can't be started, or it failed; the error has its standard error.
+pub(super) fn complete(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_owned();
+    let output = command.output().with_context(|| format!("can't run {}", program.display()))?;
+    if !output.status.success() {
+        bail!("{} failed: {}", program.display(), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }

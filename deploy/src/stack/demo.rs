@@ -96,7 +96,7 @@ async fn follow_one_message(stack: &Stack) -> anyhow::Result<Followed> {
 
     let (mut events, mut seen) = (Vec::new(), Vec::new());
     let end = tokio::time::Instant::now() + LIMIT;
-    while !is_complete(stack, &events, &seen)? {
+    while !missing(stack, &events, &seen)?.is_empty() {
         tokio::select! {
             Some((at, event)) = stream.recv() => events.push((at, event)),
             Ok(packet) = watcher.next(LIMIT) => seen.push(packet),
@@ -164,14 +164,6 @@ fn client_step(seen: &Seen) -> Step {
     };
     let status = seen.data["status"].as_str().unwrap_or_default();
     Step::new(seen.at, "browser", format!("{}: {status}{detail}", seen.event))
-}
-
-fn is_complete(
-    stack: &Stack,
-    events: &[(OffsetDateTime, ChurchEvent)],
-    seen: &[Seen],
-) -> anyhow::Result<bool> {
-    Ok(missing(stack, events, seen)?.is_empty())
 }
 
 /// The required steps that were not observed.

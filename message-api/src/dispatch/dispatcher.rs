@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::breaker::CircuitBreaker;
-use super::limits::limits;
 use super::poster::Poster;
 use super::readiness;
 use super::recorder::{AnsweredAttempt, Recorder};
@@ -46,7 +45,7 @@ impl Dispatcher {
         condition.met();
         let breaker = Arc::new(CircuitBreaker::new(metrics.paused.clone()));
         Self {
-            store: app.store.clone().with_limits(limits(options)),
+            store: app.store.clone().with_limits(options.limits()),
             poster: Poster { telnyx, breaker, metrics },
             wake: app.wake.clone(),
             condition,

@@ -11,12 +11,10 @@
 mod backoff;
 mod breaker;
 mod dispatcher;
-mod limits;
 mod overdue;
 mod poster;
 mod readiness;
 mod recorder;
 
 pub(crate) use dispatcher::Dispatcher;
-pub(crate) use limits::limits;
 pub(crate) use overdue::close_overdue;

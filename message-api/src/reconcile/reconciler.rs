@@ -98,7 +98,7 @@ impl Reconciler {
     }
 
     async fn retrieve(&self, ask: &Ask, now: OffsetDateTime) -> Retrieved {
-        // Telnyx has deleted it by now.
+        // Telnyx does not keep a message that long, so there is no need to ask.
         let retrieved = if self.schedule.is_over(ask, now) {
             Retrieved::Unknown
         } else {

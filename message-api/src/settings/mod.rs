@@ -9,7 +9,7 @@ use common::claims::JwtOptions;
 use common::config::ConfigError;
 use common::cors::CorsOptions;
 use common::retention::RetentionOptions;
-use common::store::StoreOptions;
+use common::store::{SendLimits, StoreOptions};
 use common::telemetry::LogOptions;
 
 use self::values::{country, duration};
@@ -139,6 +139,11 @@ impl SendOptions {
         }
         let help = "must be longer than SEND_TIMEOUT, the longest wait for Telnyx's answer";
         Err(ConfigError::new("UNRESOLVED_AFTER", help))
+    }
+
+    /// Rate and time limit for the store's claims.
+    pub(crate) fn limits(&self) -> SendLimits {
+        SendLimits { rate: Some(self.send_rate), within: Some(self.send_within) }
     }
 }
 
