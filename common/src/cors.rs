@@ -1,4 +1,4 @@
-//! Which web pages may call us: one rule for message-api and the gateway.
+//! CORS: which web pages may call message-api and the gateway.
 
 use std::time::Duration;
 
@@ -6,8 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header, request::Parts};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::Url;
 
-use crate::service::ConfigError;
-use crate::setting;
+use crate::config::{self, ConfigError};
 
 /// Request headers that the API itself reads: a page may always send them.
 const OWN_HEADERS: [HeaderName; 4] = [
@@ -16,7 +15,7 @@ const OWN_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("x-csrf-token"),
     HeaderName::from_static("idempotency-key"),
 ];
-/// How long a browser may keep the answer to a preflight. Chromium keeps none for more than two hours.
+/// How long a browser may cache the answer to a preflight. Chromium caps it at two hours.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3_600);
 
 /// `CORS_ORIGINS` and `CORS_HEADERS`.
@@ -41,7 +40,7 @@ pub struct CorsOptions {
 /// The CORS layer of the configured origins, with credentials.
 ///
 /// # Errors
-/// Names the origin or the header that is none.
+/// Names the invalid origin or header.
 pub fn layer(options: &CorsOptions) -> Result<CorsLayer, ConfigError> {
     let (local, named): (Vec<_>, Vec<_>) =
         options.cors_origins.iter().map(|origin| origin.trim()).partition(|origin| *origin == "localhost");
@@ -58,23 +57,23 @@ pub fn layer(options: &CorsOptions) -> Result<CorsLayer, ConfigError> {
         .max_age(PREFLIGHT_AGE))
 }
 
-/// An origin as a browser sends it. Another spelling would be compared with every request and never be the same.
+/// An origin as a browser sends it. Any other spelling would never match a request.
 fn origin(text: &str) -> Result<HeaderValue, ConfigError> {
-    let shown = setting::without_secrets(text);
+    let shown = config::without_secrets(text);
     let wrong = |problem: String| Err(ConfigError::new("CORS_ORIGINS", problem));
     let Some(sent) = Url::parse(text).ok().filter(is_site).map(|url| url.origin().ascii_serialization())
     else {
         return wrong(format!(
-            "{shown:?} is no origin; write scheme and host, as https://app.example.org, each origin by itself"
+            "{shown:?} is not an origin; write scheme and host, as https://app.example.org, each origin by itself"
         ));
     };
     match HeaderValue::from_str(text) {
         Ok(value) if sent == text => Ok(value),
-        _ => wrong(format!("browsers send no origin {shown:?}; write {sent:?}")),
+        _ => wrong(format!("browsers never send the origin {shown:?}; write {sent:?}")),
     }
 }
 
-/// A URL parser takes `*` for a letter like any other; a host in an origin has none.
+/// A URL parser accepts `*` in a host; a real host has none.
 fn is_site(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.contains('*'))
 }
@@ -82,9 +81,12 @@ fn is_site(url: &Url) -> bool {
 /// The headers of a page: the API's own and the configured ones. An empty setting means none.
 fn headers(configured: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
     let header = |name: &&str| match name.parse::<HeaderName>() {
-        // With credentials a browser takes the star for a header of that name.
+        // With credentials, a browser takes the star as a header's name.
         Ok(header) if *name != "*" => Ok(header),
-        _ => Err(ConfigError::new("CORS_HEADERS", format!("{name:?} is no header; name each one"))),
+        _ => Err(ConfigError::new(
+            "CORS_HEADERS",
+            format!("{name:?} is not a header's name; list each header"),
+        )),
     };
     let configured = configured.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
     let configured = configured.map(|name| header(&name)).collect::<Result<Vec<_>, _>>()?;
@@ -109,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_browser_sends_is_accepted_as_an_origin() {
+    fn only_an_origin_as_browsers_send_it_is_accepted() {
         for right in [
             "https://app.example.org",
             "http://localhost:5173",
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spelling_that_a_browser_sends_is_proposed() {
+    fn the_error_proposes_the_spelling_that_browsers_send() {
         for wrong in [
             "https://app.example.org/",
             "https://app.example.org/live",
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_added_to_the_apis_own() {
+    fn configured_headers_are_added_to_the_apis_own() {
         let names = |configured: &[&str]| {
             let configured: Vec<_> = configured.iter().map(|name| (*name).to_owned()).collect();
             headers(&configured)

@@ -1,7 +1,7 @@
-//! The event: news of one change of a message, and at once a snapshot of that message.
+//! The event: one change of a message, with a snapshot of the message after it.
 //!
-//! The wire form is JSON in camel case, additive only; `golden/` holds one file for each kind. Whoever already has
-//! the event's `version` of the message, or a newer one, ignores the event.
+//! The wire form is JSON in camel case, and only grows; `golden/` has one file for each kind. A client that has the event's
+//! `version` of the message, or a newer one, ignores the event.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -10,18 +10,18 @@ use uuid::Uuid;
 use crate::status::{MessageStatus, Tally};
 use crate::subject::{self, ChurchId, Topic};
 
-/// The format's number. It rises only when a field changes its meaning.
+/// The format's version. Rises only when a field changes its meaning.
 pub const FORMAT: u8 = 1;
-/// At most so many recipients are named in [`ChurchEvent::changed`]; beyond, `changedMore` is true.
+/// Most recipients that [`ChurchEvent::changed`] names. With more, `changedMore` is true.
 pub const MAX_CHANGED: usize = 20;
 
-/// What happened, in the words of the front end.
+/// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventType {
     /// A message was accepted and recorded.
     #[serde(rename = "message:sent")]
     Sent,
-    /// The counters changed, or the status to one that has no name of its own.
+    /// The counters changed, or the status to one without an event type of its own.
     #[serde(rename = "message:status_update")]
     StatusUpdate,
     /// The message's status became `delivered`.
@@ -36,7 +36,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// The type of a change that leads to a status, given the status before.
+    /// The type of a change from one status to another.
     pub fn of_change(before: MessageStatus, after: MessageStatus) -> Self {
         match after {
             _ if before == after => Self::StatusUpdate,
@@ -47,7 +47,7 @@ impl EventType {
         }
     }
 
-    /// The name as it stands in JSON and as the Socket.IO event's name.
+    /// The name, in JSON and of the Socket.IO event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "message:sent",
@@ -70,11 +70,11 @@ impl EventType {
 pub struct ChangedRecipient {
     /// The recipient.
     pub recipient_id: Uuid,
-    /// Its status in the words of the front end.
+    /// Its status.
     pub status: MessageStatus,
 }
 
-/// One event as it stands in the outbox and in the stream.
+/// One event, as the outbox and the stream hold it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChurchEvent {
@@ -98,7 +98,7 @@ pub struct ChurchEvent {
     pub version: i64,
     /// All recipients.
     pub recipient_count: i32,
-    /// Recipients delivered to, those who read it included.
+    /// Recipients to whom it was delivered, with those who read it.
     pub delivered_count: i32,
     /// Recipients who failed.
     pub failed_count: i32,
@@ -106,7 +106,7 @@ pub struct ChurchEvent {
     pub unconfirmed_count: i32,
     /// Recipients who read it.
     pub read_count: i32,
-    /// Why the newest failed recipient failed, in words for a person.
+    /// Why the newest failed recipient failed, as a sentence for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
     /// The recipients that changed, at most [`MAX_CHANGED`].
@@ -118,10 +118,10 @@ pub struct ChurchEvent {
     /// The message's author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// When we recorded the change.
+    /// When the change was recorded.
     #[serde(with = "timestamp")]
     pub timestamp: OffsetDateTime,
-    /// When Telnyx says that it happened.
+    /// When it happened, according to Telnyx.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "timestamp::option")]
     pub occurred_at: Option<OffsetDateTime>,
 }
@@ -148,14 +148,14 @@ impl ChurchEvent {
         self.changed = changed;
     }
 
-    /// Leaves out whatever a reader finds in the message itself, so that as little as possible remains.
+    /// Drops everything that a client can read from the message itself.
     pub fn reduce(&mut self) {
         self.changed.clear();
         self.changed_more = true;
         self.failure_reason = None;
     }
 
-    /// Takes over what an older event of the same message named, because that one is left out of the stream.
+    /// Takes over the recipients that an older event of the same message names, because that one is left out of the stream.
     pub fn absorb(&mut self, older: Self) {
         let mut changed = std::mem::take(&mut self.changed);
         let named: std::collections::HashSet<Uuid> = changed.iter().map(|c| c.recipient_id).collect();
@@ -177,14 +177,14 @@ pub mod timestamp {
     const MILLIS: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-    /// The text of a moment. A moment outside the years 0 to 9999 reads as the epoch.
+    /// The text of a time. A time outside the years 0 to 9999 becomes the epoch.
     pub fn to_text(at: OffsetDateTime) -> String {
         at.to_offset(time::UtcOffset::UTC)
             .format(MILLIS)
             .unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".into())
     }
 
-    /// The moment cut to the millisecond, as it is kept and told: what a client was told finds the same row again.
+    /// The time cut to the millisecond, as it is stored and sent, so that a client's time finds the same row again.
     pub fn millis(at: OffsetDateTime) -> OffsetDateTime {
         at.replace_millisecond(at.millisecond()).unwrap_or(at)
     }
@@ -205,7 +205,7 @@ pub mod timestamp {
         parse(&text).ok_or_else(|| D::Error::custom("a timestamp is RFC 3339"))
     }
 
-    /// The same for a moment that may be missing.
+    /// The same for a time that may be missing.
     pub mod option {
         use serde::{Deserialize as _, Deserializer, Serializer};
         use time::OffsetDateTime;
@@ -221,7 +221,7 @@ pub mod timestamp {
             }
         }
 
-        /// For `#[serde(with)]`. What is no timestamp is an error, what is missing or null is `None`.
+        /// For `#[serde(with)]`. Missing or null is `None`; anything else must be a timestamp.
         pub fn deserialize<'de, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<OffsetDateTime>, D::Error> {

@@ -1,7 +1,6 @@
-//! Telnyx's error codes in words for whoever wrote the message: the same whether the send is refused or a receipt
-//! tells of it later.
+//! Telnyx's error codes as sentences for the message's author, the same for a refused send and a failed delivery.
 
-/// The sentence for a code, `None` for a code that we do not know.
+/// The sentence for a code; `None` for an unknown code.
 pub fn reason_of(code: &str) -> Option<&'static str> {
     Some(match code {
         "40001" => "This number can't be reached by text message (it may be a landline).",

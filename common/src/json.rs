@@ -1,4 +1,4 @@
-//! JSON as others write it.
+//! Repairs JSON that other software cut in the middle of a character.
 
 /// U+FFFD, as an escape.
 const REPLACEMENT: &[u8] = br"\ufffd";
@@ -18,8 +18,8 @@ pub fn parse_lenient(body: &[u8]) -> Result<serde_json::Value, serde_json::Error
 }
 
 /// A copy of a JSON text in which each `\uD800` to `\uDFFF` that is not half of a pair is `\ufffd`; `None` if there is
-/// no such escape. A text that was cut in the middle of an emoji has one; most parsers take it, ours refuses the whole
-/// body.
+/// no such escape. A text that was cut in the middle of an emoji has one. Most parsers accept it; serde_json refuses the
+/// whole body.
 pub fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
     let mut copy = Vec::with_capacity(text.len());
     let (mut rest, mut replaced) = (text, false);
@@ -36,7 +36,7 @@ pub fn without_lone_surrogates(text: &[u8]) -> Option<Vec<u8>> {
     replaced.then_some(copy)
 }
 
-/// How long the escape at the beginning is (a pair counts as one), and whether it is half of a pair.
+/// The length of the escape at the beginning (a pair counts as one), and whether it is half of a pair.
 fn measure(text: &[u8]) -> (usize, bool) {
     match (code_unit(text), text.get(ESCAPE..).and_then(code_unit)) {
         (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (2 * ESCAPE, false),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_emoji_becomes_the_replacement_character_and_nothing_else_changes() {
+    fn a_lone_surrogate_becomes_the_replacement_character() {
         for (text, expected) in [
             (r#""\ud83d""#, Some(r#""\ufffd""#)),
             (r#""\uDE00 \uD83D.""#, Some(r#""\ufffd \ufffd.""#)),
@@ -76,7 +76,7 @@ mod tests {
             (r#""\ud83d\u0041""#, Some(r#""\ufffd\u0041""#)),
             (r#""\ud83d\\ude00""#, Some(r#""\ufffd\\ude00""#)),
             (r#""\\\ud83d""#, Some(r#""\\\ufffd""#)),
-            // A whole one, a backslash before plain text, and what is no escape at all.
+            // A pair, an escaped backslash, other escapes, and malformed ones.
             (r#""\ud83d\ude00""#, None),
             (r#""\\ud83d""#, None),
             (r#""\\\\ud83d""#, None),
@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_code_units_are_read_as_other_parsers_read_them(units in prop::collection::vec(
+        fn any_code_units_are_read_as_lossy_utf_16(units in prop::collection::vec(
             prop_oneof![0xD7FEu16..0xE002, any::<u16>(), Just(0x5C)], 0..12,
         )) {
             let escapes: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
@@ -103,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'u')], 0..40)) {
+        fn no_input_makes_it_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'u')], 0..40)) {
             let _ = without_lone_surrogates(&bytes);
         }
     }

@@ -6,20 +6,18 @@
 
 pub mod broker;
 pub mod claims;
+pub mod config;
 pub mod cors;
 pub mod event;
 pub mod failure;
 pub mod json;
 pub mod relay;
-mod reserve;
 pub mod retention;
 pub mod revocation;
 pub mod service;
-pub mod setting;
 pub mod status;
 pub mod store;
 pub mod subject;
 pub mod telemetry;
 pub mod telnyx_message;
 pub mod throttle;
-mod token_keys;

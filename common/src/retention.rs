@@ -1,11 +1,10 @@
-//! Deletes what is old, beside everything else: a portion, a pause, the next portion. Any number of processes may do it
-//! at the same time.
+//! Deletes rows that are older than their retention, in small batches with pauses. Several processes may do it at the same
+//! time.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -14,36 +13,36 @@ use crate::store::{Prunable, Store};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(60);
-/// Between two portions, so that commits come in between.
+/// Between two batches, so that other commits come in between.
 const PAUSE: Duration = Duration::from_millis(50);
-/// So long a repeated request finds its first one, in days.
+/// How many days an idempotency key is kept.
 const KEY_DAYS: u32 = 7;
 
-/// How long things are kept.
+/// How long rows are kept.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Retention")]
 pub struct RetentionOptions {
-    /// Keep announced events so many hours, to announce them again if the stream loses its tail
+    /// Hours to keep announced events, to announce them again if the stream loses its tail
     #[arg(long, env = "OUTBOX_RETENTION_HOURS", default_value_t = 24, value_name = "HOURS",
         value_parser = clap::value_parser!(u32).range(1..=87_600))]
     pub outbox_retention_hours: u32,
-    /// Keep webhooks so many days
+    /// Days to keep webhooks
     #[arg(long, env = "WEBHOOK_RETENTION_DAYS", default_value_t = 90, value_name = "DAYS",
         value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub webhook_retention_days: u32,
-    /// Keep finished messages and their recipients so many days after their last change; for ever if not given. At
-    /// least 8, because a repeated request finds its message for 7
+    /// Days to keep finished messages and their recipients after their last change; for ever if not set. At least 8,
+    /// because idempotency keys are kept for 7
     #[arg(long, env = "MESSAGE_RETENTION_DAYS", value_name = "DAYS",
         value_parser = clap::value_parser!(u32).range(8..=36_500))]
     pub message_retention_days: Option<u32>,
-    /// Keep revocations so many days; it must be longer than any token lives
+    /// Days to keep revocations; must be longer than any token lives
     #[arg(long, env = "REVOCATION_RETENTION_DAYS", default_value_t = 400, value_name = "DAYS",
         value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub revocation_retention_days: u32,
 }
 
 impl RetentionOptions {
-    /// What is deleted, and the moment before which it is.
+    /// The kinds of rows, each with the time before which they are deleted.
     fn limits(&self, now: OffsetDateTime) -> Vec<(Prunable, OffsetDateTime)> {
         let days = |days: u32| now - time::Duration::days(days.into());
         let mut limits = vec![
@@ -57,14 +56,14 @@ impl RetentionOptions {
     }
 }
 
-/// Deletes what is old until shutdown.
+/// Deletes old rows until shutdown.
 pub fn start(options: &RetentionOptions, store: Store, context: &Context, tasks: &TaskTracker) {
-    let (options, shutdown) = (options.clone(), context.shutdown.clone());
-    tasks.spawn(async move { shutdown.clone().run_until_cancelled(delete(options, store, shutdown)).await });
+    let deleting = context.shutdown.clone().run_until_cancelled_owned(delete(options.clone(), store));
+    context.spawn_vital(tasks, "retention", async move { deleting.await.unwrap_or_default() });
 }
 
-async fn delete(options: RetentionOptions, store: Store, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
+async fn delete(options: RetentionOptions, store: Store) {
+    loop {
         sleep(ROUND).await;
         for (what, before) in options.limits(OffsetDateTime::now_utc()) {
             delete_all(&store, what, before).await;
@@ -86,6 +85,6 @@ async fn delete_all(store: &Store, what: Prunable, before: OffsetDateTime) {
         sleep(PAUSE).await;
     }
     if all > 0 {
-        info!(?what, rows = all, "deleted what is older than the retention");
+        info!(?what, rows = all, "deleted rows older than their retention");
     }
 }

@@ -1,8 +1,8 @@
-//! Taking tokens back before they expire: of one person of a church, or of everybody in it.
+//! Revokes tokens before they expire: those of one person of a church, or of all its people.
 //!
-//! A revocation is recorded in the database, where message-api looks, and travels like an event, by the outbox on
-//! `church.<id>.revoked`: every gateway hears of it at once and reads it back after a restart. The record keeps it
-//! until it is undone or older than any token, and the relay announces what stands again before the stream forgets it.
+//! A revocation is recorded in the database, where message-api looks, and is announced like an event on
+//! `church.<id>.revoked`: every gateway receives it at once and reads it again after a restart. The record keeps it until
+//! it is undone or older than any token. The relay announces it again before the stream deletes it.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -12,7 +12,7 @@ use crate::claims::{Claims, IdClaim, Person};
 use crate::event::{FORMAT, timestamp};
 use crate::subject::{self, ChurchId, Topic};
 
-/// Tokens that are no longer accepted.
+/// The revocation of tokens of one person, or of everybody in a church.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revocation {
@@ -22,16 +22,15 @@ pub struct Revocation {
     pub id: Uuid,
     /// The church.
     pub church_id: ChurchId,
-    /// The person's id; everybody in the church if missing.
+    /// The person's id; everybody in the church if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// The claim that holds the id; any of them if missing, as in revocations of earlier versions.
+    /// The claim that has the id; any claim if `None`, as in revocations of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<IdClaim>,
     /// Tokens issued in this second or earlier are revoked, in Unix seconds.
     pub issued_until: i64,
-    /// The revocation of this person, or of everybody, is taken back. `issued_until` is 0 then, which revokes nothing
-    /// where this field is not known.
+    /// The revocation is undone. `issued_until` is 0 then, which revokes nothing in versions that don't know this field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undone: bool,
     /// When it was announced.
@@ -39,16 +38,16 @@ pub struct Revocation {
     pub timestamp: OffsetDateTime,
 }
 
-/// Tokens that are issued later than now can't be revoked: nobody would get in until then.
+/// A revocation until a time in the future, which would refuse all tokens until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the time lies in the future; tokens can be revoked that were issued until now")]
+#[error("the time is in the future; only tokens issued until now can be revoked")]
 pub struct InFuture;
 
 impl Revocation {
-    /// Revokes what was issued until a moment: to one person, or to everybody in the church.
+    /// Revokes the tokens of one person, or of everybody in the church, that were issued until a time.
     ///
     /// # Errors
-    /// The moment lies in the future.
+    /// The time is in the future.
     pub fn new(
         church_id: ChurchId,
         person: Option<Person>,
@@ -72,7 +71,7 @@ impl Revocation {
         })
     }
 
-    /// One that stands in the record under a [`Revocation::key`], as an event of its own.
+    /// A revocation in the record, read back from its [`Revocation::key`], as a new event.
     pub fn standing(church_id: ChurchId, key: &str, issued_until: i64) -> Self {
         let claims = [IdClaim::UserId, IdClaim::AdminId, IdClaim::Sub];
         let named = claims.into_iter().find_map(|claim| {
@@ -93,14 +92,14 @@ impl Revocation {
         }
     }
 
-    /// The news that it is taken back.
+    /// The event that undoes it.
     pub fn undo(&self) -> Self {
         let timestamp = OffsetDateTime::now_utc();
         Self { id: Uuid::now_v7(), issued_until: 0, undone: true, timestamp, ..self.clone() }
     }
 
-    /// Whose tokens it revokes, as the record knows it: empty for everybody, `userId:7` for a person, `7` for an id of
-    /// a revocation of earlier versions, whichever claim holds it.
+    /// Whose tokens it revokes, as the record's key: empty for everybody, `userId:7` for a person, `7` for an id in any
+    /// claim, from an earlier version.
     pub fn key(&self) -> String {
         match (self.claim, &self.user_id) {
             (_, None) => String::new(),
@@ -109,7 +108,7 @@ impl Revocation {
         }
     }
 
-    /// Whether it revokes the token of these claims. A token that does not say when it was issued is as old as can be.
+    /// Whether it revokes the token of these claims. A token without `iat` counts as older than any revocation.
     pub fn covers(&self, claims: &Claims) -> bool {
         !self.undone
             && self.church_id == claims.church_id
@@ -124,7 +123,7 @@ impl Revocation {
     }
 }
 
-/// Whether a token that was issued at a Unix second is revoked, where everything issued until another one is.
+/// Whether a token is revoked, by when it was issued and by when its revocation ends, in Unix seconds.
 pub fn is_revoked(issued_at: Option<i64>, issued_until: Option<i64>) -> bool {
     issued_until.is_some_and(|until| issued_at.is_none_or(|issued| issued <= until))
 }
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_covers_the_older_tokens_of_its_user_and_church_alone() {
+    fn a_revocation_covers_only_older_tokens_of_its_person_and_church() {
         let grace: ChurchId = "grace".parse().unwrap();
         let of_user = Revocation::new(grace, person(IdClaim::UserId, "ann"), at(1_000)).unwrap();
         assert!(of_user.covers(&claims("grace", "ann", Some(1_000))));
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_record_is_announced_as_it_was() {
+    fn a_revocation_is_read_back_from_its_key() {
         let grace: ChurchId = "grace".parse().unwrap();
         for who in
             [None, person(IdClaim::UserId, "7"), person(IdClaim::AdminId, "7"), person(IdClaim::Sub, "a:b")]

@@ -1,34 +1,53 @@
-//! The status of a recipient and of a message: two pure functions, and nothing else decides a status.
+//! The pure functions that alone decide the status of a recipient and of a message.
 //!
 //! A recipient's state only rises: a report of a lower or equal rank changes nothing, whatever its timestamp says.
 //! A message's status follows from its recipients alone and therefore rises too, in the order
 //! `pending < sent < failed < delivered < read`.
+//!
+//! ```
+//! use common::status::{MessageStatus, Rank, RecipientState, Tally};
+//!
+//! let mut tally = Tally::new(2);
+//! let report = |status| Rank::from_telnyx(status).map(|rank| RecipientState { rank, closed: false });
+//!
+//! // One recipient's reports arrive in the wrong order: `sent` comes last and changes nothing.
+//! let delivered = RecipientState::NEW.join(report("delivered").unwrap());
+//! assert_eq!(delivered.join(report("sent").unwrap()), delivered);
+//! tally.moved(RecipientState::NEW, delivered);
+//! assert_eq!(tally.status(), MessageStatus::Pending);
+//!
+//! // The other one fails.
+//! let failed = RecipientState::NEW.join(report("delivery_failed").unwrap());
+//! tally.moved(RecipientState::NEW, failed);
+//! assert_eq!(tally.status(), MessageStatus::Delivered);
+//! assert_eq!((tally.delivered, tally.failed), (1, 1));
+//! ```
 
 use serde::{Deserialize, Serialize};
 
-/// What Telnyx says of one recipient, from lowest to highest. Only a higher one is applied.
+/// Telnyx's status of one recipient, from lowest to highest. Only a higher one is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rank {
-    /// Accepted by us or by Telnyx, not handed on.
+    /// Accepted by message-api or by Telnyx.
     Queued = 0,
-    /// Being handed to the carrier.
+    /// Telnyx is handing it to the carrier.
     Sending = 1,
-    /// With the carrier.
+    /// The carrier has it.
     Sent = 2,
-    /// The carrier gives no receipt. Not a failure.
+    /// The carrier sends no receipt. Not a failure.
     Unconfirmed = 3,
-    /// It did not arrive, as far as is known; a later `Delivered` still wins, because carriers do this.
+    /// It did not arrive. A later `Delivered` still wins, because carriers do report this.
     Failed = 4,
     /// It arrived.
     Delivered = 5,
-    /// It was opened (RCS alone reports it).
+    /// It was opened. Only RCS reports this.
     Read = 6,
 }
 
 impl Rank {
-    /// The rank of Telnyx's word for a recipient's status, `None` for a word that we do not know.
-    pub fn from_telnyx(word: &str) -> Option<Self> {
-        Some(match word {
+    /// The rank of a recipient's status at Telnyx; `None` for an unknown status.
+    pub fn from_telnyx(status: &str) -> Option<Self> {
+        Some(match status {
             "queued" | "scheduled" => Self::Queued,
             "sending" => Self::Sending,
             "sent" => Self::Sent,
@@ -40,12 +59,12 @@ impl Rank {
         })
     }
 
-    /// The rank as the store keeps it.
+    /// The rank as the store holds it.
     pub fn as_i16(self) -> i16 {
         self as i16
     }
 
-    /// The rank that the store kept; `None` for a number that this version does not know.
+    /// Reads [`Rank::as_i16`] back; `None` for a number that this version does not know.
     pub fn from_i16(number: i16) -> Option<Self> {
         Some(match number {
             0 => Self::Queued,
@@ -60,32 +79,32 @@ impl Rank {
     }
 }
 
-/// The state of one recipient: a point of a lattice that is only ever climbed.
+/// The state of one recipient: an element of a lattice, joined with each report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecipientState {
     /// The highest rank reported so far.
     pub rank: Rank,
-    /// No receipt will come any more; with a rank below [`Rank::Failed`] the recipient counts as unconfirmed.
+    /// No receipt is expected any more. With a rank below [`Rank::Failed`] the recipient counts as unconfirmed.
     pub closed: bool,
 }
 
 impl RecipientState {
-    /// A recipient of whom nothing is known yet.
+    /// A recipient without any report.
     pub const NEW: Self = Self { rank: Rank::Queued, closed: false };
 
-    /// The state after a report: the higher rank, and closed once closed.
+    /// The state after a report: the higher rank, and closed if either is.
     #[must_use]
     pub fn join(self, report: Self) -> Self {
         Self { rank: self.rank.max(report.rank), closed: self.closed || report.closed }
     }
 
-    /// Whether the recipient has an end: a receipt, a failure, or the knowledge that no receipt will come.
+    /// Whether the recipient is finished: delivered, failed, or closed without a receipt.
     pub fn is_finished(self) -> bool {
         self.closed || self.rank >= Rank::Failed
     }
 
-    /// The word that front ends know.
-    pub fn word(self) -> MessageStatus {
+    /// The status that front ends see.
+    pub fn status(self) -> MessageStatus {
         match self.rank {
             Rank::Read => MessageStatus::Read,
             Rank::Delivered => MessageStatus::Delivered,
@@ -96,24 +115,24 @@ impl RecipientState {
     }
 }
 
-/// A message's status, and a recipient's in the words of the front end. Rises in this order.
+/// The status of a message, and of a recipient as front ends see it. Rises in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageStatus {
-    /// Some recipient has no end yet.
+    /// At least one recipient is not finished.
     Pending,
-    /// Finished; accepted by the carrier, and no receipt will ever come.
+    /// Finished; the carrier took it, and no receipt is expected.
     Sent,
     /// Finished; every recipient failed.
     Failed,
-    /// Finished; at least one recipient got it.
+    /// Finished; delivered to at least one recipient.
     Delivered,
     /// Finished; at least one recipient read it.
     Read,
 }
 
 impl MessageStatus {
-    /// The status as it stands in JSON and in the database.
+    /// The status in JSON and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -125,42 +144,42 @@ impl MessageStatus {
     }
 
     /// Reads [`MessageStatus::as_str`] back.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         [Self::Pending, Self::Sent, Self::Failed, Self::Delivered, Self::Read]
             .into_iter()
-            .find(|s| s.as_str() == word)
+            .find(|s| s.as_str() == text)
     }
 }
 
-/// How a message's recipients stand, counted.
+/// A message's recipients, counted by status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// All recipients.
     pub recipients: i32,
-    /// Those delivered to, the ones who read it included.
+    /// Delivered, with those who read it.
     pub delivered: i32,
-    /// Those who failed.
+    /// Failed.
     pub failed: i32,
-    /// Those closed without a receipt.
+    /// Closed without a receipt.
     pub unconfirmed: i32,
-    /// Those who read it.
+    /// Read.
     pub read: i32,
 }
 
 impl Tally {
-    /// A message of which nothing is known yet.
+    /// A message without any report.
     pub fn new(recipients: i32) -> Self {
         Self { recipients, ..Self::default() }
     }
 
-    /// Counts one recipient's climb from one state to another.
+    /// Counts one recipient's change from one state to another.
     pub fn moved(&mut self, from: RecipientState, to: RecipientState) {
         self.add(from, -1);
         self.add(to, 1);
     }
 
     fn add(&mut self, state: RecipientState, by: i32) {
-        match state.word() {
+        match state.status() {
             MessageStatus::Pending => {}
             MessageStatus::Sent => self.unconfirmed += by,
             MessageStatus::Failed => self.failed += by,
@@ -208,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reports_in_any_order_and_repetition_end_in_the_same_state(
+        fn reports_lead_to_the_same_state_in_any_order_and_repetition(
             reports in prop::collection::vec(state(), 1..8),
             order in prop::collection::vec(any::<prop::sample::Index>(), 0..24),
         ) {
@@ -219,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn neither_a_recipient_nor_a_message_ever_goes_backwards(
+        fn neither_recipients_nor_messages_go_backwards(
             recipients in 1..5usize,
             reports in prop::collection::vec((any::<prop::sample::Index>(), state()), 1..40),
         ) {
@@ -232,7 +251,7 @@ mod tests {
                 tally.moved(before, next);
                 states[who] = next;
                 prop_assert!(next.rank >= before.rank && next.closed >= before.closed);
-                prop_assert!(next.word() >= before.word());
+                prop_assert!(next.status() >= before.status());
                 prop_assert!(tally.status() >= status, "{:?} after {:?}", tally.status(), status);
                 prop_assert_eq!(tally, recount(&states));
             }
@@ -250,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn telnyx_words_have_the_ranks_of_their_documentation() {
+    fn the_statuses_of_telnyx_have_their_documented_ranks() {
         assert_eq!(Rank::from_telnyx("delivery_unconfirmed"), Some(Rank::Unconfirmed));
         assert_eq!(Rank::from_telnyx("expired"), Some(Rank::Failed));
         assert_eq!(Rank::from_telnyx("Delivered"), None);

@@ -1,4 +1,14 @@
-//! Church ids and the broker's subjects. Subjects are made and parsed here and nowhere else.
+//! Church ids and the broker's subjects. Subjects are made and parsed only here.
+//!
+//! ```
+//! use common::subject::{self, ChurchId, Topic};
+//!
+//! let grace: ChurchId = "grace".parse()?;
+//! assert_eq!(subject::church(&grace, Topic::Status), "church.grace.status");
+//! assert_eq!(subject::parse("live.church.grace.status"), Some((grace, Topic::Status)));
+//! assert_eq!(subject::parse("church.grace.other"), None);
+//! # Ok::<(), subject::InvalidChurchId>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,16 +21,15 @@ pub const STREAM: &str = "CHURCH";
 pub const STREAM_SUBJECTS: &str = "church.*.*";
 /// The revocations among them.
 pub const REVOKED_SUBJECTS: &str = "church.*.revoked";
-/// What the stream republishes: the source and the destination it appears under once it is stored.
+/// The subjects that the stream republishes after it stored an event, and where.
 pub const REPUBLISH: (&str, &str) = ("church.>", "live.church.>");
-/// The one subscription of a gateway.
+/// What a gateway subscribes to.
 pub const LIVE: &str = "live.church.>";
 /// Where operators replay stored events to the gateways.
 pub const REPLAY: &str = "replay.church";
 /// An empty message here says that a commit put a row into the outbox.
 pub const RELAY_WAKE: &str = "relay.wake";
-
-/// A subject of the stream that nothing is ever stored under: the relay asks there whether the stream answers.
+/// A subject of the stream under which nothing is ever stored. The relay probes the stream with it.
 pub const RELAY_PROBE: &str = "church.relay.probe";
 
 /// A church's id: one NATS token and one room name, `[A-Za-z0-9_-]{1,64}`.
@@ -28,7 +37,7 @@ pub const RELAY_PROBE: &str = "church.relay.probe";
 #[serde(try_from = "String", into = "String")]
 pub struct ChurchId(std::sync::Arc<str>);
 
-/// A church id that can't be a subject token.
+/// A text that can't be a church id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a church id is 1 to 64 characters of A-Z, a-z, 0-9, _ and -, because it names the church's subjects and room"
@@ -81,7 +90,7 @@ impl fmt::Debug for ChurchId {
     }
 }
 
-/// Which of a church's subjects something travels on.
+/// The last token of a church's subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// A message was accepted.
@@ -107,17 +116,17 @@ pub fn church(id: &ChurchId, topic: Topic) -> String {
     format!("church.{id}.{}", topic.token())
 }
 
-/// `church.<id>.*`: every event of a church.
+/// `church.<id>.*`: all subjects of a church.
 pub fn every(id: &ChurchId) -> String {
     format!("church.{id}.*")
 }
 
-/// The same under `live.`, as the stream republishes what it has stored.
+/// The same under `live.`, where the stream republishes stored events.
 pub fn live(id: &ChurchId, topic: Topic) -> String {
     format!("live.{}", church(id, topic))
 }
 
-/// Takes `church.<id>.<topic>` or `live.church.<id>.<topic>` apart. `None` for any other subject.
+/// Parses `church.<id>.<topic>` or `live.church.<id>.<topic>`. `None` for any other subject.
 pub fn parse(subject: &str) -> Option<(ChurchId, Topic)> {
     let mut tokens = subject.strip_prefix("live.").unwrap_or(subject).split('.');
     let ("church", id, topic, None) = (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()) else {
@@ -137,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_that_was_made_is_parsed_back() {
+    fn a_subject_is_parsed_back() {
         let id: ChurchId = "grace_church-7".parse().unwrap();
         for topic in [Topic::Sent, Topic::Status, Topic::Revoked] {
             assert_eq!(parse(&church(&id, topic)), Some((id.clone(), topic)));
@@ -146,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_church_id_that_is_no_subject_token_is_refused() {
+    fn a_church_id_must_be_a_subject_token() {
         let too_long = "x".repeat(65);
         for id in ["", "a.b", "a b", "*", ">", "grâce", "a\n", "../x", too_long.as_str()] {
             assert_eq!(id.parse::<ChurchId>(), Err(InvalidChurchId), "{id:?}");
@@ -155,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_subject_is_not_parsed() {
+    fn other_subjects_are_not_parsed() {
         for subject in
             ["church", "church.7", "church.7.other", "church.7.sent.x", "dead.church.7.sent", "church..sent"]
         {

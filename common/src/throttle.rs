@@ -1,23 +1,23 @@
-//! News that repeats itself, told no more often than a person can read.
+//! Limits log lines that repeat.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Kinds of news that are told apart; all further ones count as one kind.
+/// Kinds that are limited separately. All others count as one kind.
 const MAX_KINDS: usize = 32;
-/// The kind of all further ones.
+/// The kind of all others.
 const FURTHER: &str = "";
 
-/// Lets each kind of news through once in a while, and counts what it held back. Bounded, whatever the kinds are made of.
+/// Lets each kind of line through once in a while, and counts those held back. Its memory is bounded, whatever the kinds.
 #[derive(Debug)]
 pub struct Throttle {
     every: Duration,
-    kinds: Mutex<BTreeMap<String, Told>>,
+    kinds: Mutex<BTreeMap<String, Passed>>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct Passed {
     at: Instant,
     held_back: u64,
 }
@@ -33,8 +33,8 @@ impl Throttle {
         Self::every(Duration::from_secs(60))
     }
 
-    /// Whether news of this kind may be told now: how many were held back since it was told last, `None` if it has to
-    /// be held back, too.
+    /// `Some` if a line of this kind may be logged now: how many were held back since the last one. `None` if this one is
+    /// held back, too.
     pub fn opens(&self, kind: &str) -> Option<u64> {
         self.opens_at(kind, Instant::now())
     }
@@ -44,16 +44,16 @@ impl Throttle {
         let kind = if kinds.contains_key(kind) || kinds.len() < MAX_KINDS { kind } else { FURTHER };
         match kinds.get_mut(kind) {
             None => {
-                kinds.insert(kind.to_owned(), Told { at: now, held_back: 0 });
+                kinds.insert(kind.to_owned(), Passed { at: now, held_back: 0 });
                 Some(0)
             }
-            Some(told) if now.saturating_duration_since(told.at) < self.every => {
-                told.held_back += 1;
+            Some(last) if now.saturating_duration_since(last.at) < self.every => {
+                last.held_back += 1;
                 None
             }
-            Some(told) => {
-                told.at = now;
-                Some(std::mem::take(&mut told.held_back))
+            Some(last) => {
+                last.at = now;
+                Some(std::mem::take(&mut last.held_back))
             }
         }
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_told_once_a_minute_with_the_number_held_back() {
+    fn each_kind_passes_once_a_minute_with_the_number_held_back() {
         let (throttle, start) = (Throttle::once_a_minute(), Instant::now());
         let told = |second, kind| throttle.opens_at(kind, start + Duration::from_secs(second));
         assert_eq!(told(0, "a"), Some(0));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_kinds_take_no_endless_memory_and_are_not_told_one_by_one() {
+    fn any_number_of_kinds_takes_bounded_memory() {
         let (throttle, now) = (Throttle::once_a_minute(), Instant::now());
         let told = (0..1_000).filter(|n| throttle.opens_at(&n.to_string(), now).is_some()).count();
         assert_eq!(told, MAX_KINDS + 1);

@@ -1,4 +1,4 @@
-//! The events' wire form, one file for each kind. A field may be added to them; nothing in them may change.
+//! The events' wire form: one golden file for each kind. Fields may be added; nothing else may change.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
@@ -66,7 +66,7 @@ fn golden() -> Vec<(&'static str, ChurchEvent, &'static str)> {
 }
 
 #[test]
-fn an_event_is_written_as_its_golden_file() {
+fn each_event_is_written_as_its_golden_file() {
     for (name, event, file) in golden() {
         let golden: Value = serde_json::from_str(file).unwrap();
         assert_eq!(serde_json::to_value(&event).unwrap(), golden, "{name}");
@@ -74,7 +74,7 @@ fn an_event_is_written_as_its_golden_file() {
 }
 
 #[test]
-fn a_golden_file_is_read_as_its_event_and_unknown_fields_are_no_harm() {
+fn a_golden_file_with_unknown_fields_is_read_as_its_event() {
     for (name, event, file) in golden() {
         let mut golden: Value = serde_json::from_str(file).unwrap();
         golden["addedLater"] = Value::Bool(true);
@@ -83,7 +83,7 @@ fn a_golden_file_is_read_as_its_event_and_unknown_fields_are_no_harm() {
 }
 
 #[test]
-fn an_event_names_twenty_recipients_and_says_that_there_are_more() {
+fn an_event_names_at_most_twenty_recipients() {
     let mut event = event(EventType::StatusUpdate, MessageStatus::Pending, 2, Tally::new(30));
     let many = |from: u128, count: u128| -> Vec<ChangedRecipient> {
         (from..from + count)

@@ -1,22 +1,11 @@
-//! How the suite is run: everything on one machine ([`stack`]), a Telnyx to try it against ([`simulator`]), and what
-//! operators do ([`provision`]). The programs `stack` and `ops`, and the tests, are made of these pieces.
+//! Runs the suite: everything on one machine ([`stack`]), a simulated Telnyx ([`simulator`]), and the operators'
+//! commands ([`ops`]). The programs `stack` and `ops` and the tests use this library.
 
-pub mod demo;
-pub mod guard;
-pub mod installation;
-mod layout;
-pub mod nats;
-pub mod occupancy;
-pub mod ports;
-pub mod postgres;
-pub mod processes;
-pub mod provision;
-pub mod scratch;
-pub mod services;
+mod client;
+pub mod ops;
+mod programs;
 pub mod simulator;
 pub mod stack;
-pub mod stack_file;
-pub mod token;
-pub mod tools;
-pub mod traffic;
-pub mod watch;
+
+pub use client::{token, traffic, watch};
+pub use programs::{nats, ports, postgres, processes, program, scratch, services, tools};

@@ -1,4 +1,4 @@
-//! nats.conf: what each user may do, and that it may do nothing else.
+//! nats.conf: each user has the permissions that it needs, and no others.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
@@ -12,8 +12,8 @@ use deploy::scratch::Scratch;
 use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// A subject that nobody may use: its refusal comes after all earlier ones.
-const END: &str = "nobody.may";
+/// A subject that no user may use. Its refusal marks the end of the earlier ones.
+const END: &str = "no.user.may";
 
 const PUBLISH: [&str; 23] = [
     "church.grace.sent",
@@ -54,7 +54,7 @@ const SUBSCRIBE: [&str; 10] = [
     "$JS.API.>",
 ];
 
-/// What a user may publish to, and what it may hear, of the above.
+/// A user, and the subjects of the above that it may publish to and subscribe to.
 type Allowed = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const USERS: [Allowed; 5] = [
@@ -94,7 +94,7 @@ const USERS: [Allowed; 5] = [
     ),
 ];
 
-/// A broker alone.
+/// Starts a broker.
 async fn broker(folder: &std::path::Path) -> (Processes, String, [Port; 2]) {
     let ports = [Port::free().unwrap(), Port::free().unwrap()];
     let passwords = nats::USERS.map(|user| (user.to_owned(), format!("p{user}"))).into();
@@ -102,11 +102,11 @@ async fn broker(folder: &std::path::Path) -> (Processes, String, [Port; 2]) {
     let program = nats::program(ports[0].number(), ports[1].number(), &folder.join("nats"), &passwords);
     processes.start(program.unwrap()).unwrap();
     let monitor = format!("http://127.0.0.1:{}", ports[1].number());
-    nats::wait_until_well(&mut processes, &reqwest::Client::new(), &monitor).await.unwrap();
+    nats::wait_until_healthy(&mut processes, &reqwest::Client::new(), &monitor).await.unwrap();
     (processes, format!("nats://127.0.0.1:{}", ports[0].number()), ports)
 }
 
-/// A connection, and the refusals on it.
+/// Connects, and collects refusals.
 async fn connect(url: &str, user: &str) -> (Client, mpsc::UnboundedReceiver<String>) {
     let (refused, refusals) = mpsc::unbounded_channel();
     let client = ConnectOptions::with_user_and_password(user.into(), format!("p{user}"))
@@ -122,7 +122,7 @@ async fn connect(url: &str, user: &str) -> (Client, mpsc::UnboundedReceiver<Stri
     (client, refusals)
 }
 
-/// The subjects that were refused, in order, up to [`END`].
+/// The refused subjects, in order, up to [`END`].
 async fn until_end(refusals: &mut mpsc::UnboundedReceiver<String>) -> Vec<String> {
     let mut refused = Vec::new();
     loop {
@@ -136,12 +136,12 @@ async fn until_end(refusals: &mut mpsc::UnboundedReceiver<String>) -> Vec<String
 }
 
 fn others(all: &[&str], allowed: &[&str]) -> Vec<String> {
-    // The server writes subjects as they came; the client's own text is lower case.
+    // The server quotes subjects as sent; the client's error text is lower case.
     all.iter().filter(|subject| !allowed.contains(subject)).map(|subject| subject.to_lowercase()).collect()
 }
 
 #[tokio::test]
-async fn each_user_may_do_its_work_and_nothing_else() {
+async fn each_user_has_exactly_the_permissions_it_needs() {
     let folder = Scratch::new().unwrap();
     let (_broker, url, _ports) = broker(folder.path()).await;
     for (user, may_publish, may_hear) in USERS {

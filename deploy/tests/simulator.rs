@@ -1,4 +1,4 @@
-//! The simulator is a Telnyx as far as the suite can see.
+//! The simulator behaves like Telnyx, as far as the suite uses it.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails a test")]
 
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Where webhooks arrive.
+/// Receives webhooks.
 #[derive(Clone, Default)]
 struct Receiver {
     bodies: Arc<Mutex<Vec<Value>>>,
@@ -79,7 +79,7 @@ impl World {
         Ok((answer.status().as_u16(), answer.json().await?))
     }
 
-    /// Waits until so many webhooks have come; gives kind and status of each, sorted, for they may overtake.
+    /// Waits for this many webhooks. Returns type and status of each, sorted, because they may overtake each other.
     async fn webhooks(&self, count: usize) -> Vec<(String, String)> {
         let come = async {
             while self.receiver.bodies.lock().unwrap().len() < count {
@@ -106,7 +106,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_message_is_accepted_and_called_back_with_signed_webhooks() {
+async fn an_accepted_message_gets_signed_webhooks() {
     let world = World::new().await;
     let (status, answer) = world.send(&world.message("+12025550104")).await.unwrap();
     assert_eq!((status, &answer["data"]["to"][0]["status"]), (200, &json!("queued")));
@@ -124,7 +124,7 @@ async fn a_message_is_accepted_and_called_back_with_signed_webhooks() {
 }
 
 #[tokio::test]
-async fn refusals_have_telnyxs_shape_and_codes() {
+async fn refusals_have_telnyxs_format_and_codes() {
     let world = World::new().await;
     let cases = [
         (world.message("2025550101"), 400, "40310"),
@@ -144,7 +144,7 @@ async fn refusals_have_telnyxs_shape_and_codes() {
 }
 
 #[tokio::test]
-async fn an_unanswered_webhook_comes_three_times_and_then_to_the_second_address() {
+async fn a_refused_webhook_is_sent_three_times_to_each_url() {
     let world = World::new().await;
     *world.receiver.refusals_left.lock().unwrap() = 5;
     world.simulator.add_rule(Rule { outcome: Some(Outcome::Silent), ..Rule::default() });
@@ -161,7 +161,7 @@ async fn an_unanswered_webhook_comes_three_times_and_then_to_the_second_address(
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_a_cut_connection_and_the_message_goes_out_all_the_same() {
+async fn a_lost_answer_cuts_the_connection_but_sends_the_message() {
     let world = World::new().await;
     world.simulator.add_rule(Rule { times: Some(1), answer: Answer::Lose, ..Rule::default() });
     assert!(world.send(&world.message("+12025550101")).await.is_err());
@@ -175,7 +175,7 @@ async fn a_lost_answer_is_a_cut_connection_and_the_message_goes_out_all_the_same
 }
 
 #[tokio::test]
-async fn it_is_told_over_http_to_throttle_repeat_reorder_and_fail() {
+async fn rules_over_http_throttle_repeat_reorder_and_fail() {
     let world = World::new().await;
     let rules = format!("{}/simulator/rules", world.simulator.url());
     let throttle = json!([
@@ -195,7 +195,7 @@ async fn it_is_told_over_http_to_throttle_repeat_reorder_and_fail() {
 }
 
 #[tokio::test]
-async fn held_webhooks_wait_and_a_silenced_message_is_never_heard_of() {
+async fn held_webhooks_wait_and_a_silenced_message_gets_none() {
     let world = World::new().await;
     world.simulator.hold(true);
     let (_, silenced) = world.send(&world.message("+12025550101")).await.unwrap();

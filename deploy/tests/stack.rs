@@ -1,4 +1,4 @@
-//! The stack starts, goes on where it was, and leaves nothing running.
+//! The stack starts, continues with its data, and leaves nothing running.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
@@ -6,14 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use deploy::installation::Database;
+use deploy::ops::stream::{Limits, Outcome, provision};
 use deploy::ports::Ports;
-use deploy::provision::{Limits, Outcome, provision};
 use deploy::scratch::Scratch;
-use deploy::stack::{Stack, StackOptions};
-use deploy::stack_file::StackFile;
+use deploy::stack::{Database, Stack, StackFile, StackOptions, stop_running};
+use deploy::traffic;
 use deploy::watch::Watcher;
-use deploy::{occupancy, traffic};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const PHONE: &str = "+12025550101";
@@ -41,7 +39,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn it_starts_again_with_the_same_data_ports_and_secrets_and_leaves_nothing_running() {
+async fn a_restarted_stack_keeps_its_data_ports_and_secrets() {
     let state = Scratch::new().unwrap();
     let first = Stack::start(options(state.path())).await.unwrap();
     let token = first.token("grace", "pastor", LIMIT).unwrap();
@@ -67,10 +65,10 @@ async fn it_starts_again_with_the_same_data_ports_and_secrets_and_leaves_nothing
 }
 
 #[tokio::test]
-async fn with_postgres_and_two_gateways_a_message_reaches_the_clients_of_both() {
+async fn with_postgres_and_two_gateways_clients_of_both_get_the_message() {
     let state = Scratch::new().unwrap();
-    let wished = StackOptions { database: Some(Database::Postgres), gateways: 2, ..options(state.path()) };
-    let stack = Stack::start(wished).await.unwrap();
+    let options = StackOptions { database: Some(Database::Postgres), gateways: 2, ..options(state.path()) };
+    let stack = Stack::start(options).await.unwrap();
     let token = stack.token("grace", "pastor", Duration::from_secs(600)).unwrap();
     let mut watchers = Vec::new();
     for gateway in &stack.file().gateways {
@@ -87,12 +85,12 @@ async fn with_postgres_and_two_gateways_a_message_reaches_the_clients_of_both() 
 }
 
 #[tokio::test]
-async fn a_killed_process_is_started_again_on_its_port() {
+async fn a_killed_process_is_restarted_on_its_port() {
     let state = Scratch::new().unwrap();
     let mut stack = Stack::start(options(state.path())).await.unwrap();
     stack.kill("message-api").await.unwrap();
     assert!(stack.ready("message-api").await.unwrap_err().to_string().contains("signal 9"));
-    assert_eq!(stack.tend().unwrap(), ["message-api"]);
+    assert_eq!(stack.restart_exited().unwrap(), ["message-api"]);
     stack.ready("message-api").await.unwrap();
     stack.stop_broker().await.unwrap();
     stack.start_broker().await.unwrap();
@@ -101,7 +99,7 @@ async fn a_killed_process_is_started_again_on_its_port() {
 }
 
 #[tokio::test]
-async fn the_stream_is_made_once_and_updated_in_place() {
+async fn the_stream_is_created_once_and_updated_in_place() {
     let state = Scratch::new().unwrap();
     let stack = Stack::start(options(state.path())).await.unwrap();
     let again = provision(stack.nats("provisioner").await.unwrap(), &Limits::default()).await.unwrap();
@@ -121,7 +119,7 @@ async fn a_second_stack_in_the_same_folder_is_refused() {
     stack.stop().await;
 }
 
-/// `stack up --detach` in a folder whose ports are free ones; with what it said.
+/// Runs `stack up --detach` in a folder with free ports. Returns its output, too.
 async fn up_in_background(state: &Path) -> (StackFile, String) {
     // The first start chooses the ports, the second keeps them.
     Stack::start(options(state)).await.unwrap().stop().await;
@@ -136,23 +134,23 @@ async fn up_in_background(state: &Path) -> (StackFile, String) {
 }
 
 #[tokio::test]
-async fn what_was_started_in_the_background_says_the_line_that_stops_it_and_which_ports_moved() {
+async fn a_detached_stack_prints_its_stop_command_and_moved_ports() {
     let state = Scratch::new().unwrap();
     let (file, said) = up_in_background(state.path()).await;
     assert_eq!(running(&file).len(), file.processes.len());
     let port = file.api.rsplit_once(':').unwrap().1;
-    assert!(said.contains(&format!("! the port of api is {port} and not 8080, which was taken")), "{said}");
+    assert!(said.contains(&format!("! api uses port {port}, because 8080 was taken")), "{said}");
     let line = said.lines().find(|line| line.contains(" down ")).unwrap();
     let down = Command::new("sh").args(["-c", line]).output().unwrap();
     assert!(down.status.success(), "{line}: {}", String::from_utf8_lossy(&down.stderr));
     eventually("something is still running", || running(&file).is_empty()).await;
-    assert!(!occupancy::stop_running(state.path()).await.unwrap());
+    assert!(!stop_running(state.path()).await.unwrap());
 }
 
-/// Linux answers at all of 127.0.0.0/8, which stands here for the network.
+/// Linux answers at all of 127.0.0.0/8; 127.0.0.2 stands for the network here.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn other_devices_reach_message_api_and_the_gateway_if_that_is_wished_and_nothing_else() {
+async fn with_listen_other_devices_reach_only_message_api_and_the_gateways() {
     let state = Scratch::new().unwrap();
     let origin = "http://192.168.1.5:3000";
     let stack = Stack::start(StackOptions {
@@ -179,7 +177,7 @@ async fn other_devices_reach_message_api_and_the_gateway_if_that_is_wished_and_n
 }
 
 #[tokio::test]
-async fn nothing_is_left_running_when_the_stack_itself_is_killed() {
+async fn killing_the_stack_stops_all_its_processes() {
     let state = Scratch::new().unwrap();
     let (file, _) = up_in_background(state.path()).await;
     let stack = rustix::process::Pid::from_raw(file.processes["stack"] as i32).unwrap();

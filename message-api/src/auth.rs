@@ -1,14 +1,14 @@
-//! Who calls: the verified claims of the bearer token, as a handler's argument. Without them there is no church.
+//! The caller of a request: the verified claims of its bearer token.
 
 use axum::extract::FromRequestParts;
 use axum::http::{header, request::Parts};
 use common::claims::{Claims, TokenError, bearer};
 use common::revocation::is_revoked;
 
+use crate::app::App;
 use crate::error::ApiError;
-use crate::router::App;
 
-/// The caller, whose church is the only one that the request may touch.
+/// The caller. A request reads and writes only the data of its caller's church.
 pub(crate) struct Caller(pub Claims);
 
 impl FromRequestParts<App> for Caller {
@@ -17,7 +17,7 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let header = parts.headers.get(header::AUTHORIZATION).ok_or(TokenError::Missing)?;
         let text = header.to_str().map_err(|_| TokenError::Invalid)?.trim();
-        // "Bearer" and nothing behind it is how a signed-out front end asks.
+        // A signed-out front end sends "Bearer" without a token.
         let is_bare = text.is_empty() || text.eq_ignore_ascii_case("bearer");
         let token = bearer(text).ok_or(if is_bare { TokenError::Missing } else { TokenError::Invalid })?;
         let claims = app.verifier.verify(token)?;

@@ -1,17 +1,17 @@
-//! Characters that nobody sees. Phones and word processors put them around what is copied from them.
+//! Invisible characters. Phones and word processors put them around copied text.
 
-/// Whether a character leaves a mark: it is no blank, no control character and not invisible.
+/// Whether a character is visible: neither white space nor a control character nor one of Unicode's invisible ones.
 pub(crate) fn is_visible(character: char) -> bool {
     !character.is_whitespace() && !is_invisible(character)
 }
 
-/// Whether a text shows nothing at all.
+/// Whether a text has no visible character.
 pub(crate) fn is_blank(text: &str) -> bool {
     !text.chars().any(is_visible)
 }
 
-/// Whether a character is a control character or one that Unicode lets nobody draw (`Default_Ignorable_Code_Point`, the
-/// marks of interlinear annotations, and the blank of Braille).
+/// Whether a character is a control character or one without a glyph (`Default_Ignorable_Code_Point`, the marks of
+/// interlinear annotations, and the blank of Braille).
 pub(crate) fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_of_characters_that_nobody_sees_is_blank() {
+    fn a_text_of_invisible_characters_is_blank() {
         for blank in [
             "",
             " \n\t",

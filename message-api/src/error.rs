@@ -1,7 +1,7 @@
-//! Every failure that a front end sees: one envelope, one place that maps and logs.
+//! Every error answer: one envelope, and one place that maps errors to answers and logs them.
 //!
 //! `{"success":false, "error":"<for a person>", "code":"<for a program>", "details"?:[{"field","message"}],
-//! "problemCount"?}`. A cause is logged and never answered; what the caller sent is never logged.
+//! "problemCount"?}`. Causes are logged and never answered. The request's content is never logged.
 
 use std::fmt;
 
@@ -15,38 +15,38 @@ use common::throttle::Throttle;
 use serde::Serialize;
 use tracing::{debug, error, warn};
 
-use crate::router::MAX_BODY_MIB;
+use crate::app::MAX_BODY_MIB;
 
-/// Clients are asked to come back after so many seconds.
+/// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// No token, or none that holds: 401.
+    /// 401: the token is missing, invalid, expired or revoked.
     #[error(transparent)]
     Unauthorized(#[from] TokenError),
-    /// 404: there is none, or it belongs to another church.
+    /// 404: it does not exist, or belongs to another church.
     #[error("message not found")]
     MessageNotFound,
     /// 404.
-    #[error("there is no such address here")]
+    #[error("there is no such route")]
     UnknownRoute,
     /// 405.
-    #[error("this address does not know the method")]
+    #[error("this route does not support the method")]
     UnknownMethod,
     /// 413.
     #[error("the body is larger than {MAX_BODY_MIB} MiB")]
     TooLarge,
-    /// 400: the body is no JSON, or was not sent to its end.
+    /// 400: the body is not JSON, or incomplete.
     #[error("{0}")]
     Malformed(String),
     /// 422: fields are missing or wrong.
     #[error("{0}")]
     Invalid(Problems),
-    /// 422: well formed, and can't be done.
+    /// 422: well formed, but can't be done.
     #[error("{message}")]
-    Impossible {
+    Unprocessable {
         /// For a program.
         code: &'static str,
         /// For a person.
@@ -58,31 +58,31 @@ pub(crate) enum ApiError {
     /// 503 with Retry-After: the schema is not up to date yet.
     #[error("the service is starting")]
     Starting,
-    /// 503 without Retry-After: nobody knows whether it was done, and doing it again may do it twice.
+    /// 503 without Retry-After: the message may be recorded, so repeating the request may send it twice.
     #[error(
-        "it is not known whether the message was recorded; look for it in the history before you send it again, and \
-         give an Idempotency-Key: with one, a request may be repeated without harm"
+        "it is unknown whether the message was recorded; look for it in the history before you send it again, and \
+         send an Idempotency-Key: with one, a request can be repeated safely"
     )]
     OutcomeUnknown,
     /// 503 with Retry-After.
     #[error("the request took too long")]
     TimedOut,
-    /// 500: a mistake of ours.
+    /// 500: an error of this service.
     #[error("the request could not be handled")]
-    Broken,
+    Internal,
 }
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
-    /// Where it stands, as in `recipients[3].phone`.
+    /// The field's path, as in `recipients[3].phone`.
     pub field: String,
     /// What to do about it.
     pub message: String,
 }
 
 impl Problem {
-    /// Names a field and what to do.
+    /// Names the field and says what to do.
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
@@ -94,7 +94,7 @@ impl From<Problem> for ApiError {
     }
 }
 
-/// All that is wrong with a request: the first problems, and how many there are.
+/// Everything that is wrong with a request: the first problems, and their number.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     listed: Vec<Problem>,
@@ -102,7 +102,7 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// Problems that an answer lists at most.
+    /// Most problems that an answer lists.
     pub(crate) const LISTED: usize = 20;
 
     /// Adds one.
@@ -113,18 +113,18 @@ impl Problems {
         }
     }
 
-    /// The value, or `None` where the problem is noted.
+    /// The value; or notes the problem and returns `None`.
     pub(crate) fn note<T>(&mut self, read: Result<T, Problem>) -> Option<T> {
         read.map_err(|problem| self.add(problem.field, problem.message)).ok()
     }
 
     /// # Errors
-    /// There is a problem.
+    /// At least one problem was added.
     pub(crate) fn into_result(self) -> Result<(), ApiError> {
         if self.count == 0 { Ok(()) } else { Err(ApiError::Invalid(self)) }
     }
 
-    /// The fields of the listed ones.
+    /// The fields of the listed problems.
     #[cfg(test)]
     pub(crate) fn fields(&self) -> Vec<&str> {
         self.listed.iter().map(|problem| problem.field.as_str()).collect()
@@ -147,7 +147,7 @@ impl From<BytesRejection> for ApiError {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             Self::TooLarge
         } else {
-            Self::Malformed("the body did not arrive whole".into())
+            Self::Malformed("the body is incomplete".into())
         }
     }
 }
@@ -160,13 +160,13 @@ struct Envelope {
     code: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<Problem>,
-    /// How many there are, where `details` does not list all.
+    /// The number of problems, if `details` does not list all.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem_count: Option<usize>,
 }
 
-/// Tells of what failed by our own trouble.
-static TROUBLE: Throttle = Throttle::once_a_minute();
+/// Limits the log lines of server errors: while the database is away, each request fails in the same way.
+static REPEATS: Throttle = Throttle::once_a_minute();
 
 impl ApiError {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
@@ -185,12 +185,12 @@ impl ApiError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "body_malformed"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-            Self::Impossible { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
+            Self::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
             Self::Store(cause) if cause.is_temporary() => unavailable(),
             Self::Starting => unavailable(),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
             Self::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown"),
-            Self::Store(_) | Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Store(_) | Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 
@@ -198,17 +198,16 @@ impl ApiError {
         if !status.is_server_error() {
             return debug!(status = status.as_u16(), code, "a request was refused");
         }
-        // Where the database is away, each request fails in the same way.
-        let Some(held_back) = TROUBLE.opens(code) else { return };
+        let Some(held_back) = REPEATS.opens(code) else { return };
         match self {
             Self::Store(cause) if !cause.is_temporary() => {
-                error!(error = cause as &dyn std::error::Error, code, held_back, "a request was not done");
+                error!(error = cause as &dyn std::error::Error, code, held_back, "a request failed");
             }
             Self::Store(cause) => {
-                warn!(error = cause as &dyn std::error::Error, code, held_back, "a request was not done");
+                warn!(error = cause as &dyn std::error::Error, code, held_back, "a request failed");
             }
-            Self::Broken => error!(code, held_back, "a request was not done"),
-            _ => warn!(code, held_back, "a request was not done"),
+            Self::Internal => error!(code, held_back, "a request failed"),
+            _ => warn!(code, held_back, "a request failed"),
         }
     }
 }
@@ -225,7 +224,7 @@ impl IntoResponse for ApiError {
             Self::Store(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 "the service is not available at the moment; try again".into()
             }
-            Self::Store(_) => Self::Broken.to_string(),
+            Self::Store(_) => Self::Internal.to_string(),
             other => other.to_string(),
         };
         let may_repeat = !matches!(self, Self::OutcomeUnknown);

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: makes a repeated send harmless. The body is compared by a digest of its exact bytes.
+//! `Idempotency-Key`: makes it safe to repeat a send. A digest of the body tells a repetition from another request.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderMap;
@@ -13,7 +13,7 @@ const MAX_LEN: usize = 255;
 /// The request's key, if it has one.
 ///
 /// # Errors
-/// The header is there more than once, or is no key.
+/// The header is given more than once, or is not a valid key.
 pub(crate) fn key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_tells_bodies_apart_to_the_byte() {
+    fn the_digest_depends_on_every_byte_of_the_body() {
         let digest = |body: &[u8]| key(&headers(&["k"]), body).unwrap().unwrap().body_digest;
         assert_eq!(digest(b"{}"), digest(b"{}"));
         assert_ne!(digest(b"{}"), digest(b"{ }"));

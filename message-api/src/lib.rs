@@ -1,8 +1,8 @@
 //! The front end's REST API, and sending through Telnyx.
 //!
-//! Start with `router`: the table of what front ends may call. A message is answered once it is recorded (`messages`);
-//! `dispatch` then posts it to `telnyx`, once for each recipient, and records the answers. Receipts come by
-//! webhook-ingest and never here.
+//! Start with `router`, the table of routes. `messages` answers a send once the message is recorded. `dispatch` then
+//! posts it to `telnyx`, once for each recipient, and records the answers. `reconcile` retrieves what no webhook told;
+//! the webhooks themselves go to webhook-ingest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::app::App;
 use crate::dispatch::{Dispatcher, close_overdue, limits};
 use crate::metrics::ApiMetrics;
 use crate::reconcile::Reconciler;
-use crate::router::App;
 use crate::telnyx::Telnyx;
 
+mod app;
 mod auth;
 mod characters;
 mod dispatch;
@@ -41,14 +42,13 @@ mod telnyx;
 
 pub use settings::{DefaultSender, SendOptions, Settings, TelnyxOptions};
 
-/// What a request needs besides its calls of the database. Those end a little sooner than the request, so that their
-/// error says what they waited for.
-const ANSWER_TIME: Duration = Duration::from_millis(250);
+/// How much sooner than the request a database call times out, so that the answer can name what it waited for.
+const RESPONSE_MARGIN: Duration = Duration::from_millis(250);
 
 /// Runs the service until shutdown.
 ///
 /// # Errors
-/// The configuration is wrong, or the listener can't be bound or broke.
+/// A setting is wrong, or the listener can't be bound.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let listener = service::bind("API_LISTEN", settings.api_listen).await?;
     serve(settings, listener, context).await
@@ -57,7 +57,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 /// [`run`] on a listener that is bound already.
 ///
 /// # Errors
-/// The configuration is wrong, or the listener broke.
+/// A setting is wrong.
 pub async fn serve(settings: Settings, listener: TcpListener, context: Context) -> anyhow::Result<()> {
     let metrics = ApiMetrics::new(&context.metrics);
     let store = Store::new(&settings.store)?;
@@ -65,7 +65,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     settings.telnyx.check_key()?;
     let telnyx = Telnyx::new(&settings.telnyx, settings.sending.send_timeout)?;
     let app = App {
-        store: store.within(settings.api_request_timeout.saturating_sub(ANSWER_TIME)),
+        store: store.within(settings.api_request_timeout.saturating_sub(RESPONSE_MARGIN)),
         verifier: TokenVerifier::new(&settings.jwt)?,
         default_sender: settings.telnyx.default_sender()?,
         default_country: settings.default_country,
@@ -75,7 +75,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         schema_ready: CancellationToken::new(),
         request_timeout: settings.api_request_timeout,
     };
-    // Not bound by the time that a request has.
+    // Background work is not limited by the request timeout.
     let sending = App { store: store.clone(), ..app.clone() };
     let router = router::router(app.clone(), cors::layer(&settings.cors)?);
     let broker = Broker::connect(&settings.nats, "message_api", &context, Weight::Degrading).await?;
@@ -83,58 +83,59 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     let tasks = TaskTracker::new();
     let readiness = Readiness {
         reads: context.health.condition("database", Weight::Required),
-        // What can't be written can still be read: a front end shows what there is.
+        // Front ends can still read while writes fail.
         writes: context.health.condition("database_writes", Weight::Degrading),
     };
-    tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
-    tasks.spawn(notice_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone()));
+    context.spawn_vital(&tasks, "readiness", store.clone().keep_ready(readiness, context.shutdown.clone()));
+    let watching = watch_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone());
+    context.spawn_vital(&tasks, "schema", watching);
     relay::start(store.clone(), broker.clone(), &context, &tasks);
     retention::start(&settings.retention, store.clone(), &context, &tasks);
-    context.spawn_vital(
-        &tasks,
-        "dispatcher",
-        send_when_ready(&settings.sending, telnyx, sending, context.shutdown.clone()),
-    );
+    let sending = send_when_ready(settings.sending.clone(), telnyx, sending, context.clone(), tasks.clone());
+    context.spawn_vital(&tasks, "sending", sending);
 
     info!(address = %listener.local_addr().context("the listener has no address")?, "listening");
     service::serve_http(listener, router, context.shutdown.clone()).await;
     tasks.close();
     let grace = settings.sending.send_timeout + Duration::from_secs(15);
     if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
-        warn!("stopping although work is still under way");
+        warn!("stopping although background work is still under way");
     }
     broker.flush().await;
     Ok(())
 }
 
-/// Dispatches, asks for what was not told and closes what is overdue, as soon as the schema is there.
-fn send_when_ready(
-    options: &SendOptions,
+/// Runs the dispatcher, the reconciler and the closing of overdue recipients once the schema is ready.
+async fn send_when_ready(
+    options: SendOptions,
     telnyx: Telnyx,
     app: App,
-    shutdown: CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    let limited = app.store.clone().with_limits(limits(options));
+    context: Context,
+    tasks: TaskTracker,
+) {
+    let shutdown = context.shutdown.clone();
+    let limited = app.store.clone().with_limits(limits(&options));
     let overdue = close_overdue(limited, options.clone(), app.metrics.closed.clone(), shutdown.clone());
-    let dispatcher = Dispatcher::new(&app, telnyx.clone(), options);
-    let reconciler = Reconciler::new(&app, telnyx, options);
+    let dispatcher = Dispatcher::new(&app, telnyx.clone(), &options);
+    let reconciler = Reconciler::new(&app, telnyx, &options);
     let receipts = reconcile::watch_receipts(
         app.store.clone(),
         options.receipts_within,
         app.health.condition("receipts", Weight::Degrading),
         shutdown.clone(),
     );
-    async move {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = app.schema_ready.cancelled() => {}
-        }
-        tokio::join!(dispatcher.run(shutdown.clone()), overdue, reconciler.run(shutdown), receipts);
+    if shutdown.run_until_cancelled(app.schema_ready.cancelled()).await.is_none() {
+        return;
     }
+    context.spawn_vital(&tasks, "dispatcher", dispatcher.run(context.clone(), tasks.clone()));
+    context.spawn_vital(&tasks, "reconciler", reconciler.run(shutdown));
+    context.spawn_vital(&tasks, "overdue recipients", overdue);
+    context.spawn_vital(&tasks, "receipts", receipts);
+    context.shutdown.cancelled().await;
 }
 
-/// The schema is up to date once the database was ready for the first time.
-async fn notice_schema(health: Health, ready: CancellationToken, shutdown: CancellationToken) {
+/// Cancels `ready` once the service is ready for the first time: then the schema is up to date.
+async fn watch_schema(health: Health, ready: CancellationToken, shutdown: CancellationToken) {
     while !health.report().0 {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -142,4 +143,5 @@ async fn notice_schema(health: Health, ready: CancellationToken, shutdown: Cance
         }
     }
     ready.cancel();
+    shutdown.cancelled().await;
 }

@@ -1,4 +1,4 @@
-//! The binary; everything is in the library.
+//! The binary of message-api; the code is in the library.
 
 fn main() -> std::process::ExitCode {
     common::service::main(message_api::run)

@@ -7,6 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::telnyx::RetryReason;
+
 /// Which request, and how it was answered. Routes are patterns, so their number is small.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
@@ -32,7 +34,7 @@ pub(crate) struct HeldLabels {
     pub reason: &'static str,
 }
 
-/// How a question to Telnyx ended.
+/// How a lookup of a message at Telnyx ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct AskLabels {
     /// `known`, `unknown`, `throttled` or `unclear`.
@@ -65,21 +67,42 @@ pub(crate) struct ApiMetrics {
 impl ApiMetrics {
     /// Registers them.
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let sends = metrics.counters::<SendLabels>("api_sends", "Messages posted to Telnyx, by outcome");
-        for outcome in ["accepted", "refused", "not_accepted", "unresolved"] {
-            // From the start, so that the first one shows as a rise.
-            drop(sends.get_or_create(&SendLabels { outcome }));
-        }
         Self {
-            requests: metrics.counters("api_requests", "Requests by route and status"),
+            requests: metrics.counters("api_requests", "Requests by route and status", known_requests()),
             request_seconds: metrics.seconds("api_request_seconds", "Time to answer a request"),
-            sends,
-            send_seconds: metrics.seconds("api_send_seconds", "Time that Telnyx took to answer"),
-            held: metrics.gauges("api_senders_held", "Senders with waiting messages that Telnyx holds back"),
-            asks: metrics.counters("api_asks", "Messages that Telnyx was asked for because no webhook came"),
+            sends: metrics.counters(
+                "api_sends",
+                "Messages posted to Telnyx",
+                ["accepted", "refused", "not_accepted", "unresolved"].map(|outcome| SendLabels { outcome }),
+            ),
+            send_seconds: metrics.seconds("api_send_seconds", "Time that Telnyx took to answer a send"),
+            held: metrics.gauges(
+                "api_senders_held",
+                "Senders with waiting messages that Telnyx holds back",
+                RetryReason::SENDER_LABELS.map(|reason| HeldLabels { reason }),
+            ),
+            asks: metrics.counters(
+                "api_lookups",
+                "Messages looked up at Telnyx because no webhook came",
+                ["known", "unknown", "throttled", "unclear"].map(|outcome| AskLabels { outcome }),
+            ),
             paused: metrics.gauge("api_dispatcher_paused", "1 while sending waits because of Telnyx"),
             waiting_answers: metrics.gauge("api_answers_waiting", "Answers of Telnyx not recorded yet"),
             closed: metrics.counter("api_receipts_overdue", "Recipients closed because no receipt came"),
         }
     }
+}
+
+/// The answers that every route gives sooner or later; rarer ones are exported once they were given.
+fn known_requests() -> Vec<RequestLabels> {
+    let routes = [
+        ("POST", "/api/messages/send", 201, 422),
+        ("GET", "/api/messages/history", 200, 422),
+        ("GET", "/api/messages/{id}", 200, 404),
+        ("GET", "/api/messages/{id}/recipients", 200, 404),
+    ];
+    let of_route = |(method, route, done, wrong): (&'static str, &str, u16, u16)| {
+        [done, 401, wrong, 503].map(|status| RequestLabels { method, route: route.to_owned(), status })
+    };
+    routes.into_iter().flat_map(of_route).collect()
 }

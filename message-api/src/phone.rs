@@ -1,16 +1,16 @@
-//! Phone numbers. The record and Telnyx know them in E.164 alone: a plus and 7 to 15 digits, the first not zero.
+//! Phone numbers. The database and Telnyx have them in E.164: a plus and 7 to 15 digits, the first not zero.
 
 use phonenumber::Mode;
 pub(crate) use phonenumber::country::Id as Country;
 
 use crate::characters::is_invisible;
 
-/// Longest number as people write it, in characters.
+/// Longest number in a request, in characters.
 const MAX_CHARS: usize = 40;
-/// How a number is written that needs no country.
+/// How to write a number that needs no default country.
 const HELP: &str = "write it with its country code, as +15551230000";
 
-/// Whether a text is an E.164 number, as Telnyx takes it.
+/// Whether a text is an E.164 number.
 pub(crate) fn is_e164(text: &str) -> bool {
     let Some(digits) = text.strip_prefix('+') else { return false };
     (7..=15).contains(&digits.len())
@@ -18,10 +18,10 @@ pub(crate) fn is_e164(text: &str) -> bool {
         && digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// Reads a number as people write it and gives it in E.164. Without a country code it is one of the given country.
+/// Converts a number as people write it to E.164. A number without a country code belongs to `country`.
 ///
 /// # Errors
-/// Says, to a person, why it is no number that a message can go to.
+/// It is not a phone number; the text tells a person why.
 pub(crate) fn read(text: &str, country: Option<Country>) -> Result<String, String> {
     let visible: String = text.chars().filter(|character| !is_invisible(*character)).collect();
     let text = visible.trim();
@@ -32,7 +32,7 @@ pub(crate) fn read(text: &str, country: Option<Country>) -> Result<String, Strin
         return Err("give the number as +15551230000".into());
     }
     let text = text.chars().map(plain).collect::<Option<String>>();
-    let text = text.ok_or_else(|| format!("the number holds a character that no number has; {HELP}"))?;
+    let text = text.ok_or_else(|| format!("the number has a character that no phone number has; {HELP}"))?;
     let is_international = text.starts_with('+');
     match country {
         None if !is_international => Err(format!("the number has no country code; {HELP}")),
@@ -40,24 +40,24 @@ pub(crate) fn read(text: &str, country: Option<Country>) -> Result<String, Strin
     }
 }
 
-/// A number that begins with a plus is taken at its word. Of any other the country's rules must know it, because half a
-/// number becomes another one when a country code is put before it.
+/// A number with a plus must be E.164. Any other one must be valid by its country's numbering plan, because an
+/// incomplete number becomes a different one when a country code is put before it.
 fn parsed(text: &str, country: Option<Country>, is_international: bool) -> Result<String, String> {
     let wrong = || match country.filter(|_| !is_international) {
-        Some(country) => format!("this is no number of the country {country:?}; {HELP}"),
-        None => format!("this is no phone number; {HELP}"),
+        Some(country) => format!("this is not a number of the country {country:?}; {HELP}"),
+        None => format!("this is not a phone number; {HELP}"),
     };
     let number = phonenumber::parse(country, text).map_err(|_| wrong())?;
     let e164 = number.format().mode(Mode::E164).to_string();
     if is_e164(&e164) && (is_international || number.is_valid()) { Ok(e164) } else { Err(wrong()) }
 }
 
-/// A character that numbers are written with, in its plain form.
+/// The ASCII form of a character that phone numbers are written with.
 fn plain(character: char) -> Option<char> {
     match character {
         '0'..='9' | '+' | '(' | ')' | '.' | '/' | '-' => Some(character),
         '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
-        // Full width, as Japanese keyboards write it.
+        // Full-width forms, as Japanese keyboards write them.
         '\u{ff08}'..='\u{ff19}' => char::from_u32(u32::from(character) - 0xfee0).and_then(plain),
         character if character.is_whitespace() => Some(' '),
         _ => None,
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_around_a_number_is_left_out() {
+    fn formatting_around_a_number_is_removed() {
         for written in [
             "+15551230101",
             " +15551230101\n",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_a_country_code_is_one_of_the_default_country() {
+    fn a_number_without_a_country_code_belongs_to_the_default_country() {
         let (us, ng, kr) = ("US".parse().ok(), "NG".parse().ok(), "KR".parse().ok());
         for (written, country, number) in [
             ("(202) 555-0103", us, "+12025550103"),
@@ -122,21 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused_with_the_reason() {
+    fn an_invalid_number_is_refused_with_its_reason() {
         let us = "US".parse().ok();
         for (written, country, reason) in [
             ("(202) 555-0103", None, "no country code"),
             ("12025550103", None, "no country code"),
-            ("555-0103", us, "no number of the country US"),
-            ("5551230101", us, "no number of the country US"),
-            ("+1 20", us, "no phone number"),
-            ("202 555 0103 ext. 5", us, "a character that no number has"),
-            ("1-800-FLOWERS", us, "a character that no number has"),
-            ("tel:+12025550103", us, "a character that no number has"),
+            ("555-0103", us, "not a number of the country US"),
+            ("5551230101", us, "not a number of the country US"),
+            ("+1 20", us, "not a phone number"),
+            ("202 555 0103 ext. 5", us, "a character that no phone number has"),
+            ("1-800-FLOWERS", us, "a character that no phone number has"),
+            ("tel:+12025550103", us, "a character that no phone number has"),
             ("\u{200b}", us, "give the number"),
             ("", None, "give the number"),
             (&"1".repeat(500), us, "give the number"),
-            ("()", us, "no number of the country US"),
+            ("()", us, "not a number of the country US"),
         ] {
             let refusal = read(written, country).unwrap_err();
             assert!(refusal.contains(reason), "{written:?}: {refusal}");

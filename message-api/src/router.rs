@@ -1,9 +1,7 @@
-//! The table of routes, and what every request passes through.
+//! The routes, and the layers that every request passes.
 
 use std::any::Any;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -11,79 +9,16 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use common::claims::TokenVerifier;
-use common::service::Health;
-use common::store::Store;
-use serde::Serialize;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use tracing::debug;
 
+use crate::app::{App, MAX_BODY_MIB, WriteStarted};
 use crate::error::ApiError;
 use crate::messages;
-use crate::metrics::{ApiMetrics, RequestLabels};
-use crate::phone::Country;
-use crate::settings::DefaultSender;
+use crate::metrics::RequestLabels;
 
-/// Largest body, in MiB: 10 000 recipients fit, with ids and names as long as they may be, in any script.
-pub(crate) const MAX_BODY_MIB: usize = 8;
-
-/// What the handlers share.
-#[derive(Clone)]
-pub(crate) struct App {
-    /// The record.
-    pub store: Store,
-    /// Checks bearer tokens.
-    pub verifier: TokenVerifier,
-    /// Who a church without a sender of its own sends as.
-    pub default_sender: Option<DefaultSender>,
-    /// The country of a number without a country code.
-    pub default_country: Option<Country>,
-    /// Wakes the dispatcher.
-    pub wake: Arc<Notify>,
-    /// What is counted.
-    pub metrics: ApiMetrics,
-    /// Whether the database is there.
-    pub health: Health,
-    /// Cancelled once the database's schema is up to date.
-    pub schema_ready: CancellationToken,
-    /// Longest time that a request may take.
-    pub request_timeout: Duration,
-}
-
-/// The envelope of every success: `{"success":true, "data":…}`.
-#[derive(Serialize)]
-pub(crate) struct Success<T> {
-    success: bool,
-    data: T,
-}
-
-impl<T> Success<T> {
-    /// Wraps the data.
-    pub(crate) fn new(data: T) -> Self {
-        Self { success: true, data }
-    }
-}
-
-/// Whether a request has begun with something that must not be done twice: if it is broken off then, nobody knows
-/// whether it was done.
-#[derive(Clone, Default)]
-pub(crate) struct Once(Arc<AtomicBool>);
-
-impl Once {
-    /// From now on.
-    pub(crate) fn begin(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    fn has_begun(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// The routes, with their layers from the inside to the outside.
+/// Builds the router. The layers are listed from the inside to the outside.
 pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
     Router::new()
         .route("/api/messages/send", post(messages::send))
@@ -94,28 +29,28 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::UnknownMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY_MIB * 1024 * 1024))
         .layer(from_fn_with_state(app.clone(), bounded))
-        .layer(CatchPanicLayer::custom(broken))
+        .layer(CatchPanicLayer::custom(internal))
         .layer(from_fn_with_state(app.clone(), observed))
         .layer(cors)
         .with_state(app)
 }
 
-/// No request waits longer than configured, and none for a schema that is not there yet.
+/// Refuses requests until the database's schema is ready, and ends those that take too long.
 async fn bounded(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if !app.schema_ready.is_cancelled() && !app.health.report().0 {
         return ApiError::Starting.into_response();
     }
-    let once = Once::default();
-    request.extensions_mut().insert(once.clone());
+    let write_started = WriteStarted::default();
+    request.extensions_mut().insert(write_started.clone());
     match tokio::time::timeout(app.request_timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if once.has_begun() => ApiError::OutcomeUnknown.into_response(),
+        Err(_) if write_started.is_set() => ApiError::OutcomeUnknown.into_response(),
         Err(_) => ApiError::TimedOut.into_response(),
     }
 }
 
-/// Counts requests. Paths that no route matches share one label, as do methods of the caller's invention, so that
-/// nobody can make new ones.
+/// Counts and times requests. Unknown paths share one label, and unknown methods, too, so that callers can't create
+/// labels.
 async fn observed(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
@@ -134,6 +69,6 @@ fn method_label(method: &Method) -> &'static str {
     known.into_iter().find(|known| method.as_str() == *known).unwrap_or("other")
 }
 
-fn broken(_: Box<dyn Any + Send>) -> Response {
-    ApiError::Broken.into_response()
+fn internal(_: Box<dyn Any + Send>) -> Response {
+    ApiError::Internal.into_response()
 }

@@ -1,19 +1,20 @@
-//! How many SMS a text becomes. An estimate to refuse what is too long; the `parts` of Telnyx's answer are the truth.
+//! How many SMS segments a text takes. An estimate, to refuse texts that are too long; `parts` in Telnyx's answer is
+//! exact.
 //!
-//! A text of GSM-7 characters has 160 in one SMS and 153 in each of several; any other text is UCS-2, with 70 and 67
-//! UTF-16 units. A character that takes two places is never cut in two.
+//! GSM-7 fits 160 septets into a single segment and 153 into each of several; UCS-2 fits 70 and 67 UTF-16 units. A
+//! character of two septets or units is not split between segments.
 
-/// A message has at most so many.
+/// Most segments of a message.
 pub(crate) const MAX_SEGMENTS: usize = 10;
 
-/// The basic table of GSM 03.38, without its escape.
+/// The basic character set of GSM 03.38, without the escape.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
                      ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// The extension table: an escape and the character, two places.
+/// The extension table: two septets each, the escape and the character.
 const EXTENDED: &str = "^{}\\[~]|€\u{c}";
 
-/// How many places a character takes in GSM-7, `None` if it has none there.
-fn gsm_places(character: char) -> Option<usize> {
+/// Septets of a character in GSM-7; `None` if GSM-7 lacks it.
+fn septets(character: char) -> Option<usize> {
     if BASIC.contains(character) {
         Some(1)
     } else if EXTENDED.contains(character) {
@@ -23,23 +24,24 @@ fn gsm_places(character: char) -> Option<usize> {
     }
 }
 
-/// How many SMS a text becomes; an empty one becomes none.
+/// The segments of a text; 0 for an empty one.
 pub(crate) fn count(text: &str) -> usize {
-    match text.chars().map(gsm_places).collect::<Option<Vec<_>>>() {
-        Some(places) => fill(places.into_iter(), 160, 153),
+    match text.chars().map(septets).collect::<Option<Vec<_>>>() {
+        Some(septets) => fill(septets.into_iter(), 160, 153),
         None => fill(text.chars().map(char::len_utf16), 70, 67),
     }
 }
 
-/// Puts characters into segments one after the other, each whole.
-fn fill(places: impl Iterator<Item = usize> + Clone, alone: usize, each: usize) -> usize {
-    match places.clone().sum::<usize>() {
+/// Fills segments with characters of these lengths, without splitting one. `alone` is the length of a single segment,
+/// `each` that of each of several.
+fn fill(lengths: impl Iterator<Item = usize> + Clone, alone: usize, each: usize) -> usize {
+    match lengths.clone().sum::<usize>() {
         0 => return 0,
         sum if sum <= alone => return 1,
         _ => {}
     }
-    let (full, _) = places.fold((0, each), |(segments, used), places| {
-        if used + places > each { (segments + 1, places) } else { (segments, used + places) }
+    let (full, _) = lengths.fold((0, each), |(segments, used), length| {
+        if used + length > each { (segments + 1, length) } else { (segments, used + length) }
     });
     full
 }
@@ -51,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limits_of_both_alphabets_hold_to_the_character() {
+    fn the_limits_of_both_encodings_are_exact() {
         for (text, segments) in [
             (String::new(), 0),
             ("a".repeat(160), 1),
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_of_two_places_is_not_cut_in_two() {
+    fn a_character_of_two_septets_or_units_is_not_split() {
         // 152 places, then a pair that does not fit into the 153rd.
         assert_eq!(count(&format!("{}€{}", "a".repeat(152), "a".repeat(152))), 3);
         assert_eq!(count(&format!("{}€{}", "a".repeat(151), "a".repeat(153))), 2);
@@ -91,9 +93,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_is_never_counted_shorter_than_it_is(text in "[a-zé€{}ж😀 ]{0,900}") {
-            let gsm = text.chars().all(|c| gsm_places(c).is_some());
-            let places: usize = text.chars().map(|c| gsm_places(c).filter(|_| gsm).unwrap_or(c.len_utf16())).sum();
+        fn segments_hold_the_whole_text_and_waste_little(text in "[a-zé€{}ж😀 ]{0,900}") {
+            let gsm = text.chars().all(|c| septets(c).is_some());
+            let places: usize = text.chars().map(|c| septets(c).filter(|_| gsm).unwrap_or(c.len_utf16())).sum();
             let (alone, each) = if gsm { (160, 153) } else { (70, 67) };
             let segments = count(&text);
             if places <= alone {

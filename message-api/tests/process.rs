@@ -1,4 +1,4 @@
-//! The binary: it starts, says that it is well, and stops when it is told to.
+//! The binary: how it starts, becomes ready, and stops.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a story ends where something is not as it tells")]
@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The binary with a configuration that is complete, on free ports.
+/// The binary with a complete configuration, on free ports.
 fn binary(folder: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_message-api"));
     command
@@ -43,7 +43,7 @@ async fn ended(child: &mut Child) -> ExitStatus {
     tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap()
 }
 
-/// Waits until something holds.
+/// Waits until the condition holds.
 async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !holds().await {
@@ -53,7 +53,7 @@ async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
-/// Reads the log up to the line with a message, and gives one of its fields.
+/// Reads the log up to the line with this message. Returns one of its fields.
 async fn field(log: &mut (impl AsyncBufReadExt + Unpin), message: &str, name: &str) -> String {
     let reading = async {
         loop {
@@ -69,7 +69,7 @@ async fn field(log: &mut (impl AsyncBufReadExt + Unpin), message: &str, name: &s
 }
 
 #[tokio::test]
-async fn it_starts_without_a_broker_is_ready_and_stops_with_exit_code_0() {
+async fn without_a_broker_it_becomes_ready_and_stops_with_exit_code_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let folder = tempfile::tempdir().unwrap();
         let mut child = binary(folder.path()).spawn().unwrap();
@@ -82,7 +82,7 @@ async fn it_starts_without_a_broker_is_ready_and_stops_with_exit_code_0() {
         })
         .await;
         kill_process(Pid::from_raw(child.id().unwrap() as i32).unwrap(), signal).unwrap();
-        // Whoever writes to a log that nobody reads would wait.
+        // The process would block on a pipe that is not read.
         let mut rest = String::new();
         tokio::time::timeout(PATIENCE, log.read_to_string(&mut rest)).await.unwrap().unwrap();
         assert_eq!(ended(&mut child).await.code(), Some(0), "{rest}");
@@ -90,13 +90,13 @@ async fn it_starts_without_a_broker_is_ready_and_stops_with_exit_code_0() {
 }
 
 #[tokio::test]
-async fn no_log_holds_a_token_a_number_or_a_text() {
+async fn no_log_contains_a_token_a_number_or_a_text() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = binary(folder.path());
     let mut child = command.env("LOG", "trace").env("TELNYX_FROM", "+15550000000").spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let api = field(&mut log, "listening", "address").await;
-    // Read all the while: whoever writes to a log that nobody reads waits.
+    // Read all the time: the process would block on a pipe that is not read.
     let said = Arc::new(Mutex::new(String::new()));
     let reading = tokio::spawn({
         let said = said.clone();
@@ -124,7 +124,7 @@ async fn no_log_holds_a_token_a_number_or_a_text() {
     assert_eq!(ended(&mut child).await.code(), Some(0));
     reading.await.unwrap();
     let text = said.lock().unwrap().clone();
-    // It was recorded, tried in vain and refused; none of it says what or to whom.
+    // Recorded, tried and refused: the log has all three, without text and number.
     for said in ["recorded a message", "Telnyx did not accept", "a request was refused"] {
         assert!(text.contains(said), "{said:?} is not in:\n{text}");
     }

@@ -44,7 +44,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use common::broker::Broker;
 use common::claims::TokenVerifier;
@@ -55,7 +54,6 @@ use futures_util::future::BoxFuture;
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -98,11 +96,11 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let (sessions, io) = sessions(&settings, gateway.clone());
     gateway.transports.serve(sessions.clone());
     let router = server::router(gateway.clone(), sessions, cors);
-    let mut serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
+    let tasks = TaskTracker::new();
+    context.spawn_vital(&tasks, "serving", server::serve(listener, router, context.shutdown.clone()));
 
     // The sockets get events until the last of them is closed.
     let finished = CancellationToken::new();
-    let tasks = TaskTracker::new();
     let vital = |name, part: BoxFuture<'static, ()>| {
         let part = finished.clone().run_until_cancelled_owned(part);
         context.spawn_vital(&tasks, name, async move { part.await.unwrap_or_default() });
@@ -114,32 +112,16 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     vital("telling of lapses", standing.boxed());
     let replaying =
         replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
-    let mut replaying = tokio::spawn(replaying);
-    let mut following = tokio::spawn(live::follow(work.source, finished.clone()));
-    tokio::select! {
-        biased;
-        () = context.shutdown.cancelled() => {}
-        ended = &mut following => return Err(ended_by_itself("following the stream", ended)),
-        ended = &mut replaying => return Err(ended_by_itself("hearing replays", ended)),
-        ended = &mut serving => return Err(ended_by_itself("serving", ended.map(Ok))),
-    }
+    context.spawn_vital(&tasks, "hearing replays", replaying);
+    context.spawn_vital(&tasks, "following the stream", live::follow(work.source, finished.clone()));
+    context.shutdown.cancelled().await;
     drain::drain(&gateway.hub, Duration::from_secs(settings.limits.drain)).await;
     finished.cancel();
+    tasks.close();
     // What does not close even now is left to the end of the process.
     let _ = tokio::time::timeout(CLOSE_GRACE, io.close()).await;
-    let _ = tokio::time::timeout(CLOSE_GRACE, serving).await;
-    following.await.context("following the stream ended badly")??;
-    replaying.await.context("hearing replays ended badly")??;
+    let _ = tokio::time::timeout(CLOSE_GRACE, tasks.wait()).await;
     Ok(())
-}
-
-/// What a part came to that should go on until the shutdown.
-fn ended_by_itself(part: &str, ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
-    match ended {
-        Ok(Ok(())) => anyhow::anyhow!("{part} ended by itself"),
-        Ok(Err(error)) => error.context(format!("{part} failed")),
-        Err(error) => anyhow::Error::new(error).context(format!("{part} ended badly")),
-    }
 }
 
 /// What a gateway does by itself, besides serving clients.

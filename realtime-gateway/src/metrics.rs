@@ -7,11 +7,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-/// A counter's only label.
+/// Why something was refused or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     /// Why, in a word.
     pub(crate) reason: &'static str,
+}
+
+/// What something came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    /// The outcome, in a word.
+    pub(crate) outcome: &'static str,
 }
 
 /// How a session began.
@@ -20,6 +27,21 @@ pub(crate) struct Transport {
     /// `websocket` or `polling`.
     pub(crate) transport: &'static str,
 }
+
+/// Why a token is refused, when a socket connects or refreshes its token.
+const AUTH_FAILURES: &str = "missing invalid expired revoked church_missing church_malformed too_many \
+     another_user not_newer too_late too_soon";
+/// Why a session is not let in, or a socket not into its room.
+const REFUSALS: &str = "stopping no_place connections rate address_rate church user address";
+/// Why a socket has left.
+const DISCONNECTS: &str =
+    "transport_close transport_error heartbeat stalled bad_packet multiple_polls client server stopping";
+/// Why the gateway closed a transport.
+const CLOSES: &str = "slow token_expired token_revoked stream_unavailable stopping church user address";
+/// Where what a client had missed came from, or why it got nothing of it.
+const RESUMES: &str = "memory stream new unproved unavailable stuck gone";
+/// What became of a replayed event.
+const REPLAYS: &str = "accepted dropped nobody refused";
 
 /// Counters of one gateway.
 #[derive(Clone)]
@@ -57,7 +79,7 @@ pub(crate) struct Counters {
     /// Times that the stream was found to be another one.
     pub(crate) discontinuities: Counter,
     /// Sockets that began, by where what they had missed came from.
-    pub(crate) resumes: Family<Reason, Counter>,
+    pub(crate) resumes: Family<Outcome, Counter>,
     /// From an event's record to its way out.
     pub(crate) event_age: Histogram,
     /// Events in memory.
@@ -65,7 +87,7 @@ pub(crate) struct Counters {
     /// Bytes of the packets in memory.
     pub(crate) memory_bytes: Gauge,
     /// Replayed events, by what became of them.
-    pub(crate) replays: Family<Reason, Counter>,
+    pub(crate) replays: Family<Outcome, Counter>,
     /// Replayed events that a socket did not get, because it had other things waiting.
     pub(crate) replays_skipped: Counter,
 }
@@ -74,32 +96,52 @@ impl Counters {
     /// Registers them all.
     pub(crate) fn new(context: &Context) -> Self {
         let m = &context.metrics;
+        let reasons = |words: &'static str| words.split(' ').map(|reason| Reason { reason });
+        let outcomes = |words: &'static str| words.split(' ').map(|outcome| Outcome { outcome });
         Self {
-            connections: m.counters("gateway_connections", "Sockets that were let in, by first transport"),
-            upgrades: m.counter("gateway_upgrades", "Sessions that went on from polling to websocket"),
-            auth_failures: m.counters("gateway_auth_failures", "Refused tokens"),
-            refusals: m.counters("gateway_refusals", "Sessions that were not let in for lack of room"),
-            disconnects: m.counters("gateway_disconnects", "Sockets that left"),
-            closes: m.counters("gateway_closes", "Transports that the gateway closed"),
-            leftovers: m.counter("gateway_leftover_seats", "Seats of sockets that had left untold"),
+            connections: m.counters(
+                "gateway_connections",
+                "Sockets that were let in, by first transport",
+                ["websocket", "polling"].map(|transport| Transport { transport }),
+            ),
+            upgrades: m.counter("gateway_upgrades", "Sessions upgraded from polling to websocket"),
+            auth_failures: m.counters("gateway_auth_failures", "Refused tokens", reasons(AUTH_FAILURES)),
+            refusals: m.counters(
+                "gateway_refusals",
+                "Sessions and sockets refused for lack of room or readiness",
+                reasons(REFUSALS),
+            ),
+            disconnects: m.counters("gateway_disconnects", "Sockets that left", reasons(DISCONNECTS)),
+            closes: m.counters("gateway_closes", "Transports that the gateway closed", reasons(CLOSES)),
+            leftovers: m.counter(
+                "gateway_stale_subscriptions",
+                "Subscriptions removed whose sockets had left without a disconnect",
+            ),
             sockets: m.gauge("gateway_sockets", "Sockets connected now"),
-            unknown_events: m.counter("gateway_unknown_events", "Events of clients that mean nothing here"),
+            unknown_events: m.counter("gateway_unknown_events", "Events of clients that the gateway ignores"),
             rooms: m.gauge("gateway_rooms", "Churches with a connected socket"),
-            events: m.counter("gateway_events", "Events taken from the stream in their turn"),
+            events: m.counter("gateway_events", "Events taken from the stream in order"),
             foreign: m.counter("gateway_foreign_messages", "Messages in the stream that are no events"),
             laggards: m.counter(
-                "gateway_laggards",
-                "Times a socket's queue was full and it went on at its own pace",
+                "gateway_slow_consumers",
+                "Times a socket's queue was full, so that it left the live feed to catch up",
             ),
             deliveries: m.counter("gateway_deliveries", "Packets handed to sockets"),
-            gaps_healed: m.counter("gateway_gaps_healed", "Events that were missed live and read back"),
+            gaps_healed: m.counter(
+                "gateway_missed_events",
+                "Events that were not received live and were read from the stream",
+            ),
             discontinuities: m
                 .counter("gateway_discontinuities", "Times the stream was found recreated or shortened"),
-            resumes: m.counters("gateway_resumes", "Sockets that began, by where what they missed came from"),
-            event_age: m.seconds("gateway_event_age_seconds", "From an event's record to its way out"),
+            resumes: m.counters(
+                "gateway_resumes",
+                "Sockets let in, by where what they had missed came from",
+                outcomes(RESUMES),
+            ),
+            event_age: m.seconds("gateway_event_age_seconds", "From an event's record to its emission"),
             memory_events: m.gauge("gateway_memory_events", "Events kept in memory"),
             memory_bytes: m.gauge("gateway_memory_bytes", "Bytes of packets kept in memory"),
-            replays: m.counters("gateway_replays", "Events replayed by operators"),
+            replays: m.counters("gateway_replays", "Events replayed by operators", outcomes(REPLAYS)),
             replays_skipped: m
                 .counter("gateway_replays_skipped", "Replayed events that a socket had no room for"),
         }

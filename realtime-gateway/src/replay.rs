@@ -21,7 +21,7 @@ use tracing::warn;
 
 use crate::hub::Hub;
 use crate::intake;
-use crate::metrics::{Counters, Reason};
+use crate::metrics::{Counters, Outcome};
 use crate::packets::{self, Delivery};
 use crate::replay::queue::{Queue, Waiting};
 use crate::replay::source::{Consumers, Source};
@@ -136,9 +136,9 @@ impl Replay {
         self.count("refused", 1);
     }
 
-    fn count(&self, reason: &'static str, events: u64) {
+    fn count(&self, outcome: &'static str, events: u64) {
         if events > 0 {
-            self.counters.replays.get_or_create(&Reason { reason }).inc_by(events);
+            self.counters.replays.get_or_create(&Outcome { outcome }).inc_by(events);
         }
     }
 

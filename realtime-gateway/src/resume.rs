@@ -14,7 +14,7 @@ use crate::history::{Key, Page};
 use crate::hub::{Laggard, Next, PACE, STRIDE};
 use crate::member::{Member, Unsent};
 use crate::memory::Event;
-use crate::metrics::Reason;
+use crate::metrics::Outcome;
 use crate::session::Session;
 use crate::stream::ReadError;
 
@@ -86,7 +86,7 @@ pub(crate) async fn resume(gateway: &Gateway, member: &Member, cursor: Option<St
         Ok(from) => from,
         Err(stop) => stop.word(),
     };
-    gateway.counters.resumes.get_or_create(&Reason { reason }).inc();
+    gateway.counters.resumes.get_or_create(&Outcome { outcome: reason }).inc();
     debug!(church.id = %member.church, socket.id = %member.socket.id, reason, "resumed");
     if let Err(stop) = outcome {
         stop.consequence(gateway, member);

@@ -6,9 +6,9 @@ use async_nats::jetstream;
 use common::broker::NatsOptions;
 use common::subject::{STREAM, STREAM_SUBJECTS};
 use deploy::nats;
+use deploy::ops::stream::{Limits, provision};
 use deploy::ports::Port;
 use deploy::processes::Processes;
-use deploy::provision::{Limits, provision};
 use deploy::scratch::Scratch;
 use secrecy::SecretString;
 
@@ -135,7 +135,7 @@ impl TestBroker {
 
     async fn wait(&mut self) {
         let monitor = format!("http://127.0.0.1:{}", self.monitor.number());
-        nats::wait_until_well(&mut self.processes, &self.http, &monitor)
+        nats::wait_until_healthy(&mut self.processes, &self.http, &monitor)
             .await
             .expect("nats-server gets well");
     }

@@ -6,12 +6,11 @@ use std::time::Duration;
 use common::event::ChurchEvent;
 use common::store::{Audit, Store};
 use common::subject::{ChurchId, STREAM};
-use deploy::installation::Database;
+use deploy::ops::stream::{Limits, provision};
 use deploy::ports::Ports;
-use deploy::provision::{Limits, provision};
 use deploy::scratch::Scratch;
 use deploy::simulator::{Entry, Pace, Simulator};
-use deploy::stack::{Stack, StackOptions};
+use deploy::stack::{Database, Stack, StackOptions};
 use deploy::traffic;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::Response;
@@ -214,7 +213,11 @@ impl TestStack {
         number(&self.metrics(ops_url).await, name).unwrap_or(0.0)
     }
 
-    async fn metrics(&self, ops_url: &str) -> String {
+    /// All that a service exports.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn metrics(&self, ops_url: &str) -> String {
         let answer = self.http.get(format!("{ops_url}/metrics")).send().await.expect("it answers operators");
         answer.text().await.expect("it has metrics")
     }

@@ -1,72 +1,73 @@
-//! Every answer but 200, and the one place that maps, counts and logs it.
+//! Every error answer, with its status and code.
 //!
-//! Telnyx sends again whatever is not 2xx, so 4xx stands only where that can't help; our own trouble is always 503.
+//! Telnyx repeats a webhook that is not answered 2xx. So 4xx means that a repetition can't help, and trouble of ours is
+//! always 503.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::commit::Unrecorded;
-use crate::signature;
+use crate::commit::CommitError;
+use crate::signature::SignatureError;
 
 /// Why a request is not answered 200.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Nobody knows that it is Telnyx.
+pub enum IngestError {
+    /// The request does not prove that Telnyx sent it.
     #[error(transparent)]
-    Unsigned(#[from] signature::Refusal),
-    /// The body did not come to its end.
+    Signature(#[from] SignatureError),
+    /// The connection ended before the body did.
     #[error("the body could not be read")]
-    BodyBroken,
+    BodyIncomplete,
     /// The body is longer than any webhook.
     #[error("the body is larger than 1 MiB")]
     TooLarge,
-    /// It could not be recorded.
+    /// The webhook could not be recorded.
     #[error(transparent)]
-    Unrecorded(#[from] Unrecorded),
-    /// It could not be recorded in time.
+    Commit(#[from] CommitError),
+    /// The webhook could not be recorded in time.
     #[error("the webhook could not be recorded in time")]
-    Late,
+    TimedOut,
     /// No such path.
     #[error("there is nothing here; webhooks go to POST /webhooks/telnyx")]
     NotFound,
     /// Another method than POST.
     #[error("webhooks are sent by POST")]
-    NotPost,
+    MethodNotAllowed,
 }
 
-impl Refused {
-    /// The status that says whether sending it again can help.
+impl IngestError {
+    /// The HTTP status: it tells Telnyx whether to send the webhook again.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Unsigned(_) => StatusCode::UNAUTHORIZED,
-            Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Signature(_) => StatusCode::UNAUTHORIZED,
+            Self::BodyIncomplete => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unrecorded(_) | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Commit(_) | Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 
-    /// The word in metrics and in the answer.
+    /// The error code in metrics and in the answer.
     pub fn code(self) -> &'static str {
         match self {
-            Self::Unsigned(refusal) => refusal.as_str(),
-            Self::BodyBroken => "body_broken",
+            Self::Signature(error) => error.as_str(),
+            Self::BodyIncomplete => "body_broken",
             Self::TooLarge => "too_large",
-            Self::Unrecorded(Unrecorded::QueueFull) => "queue_full",
-            Self::Unrecorded(Unrecorded::Unavailable) => "database_unavailable",
-            Self::Unrecorded(Unrecorded::Unreadable) => "unreadable",
-            Self::Unrecorded(Unrecorded::Stopping) => "stopping",
-            Self::Late => "late",
+            Self::Commit(CommitError::QueueFull) => "queue_full",
+            Self::Commit(CommitError::Unavailable) => "database_unavailable",
+            Self::Commit(CommitError::Unreadable) => "unreadable",
+            Self::Commit(CommitError::Stopping) => "stopping",
+            Self::TimedOut => "late",
             Self::NotFound => "not_found",
-            Self::NotPost => "method_not_allowed",
+            Self::MethodNotAllowed => "method_not_allowed",
         }
     }
 }
 
-/// The body of every answer but 200.
+/// The body of an error answer.
 #[derive(Serialize)]
 struct Failure {
     success: bool,
@@ -74,7 +75,7 @@ struct Failure {
     code: &'static str,
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for IngestError {
     fn into_response(self) -> Response {
         let body = Failure { success: false, error: self.to_string(), code: self.code() };
         let mut response = (self.status(), Json(body)).into_response();

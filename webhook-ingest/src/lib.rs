@@ -1,14 +1,12 @@
-//! Takes Telnyx's signed delivery webhooks, records them and announces the change.
+//! Receives Telnyx's signed delivery webhooks, records them and announces the changes.
 //!
-//! Start with [`receive`]: a request whose headers claim a signature takes a place in the queue, is read, verified
-//! ([`signature`]), parsed ([`parse`]), committed together with its neighbours ([`commit`]), and only then answered 200.
-//! What needs no answer runs beside it: the [`sweep`] of parked webhooks and the relay that carries the outbox into the
-//! stream.
+//! Start with [`receive`]. A request with signature headers reserves a slot in the queue. Its body is read, verified
+//! ([`signature`]), parsed ([`parse`]) and committed together with others ([`commit`]). Only then it is answered 200.
+//! Two background tasks run beside it: the [`sweep`] of parked webhooks, and the relay from the outbox to the stream.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use common::broker::Broker;
 use common::service::{self, Context, Weight};
 use common::store::{Readiness, Store};
@@ -30,26 +28,26 @@ pub mod sweep;
 pub use settings::Settings;
 
 use crate::metrics::IngestMetrics;
-use crate::receive::Reception;
+use crate::receive::Receiver;
 use crate::signature::PublicKeys;
 
 /// The service's user at the broker.
 const BROKER_ROLE: &str = "ingest";
-/// How long a stop waits for what runs beside the requests.
+/// How long a stopping service waits for its background tasks.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs the service until `context.shutdown` is cancelled; then finishes what it has begun.
+/// Runs the service until `context.shutdown` is cancelled, then finishes the requests under way.
 ///
 /// # Errors
-/// A setting is wrong, the address is taken, or a part of it ended badly.
+/// A setting is wrong, the address is taken, or the committer panicked.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
-    // Before anything else: without a key there is nothing to listen for.
+    // First: without a key the service can accept nothing.
     PublicKeys::parse(&settings.telnyx_public_key)?;
     let listener = service::bind("INGEST_LISTEN", settings.ingest_listen).await?;
     serve(listener, settings, context).await
 }
 
-/// The same on a listener that is bound already.
+/// [`run`] on a listener that is bound already.
 ///
 /// # Errors
 /// As [`run`].
@@ -58,38 +56,33 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let (store, webhooks) = Store::with_webhooks(&settings.store)?;
     let readiness = Readiness {
         reads: context.health.condition("database", Weight::Required),
-        // What can't be written can't be taken.
+        // A webhook is accepted only once it is written.
         writes: context.health.condition("database_writes", Weight::Required),
     };
     let broker = Broker::connect(&settings.nats, BROKER_ROLE, &context, Weight::Degrading).await?;
     let metrics = IngestMetrics::new(&context.metrics);
 
     let tasks = TaskTracker::new();
-    tasks.spawn(store.clone().keep_ready(readiness, context.shutdown.clone()));
-    tasks.spawn(sweep::run(store.clone(), metrics.clone(), context.shutdown.clone()));
+    let shutdown = &context.shutdown;
+    context.spawn_vital(&tasks, "readiness", store.clone().keep_ready(readiness, shutdown.clone()));
+    context.spawn_vital(&tasks, "sweep", sweep::run(store.clone(), metrics.clone(), shutdown.clone()));
     relay::start(store.clone(), broker.clone(), &context, &tasks);
     retention::start(&settings.retention, store.clone(), &context, &tasks);
 
     let (queue, committer) = commit::queue(settings.queue, webhooks, metrics.clone());
     let closing = CancellationToken::new();
-    let committer = tokio::spawn({
-        let (closing, shutdown) = (closing.clone(), context.shutdown.clone());
-        async move {
-            // Without a committer there is no service: should it ever panic, the process ends and is started again.
-            let _stop = shutdown.drop_guard();
-            committer.run(closing).await;
-        }
-    });
+    let committing = context.spawn_vital(&tasks, "committer", committer.run(closing.clone()));
 
     info!(address = %listener.local_addr()?, "taking webhooks");
-    let router = receive::router(Arc::new(Reception::new(keys, queue, metrics)));
-    service::serve_http(listener, router, context.shutdown.clone()).await;
+    let router = receive::router(Arc::new(Receiver::new(keys, queue, metrics)));
+    service::serve_http(listener, router, shutdown.clone()).await;
     closing.cancel();
-    let committed = committer.await.context("the committer ended badly");
+    // Every accepted webhook is answered, however long its commit takes.
+    committing.await?;
     tasks.close();
     if tokio::time::timeout(STOP_LIMIT, tasks.wait()).await.is_err() {
-        warn!("stopping although the relay has not come to its end; the outbox keeps what waits");
+        warn!("stopping before the relay has finished; waiting events stay in the outbox");
     }
     broker.flush().await;
-    committed
+    Ok(())
 }

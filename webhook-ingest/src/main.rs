@@ -1,4 +1,4 @@
-//! The binary of webhook-ingest; everything is in its library.
+//! The binary of webhook-ingest; the code is in the library.
 
 use std::process::ExitCode;
 

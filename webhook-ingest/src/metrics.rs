@@ -1,4 +1,4 @@
-//! What is counted, all of it from the start at zero.
+//! The metrics of webhook-ingest.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,19 +12,21 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use crate::parse::Unreadable;
+
 /// The service's metrics.
 #[derive(Clone)]
 pub struct IngestMetrics {
     webhooks: Family<OutcomeLabel, Counter>,
     refusals: Family<ReasonLabel, Counter>,
     unreadable: Family<ReasonLabel, Counter>,
-    unknown_statuses: Family<WordLabel, Counter>,
+    unknown_statuses: Family<StatusLabel, Counter>,
     words: Arc<Mutex<BTreeSet<String>>>,
     batch_size: Histogram,
     commit_seconds: Histogram,
-    answer_seconds: Histogram,
+    request_seconds: Histogram,
     queue_length: Gauge,
-    late_claims: Counter,
+    parked_applied: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,45 +40,61 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WordLabel {
-    word: String,
+struct StatusLabel {
+    status: String,
 }
 
-/// Words that are counted each for itself; all further ones are `other`.
+/// Why requests are refused: [`crate::error::Refused::code`].
+const REFUSALS: &str = "signature_missing signature_api_v1 signature_repeated signature_malformed signature_wrong \
+     timestamp_missing timestamp_malformed timestamp_stale body_broken too_large queue_full database_unavailable \
+     unreadable stopping late not_found method_not_allowed";
+
+/// Unknown statuses that are counted each for itself; all further ones are [`OTHER`].
 const MAX_WORDS: usize = 16;
 /// The longest word that is counted for itself.
 const MAX_WORD: usize = 32;
+const OTHER: &str = "other";
 
 impl IngestMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Self {
-        let webhooks = metrics.counters("ingest_webhooks", "Webhooks recorded, by outcome");
-        for outcome in
-            [Outcome::Applied, Outcome::Duplicate, Outcome::Stale, Outcome::Parked, Outcome::Ignored]
-        {
-            drop(webhooks.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }));
-        }
+        let outcomes =
+            [Outcome::Applied, Outcome::Duplicate, Outcome::Stale, Outcome::Parked, Outcome::Ignored];
+        let unreadable = [Unreadable::NotJson, Unreadable::NotAnObject, Unreadable::NoData];
         Self {
-            webhooks,
-            refusals: metrics.counters("ingest_refusals", "Requests not answered 200, by reason"),
+            webhooks: metrics.counters(
+                "ingest_webhooks",
+                "Webhooks recorded",
+                outcomes.map(|outcome| OutcomeLabel { outcome: outcome.as_str() }),
+            ),
+            refusals: metrics.counters(
+                "ingest_refusals",
+                "Requests not answered 200",
+                REFUSALS.split(' ').map(|reason| ReasonLabel { reason }),
+            ),
             unreadable: metrics.counters(
                 "ingest_unreadable",
-                "Signed bodies that can't be read, kept as ignored, by reason",
+                "Signed bodies that can't be read and are kept as ignored",
+                unreadable.map(|reason| ReasonLabel { reason: reason.as_str() }),
             ),
-            unknown_statuses: metrics
-                .counters("ingest_unknown_statuses", "Words for a recipient's status that are not known"),
+            unknown_statuses: metrics.counters(
+                "ingest_unknown_statuses",
+                "Recipients reported with a status that is not known",
+                [StatusLabel { status: OTHER.into() }],
+            ),
             words: Arc::default(),
             batch_size: metrics.register(
-                "ingest_batch_size",
+                "ingest_batch_webhooks",
                 "Webhooks in one commit",
                 Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             ),
-            commit_seconds: metrics.seconds("ingest_commit_seconds", "How long a commit took"),
-            answer_seconds: metrics
-                .seconds("ingest_answer_seconds", "From a request's arrival to its answer"),
+            commit_seconds: metrics.seconds("ingest_commit_seconds", "Time that a commit took"),
+            request_seconds: metrics.seconds("ingest_request_seconds", "Time to answer a request"),
             queue_length: metrics.gauge("ingest_queue_length", "Requests being read or waiting for a commit"),
-            late_claims: metrics
-                .counter("ingest_late_claims", "Parked webhooks that the sweep gave their recipient"),
+            parked_applied: metrics.counter(
+                "ingest_parked_applied",
+                "Parked webhooks that were applied to their recipient later",
+            ),
         }
     }
 
@@ -101,13 +119,13 @@ impl IngestMetrics {
         if is_counted {
             words.insert(word.to_owned());
         }
-        let label = WordLabel { word: if is_counted { word } else { "other" }.to_owned() };
+        let label = StatusLabel { status: if is_counted { word } else { OTHER }.to_owned() };
         self.unknown_statuses.get_or_create(&label).inc();
-        label.word
+        label.status
     }
 
     pub(crate) fn answered(&self, after: Duration) {
-        self.answer_seconds.observe(after.as_secs_f64());
+        self.request_seconds.observe(after.as_secs_f64());
     }
 
     pub(crate) fn commit_begins(&self, webhooks: usize) {
@@ -125,7 +143,7 @@ impl IngestMetrics {
     }
 
     pub(crate) fn claimed_late(&self, webhooks: usize) {
-        self.late_claims.inc_by(webhooks as u64);
+        self.parked_applied.inc_by(webhooks as u64);
     }
 }
 
@@ -151,11 +169,11 @@ mod tests {
             let _ = metrics.unknown_status(word);
         }
         let shown = registry.encode();
-        let counted = shown.lines().filter(|line| line.starts_with("ingest_unknown_statuses_total{"));
+        let counted = shown.lines().filter(|line| line.starts_with("church_ingest_unknown_statuses_total{"));
         assert_eq!(counted.count(), MAX_WORDS + 1, "{shown}");
         // Four of twenty words, five times each, and what is no word.
-        assert!(shown.contains("ingest_unknown_statuses_total{word=\"other\"} 24"), "{shown}");
-        assert!(shown.contains("ingest_unknown_statuses_total{word=\"xx\"} 5"), "{shown}");
+        assert!(shown.contains("church_ingest_unknown_statuses_total{status=\"other\"} 24"), "{shown}");
+        assert!(shown.contains("church_ingest_unknown_statuses_total{status=\"xx\"} 5"), "{shown}");
         assert!(!shown.contains("1555"), "{shown}");
     }
 }

@@ -1,5 +1,5 @@
-//! The way of a webhook from the socket to its answer. The path decides nothing: what is in it may be forged, and
-//! the recipient's id is read from the signed body.
+//! The route for webhooks: from the request to its answer. The recipient's id is read from the signed body, never from
+//! the path, which can be forged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,54 +18,56 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::commit::{Place, Queue, Unrecorded};
-use crate::error::Refused;
+use crate::commit::{CommitError, Queue, Slot};
+use crate::error::IngestError;
 use crate::metrics::IngestMetrics;
 use crate::parse::{self, Unreadable};
-use crate::signature::{Claim, PublicKeys, Refusal};
+use crate::signature::{PublicKeys, SignatureError, SignatureHeaders};
 
-/// The longest body that is taken.
+/// Longest body that is accepted.
 pub const MAX_BODY: usize = 1024 * 1024;
-/// How far a body that is too long is read on, so that the sender hears the answer instead of a broken connection.
-const MAX_READ_ON: usize = 4 * MAX_BODY;
-/// All waiting together. Telnyx gives up after two seconds.
+/// Bytes of an oversized body to drain, so that the sender can read our answer.
+const MAX_DRAIN: usize = 4 * MAX_BODY;
+/// Time limit for a whole request. Telnyx gives up after two seconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
-/// As much of a path as is shown, in characters.
-const SHOWN_PATH: usize = 48;
+/// Longest part of a path that is logged, in characters.
+const MAX_LOGGED_PATH: usize = 48;
 
-/// What receiving needs.
-pub struct Reception {
+/// The state of the route.
+pub struct Receiver {
     keys: PublicKeys,
     queue: Queue,
     metrics: IngestMetrics,
-    /// Each kind of trouble is told once a minute, whatever a stranger sends.
+    /// Limits log lines that strangers can cause.
     throttle: Throttle,
 }
 
-impl Reception {
-    /// Believes whoever holds one of these keys, and hands on to the queue.
+impl Receiver {
+    /// Accepts webhooks that one of the keys signed, and puts them into the queue.
     pub fn new(keys: PublicKeys, queue: Queue, metrics: IngestMetrics) -> Self {
         Self { keys, queue, metrics, throttle: Throttle::once_a_minute() }
     }
 
-    /// Counts a refusal, and tells operators what they can do something about. The committer tells of the database.
-    fn refused(&self, refused: Refused, parts: &Parts) {
-        let reason = refused.code();
+    /// Counts a refused request, and logs those that operators can act on. The committer logs trouble of the database.
+    fn refused(&self, error: IngestError, parts: &Parts) {
+        let reason = error.code();
         self.metrics.refused(reason);
-        let advice = match refused {
-            Refused::Unsigned(Refusal::ApiV1) => "",
-            Refused::Unsigned(_) => "; if Telnyx sent it, check TELNYX_PUBLIC_KEY and the clock",
-            Refused::NotFound | Refused::NotPost => "; if Telnyx sent it, check the webhook's URL",
-            Refused::Unrecorded(Unrecorded::QueueFull) | Refused::Late => "; Telnyx sends again",
-            _ => return debug!(reason, "not recorded: {refused}"),
+        let advice = match error {
+            IngestError::Signature(SignatureError::ApiV1) => "",
+            IngestError::Signature(_) => "; if Telnyx sent it, check TELNYX_PUBLIC_KEY and the clock",
+            IngestError::NotFound | IngestError::MethodNotAllowed => {
+                "; if Telnyx sent it, check the webhook's URL"
+            }
+            IngestError::Commit(CommitError::QueueFull) | IngestError::TimedOut => "; Telnyx sends again",
+            _ => return debug!(reason, "not recorded: {error}"),
         };
         if let Some(held_back) = self.throttle.opens(reason) {
-            let path: String = parts.uri.path().chars().take(SHOWN_PATH).collect();
-            warn!(reason, path, held_back, "refused a request: {refused}{advice}");
+            let path: String = parts.uri.path().chars().take(MAX_LOGGED_PATH).collect();
+            warn!(reason, path, held_back, "refused a request: {error}{advice}");
         }
     }
 
-    /// Counts a signed body that can't be read, and tells of it.
+    /// Counts and logs a signed body that can't be read.
     fn unreadable(&self, webhook_id: &str, reason: Unreadable) {
         self.metrics.unreadable(reason.as_str());
         if let Some(held_back) = self.throttle.opens("unreadable") {
@@ -73,22 +75,22 @@ impl Reception {
         }
     }
 
-    /// Counts a word for a status that is not known, and tells of it.
-    fn unknown_status(&self, webhook_id: &str, word: &str) {
-        let word = self.metrics.unknown_status(word);
-        if let Some(held_back) = self.throttle.opens(&format!("status {word}")) {
+    /// Counts and logs an unknown status.
+    fn unknown_status(&self, webhook_id: &str, status: &str) {
+        let status = self.metrics.unknown_status(status);
+        if let Some(held_back) = self.throttle.opens(&format!("status {status}")) {
             warn!(
                 webhook.id = webhook_id,
-                word, held_back, "a webhook has a status that is not known; the event's type decided"
+                status, held_back, "a webhook has an unknown status; its event type decided instead"
             );
         }
     }
 }
 
-/// The service's one route.
-pub fn router(reception: Arc<Reception>) -> Router {
-    // Not a route of the router's: a slash too many must not lose a webhook.
-    Router::new().fallback(receive).with_state(reception)
+/// The router, with one route for all paths.
+pub fn router(receiver: Arc<Receiver>) -> Router {
+    // A fallback instead of a path pattern: an extra slash in the configured URL must not lose webhooks.
+    Router::new().fallback(receive).with_state(receiver)
 }
 
 /// The answer after the commit.
@@ -98,35 +100,35 @@ struct Received {
 }
 
 async fn receive(
-    State(reception): State<Arc<Reception>>,
+    State(receiver): State<Arc<Receiver>>,
     request: Request,
-) -> Result<Json<Received>, Refused> {
+) -> Result<Json<Received>, IngestError> {
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
-    let taken = take(&reception, &parts, body, arrived + ANSWER_WITHIN).await;
-    reception.metrics.answered(arrived.elapsed());
-    match taken {
+    let outcome = handle(&receiver, &parts, body, arrived + ANSWER_WITHIN).await;
+    receiver.metrics.answered(arrived.elapsed());
+    match outcome {
         Ok(()) => Ok(Json(Received { received: true })),
-        Err(refused) => {
-            reception.refused(refused, &parts);
-            Err(refused)
+        Err(error) => {
+            receiver.refused(error, &parts);
+            Err(error)
         }
     }
 }
 
-/// Judges the head of a request, which costs nothing, before it takes a place and reads the body.
-async fn take(reception: &Reception, parts: &Parts, body: Body, until: Instant) -> Result<(), Refused> {
+/// Checks the head of a request, which is cheap, before it reserves a slot and reads the body.
+async fn handle(receiver: &Receiver, parts: &Parts, body: Body, until: Instant) -> Result<(), IngestError> {
     if !is_for_webhooks(parts.uri.path()) {
-        return Err(Refused::NotFound);
+        return Err(IngestError::NotFound);
     }
     if parts.method != Method::POST {
-        return Err(Refused::NotPost);
+        return Err(IngestError::MethodNotAllowed);
     }
     let now = OffsetDateTime::now_utc();
-    let claim = Claim::read(&parts.headers, now)?;
-    let place = reception.queue.take_place()?;
-    let recording = record(reception, &claim, place, body, now);
-    tokio::time::timeout_at(until, recording).await.unwrap_or(Err(Refused::Late))
+    let signature = SignatureHeaders::read(&parts.headers, now)?;
+    let slot = receiver.queue.reserve()?;
+    let recording = record(receiver, &signature, slot, body, now);
+    tokio::time::timeout_at(until, recording).await.unwrap_or(Err(IngestError::TimedOut))
 }
 
 /// `/webhooks/telnyx` or `/webhooks/telnyx/{recipientId}`, with any number of slashes at each place.
@@ -137,45 +139,45 @@ fn is_for_webhooks(path: &str) -> bool {
 
 /// Reads the body, verifies and parses it, and waits for its commit.
 async fn record(
-    reception: &Reception,
-    claim: &Claim<'_>,
-    place: Place,
+    receiver: &Receiver,
+    signature: &SignatureHeaders<'_>,
+    slot: Slot,
     body: Body,
     now: OffsetDateTime,
-) -> Result<(), Refused> {
-    let verified = claim.verify(read(body).await?, &reception.keys)?;
-    let reading = parse::webhook(&verified, now);
-    let webhook_id = reading.webhook.event_id.clone();
-    // A repetition was told of when it first came.
-    if place.commit(reading.webhook).await? != Outcome::Duplicate {
-        if let Some(reason) = reading.unreadable {
-            reception.unreadable(&webhook_id, reason);
+) -> Result<(), IngestError> {
+    let verified = signature.verify(read_body(body).await?, &receiver.keys)?;
+    let parsed = parse::webhook(&verified, now);
+    let webhook_id = parsed.webhook.event_id.clone();
+    // A repetition was logged when it came first.
+    if slot.commit(parsed.webhook).await? != Outcome::Duplicate {
+        if let Some(reason) = parsed.unreadable {
+            receiver.unreadable(&webhook_id, reason);
         }
-        for word in &reading.unknown_statuses {
-            reception.unknown_status(&webhook_id, word);
+        for status in &parsed.unknown_statuses {
+            receiver.unknown_status(&webhook_id, status);
         }
     }
     Ok(())
 }
 
-/// The whole body, whether its length was announced or not.
-async fn read(body: Body) -> Result<Bytes, Refused> {
+/// Reads the whole body, with or without `Content-Length`.
+async fn read_body(body: Body) -> Result<Bytes, IngestError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > MAX_READ_ON {
-        return Err(Refused::TooLarge);
+    if announced > MAX_DRAIN {
+        return Err(IngestError::TooLarge);
     }
     let mut whole = BytesMut::with_capacity(announced.min(MAX_BODY));
     let (mut chunks, mut length) = (body.into_data_stream(), 0);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Refused::BodyBroken)?;
+        let chunk = chunk.map_err(|_| IngestError::BodyIncomplete)?;
         length += chunk.len();
         if length <= MAX_BODY {
             whole.extend_from_slice(&chunk);
-        } else if length > MAX_READ_ON {
+        } else if length > MAX_DRAIN {
             break;
         }
     }
-    if length > MAX_BODY { Err(Refused::TooLarge) } else { Ok(whole.freeze()) }
+    if length > MAX_BODY { Err(IngestError::TooLarge) } else { Ok(whole.freeze()) }
 }
 
 #[cfg(test)]
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slash_too_many_changes_nothing_and_anything_else_is_not_for_webhooks() {
+    fn extra_slashes_are_accepted_and_other_paths_are_not() {
         let id = "0195a3c0-7a30-7c51-9d5e-0a1b2c3d4e5f";
         for path in ["/webhooks/telnyx", "/webhooks/telnyx/", "//webhooks/telnyx", "/webhooks//telnyx//"] {
             assert!(is_for_webhooks(path), "{path}");

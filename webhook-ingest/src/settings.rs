@@ -1,4 +1,4 @@
-//! How the service is configured: every setting is a flag and an environment variable.
+//! Settings: each is a flag and an environment variable.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -8,17 +8,17 @@ use common::retention::RetentionOptions;
 use common::store::StoreOptions;
 use common::telemetry::LogOptions;
 
-/// Takes Telnyx's signed delivery webhooks, records them and announces the change.
+/// Receives Telnyx's signed delivery webhooks, records them and announces the changes.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "webhook-ingest", version)]
 pub struct Settings {
-    /// Where Telnyx's webhooks arrive
+    /// Address that Telnyx's webhooks are sent to
     #[arg(long, env = "INGEST_LISTEN", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     pub ingest_listen: SocketAddr,
-    /// Where operators ask for /livez, /readyz and /metrics
+    /// Address for operators: /livez, /readyz, /metrics
     #[arg(long, env = "INGEST_OPS_LISTEN", default_value = "127.0.0.1:9081", value_name = "ADDRESS")]
     pub ingest_ops_listen: SocketAddr,
-    /// Telnyx's public keys (base64, from the portal under Keys & Credentials), comma separated; required
+    /// Public keys of the Telnyx account (base64, in the portal under Keys & Credentials), comma separated; required
     #[arg(
         long,
         env = "TELNYX_PUBLIC_KEY",
@@ -27,16 +27,16 @@ pub struct Settings {
         hide_default_value = true
     )]
     pub telnyx_public_key: String,
-    /// How the queue before the database is bounded
+    /// Limits of the queue before the database
     #[command(flatten)]
     pub queue: QueueOptions,
-    /// The record
+    /// The database
     #[command(flatten)]
     pub store: StoreOptions,
     /// The broker
     #[command(flatten)]
     pub nats: NatsOptions,
-    /// How long things are kept
+    /// How long data is kept
     #[command(flatten)]
     pub retention: RetentionOptions,
     /// Logs
@@ -44,14 +44,14 @@ pub struct Settings {
     pub log: LogOptions,
 }
 
-/// How many webhooks wait, and how many are committed together.
+/// Limits of the queue before the database.
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Queue")]
 pub struct QueueOptions {
-    /// Requests that are read, or wait for the commit under way, at most; one more is answered 503
+    /// Most requests that are being read or wait for a commit; further ones are answered 503
     #[arg(long, env = "INGEST_QUEUE", default_value = "2048", value_name = "N")]
     pub ingest_queue: NonZeroUsize,
-    /// Webhooks in one commit at most
+    /// Most webhooks in one commit
     #[arg(long, env = "INGEST_BATCH", default_value = "256", value_name = "N")]
     pub ingest_batch: NonZeroUsize,
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_consistent() {
         Settings::command().debug_assert();
     }
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_holds_nothing_is_refused() {
+    fn a_queue_or_batch_of_zero_is_refused() {
         let arguments =
             ["webhook-ingest", "--database-url", "sqlite:x", "--nats-user", "u", "--nats-password", "p"];
         assert!(Settings::try_parse_from(arguments).is_ok());

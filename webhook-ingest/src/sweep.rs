@@ -1,56 +1,62 @@
-//! Tries again to find the recipients of parked webhooks. The store tries once when it records one, and again when a
-//! recipient's provider id becomes known; the sweep stands behind both.
+//! Looks again for the recipients of parked webhooks. The store looks when it records a webhook, and when a recipient's
+//! Telnyx id becomes known; the sweep finds what both missed.
 
 use std::time::Duration;
 
 use common::store::{Store, StoreError};
+use common::throttle::Throttle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::metrics::IngestMetrics;
 
-/// Between two rounds.
-const EVERY: Duration = Duration::from_secs(5);
-/// Webhooks in one transaction: short, because it keeps commits waiting.
+/// Time between two rounds.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Webhooks in one transaction. Few, because other commits wait for it.
 const PAGE: u32 = 100;
-/// Pages in one round; the next round goes on from there.
+/// Pages in one round. The next round continues there.
 const PAGES: u32 = 10;
+
+/// Limits a log line that a backlog repeats.
+static REPEATS: Throttle = Throttle::once_a_minute();
 
 /// Sweeps until shutdown.
 pub async fn run(store: Store, metrics: IngestMetrics, shutdown: CancellationToken) {
-    let mut place = None;
+    let mut cursor = None;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
         }
-        place = match round(&store, &metrics, place).await {
+        cursor = match round(&store, &metrics, cursor).await {
             Ok(next) => next,
             Err(error) => {
-                // The readiness and the committer tell of a database that is away.
-                debug!(error = &error as &dyn std::error::Error, "parked webhooks could not be swept");
+                // Readiness and the committer report a database that is away.
+                debug!(error = &error as &dyn std::error::Error, "can't sweep parked webhooks");
                 None
             }
         };
     }
 }
 
-/// Some pages from a place on. Returns where the next round begins.
+/// Sweeps some pages from a cursor on. Returns the cursor of the next round.
 async fn round(
     store: &Store,
     metrics: &IngestMetrics,
-    mut place: Option<String>,
+    mut cursor: Option<String>,
 ) -> Result<Option<String>, StoreError> {
     for _ in 0..PAGES {
-        let (claimed, next) = store.claim_parked(place.as_deref(), PAGE).await?;
+        let (claimed, next) = store.claim_parked(cursor.as_deref(), PAGE).await?;
         if claimed > 0 {
             metrics.claimed_late(claimed);
-            info!(webhooks = claimed, "parked webhooks found their recipients");
+            if let Some(held_back) = REPEATS.opens("claimed") {
+                info!(webhooks = claimed, held_back, "the sweep found recipients of parked webhooks");
+            }
         }
         if next.is_none() {
             return Ok(None);
         }
-        place = next;
+        cursor = next;
     }
-    Ok(place)
+    Ok(cursor)
 }

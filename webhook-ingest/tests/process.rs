@@ -1,4 +1,4 @@
-//! The binary: how it starts, what it refuses to start with, and how it stops.
+//! The binary: how it starts, which settings it refuses, and how it stops.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
@@ -11,12 +11,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Base64 of 32 bytes; whose key it is does not matter here.
+/// Base64 of any 32 bytes.
 const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
-/// Longer than anything here takes.
+/// Time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The binary with nothing of this process's environment.
+/// The binary, with an empty environment.
 fn binary(folder: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_webhook-ingest"));
     command
@@ -24,7 +24,7 @@ fn binary(folder: &TempDir) -> Command {
         .env("DATABASE_URL", format!("sqlite:{}", folder.path().join("record.db").display()))
         .env("INGEST_LISTEN", "127.0.0.1:0")
         .env("INGEST_OPS_LISTEN", "127.0.0.1:0")
-        // Nobody listens there: it starts without its broker.
+        // No broker listens there.
         .env("NATS_URL", "nats://127.0.0.1:1")
         .env("NATS_USER", "ingest")
         .env("NATS_PASSWORD", "p")
@@ -33,7 +33,7 @@ fn binary(folder: &TempDir) -> Command {
     command
 }
 
-/// A process that does not outlive its test.
+/// A process that is killed at the end of its test.
 struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
@@ -46,7 +46,7 @@ impl Running {
         Self { child, log }
     }
 
-    /// Reads the log up to a message and gives the field of it that holds an address.
+    /// Reads the log up to a message. Returns the address in one of its fields.
     fn address(&mut self, message: &str, field: &str) -> SocketAddr {
         loop {
             let mut line = String::new();
@@ -121,7 +121,10 @@ async fn it_becomes_ready_without_its_broker_and_ends_with_0_at_either_signal() 
         let unsigned = client.post(format!("http://{webhooks}/webhooks/telnyx")).send().await.unwrap();
         assert_eq!(unsigned.status(), 401);
         let metrics = client.get(format!("http://{ops}/metrics")).send().await.unwrap().text().await.unwrap();
-        assert!(metrics.contains("ingest_refusals_total{reason=\"signature_missing\"} 1"), "{metrics}");
+        assert!(
+            metrics.contains("church_ingest_refusals_total{reason=\"signature_missing\"} 1"),
+            "{metrics}"
+        );
         running.signal(signal);
         assert_eq!(running.exit_code(), Some(0), "{signal:?}");
     }

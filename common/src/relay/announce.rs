@@ -1,19 +1,17 @@
-//! Publishing rows so that the stream itself keeps the order and refuses repetitions.
+//! Publishes rows so that the stream itself keeps the order and refuses repetitions.
 //!
 //! Each row names itself (`Nats-Msg-Id`) and the row before it (`Nats-Expected-Last-Msg-Id`), so rows can be sent
-//! without waiting for each other's answer: one is stored only right after the one before it. What the stream answers instead,
-//! its own last id or sequence, says what happened: an answer was lost, another relay was faster, or the stream lost
-//! its tail. A server that was restarted knows the last id only within its window for duplicates and answers with an
-//! empty one; then the sequence (`Nats-Expected-Last-Sequence`) takes the id's place.
+//! without waiting for each other's answer: one is stored only right after the one before it. A refusal names the stream's
+//! own last id or sequence, and [`end`](super::end) tells what follows from it: an answer was lost, another relay was
+//! faster, or the stream lost its tail. A server that was restarted knows the last id only within its window for
+//! duplicates; then the sequence (`Nats-Expected-Last-Sequence`) takes the id's place.
 //!
 //! A row that is too large for the stream is announced in its smallest form. If that is refused, too, the row is taken
 //! out of the outbox and kept for operators, so that nothing behind it waits.
 
 use std::collections::HashMap;
 
-use async_nats::jetstream::context::{
-    Context as JetStream, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind,
-};
+use async_nats::jetstream::context::{Context as JetStream, ContextBuilder, PublishAckFuture, PublishError};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use futures_util::future::join_all;
@@ -21,82 +19,28 @@ use time::OffsetDateTime;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::answers::{is_out_of_place, is_too_large, last_id, last_sequence, words};
-use super::{ACK_TIMEOUT, Counters};
+use super::end::{End, Fence, Lag, Place};
+use super::refusal::{Refusal, words};
+use super::resources::Counters;
+use super::timing::ACK_TIMEOUT;
+use super::trouble::Trouble;
 use crate::broker::Broker;
 use crate::event::ChurchEvent;
-use crate::store::{OutboxRow, Store, StoreError, Superseded, Term};
+use crate::store::{OutboxRow, Store, Superseded, Term};
 use crate::subject::{self, STREAM, Topic};
 
 /// Rows on their way at once.
 const WINDOW: usize = 256;
-/// Attempts to find the place again without any row being stored.
-const MAX_REPAIRS: u32 = 5;
+/// Refusals in a row without any row being stored.
+const MAX_REFUSALS: u32 = 5;
 
-/// Why rows still wait.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// Another process holds the lease now.
-    #[error("another process relays the outbox now")]
-    LeaseLost,
-    /// The database can't be read or written.
-    #[error("the outbox can't be read or marked")]
-    Store(#[source] StoreError),
-    /// There is no stream, or it has no leader at the moment.
-    #[error(
-        "the broker has no stream {STREAM}; run `ops provision`, or, if the broker's disk was full, free it and restart \
-         nats-server"
-    )]
-    NoStream,
-    /// The broker can't store anything more.
-    #[error("the broker's storage is full; free it and restart nats-server, which refuses until then")]
-    StorageFull,
-    /// The broker refused for lack of permission.
-    #[error("the broker does not let this service publish; check its permissions in nats.conf")]
-    Denied,
-    /// The broker did not answer, or with an error.
-    #[error("the broker did not take an event")]
-    Publish(#[source] PublishError),
-    /// The place in the stream is lost and can't be found again.
-    #[error("the stream changes while events are announced")]
-    Unstable,
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::LeaseLost => Self::LeaseLost,
-            other => Self::Store(other),
-        }
-    }
-}
-
-impl Trouble {
-    /// Whether this process has no working way to the stream, although another one may have.
-    pub(super) fn is_of_the_way(&self) -> bool {
-        match self {
-            Self::NoStream | Self::Denied => true,
-            Self::Publish(error) => {
-                matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe)
-            }
-            // A full broker is full for everybody.
-            Self::StorageFull | Self::LeaseLost | Self::Store(_) | Self::Unstable => false,
-        }
-    }
-}
-
-/// What the next row expects to be the stream's last.
+/// What is to be done after rows were announced, or one was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fence {
-    Event(Uuid),
-    Sequence(i64),
-}
-
-/// The last stored row as far as we know.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    fence: Fence,
-    sequence: i64,
+pub(super) enum Next {
+    /// Go on with the rows that follow.
+    GoOn,
+    /// Read the outbox again: events wait there that come before these rows.
+    ReadAgain,
 }
 
 /// Publishes rows and marks them.
@@ -106,13 +50,9 @@ pub(super) struct Announcer {
     store: Store,
     term: Term,
     counters: Counters,
-    place: Option<Place>,
-    /// Whether the stream took the last rows at that place.
-    confirmed: bool,
+    end: End,
     /// Rows that were sent and whose answer did not come, and when each was first sent, counted.
     unanswered: HashMap<i64, u64>,
-    /// The stream's last event, where its sequence is still to be learned.
-    last_stored: Option<Uuid>,
     /// How many rows were sent so far.
     sent: u64,
     /// Rows that are stored and not marked yet: position and sequence.
@@ -136,10 +76,8 @@ impl Announcer {
             store,
             term,
             counters,
-            place: None,
-            confirmed: false,
+            end: End::Unread,
             unanswered: HashMap::new(),
-            last_stored: None,
             sent: 0,
             unmarked: Vec::new(),
             reduced: HashMap::new(),
@@ -152,51 +90,41 @@ impl Announcer {
         self.unanswered.contains_key(&row.position)
     }
 
-    /// Publishes rows in order and marks those that are stored. `false` if the outbox has to be read again, because
-    /// the stream lost what comes before these rows.
-    pub(super) async fn announce(&mut self, rows: &[OutboxRow]) -> Result<bool, Trouble> {
+    /// Publishes rows in order and marks those that are stored.
+    pub(super) async fn announce(&mut self, rows: &[OutboxRow]) -> Result<Next, Trouble> {
         let mut rest: Vec<&OutboxRow> = rows.iter().collect();
-        let mut repairs = 0;
+        let mut refusals = 0;
         while !rest.is_empty() {
             let place = self.place().await?;
-            // As long as the place is only believed, one row alone asks for it: a later one in the same window could fit
-            // where the first does not.
-            let window = if self.confirmed { rest.len().min(WINDOW) } else { 1 };
+            let window = if matches!(self.end, End::Confirmed(_)) { rest.len().min(WINDOW) } else { 1 };
             let waited = rest.len();
-            let refusal = self.publish(&rest[..window], place).await;
-            self.confirmed = refusal.is_none();
-            rest.retain(|row| !self.is_stored(row));
-            self.mark().await?;
-            repairs = if rest.len() < waited { 0 } else { repairs + 1 };
-            let Some(refusal) = refusal else { continue };
-            if is_too_large(&refusal) {
-                // The row is made smaller or taken out; the place is not in doubt.
-                repairs = 0;
-            }
-            if repairs > MAX_REPAIRS {
+            let refused = self.publish(&rest[..window], place).await;
+            self.end.confirm(refused.is_none());
+            self.mark_stored(&mut rest).await?;
+            let Some(error) = refused else { continue };
+            // A row that is too large is made smaller or taken out: the stream's end is not in doubt.
+            let is_too_large = Refusal::of(&error) == Refusal::TooLarge;
+            refusals = if rest.len() < waited || is_too_large { 0 } else { refusals + 1 };
+            if refusals > MAX_REFUSALS {
                 return Err(Trouble::Unstable);
             }
-            if !self.find_place(refusal, &mut rest).await? {
-                return Ok(false);
+            if self.resolve(error, &mut rest).await? == Next::ReadAgain {
+                return Ok(Next::ReadAgain);
             }
         }
-        Ok(true)
+        Ok(Next::GoOn)
     }
 
-    fn is_stored(&self, row: &OutboxRow) -> bool {
-        self.unmarked.iter().any(|(position, _)| *position == row.position)
-    }
-
-    /// Where the stream should end: after the row announced last.
+    /// The place that the next row expects.
     async fn place(&mut self) -> Result<Place, Trouble> {
-        if let Some(place) = self.place {
+        if let Some(place) = self.end.place() {
             return Ok(place);
         }
         let place = match self.store.last_announced().await? {
-            Some(last) => Place { fence: Fence::Event(last.event_id), sequence: last.stream_seq },
-            None => Place { fence: Fence::Sequence(0), sequence: 0 },
+            Some(last) => Place::after(last.event_id, last.stream_seq),
+            None => Place::at(0),
         };
-        self.place = Some(place);
+        self.end = End::Assumed(place);
         Ok(place)
     }
 
@@ -210,7 +138,7 @@ impl Announcer {
         let mut first_time = Vec::with_capacity(rows.len());
         for row in rows {
             self.sent += 1;
-            first_time.push(!self.unanswered.contains_key(&row.position));
+            first_time.push(!self.may_be_stored(row));
             self.unanswered.entry(row.position).or_insert(self.sent);
             let message = self.message(row, fence);
             answers.push(self.jetstream.send_publish(row.subject.clone(), message).await);
@@ -222,8 +150,8 @@ impl Announcer {
             match answer {
                 Ok(ack) => self.stored(row, ack.sequence as i64),
                 Err(error) => {
-                    // A refusal is an answer, too: this attempt did not store it.
-                    if first_time && (is_out_of_place(&error) || is_too_large(&error)) {
+                    // Of this attempt alone: an earlier one may have stored the row.
+                    if first_time && Refusal::of(&error).is_proof() {
                         self.unanswered.remove(&row.position);
                     }
                     refusal = refusal.or(Some(error));
@@ -238,128 +166,96 @@ impl Announcer {
         self.reduced.remove(&row.position);
         self.unmarked.push((row.position, sequence));
         self.counters.announced.inc();
-        tell(row, sequence);
-        if self.place.is_none_or(|place| sequence >= place.sequence) {
-            self.place = Some(Place { fence: Fence::Event(row.event_id), sequence });
-        }
+        log_announced(row, sequence);
+        self.end.advance(row.event_id, sequence);
     }
 
-    /// Marks what is stored; called again after the database was away.
+    /// Takes stored rows out of the rest, and marks them.
+    async fn mark_stored(&mut self, rest: &mut Vec<&OutboxRow>) -> Result<(), Trouble> {
+        rest.retain(|row| !self.unmarked.iter().any(|(position, _)| *position == row.position));
+        self.mark().await
+    }
+
+    /// Marks the rows that are stored; called again after the database was away.
     pub(super) async fn mark(&mut self) -> Result<(), Trouble> {
         self.store.mark_announced(self.term, &self.unmarked, OffsetDateTime::now_utc()).await?;
         if !self.unmarked.is_empty() {
-            self.broker.obeyed();
+            self.broker.note_success();
             self.unmarked.clear();
         }
         Ok(())
     }
 
-    /// Finds the place again after a refusal, and takes rows out that turn out to be stored. `false` if others come
-    /// before the rest.
-    async fn find_place(
-        &mut self,
-        refusal: PublishError,
-        rest: &mut Vec<&OutboxRow>,
-    ) -> Result<bool, Trouble> {
-        match refusal.kind() {
-            _ if is_too_large(&refusal) => self.reduce_or_refuse(&refusal, rest).await.map(|()| true),
-            PublishErrorKind::WrongLastMessageId => match last_id(&refusal) {
-                Some(last) => self.go_on_after(last, rest).await,
-                None => {
-                    let sequence = self.place().await?.sequence;
-                    self.place = Some(Place { fence: Fence::Sequence(sequence), sequence });
-                    Ok(true)
-                }
-            },
-            PublishErrorKind::WrongLastSequence => {
-                let last = last_sequence(&refusal).ok_or(Trouble::Unstable)?;
-                self.go_on_at(last, rest).await
+    /// Does what the table of [`end`](super::end) says about a refusal.
+    async fn resolve(&mut self, error: PublishError, rest: &mut Vec<&OutboxRow>) -> Result<Next, Trouble> {
+        match Refusal::of(&error) {
+            Refusal::LastIs(last) => self.last_is(last, rest).await,
+            Refusal::LastIsUnknown => {
+                self.end = End::Assumed(Place::at(self.place().await?.sequence));
+                Ok(Next::GoOn)
             }
-            _ if super::storage::is_full(&refusal) => Err(Trouble::StorageFull),
-            PublishErrorKind::StreamNotFound => Err(Trouble::NoStream),
-            PublishErrorKind::TimedOut if self.was_denied() => Err(Trouble::Denied),
-            _ => Err(Trouble::Publish(refusal)),
+            Refusal::EndsAt(last) => self.ends_at(last, rest).await,
+            Refusal::TooLarge => self.reduce_or_refuse(&error, rest).await.map(|()| Next::GoOn),
+            Refusal::EndsSomewhere => Err(Trouble::Unstable),
+            Refusal::StorageFull => Err(Trouble::StorageFull),
+            Refusal::NoStream => Err(Trouble::NoStream),
+            Refusal::TimedOut if self.was_denied() => Err(Trouble::Denied),
+            Refusal::TimedOut | Refusal::Other => Err(Trouble::Publish(error)),
         }
     }
 
-    /// The stream's last event is another one than we thought.
-    async fn go_on_after(&mut self, last: Uuid, rest: &mut Vec<&OutboxRow>) -> Result<bool, Trouble> {
+    async fn last_is(&mut self, last: Uuid, rest: &[&OutboxRow]) -> Result<Next, Trouble> {
+        let before = self.place().await?.sequence;
         if rest.iter().any(|row| row.event_id == last) {
-            // Stored earlier, and its answer was lost. Which others are stored, too, the stream's sequence tells.
-            let sequence = self.place().await?.sequence;
-            self.place = Some(Place { fence: Fence::Sequence(sequence), sequence });
-            self.last_stored = Some(last);
-            return Ok(true);
+            self.end = End::Passed { before, last };
+            return Ok(Next::GoOn);
         }
         let sequence = match self.store.announced(last).await? {
             Some(row) => {
-                self.forget_above(row.stream_seq).await?;
+                self.unannounce_above(row.stream_seq).await?;
                 row.stream_seq
             }
             None => {
-                warn!(event.id = %last, "the stream ends with an event that does not wait in the outbox; going on after it");
-                self.place().await?.sequence
+                warn!(event.id = %last, "the stream ends with an event that is not in the outbox; going on after it");
+                before
             }
         };
-        self.place = Some(Place { fence: Fence::Event(last), sequence });
-        // What was lost comes before these rows.
-        Ok(false)
+        self.end = End::Assumed(Place::after(last, sequence));
+        Ok(Next::ReadAgain)
     }
 
-    /// The stream ends at another sequence than we thought, and its server does not know the event there.
-    async fn go_on_at(&mut self, last: i64, rest: &mut Vec<&OutboxRow>) -> Result<bool, Trouble> {
-        let expected = self.place().await?.sequence;
-        let more = usize::try_from(last - expected).unwrap_or(0);
-        let mut stored: Vec<&OutboxRow> =
-            rest.iter().copied().filter(|row| self.may_be_stored(row)).collect();
-        stored.sort_by_key(|row| self.unanswered.get(&row.position).copied());
-        let newest = self.last_stored.take();
-        // Believed only if it adds up: as many as the stream has more, and the last of them is the stream's last.
-        let adds_up = newest.is_none() || stored.last().map(|row| row.event_id) == newest;
-        if more > 0 && stored.len() == more && adds_up {
-            self.take_as_stored(&stored, rest).await?;
-            self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
-            return Ok(true);
-        }
-        if let Some(row) = rest.iter().copied().find(|row| Some(row.event_id) == newest).filter(|_| more > 0)
-        {
-            self.stored(row, last);
-            rest.retain(|row| !self.is_stored(row));
-            self.mark().await?;
-            return Ok(true);
-        }
-        if last < expected {
-            self.forget_above(last).await?;
-        } else {
-            warn!(
-                sequence = last,
-                "the stream holds events that do not wait in the outbox; going on after them"
-            );
-        }
-        self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
-        Ok(false)
+    async fn ends_at(&mut self, last: i64, rest: &mut Vec<&OutboxRow>) -> Result<Next, Trouble> {
+        let mut unanswered: Vec<_> = rest.iter().copied().filter(|row| self.may_be_stored(row)).collect();
+        unanswered.sort_by_key(|row| self.unanswered.get(&row.position).copied());
+        let next = match self.end.lag(last, unanswered, rest) {
+            Lag::Stored(rows) => {
+                let first = last + 1 - rows.len() as i64;
+                rows.iter().zip(first..).for_each(|(row, sequence)| self.stored(row, sequence));
+                self.mark_stored(rest).await?;
+                Next::GoOn
+            }
+            Lag::TailLost => {
+                self.unannounce_above(last).await?;
+                Next::ReadAgain
+            }
+            Lag::Foreign => {
+                warn!(
+                    sequence = last,
+                    "the stream holds events that are not in the outbox; going on after them"
+                );
+                Next::ReadAgain
+            }
+        };
+        // The server may not know the id of the event there.
+        self.end = End::Assumed(Place::at(last));
+        Ok(next)
     }
 
-    /// Marks rows whose answers were lost, in the order in which they were sent: the last is the stream's last.
-    async fn take_as_stored(
-        &mut self,
-        stored: &[&OutboxRow],
-        rest: &mut Vec<&OutboxRow>,
-    ) -> Result<(), Trouble> {
-        let mut sequence = self.place().await?.sequence;
-        for row in stored {
-            sequence += 1;
-            self.stored(row, sequence);
-        }
-        rest.retain(|row| !self.is_stored(row));
-        self.mark().await
-    }
-
-    /// The first of the rest is too large for the stream: its smallest form takes its place, and if that is refused, too,
-    /// nothing does.
+    /// The first of the rest is too large for the stream: announces its smallest form instead. If that was refused, too,
+    /// takes the row out.
     async fn reduce_or_refuse(
         &mut self,
-        refusal: &PublishError,
+        error: &PublishError,
         rest: &mut Vec<&OutboxRow>,
     ) -> Result<(), Trouble> {
         let Some(row) = rest.first().copied() else { return Ok(()) };
@@ -371,7 +267,7 @@ impl Announcer {
             self.reduced.insert(row.position, smallest);
             return Ok(());
         }
-        let reason = words(refusal);
+        let reason = words(error);
         error!(event.id = %event, message.id = %message, reason, "the stream refuses an event; see `ops audit`");
         self.store.set_refused(self.term, row.position, &reason).await?;
         rest.remove(0);
@@ -384,20 +280,19 @@ impl Announcer {
     }
 
     /// Whether a stream that ends at a sequence has lost something that was announced.
-    pub(super) async fn is_shorter(&mut self, last: i64) -> Result<bool, Trouble> {
+    pub(super) async fn has_lost_tail(&mut self, last: i64) -> Result<bool, Trouble> {
         Ok(last < self.place().await?.sequence)
     }
 
     /// The stream lost its tail, or is a new one, while nothing was to be announced: what it lost waits again.
     pub(super) async fn go_back_to(&mut self, last: i64) -> Result<(), Trouble> {
-        self.forget_above(last).await?;
-        self.place = Some(Place { fence: Fence::Sequence(last), sequence: last });
-        self.confirmed = false;
+        self.unannounce_above(last).await?;
+        self.end = End::Assumed(Place::at(last));
         Ok(())
     }
 
     /// The stream lost what it held above a sequence: that waits again, and so does every revocation that stands.
-    async fn forget_above(&self, sequence: i64) -> Result<(), Trouble> {
+    async fn unannounce_above(&self, sequence: i64) -> Result<(), Trouble> {
         let lost = self.store.unannounce_above(self.term, sequence).await?;
         if lost > 0 {
             warn!(events = lost, "the stream lost its newest events; they are announced again");
@@ -419,7 +314,7 @@ impl Announcer {
         }
     }
 
-    /// A denied publish is nothing but a time-out here; the connection heard of it.
+    /// Whether the broker denied a publish since the last question. The publish itself only times out.
     fn was_denied(&mut self) -> bool {
         let denials = self.broker.link().borrow().denials;
         let denied = denials > self.denials_seen;
@@ -428,9 +323,8 @@ impl Announcer {
     }
 }
 
-/// Logs that an event of a message stands in the stream: a change of status for everybody, mere progress for those who
-/// look closely.
-fn tell(row: &OutboxRow, sequence: i64) {
+/// Logs an event of a message that is stored in the stream. Progress shows at debug.
+fn log_announced(row: &OutboxRow, sequence: i64) {
     let Some((church, Topic::Sent | Topic::Status)) = subject::parse(&row.subject) else { return };
     let (message, event) = (row.message_id, row.event_id);
     if row.progress {
@@ -444,7 +338,7 @@ async fn answer(sent: Result<PublishAckFuture, PublishError>) -> Result<PublishA
     sent?.await
 }
 
-/// An event in as few words as it can be told; `None` if it has no smaller form.
+/// The event without all that a reader finds in the message itself; `None` if that is no smaller.
 fn smallest(row: &OutboxRow) -> Option<String> {
     let mut event: ChurchEvent = serde_json::from_str(&row.payload).ok()?;
     event.reduce();

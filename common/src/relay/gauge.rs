@@ -1,4 +1,4 @@
-//! Tells how the outbox stands: in every process, whether it relays or not, and while the broker is away.
+//! Reports the state of the outbox in readiness and metrics, in every process, whether it relays or not.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use crate::store::{OutboxState, Store};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
-/// A look may take this part of the time at most: where many rows wait, it comes less often.
+/// The watch may take one part in so many of the time: with many rows waiting, it looks less often.
 const SHARE: u32 = 20;
-/// Rows older than this are told of.
+/// Readiness reports rows older than this.
 const OLD: Duration = Duration::from_secs(30);
-/// A change of the holder takes less than this.
-const ALONE: Duration = Duration::from_secs(20);
+/// Readiness reports a relay that is missing for longer. A change of the holder takes less.
+const UNLED: Duration = Duration::from_secs(20);
 
-/// What is told.
+/// The gauges and conditions of the outbox.
 pub(super) struct OutboxGauge {
     waiting: Gauge,
     oldest: Gauge,
@@ -39,8 +39,9 @@ impl OutboxGauge {
         let metrics = &context.metrics;
         Self {
             waiting: metrics.gauge("outbox_waiting", "Events that wait to be announced"),
-            oldest: metrics.gauge("outbox_oldest_seconds", "How long the oldest of them waits"),
-            refused: metrics.gauge("outbox_refused", "Events that the stream refuses; see `ops audit`"),
+            oldest: metrics.gauge("outbox_oldest_seconds", "How long the oldest of them has waited"),
+            refused: metrics
+                .gauge("outbox_refused", "Events that the stream refuses; `ops audit` names them"),
             led: condition("relay"),
             old_rows: condition("outbox_waiting"),
             refused_rows: condition("outbox_refused"),
@@ -52,9 +53,9 @@ impl OutboxGauge {
     pub(super) async fn watch(mut self, store: Store, shutdown: CancellationToken) {
         loop {
             let started = Instant::now();
-            // A database that is away is told of by its own condition.
+            // The database has a condition of its own.
             if let Ok(state) = store.outbox_state().await {
-                self.tell(&state);
+                self.report(&state);
             }
             let pause = LOOK.max(started.elapsed() * SHARE);
             if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -63,18 +64,18 @@ impl OutboxGauge {
         }
     }
 
-    fn tell(&mut self, state: &OutboxState) {
+    fn report(&mut self, state: &OutboxState) {
         let seconds = state.oldest.as_secs();
         self.waiting.set(state.waiting);
         self.oldest.set(i64::try_from(seconds).unwrap_or(i64::MAX));
         self.refused.set(state.refused);
         let waiting = state.waiting;
-        say(
+        set(
             &self.old_rows,
             (state.oldest >= OLD).then(|| format!("{waiting} events wait, the oldest for {seconds} s")),
         );
         let refused = state.refused;
-        say(
+        set(
             &self.refused_rows,
             (refused > 0).then(|| format!("the stream refuses {refused} events; see `ops audit`")),
         );
@@ -82,12 +83,12 @@ impl OutboxGauge {
         if state.led {
             self.unled_since = None;
         }
-        let alone = !state.led && since.elapsed() >= ALONE;
-        say(&self.led, alone.then(|| "no process relays the outbox".into()));
+        let alone = !state.led && since.elapsed() >= UNLED;
+        set(&self.led, alone.then(|| "no process relays the outbox".into()));
     }
 }
 
-fn say(condition: &Condition, trouble: Option<String>) {
+fn set(condition: &Condition, trouble: Option<String>) {
     match trouble {
         Some(reason) => condition.unmet(reason),
         None => condition.met(),

@@ -1,4 +1,4 @@
-//! What is announced now, what is left out, and what is put off. A pure function.
+//! Decides which rows are announced now, left out, or put off. A pure function.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::event::ChurchEvent;
 use crate::store::{OutboxRow, Superseded};
 
-/// What to do with the rows that wait.
+/// What to do with the waiting rows.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// To be announced now, in order.
@@ -22,8 +22,8 @@ pub(super) struct Plan {
 
 /// Plans rows that are in the order of their positions.
 ///
-/// Progress is left out when a newer row of its message waits, and put off for as long as `wait` says of its message.
-/// What may be stored already is never left out or put off, since nobody could tell the stream.
+/// Progress is left out if a newer row of its message waits, and put off for as long as `wait` says about its message.
+/// A row that the stream may have stored already is never left out or put off.
 pub(super) fn plan(
     rows: Vec<OutboxRow>,
     may_be_stored: impl Fn(&OutboxRow) -> bool,
@@ -31,19 +31,19 @@ pub(super) fn plan(
 ) -> Plan {
     let newest: BTreeMap<Uuid, i64> = rows.iter().map(|row| (row.message_id, row.position)).collect();
     let mut plan = Plan::default();
-    // Progress of each message that is left out, oldest first, until its heir comes by.
+    // Left-out progress by message, oldest first, until its heir comes.
     let mut left_out: BTreeMap<Uuid, Vec<OutboxRow>> = BTreeMap::new();
     for mut row in rows {
-        let settled = !row.progress || may_be_stored(&row);
+        let must_go = !row.progress || may_be_stored(&row);
         let is_newest = newest.get(&row.message_id) == Some(&row.position);
-        if !settled && !is_newest {
+        if !must_go && !is_newest {
             left_out.entry(row.message_id).or_default().push(row);
             continue;
         }
         if let Some(older) = left_out.remove(&row.message_id) {
             plan.superseded.push(inherit(&mut row, older));
         }
-        match wait(&row.message_id).filter(|wait| !settled && !wait.is_zero()) {
+        match wait(&row.message_id).filter(|wait| !must_go && !wait.is_zero()) {
             Some(wait) => plan.put_off = Some(plan.put_off.map_or(wait, |other| other.min(wait))),
             None => plan.publish.push(row),
         }
@@ -51,11 +51,11 @@ pub(super) fn plan(
     plan
 }
 
-/// Gives a row what the rows left out before it had named.
+/// Gives a row the recipients of the older rows that are left out.
 fn inherit(heir: &mut OutboxRow, older: Vec<OutboxRow>) -> Superseded {
     let positions = older.iter().map(|row| row.position).collect();
     if let Err(error) = absorb(heir, older) {
-        error!(%error, position = heir.position, "an event in the outbox can't be read; its heir names fewer recipients");
+        error!(%error, position = heir.position, "can't read an event in the outbox; its successor names fewer recipients");
     }
     Superseded { positions, heir: heir.position, payload: heir.payload.clone() }
 }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_left_out_when_newer_news_of_its_message_waits_and_its_heir_names_its_recipients() {
+    fn progress_is_left_out_if_a_newer_row_waits_which_takes_over_its_recipients() {
         let rows =
             vec![row(1, 7, true), row(2, 8, true), row(3, 7, true), row(4, 7, false), row(5, 8, false)];
         let plan = plan(rows, |_| false, |_| None);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_soon_after_other_progress_is_put_off_and_does_not_hold_up_others() {
+    fn progress_that_is_put_off_does_not_hold_up_other_messages() {
         let waits = |message: &Uuid| (message.as_u128() == 7).then_some(Duration::from_millis(80));
         let plan = plan(vec![row(1, 7, true), row(2, 8, true)], |_| false, waits);
         assert_eq!(positions(&plan.publish), [2]);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_stream_may_have_stored_is_announced_again_as_it_was() {
+    fn a_row_that_may_be_stored_is_announced_again_unchanged() {
         let plan = plan(vec![row(1, 7, true), row(2, 7, false)], |row| row.position == 1, |_| None);
         assert_eq!(positions(&plan.publish), [1, 2]);
         assert!(plan.superseded.is_empty());

@@ -7,19 +7,20 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::probe::Probe;
-use super::{Relay, STEP, SWEEP, within};
+use super::resources::Resources;
+use super::timing::{SWEEP, in_time};
 use crate::store::{LeaseState, StoreError, Term};
 
-/// Between two questions whether the stream takes our events.
+/// Between two probes of the stream.
 const ASK: Duration = Duration::from_secs(2);
-/// A lease that nobody with a broker has taken for so long is taken without one: somebody has to say what is wrong.
+/// A lease that is free for so long is taken without a way to the stream, so that one process reports what is wrong.
 const UNCLAIMED: Duration = Duration::from_secs(3);
-/// How soon a database is asked again that does not answer, or has no schema yet.
+/// Between two questions to a database that does not answer, or has no schema yet.
 const SCHEMA_RETRY: Duration = Duration::from_millis(50);
 
 /// A process that stands by.
 pub(super) struct Standby<'r> {
-    relay: &'r Relay,
+    resources: &'r Resources,
     probe: &'r Probe,
     holder: Uuid,
     /// When the stream was last asked, and whether it answered.
@@ -28,11 +29,11 @@ pub(super) struct Standby<'r> {
 }
 
 impl<'r> Standby<'r> {
-    pub(super) fn new(relay: &'r Relay, probe: &'r Probe, holder: Uuid) -> Self {
-        Self { relay, probe, holder, asked: None, unclaimed_since: None }
+    pub(super) fn new(resources: &'r Resources, probe: &'r Probe, holder: Uuid) -> Self {
+        Self { resources, probe, holder, asked: None, unclaimed_since: None }
     }
 
-    /// Waits until the lease is ours.
+    /// Waits until this process has the lease.
     pub(super) async fn until_taken(mut self) -> Term {
         let mut turns = interval(SWEEP);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -45,20 +46,20 @@ impl<'r> Standby<'r> {
                     return term;
                 }
                 Ok(None) => {}
-                // A database that is away, or has no schema yet, is reported by its own condition.
+                // The database has a condition of its own.
                 Err(_) => turns.reset_after(SCHEMA_RETRY),
             }
         }
     }
 
     async fn turn(&mut self, able: bool) -> Result<Option<Term>, StoreError> {
-        let store = &self.relay.store;
-        let LeaseState { held, standby_ready: _ } = within(STEP, store.lease_state()).await?;
+        let store = &self.resources.store;
+        let LeaseState { held, standby_ready: _ } = in_time(store.lease_state()).await?;
         if held {
             self.unclaimed_since = None;
             let is_news = self.asked.is_some_and(|(at, _)| at.elapsed() < SWEEP);
             if able && is_news {
-                within(STEP, store.offer_to_relay()).await?;
+                in_time(store.offer_to_relay()).await?;
             }
             return Ok(None);
         }
@@ -66,12 +67,12 @@ impl<'r> Standby<'r> {
         if !able && unclaimed < UNCLAIMED {
             return Ok(None);
         }
-        within(STEP, store.take_lease(self.holder)).await
+        in_time(store.take_lease(self.holder)).await
     }
 
-    /// Whether the stream takes our events, as far as we know; asked anew from time to time.
+    /// Whether the stream accepts events, by a recent probe.
     async fn is_able(&mut self) -> bool {
-        if !self.relay.broker.link().borrow().up {
+        if !self.resources.broker.link().borrow().up {
             self.asked = None;
             return false;
         }

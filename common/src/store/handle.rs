@@ -16,7 +16,7 @@ use super::records::SendLimits;
 use super::sending::memory::ClaimMemory;
 use super::sqlite::Sqlite;
 use super::url;
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 
 /// Evaluates a call on the store's database, whichever it is.
 macro_rules! on_either {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 
 const HELP: &str = "write sqlite:<file> or postgres://user:password@host/database";
 /// Parameters that the driver reads. It ignores all others, for example a misspelt `sslmode`.

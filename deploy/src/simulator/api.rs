@@ -1,4 +1,4 @@
-//! What Telnyx offers to senders: `POST /v2/messages` and `GET /v2/messages/{id}`.
+//! The API for senders: `POST /v2/messages` and `GET /v2/messages/{id}`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use uuid::Uuid;
 
 use super::behaviour::{Answer, Rule, is_blocked};
 use super::book::Entry;
+use super::callbacks;
 use super::connection::Cut;
 use super::payload::{Message, error, segments};
-use super::{MAX_UNFINISHED, Telnyx, callbacks};
+use super::state::{MAX_UNFINISHED, Telnyx};
 
-/// A message has at most so many parts.
+/// Most parts of a message.
 const MAX_PARTS: usize = 10;
-/// Longest webhook address.
+/// Longest webhook URL.
 const MAX_URL: usize = 2_000;
 
 pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
@@ -119,7 +120,7 @@ fn authenticate(telnyx: &Telnyx, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(401, "10009", "Authentication failed", "The API key is missing or wrong."))
 }
 
-/// The first status of a message that is taken.
+/// The first status of an accepted message.
 fn judge(telnyx: &Telnyx, request: &Value, answer: &Answer) -> Result<&'static str, Refusal> {
     match answer {
         Answer::Throttle { .. } | Answer::Edge => return Err(too_many()),

@@ -1,11 +1,12 @@
-//! What becomes of a message: by the end of the phone number, or by a rule.
+//! The outcome of a message: by the end of the phone number, or by a rule.
 
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::Pace;
+use serde::{Deserialize, Serialize};
 
-/// What becomes of a message once it is accepted.
+use super::pace::Pace;
+
+/// The outcome of an accepted message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -17,7 +18,7 @@ pub enum Outcome {
     Read,
     /// Sent, and the carrier gives no receipt.
     Unconfirmed,
-    /// Nothing is ever heard of it.
+    /// No webhook ever comes.
     Silent,
 }
 
@@ -32,7 +33,7 @@ impl Outcome {
         }
     }
 
-    /// The webhooks that tell of it, each with the pause before it.
+    /// Its webhooks, each with the pause before it.
     pub(super) fn steps(self, pace: &Pace) -> Vec<Step> {
         let sent = Step::new(pace.sent, "message.sent", "sent");
         let finalized = |status| Step::new(pace.finalized, "message.finalized", status);
@@ -71,7 +72,7 @@ impl Step {
     }
 }
 
-/// What a request to send is answered.
+/// The answer to a send request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Answer {
@@ -98,21 +99,21 @@ pub enum Answer {
     Drop,
 }
 
-/// How messages are treated otherwise than by their number. What is not said stays as it is.
+/// Changes how messages are treated. Fields that are not given change nothing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rule {
-    /// The end of the phone numbers that it is for; empty means all.
+    /// The end of the recipients' numbers that it applies to; empty means all.
     pub phone: String,
-    /// The end of the numbers that it is sent from; empty means all.
+    /// The end of the senders' numbers that it applies to; empty means all.
     pub from: String,
-    /// For how many messages; without it for all.
+    /// Number of messages that it applies to; by default all.
     pub times: Option<u32>,
-    /// What the request is answered.
+    /// The answer to the request.
     pub answer: Answer,
     /// How long that takes, in milliseconds.
     pub answer_after_ms: u64,
-    /// What becomes of the message.
+    /// The outcome of the message.
     pub outcome: Option<Outcome>,
     /// How much later than usual the first webhook comes, in milliseconds.
     pub delay_ms: u64,
@@ -120,12 +121,12 @@ pub struct Rule {
     pub copies: u32,
     /// The webhooks come in reverse order.
     pub reorder: bool,
-    /// The webhooks never come; a request for the status is answered.
+    /// The webhooks never come; `GET /v2/messages/{id}` still tells the status.
     pub lose_webhooks: bool,
 }
 
 impl Rule {
-    /// The first rule that fits the phone and the sender, counted down. A rule that is used up is removed.
+    /// The first rule that matches recipient and sender. Counts its `times` down, and removes it when they are used up.
     pub(super) fn take(rules: &mut Vec<Self>, phone: &str, from: &str) -> Self {
         let fits = |rule: &Self| phone.ends_with(&rule.phone) && from.ends_with(&rule.from);
         let Some(index) = rules.iter().position(fits) else {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_number_decides() {
+    fn the_end_of_the_number_decides_the_outcome() {
         let usual = Rule::default();
         assert_eq!(statuses(&usual, "+12025550101"), ["sent", "delivered"]);
         assert_eq!(statuses(&usual, "+12025550103"), [""; 0]);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_applies_to_its_numbers_as_often_as_it_says() {
+    fn a_rule_applies_to_its_numbers_as_often_as_set() {
         let mut rules = vec![
             Rule { phone: "7".into(), times: Some(2), reorder: true, ..Rule::default() },
             Rule { outcome: Some(Outcome::Failed), ..Rule::default() },
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_written_as_people_write_json() {
+    fn a_rule_is_read_from_json_and_unknown_fields_are_refused() {
         let rule: Rule =
             serde_json::from_str(r#"{"phone":"0107","answer":{"throttle":{"retryAfter":1}}}"#).unwrap();
         assert_eq!(rule.answer, Answer::Throttle { retry_after: 1 });

@@ -1,4 +1,4 @@
-//! The simulator's book: what it was asked, what it answered, and every webhook attempt.
+//! The simulator's book: requests, answers, and every webhook attempt.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -75,7 +75,7 @@ impl Entry {
     }
 }
 
-/// The newest requests, and how many there were in all.
+/// The newest requests, and the number of all.
 #[derive(Debug, Default)]
 pub struct Book {
     entries: BTreeMap<u64, Entry>,
@@ -94,7 +94,7 @@ enum Line {
 }
 
 impl Book {
-    /// A book that is kept in a file, with all that it held when it was last closed.
+    /// A book in a file, with the content that the file has already.
     ///
     /// # Errors
     /// The file can't be read or written.
@@ -141,7 +141,7 @@ impl Book {
         }
     }
 
-    /// A message got as far as this; what it had reached before stays, if it was farther.
+    /// Notes a message's status, unless it had got further.
     pub(super) fn reached(&mut self, id: Uuid, status: &str) {
         let Some(entry) = self.entry(id) else { return };
         if Rank::from_telnyx(status) > Rank::from_telnyx(&entry.status) {
@@ -172,17 +172,17 @@ impl Book {
         self.get(id).or_else(of_recipient)
     }
 
-    /// What is kept, the oldest first.
+    /// The kept entries, the oldest first.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.values()
     }
 
-    /// How often it was asked to send, forgotten ones included.
+    /// The number of send requests, with those no longer kept.
     pub fn asked(&self) -> u64 {
         self.asked
     }
 
-    /// How many messages it took, forgotten ones included.
+    /// The number of accepted messages, with those no longer kept.
     pub fn accepted(&self) -> u64 {
         self.accepted
     }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_book_that_is_kept_knows_after_a_kill_what_it_took_and_how_far_it_got() {
+    fn a_book_in_a_file_survives_a_kill() {
         let folder = tempfile::tempdir().unwrap();
         let (path, ids) = (folder.path().join("book.jsonl"), [Uuid::now_v7(), Uuid::now_v7()]);
         let mut book = Book::kept_in(&path).unwrap();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_book_forgets_the_oldest_and_counts_them_all() {
+    fn the_book_drops_the_oldest_and_counts_all() {
         let mut book = Book::default();
         let ids: Vec<_> = (0..=CAPACITY).map(|_| Uuid::now_v7()).collect();
         for id in &ids {

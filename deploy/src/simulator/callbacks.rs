@@ -1,4 +1,4 @@
-//! The webhooks: signed, sent to the message's own address, tried again as Telnyx does.
+//! Sends signed webhooks to the message's own URLs, with Telnyx's retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use uuid::Uuid;
 
 use super::behaviour::{Outcome, Rule, Step};
 use super::book::Attempt;
+use super::pace::Pace;
 use super::payload::{Event, Message};
-use super::{Pace, Telnyx};
+use super::state::Telnyx;
 
-/// How many webhooks are under way at once.
+/// Most webhooks under way at once.
 pub(super) const MAX_POSTS: usize = 128;
-/// How often a webhook is tried at each of the message's addresses.
+/// Attempts of a webhook at each of the message's URLs.
 const ATTEMPTS: u32 = 3;
 
 /// Sends the webhooks of an accepted message in the background.
@@ -28,13 +29,13 @@ pub(super) fn follow(telnyx: &Arc<Telnyx>, message: Message, rule: &Rule) {
     run(telnyx, message, steps, copies);
 }
 
-/// How long it is until the moment that a message is scheduled for.
+/// The time until a scheduled message is sent.
 fn until(send_at: &serde_json::Value) -> Option<Duration> {
     let at = common::event::timestamp::parse(send_at.as_str()?)?;
     (at - OffsetDateTime::now_utc()).try_into().ok()
 }
 
-/// Ends a message with an outcome, instead of what would have become of it. Whether there is such a message.
+/// Ends a message with another outcome than the planned one. Returns whether there is such a message.
 pub(super) fn trigger(telnyx: &Arc<Telnyx>, id: Uuid, outcome: Outcome) -> bool {
     let message = {
         let mut state = telnyx.state();
@@ -47,7 +48,7 @@ pub(super) fn trigger(telnyx: &Arc<Telnyx>, id: Uuid, outcome: Outcome) -> bool 
     };
     let at_once =
         Pace { sent: Duration::ZERO, finalized: Duration::ZERO, read: Duration::ZERO, ..telnyx.pace };
-    // Only the last word: what went before has been told, or is overtaken.
+    // Only the last webhook: earlier ones have been sent, or are obsolete.
     let last = outcome.steps(&at_once).pop();
     run(telnyx, message, last.into_iter().collect(), 1);
     true
@@ -63,7 +64,7 @@ fn run(telnyx: &Arc<Telnyx>, message: Message, steps: Vec<Step>, copies: u32) {
     tasks.spawn(async move {
         let id = message.id;
         let finished = stop.run_until_cancelled(deliver_all(&telnyx, message, steps, copies)).await;
-        // Whoever stopped it has put something else in its place.
+        // If it was cancelled, other webhooks have replaced it.
         if finished.is_some() {
             telnyx.state().unfinished.remove(&id);
         }
@@ -75,7 +76,7 @@ async fn deliver_all(telnyx: &Arc<Telnyx>, message: Message, steps: Vec<Step>, c
     let mut deliveries = JoinSet::new();
     for step in steps {
         tokio::time::sleep(step.pause).await;
-        // Whatever becomes of the webhook: it has happened, and who asks is told.
+        // Independent of the webhook: GET tells the status, too.
         telnyx.state().book.reached(message.id, step.status);
         let (id, at) = (Uuid::now_v7(), OffsetDateTime::now_utc());
         for _ in 0..copies {
@@ -90,7 +91,7 @@ async fn deliver_all(telnyx: &Arc<Telnyx>, message: Message, steps: Vec<Step>, c
     deliveries.join_all().await;
 }
 
-/// Three attempts at the message's address, then three at its second one.
+/// Three attempts at the message's URL, then three at its failover URL.
 async fn deliver(telnyx: &Telnyx, message: &Message, event: &Event<'_>) {
     for field in ["webhook_url", "webhook_failover_url"] {
         let Some(url) = message.request[field].as_str() else { continue };
@@ -105,7 +106,7 @@ async fn deliver(telnyx: &Telnyx, message: &Message, event: &Event<'_>) {
     }
 }
 
-/// One attempt. Whether it was answered with success.
+/// One attempt. Returns whether it was answered with success.
 async fn post(telnyx: &Telnyx, message: &Message, event: &Event<'_>, (url, attempt): (&str, u32)) -> bool {
     let mut held = telnyx.held.subscribe();
     // The sender lives as long as the simulator.

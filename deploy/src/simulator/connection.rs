@@ -1,4 +1,4 @@
-//! Connections that can be cut before the answer: the client then can't know whether its message was taken.
+//! Connections that can be cut before the answer, so that the client can't know whether its message was accepted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,18 +19,18 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
     let service = router.into_make_service_with_connect_info::<Cut>();
     let serving = axum::serve(Cuttable(listener), service);
     tokio::select! {
-        // It never ends by itself.
+        // It does not end by itself.
         _ = serving.into_future() => {}
         () = shutdown.cancelled() => {}
     }
 }
 
-/// The scissors of one connection.
+/// Cuts one connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cut(Arc<AtomicBool>);
 
 impl Cut {
-    /// Whatever is answered now does not reach the client any more.
+    /// From now on no answer reaches the client.
     pub(super) fn now(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -50,7 +50,7 @@ impl Listener for Cuttable {
 
     async fn accept(&mut self) -> (Stream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // A connection that is closed already is found out at its first read.
+        // It fails only if the connection is closed already; the first read finds that, too.
         let _ = stream.set_nodelay(true);
         (Stream { stream, cut: Cut::default() }, address)
     }

@@ -1,9 +1,8 @@
-//! How the simulator is told to misbehave, over HTTP, and what it has seen. For people and other languages; Rust
-//! uses the methods of [`super::Simulator`].
+//! Controls the simulator over HTTP. For people and other languages; Rust uses the methods of [`super::Simulator`].
 //!
-//! - `GET /simulator/book?limit=100&to=0101`: the newest requests, those to numbers with this end
-//! - `GET`, `PUT`, `POST`, `DELETE /simulator/rules`: all rules, replace them, add one before the others, forget all
-//! - `POST /simulator/hold` and `/simulator/release`: keep webhooks back, let them go
+//! - `GET /simulator/book?limit=100&to=0101`: the newest requests, filtered by the end of the number
+//! - `GET`, `PUT`, `POST`, `DELETE /simulator/rules`: list, replace, add one before the others, remove all
+//! - `POST /simulator/hold` and `/simulator/release`: hold back webhooks, release them
 //! - `POST /simulator/messages/{id}/{outcome}`: end a message with an outcome
 
 use std::sync::Arc;
@@ -18,9 +17,10 @@ use uuid::Uuid;
 
 use super::behaviour::{Outcome, Rule};
 use super::book::{CAPACITY, Entry};
-use super::{Telnyx, callbacks};
+use super::callbacks;
+use super::state::Telnyx;
 
-/// At most so many rules.
+/// Most rules.
 const MAX_RULES: usize = 1_000;
 
 type Shared = State<Arc<Telnyx>>;

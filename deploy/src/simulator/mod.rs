@@ -1,14 +1,13 @@
-//! A Telnyx to try the suite against: it takes messages, answers as Telnyx does, and calls back with signed webhooks.
+//! A simulated Telnyx: it accepts messages, answers as Telnyx does, and sends signed webhooks.
 //!
-//! What becomes of a message follows from the end of the phone number ([`Outcome::of`]), or from a [`Rule`] that says
-//! otherwise: delay, repeat, reorder, fail, throttle, lose the answer, stay silent. Everything that was asked and
-//! every webhook attempt stands in the [`Book`]. Memory is bounded: the book keeps the newest [`book::CAPACITY`]
-//! messages, and beyond [`MAX_UNFINISHED`] messages with outstanding webhooks new ones are throttled.
+//! The end of the phone number decides the outcome of a message ([`Outcome::of`]), unless a [`Rule`] changes it: delay,
+//! repeat, reorder, fail, throttle, lose the answer, stay silent. The [`Book`] records every request and every webhook
+//! attempt. Memory is bounded: the book keeps the newest [`CAPACITY`] messages, and with more than [`MAX_UNFINISHED`]
+//! messages whose webhooks are outstanding, new ones are throttled.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -24,81 +23,29 @@ mod book;
 mod callbacks;
 mod connection;
 mod control;
+mod pace;
 mod payload;
 mod signer;
+mod state;
 
 pub use behaviour::{Answer, Outcome, Rule};
 pub use book::{Attempt, Book, CAPACITY, Entry};
+pub use pace::Pace;
 pub use signer::Signer;
+pub use state::MAX_UNFINISHED;
+use state::{State, Telnyx};
 
-/// At most so many messages have webhooks outstanding.
-pub const MAX_UNFINISHED: usize = 10_000;
-
-/// How a simulator is set up.
+/// The simulator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The key that senders must show.
+    /// The API key that senders must send.
     pub api_key: String,
     /// Base64 of the 32-byte seed that webhooks are signed with.
     pub seed: String,
-    /// How long things take.
+    /// The timing.
     pub pace: Pace,
-    /// The file that the book is kept in, so that it outlives the simulator; only in memory if there is none.
+    /// The file of the book, so that it outlives the simulator; without one it is only in memory.
     pub book: Option<PathBuf>,
-}
-
-/// How long things take. The defaults are what Telnyx's documentation shows.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// From acceptance to `message.sent`.
-    pub sent: Duration,
-    /// From `message.sent` to `message.finalized`.
-    pub finalized: Duration,
-    /// From `message.finalized` to `message.read`.
-    pub read: Duration,
-    /// How long a webhook may take to be answered.
-    pub timeout: Duration,
-    /// Before the second attempt of a webhook; before the third it is twice as long.
-    pub back_off: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            sent: Duration::from_millis(44),
-            finalized: Duration::from_millis(560),
-            read: Duration::from_millis(800),
-            timeout: Duration::from_secs(2),
-            back_off: Duration::from_secs(1),
-        }
-    }
-}
-
-/// What all requests and webhooks share.
-struct Telnyx {
-    api_key: String,
-    signer: Signer,
-    pace: Pace,
-    http: reqwest::Client,
-    state: Mutex<State>,
-    held: watch::Sender<bool>,
-    posts: tokio::sync::Semaphore,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
-}
-
-#[derive(Default)]
-struct State {
-    book: Book,
-    rules: Vec<Rule>,
-    /// Messages with webhooks outstanding, and how to stop these.
-    unfinished: std::collections::HashMap<Uuid, CancellationToken>,
-}
-
-impl Telnyx {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A running simulator. It stops when it is dropped.
@@ -112,7 +59,7 @@ impl Simulator {
     /// Starts on a listener.
     ///
     /// # Errors
-    /// The seed is none, or the listener broke.
+    /// The seed is malformed, or the book can't be opened.
     pub fn start(listener: TcpListener, settings: Settings) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let http = reqwest::Client::builder()
@@ -144,49 +91,49 @@ impl Simulator {
         format!("http://{}", self.address)
     }
 
-    /// What signs the webhooks; tests sign their own with it.
+    /// Signs the webhooks; tests sign their own with it.
     pub fn signer(&self) -> &Signer {
         &self.telnyx.signer
     }
 
-    /// What it was asked so far, the oldest first, and what it called back with.
+    /// All kept requests with their webhook attempts, the oldest first.
     pub fn entries(&self) -> Vec<Entry> {
         self.telnyx.state().book.entries().cloned().collect()
     }
 
-    /// How many messages it was asked to send, and how many of them it took.
+    /// The number of send requests, and how many of them were accepted.
     pub fn totals(&self) -> (u64, u64) {
         let state = self.telnyx.state();
         (state.book.asked(), state.book.accepted())
     }
 
-    /// Adds a rule before the others: the first that fits a message applies to it.
+    /// Adds a rule before the others. The first rule that matches a message applies.
     pub fn add_rule(&self, rule: Rule) {
         self.telnyx.state().rules.insert(0, rule);
     }
 
-    /// Forgets all rules.
+    /// Removes all rules.
     pub fn clear_rules(&self) {
         self.telnyx.state().rules.clear();
     }
 
-    /// Holds all webhooks back, or lets them go.
+    /// Holds back all webhooks, or releases them.
     pub fn hold(&self, held: bool) {
         self.telnyx.held.send_replace(held);
     }
 
-    /// Ends a message with an outcome, instead of what would have become of it. `id` is Telnyx's id of the message,
-    /// or the recipient's id from its webhook address. Says whether it knows the message.
+    /// Ends a message with another outcome than the planned one. `id` is Telnyx's id of the message, or the recipient's
+    /// id in its webhook URL. Returns whether there is such a message.
     pub fn trigger(&self, id: Uuid, outcome: Outcome) -> bool {
         callbacks::trigger(&self.telnyx, id, outcome)
     }
 
-    /// Stops: takes no more messages, and sends no more webhooks.
+    /// Stops accepting messages and sending webhooks.
     pub async fn stop(mut self) {
         self.telnyx.shutdown.cancel();
         self.telnyx.tasks.close();
         self.telnyx.tasks.wait().await;
-        // It can only have been cancelled.
+        // It fails only if it was cancelled.
         let _ = (&mut self.serving).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON that Telnyx speaks: messages, webhooks, errors.
+//! Telnyx's JSON: messages, webhooks, errors.
 
 use common::event::timestamp;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// The message as the answer and the webhooks show it.
+    /// The message as in the answer and in webhooks.
     pub(super) fn data(&self, status: &str) -> Value {
         let asked = |field: &str| self.request.get(field).cloned().unwrap_or(Value::Null);
         let text = self.request["text"].as_str().unwrap_or_default();
@@ -69,7 +69,7 @@ impl Message {
     }
 }
 
-/// What a webhook tells of.
+/// The event of a webhook.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Event<'a> {
     pub(super) id: Uuid,
@@ -82,7 +82,7 @@ fn undeliverable() -> Value {
     json!({"code": "40008", "title": "Undeliverable", "detail": "The carrier did not take the message."})
 }
 
-/// An error answer's body. `pointer` names the field that is wrong.
+/// The body of an error answer. `pointer` names the wrong field.
 pub(super) fn error(code: &str, title: &str, detail: &str, pointer: Option<&str>) -> Value {
     let mut error = json!({"code": code, "title": title, "detail": detail});
     if let Some(pointer) = pointer {
@@ -91,7 +91,7 @@ pub(super) fn error(code: &str, title: &str, detail: &str, pointer: Option<&str>
     json!({"errors": [error]})
 }
 
-/// Encoding and number of parts of a text.
+/// The encoding of a text and its number of parts.
 pub(super) fn segments(text: &str) -> (&'static str, usize) {
     const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
                          ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";

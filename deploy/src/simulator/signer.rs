@@ -10,10 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 pub struct Signer(Ed25519KeyPair);
 
 impl Signer {
-    /// From the base64 of a 32-byte seed.
+    /// Creates it from the base64 of a 32-byte seed.
     ///
     /// # Errors
-    /// It is none.
+    /// The seed is malformed.
     pub fn from_seed(seed: &str) -> anyhow::Result<Self> {
         let seed = STANDARD.decode(seed).context("the signing seed is not base64")?;
         let key = Ed25519KeyPair::from_seed_unchecked(&seed).ok().context("a signing seed has 32 bytes")?;

@@ -1,20 +1,23 @@
-//! Ends the waiting: for receipts that will not come, and of messages that were held back until it was too late.
+//! Closes recipients whose receipt is overdue, and fails those that were held back too long.
 
 use std::time::Duration;
 
 use common::store::{Overdue, Store, StoreError};
+use common::throttle::Throttle;
 use prometheus_client::metrics::counter::Counter;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::sleep_or_stop;
 use crate::settings::SendOptions;
 
-/// Closed in one transaction at most; a larger number waits for the next round, which follows at once.
-const GROUP: u32 = 500;
+/// Most recipients in one transaction; the next round follows at once while there are more.
+const BATCH: u32 = 500;
 
-/// Closes overdue recipients on a tick, until shutdown.
+/// Limits log lines that repeat while the database is away or a large broadcast is closed.
+static REPEATS: Throttle = Throttle::once_a_minute();
+
+/// Closes overdue recipients until shutdown.
 pub(crate) async fn close_overdue(
     store: Store,
     options: SendOptions,
@@ -24,37 +27,36 @@ pub(crate) async fn close_overdue(
     let shortest = options.unresolved_after.min(options.unconfirmed_after).min(options.send_within);
     let tick = (shortest / 10).clamp(Duration::from_millis(250), Duration::from_secs(30));
     while !shutdown.is_cancelled() {
-        let now = OffsetDateTime::now_utc();
-        let overdue = Overdue {
-            accepted_before: now - options.unconfirmed_after,
-            unresolved_before: now - options.unresolved_after,
-            limit: GROUP,
-        };
-        match end_waiting(&store, &overdue, now).await {
-            Ok((0, 0)) => sleep_or_stop(tick, &shutdown).await,
+        match round(&store, &options).await {
+            Ok((0, 0)) => {}
             Ok((count, unsent)) => {
-                info!(
-                    count,
-                    unsent, "closed recipients whose receipt is overdue, failed those not sent in time"
-                );
                 closed.inc_by(count as u64);
+                if let Some(held_back) = REPEATS.opens("closed") {
+                    info!(
+                        count,
+                        unsent, held_back, "closed overdue recipients, failed those not sent in time"
+                    );
+                }
+                continue;
             }
-            Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "overdue receipts can't be closed; trying again"
-                );
-                sleep_or_stop(tick, &shutdown).await;
+            Err(failure) => {
+                if let Some(held_back) = REPEATS.opens("failed") {
+                    let error = &failure as &dyn std::error::Error;
+                    warn!(error, held_back, "can't close overdue recipients; trying again");
+                }
             }
         }
+        shutdown.run_until_cancelled(tokio::time::sleep(tick)).await;
     }
 }
 
-/// How many were closed, and how many failed unsent.
-async fn end_waiting(
-    store: &Store,
-    overdue: &Overdue,
-    now: OffsetDateTime,
-) -> Result<(usize, usize), StoreError> {
-    Ok((store.close_overdue(overdue, now).await?, store.fail_unsent(GROUP, now).await?))
+/// One transaction of each kind. Returns how many were closed, and how many failed unsent.
+async fn round(store: &Store, options: &SendOptions) -> Result<(usize, usize), StoreError> {
+    let now = OffsetDateTime::now_utc();
+    let overdue = Overdue {
+        accepted_before: now - options.unconfirmed_after,
+        unresolved_before: now - options.unresolved_after,
+        limit: BATCH,
+    };
+    Ok((store.close_overdue(&overdue, now).await?, store.fail_unsent(BATCH, now).await?))
 }

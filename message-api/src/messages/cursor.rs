@@ -1,5 +1,5 @@
-//! The place where the next page begins, opaque to clients, in base64url. In a history: a format number, the creation
-//! time in microseconds and the id of the last message. Among recipients: a format number and the place of the last one.
+//! Cursors of pages, opaque to clients, in base64url. Of the history: a format number, and the creation time in
+//! microseconds and the id of the last message. Of recipients: a format number, and the ordinal of the last one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 const FORMAT: u8 = 1;
 const RECIPIENTS: u8 = 2;
 
-/// The cursor behind a message.
+/// The cursor after a message.
 pub(super) fn encode(created_at: OffsetDateTime, id: Uuid) -> String {
     let micros = i64::try_from(created_at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
     let mut bytes = [FORMAT; 25];
@@ -18,7 +18,7 @@ pub(super) fn encode(created_at: OffsetDateTime, id: Uuid) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads a cursor back; `None` for what is none of ours.
+/// Decodes a cursor; `None` if it is malformed.
 pub(super) fn decode(text: &str) -> Option<(OffsetDateTime, Uuid)> {
     let bytes: [u8; 25] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
     let [FORMAT, rest @ ..] = bytes else { return None };
@@ -27,14 +27,14 @@ pub(super) fn decode(text: &str) -> Option<(OffsetDateTime, Uuid)> {
     Some((OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?, Uuid::from_slice(id).ok()?))
 }
 
-/// The cursor behind a recipient.
+/// The cursor after a recipient.
 pub(super) fn encode_ordinal(ordinal: i64) -> String {
     let mut bytes = [RECIPIENTS; 9];
     bytes[1..].copy_from_slice(&ordinal.to_be_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads [`encode_ordinal`] back; `None` for what is none of ours.
+/// Decodes a cursor of recipients; `None` if it is malformed.
 pub(super) fn decode_ordinal(text: &str) -> Option<i64> {
     let bytes: [u8; 9] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
     let [RECIPIENTS, ordinal @ ..] = bytes else { return None };
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_leads_back_to_its_place() {
+    fn a_cursor_round_trips() {
         let at = OffsetDateTime::from_unix_timestamp_nanos(1_790_000_000_123_456_000).unwrap();
         let id = Uuid::now_v7();
         assert_eq!(decode(&encode(at, id)), Some((at, id)));
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
+    fn a_malformed_cursor_is_refused() {
         let at = OffsetDateTime::UNIX_EPOCH;
         let cursor = encode(at, Uuid::nil());
         for wrong in

@@ -1,16 +1,14 @@
-//! The fields of a request to send: each is read, checked, and what is wrong with it noted.
+//! Reads the fields of a send request, checks each, and adds what is wrong to the problems.
 
 use std::collections::HashSet;
 
 use common::event::timestamp;
 use common::store::NewRecipient;
 use reqwest::Url;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::request::RecipientEntry;
+use super::body::{Field, RecipientEntry};
 use crate::characters::is_blank;
 use crate::error::Problems;
 use crate::phone::{self, Country};
@@ -19,50 +17,40 @@ use crate::segments;
 const MAX_RECIPIENTS: usize = 10_000;
 const MAX_MEDIA: usize = 10;
 const MAX_URL_LEN: usize = 2_000;
-/// Ids of members, conversations and targets, in characters.
+/// Longest id of a member, conversation or target.
 const MAX_ID_CHARS: usize = 128;
 const MAX_NAME_CHARS: usize = 100;
-/// As far ahead as Telnyx would take it. We hold the message until then, so Telnyx's five minutes at least don't
-/// bind; a moment that is over means now, so that a repeated request stays valid.
+/// How far ahead a message may be scheduled, as at Telnyx. We hold it until then, so Telnyx's minimum of five minutes
+/// does not apply. A past time means now, so that a repeated request stays valid.
 const MAX_AHEAD: Duration = Duration::days(5);
-/// Whom a message is meant for.
+/// Values of `targetType`.
 const TARGET_TYPES: [&str; 4] = ["individual", "groups", "branches", "all"];
 
-/// What stands in a field: a value of its type, or any other.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Given<T> {
-    /// A value of the type.
-    Right(T),
-    /// JSON of another type.
-    Other(IgnoredAny),
-}
-
 impl Problems {
-    /// A text; a blank one is as absent.
-    pub(super) fn text(&mut self, field: &str, given: Option<Given<String>>) -> Option<String> {
+    /// A text. A blank one counts as absent.
+    pub(super) fn text(&mut self, field: &str, given: Option<Field<String>>) -> Option<String> {
         match given? {
-            Given::Right(text) => Some(text).filter(|text| !is_blank(text)),
-            Given::Other(_) => {
+            Field::Value(text) => Some(text).filter(|text| !is_blank(text)),
+            Field::WrongType(_) => {
                 self.add(field, "give a text");
                 None
             }
         }
     }
 
-    /// A list, if there is one.
-    pub(super) fn list<T>(&mut self, field: &str, given: Option<Given<Vec<T>>>) -> Option<Vec<T>> {
+    /// A list.
+    pub(super) fn list<T>(&mut self, field: &str, given: Option<Field<Vec<T>>>) -> Option<Vec<T>> {
         match given? {
-            Given::Right(list) => Some(list),
-            Given::Other(_) => {
+            Field::Value(list) => Some(list),
+            Field::WrongType(_) => {
                 self.add(field, "give a list");
                 None
             }
         }
     }
 
-    /// An id or a name: one line, bounded.
-    fn line(&mut self, field: &str, given: Option<Given<String>>, most: usize) -> Option<String> {
+    /// An id or a name: one line of bounded length.
+    fn line(&mut self, field: &str, given: Option<Field<String>>, most: usize) -> Option<String> {
         let text = self.text(field, given)?;
         if text.chars().count() > most || text.chars().any(char::is_control) {
             self.add(field, format!("give at most {most} characters, in one line"));
@@ -70,22 +58,22 @@ impl Problems {
         Some(text)
     }
 
-    pub(super) fn id(&mut self, field: &str, given: Option<Given<String>>) -> Option<String> {
+    pub(super) fn id(&mut self, field: &str, given: Option<Field<String>>) -> Option<String> {
         self.line(field, given, MAX_ID_CHARS)
     }
 
-    pub(super) fn content(&mut self, given: Option<Given<String>>) -> String {
-        let is_text = !matches!(given, Some(Given::Other(_)));
+    pub(super) fn content(&mut self, given: Option<Field<String>>) -> String {
+        let is_text = !matches!(given, Some(Field::WrongType(_)));
         let content = self.text("content", given).unwrap_or_default();
         let segments = segments::count(&content);
         if content.is_empty() && is_text {
-            self.add("content", "write a text that can be seen");
+            self.add("content", "write a text with visible characters");
         } else if content.contains('\0') {
-            self.add("content", "the text holds a character that can't be sent (NUL)");
+            self.add("content", "the text has a character that can't be sent (NUL)");
         } else if segments > segments::MAX_SEGMENTS {
             let most = segments::MAX_SEGMENTS;
             let help =
-                format!("the text makes {segments} SMS for each recipient, at most {most} are allowed");
+                format!("the text takes {segments} SMS for each recipient; at most {most} are allowed");
             self.add("content", help);
         }
         content
@@ -99,8 +87,8 @@ impl Problems {
         target_type
     }
 
-    /// Returns whether there are any.
-    pub(super) fn target_ids(&mut self, ids: Vec<Given<String>>) -> bool {
+    /// Checks the ids. Returns whether there are any.
+    pub(super) fn target_ids(&mut self, ids: Vec<Field<String>>) -> bool {
         if ids.len() > MAX_RECIPIENTS {
             self.add("targetIds", format!("give at most {MAX_RECIPIENTS}"));
         }
@@ -111,7 +99,7 @@ impl Problems {
         any
     }
 
-    pub(super) fn media(&mut self, given: Option<Given<Vec<Given<String>>>>) -> Vec<String> {
+    pub(super) fn media(&mut self, given: Option<Field<Vec<Field<String>>>>) -> Vec<String> {
         let urls = self.list("mediaUrls", given).unwrap_or_default();
         if urls.len() > MAX_MEDIA {
             self.add("mediaUrls", format!("give at most {MAX_MEDIA}"));
@@ -132,14 +120,14 @@ impl Problems {
 
     pub(super) fn send_at(
         &mut self,
-        given: Option<Given<String>>,
+        given: Option<Field<String>>,
         now: OffsetDateTime,
     ) -> Option<OffsetDateTime> {
         let text = self.text("sendAt", given)?;
         let send_at = timestamp::parse(text.trim());
         match send_at {
-            None => self.add("sendAt", "give a moment as 2026-11-22T20:15:00Z"),
-            Some(at) if at > now + MAX_AHEAD => self.add("sendAt", "give a moment within the next five days"),
+            None => self.add("sendAt", "give a time as 2026-11-22T20:15:00Z"),
+            Some(at) if at > now + MAX_AHEAD => self.add("sendAt", "give a time within the next five days"),
             Some(_) => {}
         }
         send_at.filter(|at| *at > now)
@@ -147,7 +135,7 @@ impl Problems {
 
     pub(super) fn recipients(
         &mut self,
-        entries: Vec<Given<RecipientEntry>>,
+        entries: Vec<Field<RecipientEntry>>,
         country: Option<Country>,
     ) -> Vec<NewRecipient> {
         if entries.len() > MAX_RECIPIENTS {
@@ -158,12 +146,12 @@ impl Problems {
         let mut recipients = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
             let place = format!("recipients[{index}]");
-            let Given::Right(entry) = entry else {
+            let Field::Value(entry) = entry else {
                 self.add(place, "give an object with a phone");
                 continue;
             };
             let recipient = self.recipient(&place, entry, country);
-            // A person in two groups gets one message.
+            // A person who is in two groups gets one message.
             if phones.insert(recipient.phone.clone()) {
                 recipients.push(recipient);
             }
@@ -182,11 +170,11 @@ impl Problems {
         }
     }
 
-    fn phone(&mut self, field: &str, given: Option<Given<String>>, country: Option<Country>) -> String {
+    fn phone(&mut self, field: &str, given: Option<Field<String>>, country: Option<Country>) -> String {
         let text = match given {
             None => String::new(),
-            Some(Given::Right(text)) => text,
-            Some(Given::Other(_)) => {
+            Some(Field::Value(text)) => text,
+            Some(Field::WrongType(_)) => {
                 self.add(field, "give the number as a text, as in \"+15551230000\"");
                 return String::new();
             }

@@ -1,7 +1,7 @@
 //! `GET /api/messages/history`: the church's messages, newest first.
 //!
-//! Pages by `page` and `limit`, or without gaps by the `cursor` that each answer gives. With `updatedSince` it answers
-//! what changed: ask with an answer's `asOf` next, and nothing is missed.
+//! Pages by `page` and `limit`, or by the `cursor` of the answer before, which neither skips nor repeats a message.
+//! `updatedSince` filters by changes: a client that passes an answer's `asOf` next misses none.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -14,19 +14,19 @@ use time::{Duration, OffsetDateTime};
 
 use super::cursor;
 use super::parameters::{self, given, number};
-use super::shape::MessageRow;
+use super::response::MessageSummary;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem, Problems};
-use crate::router::App;
 
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
-/// Deeper pages are for the cursor.
+/// Beyond this, clients page by cursor.
 const MAX_PAGE: u32 = 100_000;
-/// A change may become visible so long after the moment that it carries.
+/// How long after its time a change may become visible: a transaction takes its time when it starts.
 const LATE_COMMITS: Duration = Duration::seconds(20);
 
-/// The query string as it comes.
+/// The query string, before it is checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HistoryParameters {
@@ -42,20 +42,20 @@ pub(crate) struct HistoryParameters {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HistoryAnswer {
     success: bool,
-    data: Vec<MessageRow>,
+    data: Vec<MessageSummary>,
     pagination: Pagination,
-    /// What to ask with as `updatedSince` next.
+    /// The `updatedSince` of the next request.
     #[serde(with = "timestamp")]
     as_of: OffsetDateTime,
 }
 
-/// Where the page stands.
+/// The position of the page.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
     page: u32,
     limit: u32,
-    /// All messages that the query finds; null on a page by cursor.
+    /// Number of messages that match; null on a page by cursor.
     total: Option<u64>,
     pages: Option<u64>,
     /// Null at the end.
@@ -71,7 +71,7 @@ pub(crate) async fn history(
     let as_of = OffsetDateTime::now_utc();
     let (page, query) = parameters::read(parameters)?.read()?;
     let found = app.store.history(&caller.church_id, &query).await?;
-    // A full page may be the last one; then the next is empty.
+    // A full page may be the last one; then the next one is empty.
     let last = found.messages.last().filter(|_| found.messages.len() == query.limit as usize);
     let next_cursor = last.map(|message| cursor::encode(message.created_at, message.id));
     let pagination = Pagination {
@@ -81,12 +81,12 @@ pub(crate) async fn history(
         pages: found.total.map(|total| total.div_ceil(u64::from(query.limit))),
         next_cursor,
     };
-    let data = found.messages.into_iter().map(MessageRow::from).collect();
+    let data = found.messages.into_iter().map(MessageSummary::from).collect();
     Ok(Json(HistoryAnswer { success: true, data, pagination, as_of }))
 }
 
 impl HistoryParameters {
-    /// The page's number and the query, or all that is wrong.
+    /// The page's number and the query, or everything that is wrong.
     fn read(&self) -> Result<(u32, HistoryQuery), ApiError> {
         let mut problems = Problems::default();
         let page = problems.note(number("page", &self.page, 1, MAX_PAGE)).unwrap_or(1);
@@ -101,7 +101,7 @@ impl HistoryParameters {
     }
 }
 
-/// `sent` also finds what got further, because the first front end knows no other word for it.
+/// `sent` also matches messages that got further, because the first front end filters by nothing else.
 fn statuses(value: &Option<String>) -> Result<Vec<MessageStatus>, Problem> {
     use MessageStatus::{Delivered, Read, Sent};
     Ok(match parameters::status(value)? {
@@ -123,10 +123,10 @@ fn before(value: &Option<String>, page: u32) -> Result<Option<(OffsetDateTime, u
 
 fn updated_since(value: &Option<String>) -> Result<Option<OffsetDateTime>, Problem> {
     let Some(text) = given(value) else { return Ok(None) };
-    // A plus that was not escaped arrives as a space.
+    // An unescaped plus arrives as a space.
     let since = timestamp::parse(text).or_else(|| timestamp::parse(&text.replace(' ', "+")));
     let since = since.and_then(|since| since.checked_sub(LATE_COMMITS));
-    let help = "give a moment as 2026-11-22T20:15:31.123Z, best the asOf of an earlier answer";
+    let help = "give a time as 2026-11-22T20:15:31.123Z, best the asOf of an earlier answer";
     since.map(Some).ok_or_else(|| Problem::new("updatedSince", help))
 }
 
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_text_are_numbers() {
+    fn page_and_limit_are_parsed_and_have_defaults() {
         let (page, query) = read("3", "50", "").unwrap();
         assert_eq!((page, query.limit, query.offset), (3, 50, 100));
         let (page, query) = read("", "", "").unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn sent_also_finds_what_got_further() {
+    fn sent_also_matches_delivered_and_read() {
         use MessageStatus::{Delivered, Read, Sent};
         assert_eq!(read("", "", "sent").unwrap().1.statuses, [Sent, Delivered, Read]);
         assert_eq!(read("", "", "delivered").unwrap().1.statuses, [Delivered]);

@@ -1,16 +1,18 @@
-//! The messages of the caller's church: send one, look through them, look at one and at its recipients.
+//! The routes of a church's messages: send one, list them, show one and its recipients.
 
+mod body;
 mod cursor;
+mod draft;
 mod fields;
 mod history;
 mod parameters;
 mod recipients;
-mod request;
+mod response;
 mod send;
-mod shape;
 mod show;
 
 pub(crate) use history::history;
+pub(crate) use parameters::unknown_method;
 pub(crate) use recipients::recipients;
 pub(crate) use send::send;
-pub(crate) use show::{show, unknown_method};
+pub(crate) use show::show;

@@ -1,18 +1,37 @@
-//! The query string: everything in it is text, and an empty value is as good as none.
+//! Parameters of the path and the query string. An empty query parameter counts as absent.
 
-use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
 use common::status::MessageStatus;
+use uuid::Uuid;
 
-use crate::error::Problem;
+use crate::error::{ApiError, Problem};
 
-/// The parameters, each given once.
+/// The message id in the path. A path with anything else in its place is an unknown route.
+pub(crate) struct MessageId(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for MessageId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<Uuid>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id)).map_err(|_| ApiError::UnknownRoute)
+    }
+}
+
+/// Answers methods other than GET.
+pub(crate) async fn unknown_method(_: MessageId) -> ApiError {
+    ApiError::UnknownMethod
+}
+
+/// Reads the query string, with each parameter at most once.
 pub(super) fn read<T>(parameters: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     let wrong = |_| Problem::new("query", "give each parameter once, in percent encoding");
     parameters.map(|Query(parameters)| parameters).map_err(wrong)
 }
 
-/// A value that is there.
+/// A parameter that is present and not empty.
 pub(super) fn given(value: &Option<String>) -> Option<&str> {
     value.as_deref().map(str::trim).filter(|value| !value.is_empty())
 }
@@ -24,9 +43,9 @@ pub(super) fn number(field: &str, value: &Option<String>, default: u32, most: u3
     number.ok_or_else(|| Problem::new(field, format!("give a whole number from 1 to {most}")))
 }
 
-/// A status in the words of the socket.
+/// A message status, as the socket names it.
 pub(super) fn status(value: &Option<String>) -> Result<Option<MessageStatus>, Problem> {
-    let Some(word) = given(value) else { return Ok(None) };
+    let Some(name) = given(value) else { return Ok(None) };
     let wrong = || Problem::new("status", "give pending, sent, delivered, failed or read");
-    MessageStatus::parse(word).map(Some).ok_or_else(wrong)
+    MessageStatus::parse(name).map(Some).ok_or_else(wrong)
 }

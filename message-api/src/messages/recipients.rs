@@ -9,17 +9,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::cursor;
-use super::parameters::{self, given, number, status};
-use super::shape::RecipientRow;
-use super::show::MessageId;
+use super::parameters::{self, MessageId, given, number, status};
+use super::response::RecipientItem;
+use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem, Problems};
-use crate::router::App;
 
-/// Recipients on a page, unless fewer are asked for.
+/// Recipients on a page, unless the request asks for fewer.
 pub(super) const MAX_LIMIT: u32 = 1_000;
 
-/// The query string as it comes.
+/// The query string, before it is checked.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct RecipientParameters {
     limit: Option<String>,
@@ -31,11 +30,11 @@ pub(crate) struct RecipientParameters {
 #[derive(Debug, Serialize)]
 pub(crate) struct RecipientsAnswer {
     success: bool,
-    data: Vec<RecipientRow>,
+    data: Vec<RecipientItem>,
     pagination: Pagination,
 }
 
-/// Where the page stands.
+/// The position of the page.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
@@ -44,7 +43,7 @@ struct Pagination {
     next_cursor: Option<String>,
 }
 
-/// Answers one page, or 404 where the caller's church has no such message.
+/// Answers one page, or 404 if the caller's church has no such message.
 pub(crate) async fn recipients(
     State(app): State<App>,
     MessageId(id): MessageId,
@@ -58,13 +57,13 @@ pub(crate) async fn recipients(
     Ok(Json(RecipientsAnswer { success: true, data, pagination: Pagination { limit, next_cursor } }))
 }
 
-/// A page of recipients and the cursor of the next one, if there is one.
+/// A page of recipients, and the cursor of the next page if there is one.
 pub(super) async fn page(
     store: &Store,
     church: &ChurchId,
     message: Uuid,
     query: RecipientQuery,
-) -> Result<(Vec<RecipientRow>, Option<String>), ApiError> {
+) -> Result<(Vec<RecipientItem>, Option<String>), ApiError> {
     let size = query.limit as usize;
     // One more tells whether there is a next page.
     let query = RecipientQuery { limit: query.limit + 1, ..query };
@@ -73,7 +72,7 @@ pub(super) async fn page(
     recipients.truncate(size);
     let last = recipients.last().filter(|_| is_more);
     let next = last.map(|recipient| cursor::encode_ordinal(recipient.ordinal));
-    Ok((recipients.into_iter().map(RecipientRow::from).collect(), next))
+    Ok((recipients.into_iter().map(RecipientItem::from).collect(), next))
 }
 
 impl RecipientParameters {

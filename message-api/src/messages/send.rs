@@ -1,4 +1,4 @@
-//! `POST /api/messages/send`: records a message and answers; the dispatcher sends it.
+//! `POST /api/messages/send`: records a message. The dispatcher sends it.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -12,20 +12,21 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::request::{Draft, SendRequest};
-use super::shape::AcceptedMessage;
+use super::body::SendRequest;
+use super::draft::Draft;
+use super::response::{AcceptedMessage, Success};
+use crate::app::{App, WriteStarted};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::phone::Country;
-use crate::router::{App, Once, Success};
 use crate::settings::DefaultSender;
 
 /// Answers 201 once the message, its recipients and its event are committed.
 pub(crate) async fn send(
     State(app): State<App>,
     Caller(caller): Caller,
-    Extension(once): Extension<Once>,
+    Extension(write_started): Extension<WriteStarted>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
@@ -49,10 +50,10 @@ pub(crate) async fn send(
         created_at: now,
     };
     if key.is_none() {
-        once.begin();
+        write_started.set();
     }
     let recorded = app.store.record_message(&message, key.as_ref()).await;
-    let message = match recorded.map_err(|error| explain(error, key.is_some()))? {
+    let message = match recorded.map_err(|error| store_error(error, key.is_some()))? {
         Recorded::New(message) => {
             app.wake.notify_one();
             let recipients = message.tally.recipients;
@@ -61,7 +62,7 @@ pub(crate) async fn send(
         }
         Recorded::Repeated(message) => message,
         Recorded::KeyReused => {
-            return Err(ApiError::Impossible {
+            return Err(ApiError::Unprocessable {
                 code: "idempotency_key_reused",
                 message: "this Idempotency-Key was used for another request; make a new one for each message",
             });
@@ -70,31 +71,31 @@ pub(crate) async fn send(
     Ok((StatusCode::CREATED, Json(Success::new(AcceptedMessage::from(message)))))
 }
 
-/// Reads the body beside the other requests: ten thousand numbers take a while.
+/// Parses and checks the body on a blocking thread: 10 000 numbers take a while.
 async fn read(body: Bytes, now: OffsetDateTime, country: Option<Country>) -> Result<Draft, ApiError> {
     let reading = tokio::task::spawn_blocking(move || SendRequest::from_body(&body)?.check(now, country));
-    reading.await.map_err(|_| ApiError::Broken)?
+    reading.await.map_err(|_| ApiError::Internal)?
 }
 
-/// Without a key, a message that may be recorded can't be sent again without the risk of sending it twice.
-fn explain(error: StoreError, has_key: bool) -> ApiError {
+/// Without a key, repeating a request whose message may be recorded could send it twice.
+fn store_error(error: StoreError, has_key: bool) -> ApiError {
     match error {
         StoreError::OutcomeUnknown(cause) if !has_key => {
             let cause = cause.as_ref() as &dyn std::error::Error;
-            warn!(error = cause, "the database did not say whether it recorded a message");
+            warn!(error = cause, "the database did not answer whether it recorded a message");
             ApiError::OutcomeUnknown
         }
         error => error.into(),
     }
 }
 
-/// The church's own sender, else the installation's.
+/// The church's own sender, else the default sender.
 async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSender, ApiError> {
     if let Some(own) = app.store.sender(church).await? {
         let (number, messaging_profile_id) = (Some(own.number), own.messaging_profile_id);
         return Ok(DefaultSender { number, messaging_profile_id });
     }
-    app.default_sender.clone().ok_or(ApiError::Impossible {
+    app.default_sender.clone().ok_or(ApiError::Unprocessable {
         code: "no_sender",
         message: "this church has no number to send from yet; an administrator has to set one up",
     })
@@ -116,8 +117,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_key_an_open_outcome_is_told_and_no_repetition_is_asked_for() {
-        let response = explain(unknown(), false).into_response();
+    async fn without_a_key_an_unknown_outcome_asks_for_no_repetition() {
+        let response = store_error(unknown(), false).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(!response.headers().contains_key(header::RETRY_AFTER));
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
@@ -128,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn with_a_key_the_request_may_be_repeated() {
-        let response = explain(unknown(), true).into_response();
+    fn with_a_key_an_unknown_outcome_asks_for_a_repetition() {
+        let response = store_error(unknown(), true).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(response.headers().contains_key(header::RETRY_AFTER));
     }

@@ -1,35 +1,17 @@
-//! `GET /api/messages/{id}`: one message with its recipients, or with the first of very many.
+//! `GET /api/messages/{id}`: one message with its recipients, or with the first page of many.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use common::store::RecipientQuery;
-use uuid::Uuid;
 
+use super::parameters::MessageId;
 use super::recipients::{MAX_LIMIT, page};
-use super::shape::MessageDetail;
+use super::response::{MessageDetail, Success};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::router::{App, Success};
 
-/// The message that an address names. An address with anything else in its place is none of ours.
-pub(crate) struct MessageId(pub(super) Uuid);
-
-impl<S: Send + Sync> FromRequestParts<S> for MessageId {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<Uuid>::from_request_parts(parts, state).await;
-        path.map(|Path(id)| Self(id)).map_err(|_| ApiError::UnknownRoute)
-    }
-}
-
-/// Answers another method than GET.
-pub(crate) async fn unknown_method(_: MessageId) -> ApiError {
-    ApiError::UnknownMethod
-}
-
-/// Answers the message, or 404 where there is none in the caller's church.
+/// Answers the message, or 404 if the caller's church has no such message.
 pub(crate) async fn show(
     State(app): State<App>,
     MessageId(id): MessageId,

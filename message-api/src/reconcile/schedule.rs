@@ -1,43 +1,43 @@
-//! When Telnyx is asked for a message: in multiples of the first wait, a quarter of an hour by default.
+//! When a message is retrieved: in multiples of the first wait, 15 minutes by default.
 
 use std::time::Duration;
 
 use common::store::Ask;
 use time::OffsetDateTime;
 
-/// After a quarter of an hour, an hour, six hours; then daily.
+/// After 15 minutes, one hour and six hours; then daily.
 const STEPS: [u32; 3] = [1, 4, 24];
 const DAILY: u32 = 96;
 /// Telnyx keeps a message for ten days.
 const KEPT: u32 = 960;
 
-/// When Telnyx is asked.
+/// When to retrieve.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
-    /// The first time so long after the attempt.
+    /// From the attempt to the first time.
     pub(super) first: Duration,
-    /// What Telnyx does not know so long after the attempt, it will never know.
+    /// From the attempt to the moment from which a message that Telnyx does not know is given up.
     pub(super) unknown_after: Duration,
 }
 
 impl Schedule {
-    /// When to ask again for a message that Telnyx knows; `None` if it will not know it then.
+    /// The next time for a message that Telnyx has; `None` if Telnyx will have deleted it by then.
     pub(super) fn next(&self, ask: &Ask, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let asked = usize::try_from(ask.asked).unwrap_or(0) + 1;
         let days = u32::try_from(asked + 1 - STEPS.len().min(asked + 1)).unwrap_or(KEPT);
         let step = STEPS.get(asked).copied().unwrap_or(DAILY.saturating_mul(days));
         let planned = ask.attempted_at + self.first.saturating_mul(step);
-        // Where we come too late for a step, the next one is not asked at once.
+        // After an outage, missed steps are not made up for in a row.
         let next = planned.max(now + self.first);
         (next <= self.end(ask)).then_some(next)
     }
 
-    /// The same for a message that Telnyx does not know: it may know it a little later, but not much.
+    /// The next time for a message that Telnyx does not know: it may appear a little later.
     pub(super) fn next_of_unknown(&self, ask: &Ask, now: OffsetDateTime) -> Option<OffsetDateTime> {
         self.next(ask, now).filter(|_| now < ask.attempted_at + self.unknown_after)
     }
 
-    /// Telnyx has forgotten it.
+    /// Whether Telnyx has deleted the message.
     pub(super) fn is_over(&self, ask: &Ask, now: OffsetDateTime) -> bool {
         now > self.end(ask)
     }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_asked_after_a_quarter_of_an_hour_one_hour_six_hours_a_day_and_then_daily_for_ten_days() {
+    fn messages_are_retrieved_in_growing_steps_then_daily_for_ten_days() {
         let (mut hours, mut now, mut asked) = (Vec::new(), START + Duration::from_secs(900), 0);
         while let Some(next) = schedule().next(&ask(asked), now) {
             hours.push((next - START).whole_hours());
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_telnyx_does_not_know_is_asked_for_until_it_is_old() {
+    fn an_unknown_message_is_retrieved_until_the_time_limit() {
         let after = |hours: i64| {
             let now = START + time::Duration::hours(hours);
             schedule().next_of_unknown(&ask(1), now).is_some()
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_long_outage_the_steps_that_were_missed_are_not_asked_in_a_row() {
+    fn missed_steps_are_not_made_up_for_in_a_row() {
         let now = START + time::Duration::days(3);
         assert_eq!(schedule().next(&ask(0), now), Some(now + Duration::from_secs(900)));
     }

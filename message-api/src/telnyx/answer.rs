@@ -1,5 +1,5 @@
-//! What an answer to `POST /v2/messages` means. Pure: the code decides first, the HTTP status second, and whatever is
-//! not surely "accepted" or surely "not accepted" is unresolved, because a send can't be repeated without harm.
+//! What an answer to `POST /v2/messages` means. The error code decides first, the HTTP status second. An answer that
+//! proves neither "accepted" nor "not accepted" is unresolved, because repeating a send could text a person twice.
 
 use std::time::Duration;
 
@@ -9,78 +9,36 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::codes::{Meaning, meaning};
+use super::retry_reason::RetryReason;
 
-/// Longest delay that an answer may ask for.
+/// Longest wait that an answer may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
-/// A reset above this is a moment in Unix seconds, below it a number of seconds.
+/// A larger `x-ratelimit-reset` is a Unix time, a smaller one a number of seconds.
 const EPOCH: f64 = 1e9;
-/// Telnyx's own words are told to a person so far.
+/// Longest title of an unknown error that is kept, in characters.
 const MAX_TITLE_CHARS: usize = 200;
-/// Codes have five digits; what is longer is none.
+/// Longest error code that is kept, in characters. Telnyx's have five.
 const MAX_CODE_CHARS: usize = 32;
 
 /// What became of one POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Telnyx has it under this id.
+    /// Telnyx accepted the message.
     Accepted {
         /// Telnyx's message id.
         provider_id: String,
     },
-    /// Telnyx refused it for good.
+    /// Telnyx refused the message for good.
     Refused(Failure),
-    /// Telnyx surely does not have it; it may be sent again later.
+    /// Telnyx does not have the message; it may be sent again.
     NotAccepted {
-        /// What stood in the way.
-        hindrance: Hindrance,
+        /// Why.
+        reason: RetryReason,
         /// How long Telnyx asks to wait.
         retry_after: Option<Duration>,
     },
-    /// Nobody knows, because of this.
+    /// It is unknown whether Telnyx has the message, for this reason.
     Unresolved(&'static str),
-}
-
-/// Why Telnyx surely did not accept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hindrance {
-    /// The sender sends too fast.
-    Throttled,
-    /// The sender's queue at Telnyx is full.
-    QueueFull,
-    /// The sender's number can't be used for a while.
-    NumberUnusable,
-    /// The money for today is spent.
-    SpendLimit,
-    /// The sender's number or profile may not be used.
-    SenderRefused,
-    /// No connection came about. Holds for every sender.
-    Unreachable,
-    /// Our API key is refused. Holds for every sender.
-    KeyRefused,
-}
-
-impl Hindrance {
-    /// The words of those that hold for one sender.
-    pub(crate) const WORDS_OF_SENDERS: [&'static str; 5] = [
-        Self::Throttled.word(),
-        Self::QueueFull.word(),
-        Self::NumberUnusable.word(),
-        Self::SpendLimit.word(),
-        Self::SenderRefused.word(),
-    ];
-
-    /// For operators.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Throttled => "throttled",
-            Self::QueueFull => "queue_full",
-            Self::NumberUnusable => "number_unusable",
-            Self::SpendLimit => "spend_limit",
-            Self::SenderRefused => "sender_refused",
-            Self::Unreachable => "unreachable",
-            Self::KeyRefused => "key_refused",
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -105,7 +63,7 @@ struct RefusalError {
     title: Option<String>,
 }
 
-/// Documented as text, and read as a number too.
+/// Documented as a string; accepted as a number, too.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Code {
@@ -113,7 +71,7 @@ enum Code {
     Number(u64),
 }
 
-/// The verdict of a complete answer.
+/// Reads a complete answer.
 pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> Verdict {
     if status.is_success() {
         return match serde_json::from_slice::<Accepted>(body) {
@@ -126,29 +84,29 @@ pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now
     let errors = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.errors).unwrap_or_default();
     let errors = errors.into_iter().map(|error| (error.code.into_text(), error.title));
     let mut errors: Vec<_> = errors.map(|(code, title)| (meaning(&code), code, title)).collect();
-    // A code that we know says more than one that we don't.
+    // Known codes first.
     errors.sort_by_key(|(meaning, ..)| *meaning == Meaning::Unknown);
     let retry_after = retry_after(headers, now);
-    let not_accepted = |hindrance| Verdict::NotAccepted { hindrance, retry_after };
+    let not_accepted = |reason| Verdict::NotAccepted { reason, retry_after };
     match (status.as_u16(), errors.into_iter().next()) {
         (500..=599, _) => Verdict::Unresolved("an error at Telnyx"),
         (_, Some((Meaning::Refused(reason), code, _))) => {
             Verdict::Refused(Failure { code, reason: reason.into() })
         }
-        (429, Some((Meaning::Throttled, ..))) => not_accepted(Hindrance::Throttled),
-        (400..=499, Some((Meaning::Passing(hindrance), ..))) => not_accepted(hindrance),
-        // Also from an edge that writes HTML: what counts requests did not let this one through.
-        (429, _) if shows_a_rate_limit(headers) => not_accepted(Hindrance::Throttled),
-        (401, _) => not_accepted(Hindrance::KeyRefused),
-        // Codes from 40000 on are about the message, the others about who sends it.
+        (429, Some((Meaning::Throttled, ..))) => not_accepted(RetryReason::Throttled),
+        (400..=499, Some((Meaning::Temporary(reason), ..))) => not_accepted(reason),
+        // An edge proxy that limits requests did not forward this one, even if it answers with HTML.
+        (429, _) if shows_a_rate_limit(headers) => not_accepted(RetryReason::Throttled),
+        (401, _) => not_accepted(RetryReason::KeyRefused),
+        // Codes from 40000 on concern the message, the others its sender.
         (403, error) if !error.as_ref().is_some_and(|(_, code, _)| is_about_message(code)) => {
-            not_accepted(Hindrance::SenderRefused)
+            not_accepted(RetryReason::SenderRefused)
         }
-        (408 | 429, _) => Verdict::Unresolved("an answer that does not say whether it was accepted"),
+        (408 | 429, _) => Verdict::Unresolved("an answer that does not tell whether it was accepted"),
         (400..=499, Some((Meaning::Unknown, code, title))) => {
             Verdict::Refused(Failure { code, reason: unknown_refusal(title) })
         }
-        _ => Verdict::Unresolved("an answer that does not say whether it was accepted"),
+        _ => Verdict::Unresolved("an answer that does not tell whether it was accepted"),
     }
 }
 
@@ -182,7 +140,7 @@ fn shows_a_rate_limit(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| is_of_limits(name.as_str()))
 }
 
-/// `retry-after` (seconds or a date), else `x-ratelimit-reset`, which sources give as seconds or as a moment.
+/// `retry-after` (seconds or a date), else `x-ratelimit-reset` (seconds or a Unix time; sources differ).
 pub(super) fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let number = |name| {
         let text = headers.get(name)?.to_str().ok()?;
@@ -228,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_have_been_accepted_is_unresolved() {
+    fn an_answer_that_may_mean_accepted_is_unresolved() {
         let known = errors(&["10011"]);
         for (status, body) in [
             (200, ""),
@@ -258,33 +216,33 @@ mod tests {
     }
 
     #[test]
-    fn what_was_surely_not_accepted_may_be_sent_again() {
-        for (status, body, hindrance) in [
-            (429, errors(&["10011"]), Hindrance::Throttled),
-            (429, r#"{"errors":[{"code":10011}]}"#.into(), Hindrance::Throttled),
-            (429, errors(&["40318"]), Hindrance::QueueFull),
-            (422, errors(&["40318"]), Hindrance::QueueFull),
-            (429, errors(&["40333"]), Hindrance::SpendLimit),
-            (403, errors(&["40333"]), Hindrance::SpendLimit),
-            (400, errors(&["40320"]), Hindrance::NumberUnusable),
-            (401, errors(&["10009"]), Hindrance::KeyRefused),
-            (401, String::new(), Hindrance::KeyRefused),
-            (403, errors(&["10010"]), Hindrance::SenderRefused),
-            (403, "forbidden".into(), Hindrance::SenderRefused),
+    fn an_answer_that_proves_not_accepted_allows_a_retry() {
+        for (status, body, reason) in [
+            (429, errors(&["10011"]), RetryReason::Throttled),
+            (429, r#"{"errors":[{"code":10011}]}"#.into(), RetryReason::Throttled),
+            (429, errors(&["40318"]), RetryReason::QueueFull),
+            (422, errors(&["40318"]), RetryReason::QueueFull),
+            (429, errors(&["40333"]), RetryReason::SpendLimit),
+            (403, errors(&["40333"]), RetryReason::SpendLimit),
+            (400, errors(&["40320"]), RetryReason::NumberUnusable),
+            (401, errors(&["10009"]), RetryReason::KeyRefused),
+            (401, String::new(), RetryReason::KeyRefused),
+            (403, errors(&["10010"]), RetryReason::SenderRefused),
+            (403, "forbidden".into(), RetryReason::SenderRefused),
         ] {
-            let expected = Verdict::NotAccepted { hindrance, retry_after: None };
+            let expected = Verdict::NotAccepted { reason, retry_after: None };
             assert_eq!(verdict(status, &[], &body), expected, "{status} {body}");
         }
     }
 
     #[test]
-    fn a_429_that_shows_a_rate_limit_was_not_accepted_whoever_wrote_it() {
+    fn a_429_with_rate_limit_headers_proves_not_accepted_also_as_html() {
         for header in
             ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "retry-after"]
         {
             for body in ["<html>Too Many Requests</html>", "", &errors(&["99999"])] {
                 match verdict(429, &[(header, "5")], body) {
-                    Verdict::NotAccepted { hindrance, .. } => assert_eq!(hindrance, Hindrance::Throttled),
+                    Verdict::NotAccepted { reason, .. } => assert_eq!(reason, RetryReason::Throttled),
                     other => panic!("{header}: {other:?}"),
                 }
             }
@@ -293,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_for_good_has_its_code_and_a_reason_for_a_person() {
+    fn a_final_refusal_has_its_code_and_a_readable_reason() {
         for (status, codes, code) in [
             (400, &["40300"][..], "40300"),
             (422, &["40310"], "40310"),

@@ -1,32 +1,32 @@
-//! What Telnyx's error codes mean for a message that was just posted.
+//! What Telnyx's error codes mean for a message that was posted.
 
 use common::failure::reason_of;
 
-use super::answer::Hindrance;
+use super::retry_reason::RetryReason;
 
-/// What a code means.
+/// The meaning of an error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Refused for good, with a reason for a person.
+    /// Refused for good, with a readable reason.
     Refused(&'static str),
-    /// Too many requests by this account at once.
+    /// The account sends too many requests.
     Throttled,
-    /// Not accepted, for a reason of the sender's that passes.
-    Passing(Hindrance),
-    /// Telnyx calls it passing; whether it took the message is not said.
-    Unclear,
-    /// Not a code that we know.
+    /// Not accepted, for a temporary reason of the sender.
+    Temporary(RetryReason),
+    /// Temporary by Telnyx's documents, which don't say whether it has the message.
+    Ambiguous,
+    /// A code that is not listed here.
     Unknown,
 }
 
-/// The meaning of a code.
+/// Looks a code up.
 pub(super) fn meaning(code: &str) -> Meaning {
     match code {
         "10011" => Meaning::Throttled,
-        "40318" => Meaning::Passing(Hindrance::QueueFull),
-        "40320" => Meaning::Passing(Hindrance::NumberUnusable),
-        "40333" => Meaning::Passing(Hindrance::SpendLimit),
-        "40006" | "40008" => Meaning::Unclear,
+        "40318" => Meaning::Temporary(RetryReason::QueueFull),
+        "40320" => Meaning::Temporary(RetryReason::NumberUnusable),
+        "40333" => Meaning::Temporary(RetryReason::SpendLimit),
+        "40006" | "40008" => Meaning::Ambiguous,
         _ => reason_of(code).map_or(Meaning::Unknown, Meaning::Refused),
     }
 }

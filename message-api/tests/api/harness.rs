@@ -1,4 +1,4 @@
-//! One message-api with its own database and its own listener, and what calls it.
+//! A message-api with its own database and listener, and its clients.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-/// Nothing in a test takes longer, unless it never comes.
+/// Time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running message-api.
@@ -31,7 +31,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Starts it with a default sender and waits until it is ready.
+    /// Starts it with a default sender, and waits until it is ready.
     pub(crate) async fn start(telnyx: &str) -> Self {
         Self::start_with(telnyx, &["--telnyx-from=+15550000000"]).await
     }
@@ -46,7 +46,7 @@ impl Api {
         api
     }
 
-    /// Starts it and does not wait.
+    /// Starts it without waiting.
     pub(crate) async fn launch(folder: TempDir, database: &str, telnyx: &str, more: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -57,7 +57,7 @@ impl Api {
         Self { base, context, store: store(&database), folder, running, http }
     }
 
-    /// Waits until it serves.
+    /// Waits until it is ready.
     pub(crate) async fn is_serving(&self) {
         let token = token("anybody", "u");
         let serves = async || self.get(&token, "/api/messages/history").await.0 == StatusCode::OK;
@@ -65,7 +65,7 @@ impl Api {
         assert!(self.context.health.report().0);
     }
 
-    /// Stops it in order and gives the folder back.
+    /// Stops it in order, and returns its folder.
     pub(crate) async fn stop(self) -> TempDir {
         self.context.shutdown.cancel();
         tokio::time::timeout(PATIENCE, self.running).await.unwrap().unwrap().unwrap();
@@ -110,14 +110,14 @@ impl Api {
         answer["data"].take()
     }
 
-    /// Waits until Telnyx's acceptance of a message is on record.
+    /// Waits until Telnyx's acceptance of a message is recorded.
     pub(crate) async fn accepted(&self, token: &str, id: &str) {
         eventually("the message is accepted", async || !self.message(token, id).await["sentAt"].is_null())
             .await;
     }
 
-    /// Everything that was due before this call has been looked at when it returns: a message of another church was
-    /// sent meanwhile, and after it another one.
+    /// Waits until the dispatcher has handled everything that was due before: sends two messages of another church, one
+    /// after the other.
     pub(crate) async fn settle(&self) {
         let token = token("a-church-that-waits", "u");
         for _ in 0..2 {
@@ -131,7 +131,7 @@ async fn answer(response: Response) -> (StatusCode, Value) {
     (response.status(), response.json().await.unwrap())
 }
 
-/// The settings of a test: as a front end's developer has them, and a broker that is away.
+/// The settings of a test, with a broker that is away.
 fn settings(database: &Path, telnyx: &str, more: &[&str]) -> Settings {
     let mut arguments = vec![
         "message-api".to_owned(),
@@ -152,7 +152,7 @@ fn settings(database: &Path, telnyx: &str, more: &[&str]) -> Settings {
     Settings::try_parse_from(arguments).unwrap()
 }
 
-/// The same database, seen from outside.
+/// Another connection to the same database.
 pub(crate) fn store(database: &Path) -> Store {
     let database_url = format!("sqlite:{}", database.display()).into();
     Store::new(&StoreOptions { database_url, database_connections: 2 }).unwrap()
@@ -173,17 +173,17 @@ pub(crate) fn token_until(church: &str, user: &str, exp: i64) -> String {
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
-/// A church id that no other test has.
+/// A church id of its own.
 pub(crate) fn any_church() -> String {
     format!("church-{}", Uuid::now_v7())
 }
 
-/// Waits until something holds, or fails and says what did not come.
+/// Waits until the condition holds; fails after the time limit.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "waited in vain: {what}");
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "did not happen: {what}");
 }

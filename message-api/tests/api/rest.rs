@@ -1,4 +1,4 @@
-//! What a front end sees.
+//! The REST API as front ends use it.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn names(value: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_message_has_the_shapes_that_the_front_end_knows() {
+async fn messages_have_the_documented_json() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u1"));
     let body = json!({"content": "Hello", "targetType": "groups", "conversationId": "c-7",
@@ -87,7 +87,7 @@ async fn a_missing_wrong_or_expired_token_is_401_with_its_own_text() {
 }
 
 #[tokio::test]
-async fn another_churchs_message_is_not_there() {
+async fn another_churchs_message_is_not_found() {
     let telnyx = Telnyx::start().await;
     let api = Api::start(&telnyx.url).await;
     let (grace, hope) = (token("grace", "u1"), token("hope", "u1"));
@@ -101,12 +101,12 @@ async fn another_churchs_message_is_not_there() {
 }
 
 #[tokio::test]
-async fn an_address_that_names_no_message_is_no_address_of_ours() {
+async fn a_path_with_a_malformed_message_id_is_an_unknown_route() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     for path in ["conversations", "conversations/recipients", "not-an-id", "%ff", "0/recipients"] {
         for method in ["GET", "POST", "DELETE"] {
-            // With and without a token: it is not the caller who is wrong.
+            // With and without a token.
             for token in [&token, ""] {
                 let request = api.request(method, &format!("/api/messages/{path}")).bearer_auth(token);
                 let response = request.send().await.unwrap();
@@ -123,9 +123,9 @@ async fn an_address_that_names_no_message_is_no_address_of_ours() {
 }
 
 #[tokio::test]
-async fn ten_thousand_recipients_with_names_fit_and_come_in_pages() {
+async fn ten_thousand_recipients_with_names_fit_and_are_paged() {
     let telnyx = Telnyx::start().await;
-    // They wait: what is asked here is not how fast they are sent.
+    // They wait, because this test is not about sending.
     let (api, token) =
         (Api::start_with(&telnyx.url, &["--telnyx-from=+15550000000"]).await, token("grace", "u"));
     let recipients: Vec<_> = (0..10_000)
@@ -169,7 +169,7 @@ async fn ten_thousand_recipients_with_names_fit_and_come_in_pages() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_in_our_words_what_is_wrong_and_how_much_of_it() {
+async fn a_refusal_lists_problems_in_our_words_and_counts_them() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let (status, answer) = api.send(&token, &json!({"content": 5, "recipients": "+15551230101"})).await;
@@ -187,7 +187,7 @@ async fn a_refusal_says_in_our_words_what_is_wrong_and_how_much_of_it() {
 }
 
 #[tokio::test]
-async fn a_number_as_people_write_it_is_sent_to_in_the_default_country() {
+async fn a_national_number_is_sent_to_in_the_default_country() {
     let telnyx = Telnyx::start().await;
     let api = Api::start_with(&telnyx.url, &["--telnyx-from=+15550000000", "--default-country=us"]).await;
     let token = token("grace", "u");
@@ -198,7 +198,7 @@ async fn a_number_as_people_write_it_is_sent_to_in_the_default_country() {
 }
 
 #[tokio::test]
-async fn every_failure_comes_in_the_envelope() {
+async fn every_failure_has_the_error_envelope() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let large = format!("{{\"content\":\"{}\"}}", "x".repeat(8 * 1024 * 1024));
@@ -231,7 +231,7 @@ async fn every_failure_comes_in_the_envelope() {
 }
 
 #[tokio::test]
-async fn a_front_end_on_localhost_may_call_and_read_failures_too() {
+async fn a_front_end_on_localhost_can_read_answers_and_failures() {
     let telnyx = Telnyx::start().await;
     let api = Api::start(&telnyx.url).await;
     let origin = "http://localhost:5173";
@@ -275,7 +275,7 @@ async fn a_repeated_send_gets_the_same_answer_and_is_sent_once() {
 }
 
 #[tokio::test]
-async fn requests_with_one_key_at_the_same_time_make_one_message() {
+async fn concurrent_requests_with_one_key_make_one_message() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let body = message(&["+15551230101"]).to_string();
@@ -293,7 +293,7 @@ async fn requests_with_one_key_at_the_same_time_make_one_message() {
 }
 
 #[tokio::test]
-async fn a_refused_request_does_not_use_its_key_up() {
+async fn a_refused_request_does_not_use_up_its_key() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let refused = api.post(&token, Some("k"), message(&["1"]).to_string()).await;
@@ -336,7 +336,7 @@ async fn pages_and_cursors_show_every_message_once_newest_first() {
             Some(next) => cursor = next.to_owned(),
             None => break,
         }
-        // What is new does not shift the pages behind a cursor.
+        // A new message does not shift the pages after a cursor.
         api.sent(&token, &["+15551230102"]).await;
     }
     assert_eq!(by_cursor, sent);
@@ -349,7 +349,7 @@ async fn pages_and_cursors_show_every_message_once_newest_first() {
 }
 
 #[tokio::test]
-async fn asking_with_as_of_finds_what_changed_since() {
+async fn updated_since_with_as_of_finds_later_changes() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let (_, before) = api.get(&token, "/api/messages/history").await;
@@ -370,9 +370,9 @@ async fn requests_are_counted_by_route_and_never_by_path() {
     api.request("BREW", "/coffee").send().await.unwrap();
     let metrics = api.context.metrics.encode();
     for line in [
-        r#"api_requests_total{method="POST",route="/api/messages/send",status="201"} 1"#,
-        r#"api_requests_total{method="GET",route="/api/messages/{id}",status="200"} 1"#,
-        r#"api_requests_total{method="other",route="unmatched",status="404"} 1"#,
+        r#"church_api_requests_total{method="POST",route="/api/messages/send",status="201"} 1"#,
+        r#"church_api_requests_total{method="GET",route="/api/messages/{id}",status="200"} 1"#,
+        r#"church_api_requests_total{method="other",route="unmatched",status="404"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
     }

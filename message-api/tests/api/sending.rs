@@ -1,4 +1,4 @@
-//! From a recorded message to Telnyx.
+//! Sending: from a recorded message to Telnyx's answer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ const ADA: &str = "+15551230101";
 const BEA: &str = "+15551230102";
 
 #[tokio::test]
-async fn each_recipient_is_posted_once_with_its_own_webhook_address() {
+async fn each_recipient_is_posted_once_with_its_own_webhook_url() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let mut body = message(&[ADA, BEA, ADA]);
@@ -39,7 +39,7 @@ async fn each_recipient_is_posted_once_with_its_own_webhook_address() {
 }
 
 #[tokio::test]
-async fn whatever_may_have_been_accepted_is_never_posted_again() {
+async fn a_message_that_may_be_accepted_is_never_posted_again() {
     let telnyx = Telnyx::start().await;
     let more = ["--telnyx-from=+15550000000", "--send-timeout=1s", "--unresolved-after=2s"];
     let (api, token) = (Api::start_with(&telnyx.url, &more).await, token("grace", "u"));
@@ -70,7 +70,7 @@ async fn whatever_may_have_been_accepted_is_never_posted_again() {
 }
 
 #[tokio::test]
-async fn what_telnyx_throttles_is_posted_again_until_it_is_accepted() {
+async fn a_throttled_message_is_posted_until_it_is_accepted() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let posts = AtomicUsize::new(0);
@@ -86,14 +86,14 @@ async fn what_telnyx_throttles_is_posted_again_until_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_never_left_is_sent_once_telnyx_can_be_reached() {
+async fn an_unsent_message_is_sent_once_telnyx_can_be_reached() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let (api, token) = (Api::start(&format!("http://{address}")).await, token("grace", "u"));
     let id = api.sent(&token, &[ADA]).await;
-    let failed = "api_sends_total{outcome=\"not_accepted\"} ";
-    eventually("it was tried in vain", async || {
+    let failed = "church_api_sends_total{outcome=\"not_accepted\"} ";
+    eventually("the attempt failed", async || {
         let metrics = api.context.metrics.encode();
         metrics.split(failed).nth(1).is_some_and(|rest| !rest.starts_with('0'))
     })
@@ -139,7 +139,7 @@ async fn a_small_church_does_not_wait_for_a_large_one() {
 }
 
 #[tokio::test]
-async fn a_church_sends_as_itself_and_without_any_sender_not_at_all() {
+async fn a_church_sends_from_its_own_number_and_not_without_one() {
     let telnyx = Telnyx::start().await;
     let api = Api::start_with(&telnyx.url, &[]).await;
     let (church, church_token) = ("hope", token("hope", "u"));
@@ -162,7 +162,7 @@ async fn a_church_sends_as_itself_and_without_any_sender_not_at_all() {
 }
 
 #[tokio::test]
-async fn telnyx_is_given_a_second_address_where_there_is_one() {
+async fn telnyx_gets_the_failover_url_if_it_is_set() {
     let telnyx = Telnyx::start().await;
     let more = ["--telnyx-from=+15550000000", "--public-webhook-failover-url=https://second.example.org/"];
     let (api, token) = (Api::start_with(&telnyx.url, &more).await, token("grace", "u"));
@@ -178,7 +178,7 @@ async fn telnyx_is_given_a_second_address_where_there_is_one() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_send_says_how_long_it_will_take() {
+async fn the_answer_to_a_send_estimates_its_duration() {
     let telnyx = Telnyx::start().await;
     let more = ["--telnyx-from=+15550000000", "--send-rate=2"];
     let (api, token) = (Api::start_with(&telnyx.url, &more).await, token("grace", "u"));
@@ -191,7 +191,7 @@ async fn the_answer_to_a_send_says_how_long_it_will_take() {
 }
 
 #[tokio::test]
-async fn a_message_for_later_is_not_sent_now() {
+async fn a_scheduled_message_is_not_sent_early() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let later = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
@@ -207,7 +207,7 @@ async fn a_message_for_later_is_not_sent_now() {
 }
 
 #[tokio::test]
-async fn an_accepted_message_that_telnyx_does_not_know_any_more_is_closed_as_sent() {
+async fn a_message_that_telnyx_no_longer_has_is_closed_as_sent() {
     let telnyx = Telnyx::start().await;
     let more = ["--telnyx-from=+15550000000", "--unconfirmed-after=1s", "--ask-after=1s"];
     let (api, token) = (Api::start_with(&telnyx.url, &more).await, token("grace", "u"));

@@ -1,4 +1,4 @@
-//! Answers in Telnyx's place, byte by byte, so that answers can also be lost, cut or late.
+//! A stand-in for Telnyx on plain TCP, so that answers can be lost, cut or late.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// One request as it was received.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(crate) struct Posted {
     pub head: String,
@@ -20,26 +20,26 @@ impl Posted {
     }
 }
 
-/// What becomes of a request.
+/// The reply to a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
-    /// Accepted under an id of its own.
+    /// Accepts it under a new id.
     Accept,
-    /// The same, once the gate is open.
+    /// Accepts it once the gate is open.
     AcceptBehind(watch::Receiver<bool>),
-    /// An error with a status, further header lines and a code.
+    /// An error with a status, header lines and a code.
     Refuse(u16, &'static str, &'static str),
-    /// The connection is closed after the request was read.
+    /// Closes the connection after reading the request.
     Lose,
-    /// The answer says 200 and breaks off.
+    /// Answers 200 and breaks off.
     Cut,
-    /// There is no answer.
+    /// Never answers.
     Silence,
 }
 
 type Plan = dyn FnMut(&Posted) -> Reply + Send;
 
-/// Telnyx, as far as message-api sees it.
+/// The stand-in for Telnyx.
 #[derive(Clone)]
 pub(crate) struct Telnyx {
     pub url: String,
@@ -48,7 +48,7 @@ pub(crate) struct Telnyx {
 }
 
 impl Telnyx {
-    /// Accepts everything.
+    /// Starts it; it accepts everything.
     pub(crate) async fn start() -> Self {
         Self::listen(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
@@ -63,7 +63,7 @@ impl Telnyx {
         telnyx
     }
 
-    /// Answers as planned from now on.
+    /// Replies by a plan from now on.
     pub(crate) fn plan(&self, plan: impl FnMut(&Posted) -> Reply + Send + 'static) {
         *self.plan.lock().unwrap() = Box::new(plan);
     }
@@ -84,7 +84,7 @@ impl Telnyx {
 
     async fn serve(self, mut stream: TcpStream) {
         while let Some(posted) = read(&mut stream).await {
-            // Whoever asks is told that the message is not known any more.
+            // GET: the message does not exist any more.
             if posted.head.starts_with("get ") {
                 write(&mut stream, 404, "", &json!({"errors": [{"code": "10005"}]}).to_string()).await;
                 continue;
@@ -98,7 +98,7 @@ impl Telnyx {
                     write(&mut stream, 200, "", &accepted()).await;
                 }
                 Reply::Refuse(status, headers, code) => {
-                    let body = json!({"errors": [{"code": code, "title": "Refused", "detail": "so it is"}]});
+                    let body = json!({"errors": [{"code": code, "title": "Refused", "detail": "refused"}]});
                     write(&mut stream, status, headers, &body.to_string()).await;
                 }
                 Reply::Lose => return,
@@ -138,6 +138,6 @@ async fn read(stream: &mut TcpStream) -> Option<Posted> {
 async fn write(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
     let length = body.len();
     let answer = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{body}");
-    // A client that has gone away is part of some stories.
+    // In some tests the client has closed the connection.
     let _ = stream.write_all(answer.as_bytes()).await;
 }

@@ -1,4 +1,4 @@
-//! What holds while the database is away, after a crash and through a stop.
+//! The service while the database is away, after a crash and during a stop.
 
 use common::store::{NewMessage, NewRecipient};
 use reqwest::StatusCode;
@@ -13,11 +13,11 @@ use crate::telnyx::{Reply, Telnyx};
 const ADA: &str = "+15551230101";
 
 #[tokio::test]
-async fn without_its_database_it_asks_to_come_back_and_serves_once_it_is_there() {
+async fn without_a_database_requests_get_503_until_it_is_back() {
     let telnyx = Telnyx::start().await;
     let folder = tempfile::tempdir().unwrap();
     let more = ["--telnyx-from=+15550000000"];
-    // Its folder is there, and where the file should be nobody can write yet.
+    // The database file is a link into a folder that does not exist yet.
     std::os::unix::fs::symlink(folder.path().join("later/api.db"), folder.path().join("api.db")).unwrap();
     let api = Api::launch(folder, "api.db", &telnyx.url, &more).await;
     let token = token("grace", "u");
@@ -37,7 +37,7 @@ async fn without_its_database_it_asks_to_come_back_and_serves_once_it_is_there()
 }
 
 #[tokio::test]
-async fn an_attempt_that_a_crash_left_behind_is_not_posted_again() {
+async fn an_attempt_before_a_crash_is_not_posted_again() {
     let folder = tempfile::tempdir().unwrap();
     let before = store(&folder.path().join("api.db"));
     before.migrate().await.unwrap();
@@ -64,7 +64,7 @@ async fn an_attempt_that_a_crash_left_behind_is_not_posted_again() {
         created_at: now,
     };
     before.record_message(&message, None).await.unwrap();
-    // The process dies between its commit and the POST, or between the POST and its answer: nobody knows.
+    // The process dies after its commit: before the POST, or before the answer.
     assert_eq!(before.begin_attempts(10, OffsetDateTime::now_utc()).await.unwrap().len(), 1);
 
     let telnyx = Telnyx::start().await;
@@ -95,7 +95,7 @@ async fn a_stop_waits_for_the_answers_under_way_and_records_them() {
 }
 
 #[tokio::test]
-async fn answers_wait_for_a_database_that_is_away_and_nothing_is_posted_twice() {
+async fn answers_wait_for_the_database_and_nothing_is_posted_twice() {
     let telnyx = Telnyx::start().await;
     let (api, token) = (Api::start(&telnyx.url).await, token("grace", "u"));
     let (open, gate) = watch::channel(false);
@@ -103,13 +103,13 @@ async fn answers_wait_for_a_database_that_is_away_and_nothing_is_posted_twice() 
     let id = api.sent(&token, &[ADA, "+15551230102"]).await;
     eventually("both are under way", async || telnyx.book().len() == 2).await;
 
-    // Another writer holds the file for longer than anybody waits.
+    // Another writer holds the file's lock for longer than every timeout.
     let file = api.folder.path().join("api.db");
     let mut other = connect(&file).await;
     sqlx::query("begin immediate").execute(&mut other).await.unwrap();
     open.send(true).unwrap();
     let waiting = |number: usize| {
-        let line = format!("api_answers_waiting {number}\n");
+        let line = format!("church_api_answers_waiting {number}\n");
         api.context.metrics.encode().contains(&line)
     };
     eventually("the answers wait", async || !waiting(0)).await;

@@ -33,7 +33,7 @@ async fn replay(gateway: &mut TestGateway, bytes_a_second: u64) {
 
 /// The counter of replayed events that this became of.
 fn of(reason: &str) -> String {
-    format!("gateway_replays_total{{reason=\"{reason}\"}}")
+    format!("church_gateway_replays_total{{outcome=\"{reason}\"}}")
 }
 
 fn replayed(client: &Client) -> usize {
@@ -45,7 +45,7 @@ async fn a_large_replay_closes_nobody_and_live_events_go_first() {
     let mut gateway = TestGateway::start(&[]).await;
     let announcer = gateway.announcer().await;
     announcer.announce(CHURCH, MANY, &"x".repeat(WEIGHT)).await;
-    gateway.until_count("gateway_events_total", MANY as f64).await;
+    gateway.until_count("church_gateway_events_total", MANY as f64).await;
     let slow = Proxy::to(&gateway.url()).await;
     let mut clients = [join(&gateway, "reads").await, join_at(&gateway, &slow.url(), "slow").await];
     slow.trickle(Some(SLOW));
@@ -71,7 +71,10 @@ async fn a_large_replay_closes_nobody_and_live_events_go_first() {
         assert!(!has_seen(client, "disconnect"));
         assert_eq!(client.recovered(), [false]);
     }
-    assert!(gateway.count("gateway_replays_skipped_total").await > 0.0, "the slow one did not get all");
+    assert!(
+        gateway.count("church_gateway_replays_skipped_total").await > 0.0,
+        "the slow one did not get all"
+    );
     let [reads, slow] = clients.each_ref().map(replayed);
     assert!(reads >= MANY && slow < reads, "{reads} {slow}");
 }

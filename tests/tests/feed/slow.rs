@@ -23,5 +23,5 @@ async fn a_long_catch_up_leaves_room_for_the_heartbeat() {
     client.until_event(events[MANY - 1]).await;
     assert_eq!(client.whole_events(), events);
     assert!(!has_seen(&client, "disconnect"));
-    assert!(gateway.count("gateway_laggards_total").await > 0.0, "its queue was full");
+    assert!(gateway.count("church_gateway_slow_consumers_total").await > 0.0, "its queue was full");
 }

@@ -16,14 +16,14 @@ async fn an_upgrade_that_is_never_finished_ends_both_the_websocket_and_the_sessi
     let hasty = [PATIENT[0], ("GATEWAY_CONNECT_TIMEOUT", "3000")];
     let gateway = TestGateway::start(&hasty).await;
     let (silent, probing) = (polling_member(&gateway).await, polling_member(&gateway).await);
-    gateway.until_count("gateway_sockets", 2.0).await;
+    gateway.until_count("church_gateway_sockets", 2.0).await;
     let Ok(mut says_nothing) = Websocket::request(&gateway, &query(&silent)).await else { panic!("refused") };
     let Ok(mut only_probes) = Websocket::request(&gateway, &query(&probing)).await else { panic!("refused") };
     only_probes.send(PROBE).await;
     assert_eq!(only_probes.frame().await.as_deref(), Some(PROBED));
     assert_eq!((says_nothing.frame().await, only_probes.frame().await), (None, None));
     tokio::join!(silent.until_closed(), probing.until_closed());
-    gateway.until_count("gateway_sockets", 0.0).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
 }
 
 /// Opens a session for each of a crowd, leaves some of them in the middle of an upgrade, and looks at each again only to
@@ -55,5 +55,5 @@ async fn abandoned_sessions_end_and_leave_no_memory_in_use() {
         come_and_go(&gateway).await;
     }
     assert_flat(&mut gateway, before);
-    assert!(gateway.count("gateway_upgrades_total").await > 0.0);
+    assert!(gateway.count("church_gateway_upgrades_total").await > 0.0);
 }

@@ -19,9 +19,9 @@ async fn an_event_with_binary_data_is_taken_whole_with_and_without_a_number() {
     let mut client = websocket_member(&gateway).await;
     client.send(r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
     client.send_binary(&[1, 2, 3]).await;
-    assert_eq!(gateway.count("gateway_unknown_events_total").await, 0.0, "one part is missing");
+    assert_eq!(gateway.count("church_gateway_unknown_events_total").await, 0.0, "one part is missing");
     client.send_binary(&[4, 5, 6]).await;
-    gateway.until_count("gateway_unknown_events_total", 1.0).await;
+    gateway.until_count("church_gateway_unknown_events_total", 1.0).await;
 
     client
         .send(r#"452-789["auth:refresh",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#)
@@ -37,7 +37,7 @@ async fn an_event_that_means_nothing_here_is_not_acknowledged() {
     let gateway = patient_gateway().await;
     let mut client = websocket_member(&gateway).await;
     client.send(r#"421["message-with-ack",1,"2",{"3":[false]}]"#).await;
-    gateway.until_count("gateway_unknown_events_total", 1.0).await;
+    gateway.until_count("church_gateway_unknown_events_total", 1.0).await;
     client.send(r#"422["auth:refresh"]"#).await;
     assert!(client.next().await.unwrap().starts_with("432["));
 }
@@ -52,6 +52,6 @@ async fn packets_that_can_not_be_read_end_the_connection() {
         client.send(packet).await;
         client.until_closed().await;
     }
-    gateway.until_count("gateway_sockets", 0.0).await;
-    gateway.until_count(r#"gateway_disconnects_total{reason="bad_packet"}"#, wrong.len() as f64).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
+    gateway.until_count(r#"church_gateway_disconnects_total{reason="bad_packet"}"#, wrong.len() as f64).await;
 }

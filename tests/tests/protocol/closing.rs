@@ -6,7 +6,7 @@ use crate::packet::{CLOSE, NOOP};
 use crate::polling::Polling;
 use crate::{patient_gateway, polling_member, websocket_member};
 
-const CLOSED: &str = r#"gateway_disconnects_total{reason="transport_close"}"#;
+const CLOSED: &str = r#"church_gateway_disconnects_total{reason="transport_close"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_by_post_ends_the_session_and_frees_its_poll() {
@@ -30,11 +30,11 @@ async fn a_goodbye_by_post_ends_the_session_and_frees_its_poll() {
 async fn a_goodbye_frees_the_seat_on_each_transport() {
     let gateway = patient_gateway().await;
     let (polls, mut talks) = (polling_member(&gateway).await, websocket_member(&gateway).await);
-    gateway.until_count("gateway_sockets", 2.0).await;
+    gateway.until_count("church_gateway_sockets", 2.0).await;
     polls.send(&[CLOSE]).await;
     polls.until_closed().await;
     talks.send(CLOSE).await;
     talks.until_closed().await;
-    gateway.until_count("gateway_sockets", 0.0).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
     gateway.until_count(CLOSED, 2.0).await;
 }

@@ -109,7 +109,7 @@ async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_ba
     let (mut client, mut polls) = (websocket_member(&gateway).await, polling_member(&gateway).await);
     client.send(DISCONNECT).await;
     polls.send(&[DISCONNECT]).await;
-    gateway.until_count("gateway_sockets", 0.0).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
     // The first may have been on its way before.
     for _ in 0..3 {
         assert_eq!(client.frame().await.as_deref(), Some(PING));
@@ -121,7 +121,7 @@ async fn a_client_that_leaves_the_namespace_keeps_its_connection_and_may_come_ba
     client.until("connected").await;
     polls.send(&[&connect(&gateway)]).await;
     polls.until("connected").await;
-    gateway.until_count("gateway_sockets", 2.0).await;
+    gateway.until_count("church_gateway_sockets", 2.0).await;
     gateway.announcer().await.announce(CHURCH, 1, "").await;
     client.until("message:delivered").await;
     polls.until("message:delivered").await;
@@ -135,7 +135,7 @@ async fn a_client_that_leaves_and_comes_back_many_times_hears_every_event_after_
     // Not more often than one connection may show a token at once.
     for _ in 0..6 {
         client.send(DISCONNECT).await;
-        gateway.until_count("gateway_sockets", 0.0).await;
+        gateway.until_count("church_gateway_sockets", 0.0).await;
         client.send(&connect(&gateway)).await;
         client.until("connected").await;
         let events = announcer.announce(CHURCH, 1, "").await;
@@ -150,5 +150,5 @@ async fn a_client_that_leaves_the_namespace_for_good_is_closed_after_a_while() {
     let mut client = websocket_member(&gateway).await;
     client.send(DISCONNECT).await;
     client.until_closed().await;
-    gateway.until_count("gateway_sockets", 0.0).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
 }

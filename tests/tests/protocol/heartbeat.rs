@@ -18,7 +18,7 @@ const STRICT: [(&str, &str); 3] =
     [("GATEWAY_PING_INTERVAL", "200"), ("GATEWAY_PING_TIMEOUT", "3000"), PATIENT[1]];
 /// How many pings are waited for.
 const SEVERAL: usize = 4;
-const MISSED: &str = r#"gateway_disconnects_total{reason="heartbeat"}"#;
+const MISSED: &str = r#"church_gateway_disconnects_total{reason="heartbeat"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poll_brings_a_ping_each_interval_as_long_as_pongs_come() {
@@ -48,7 +48,7 @@ async fn without_a_pong_no_further_ping_comes_and_polling_ends() {
     let pings = silent.until_closed().await.into_iter().filter(|packet| packet == PING).count();
     assert_eq!(pings, 1);
     gateway.until_count(MISSED, 1.0).await;
-    gateway.until_count("gateway_sockets", 0.0).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +62,7 @@ async fn without_a_pong_no_further_ping_comes_and_a_websocket_ends() {
     }
     assert_eq!(pings, 1);
     gateway.until_count(MISSED, 1.0).await;
-    gateway.until_count("gateway_sockets", 0.0).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,5 +77,5 @@ async fn pongs_that_nobody_asked_for_do_no_harm() {
     for packet in [polls.until("message:delivered").await, talks.until("message:delivered").await] {
         assert_eq!(event(&packet).1["eventId"], json!(events[0]));
     }
-    gateway.until_count("gateway_sockets", 2.0).await;
+    gateway.until_count("church_gateway_sockets", 2.0).await;
 }

@@ -90,7 +90,7 @@ async fn misbehave(gateway: &TestGateway) {
 async fn assert_unharmed(gateway: &TestGateway, member: &mut Websocket) {
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     assert_eq!(event(&member.until("message:delivered").await).1["eventId"], json!(events[0]));
-    gateway.until_count("gateway_sockets", 1.0).await;
+    gateway.until_count("church_gateway_sockets", 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,8 +212,8 @@ async fn a_session_is_let_in_once_whatever_it_asks_for_later() {
     assert!(answers.starts_with("431["), "{answers}");
     gateway.announcer().await.announce("hope", 1, "").await;
     assert_unharmed(&gateway, &mut client).await;
-    assert_eq!(gateway.count(r#"gateway_connections_total{transport="websocket"}"#).await, 1.0);
-    assert_eq!(gateway.count("gateway_rooms").await, 1.0);
+    assert_eq!(gateway.count(r#"church_gateway_connections_total{transport="websocket"}"#).await, 1.0);
+    assert_eq!(gateway.count("church_gateway_rooms").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,9 +22,9 @@ fn binary_event(number: u32) -> String {
 async fn one_poll_brings_all_waiting_packets_whole_and_in_order() {
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
-    let greeted = gateway.count("gateway_deliveries_total").await;
+    let greeted = gateway.count("church_gateway_deliveries_total").await;
     let events = gateway.announcer().await.announce(CHURCH, 3, TEXT).await;
-    gateway.until_count("gateway_deliveries_total", greeted + (events.len() * PACKETS) as f64).await;
+    gateway.until_count("church_gateway_deliveries_total", greeted + (events.len() * PACKETS) as f64).await;
 
     let packets = client.packets().await;
     let heard: Vec<_> = packets.iter().filter(|packet| *packet != PING).map(|packet| event(packet)).collect();
@@ -45,10 +45,10 @@ async fn all_packets_of_one_post_are_taken_text_and_binary() {
     let gateway = patient_gateway().await;
     let mut client = polling_member(&gateway).await;
     client.send(&[r#"42["one"]"#, r#"42["two",{"text":"✝"}]"#, r#"42["three"]"#]).await;
-    gateway.until_count("gateway_unknown_events_total", 3.0).await;
+    gateway.until_count("church_gateway_unknown_events_total", 3.0).await;
     client.send(&[&binary_event(7), "bAQIDBA==", r#"42["four"]"#]).await;
     assert_eq!(json_after("437", &client.until("43").await)[0]["ok"], false);
-    gateway.until_count("gateway_unknown_events_total", 4.0).await;
+    gateway.until_count("church_gateway_unknown_events_total", 4.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

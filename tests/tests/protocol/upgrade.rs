@@ -37,9 +37,9 @@ async fn events_from_before_and_after_an_upgrade_arrive_by_websocket_in_order() 
     let gateway = patient_gateway().await;
     let client = polling_member(&gateway).await;
     let announcer = gateway.announcer().await;
-    let greeted = gateway.count("gateway_deliveries_total").await;
+    let greeted = gateway.count("church_gateway_deliveries_total").await;
     let mut events = announcer.announce(CHURCH, 2, "").await;
-    gateway.until_count("gateway_deliveries_total", greeted + 4.0).await;
+    gateway.until_count("church_gateway_deliveries_total", greeted + 4.0).await;
     let mut socket = upgraded(&gateway, &client).await;
     events.extend(announcer.announce(CHURCH, 2, "").await);
     for id in events {
@@ -93,7 +93,7 @@ async fn a_second_websocket_of_an_upgraded_session_is_closed_and_the_first_stays
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     let (_, delivered) = event(&socket.until("message:delivered").await);
     assert_eq!(delivered["eventId"], json!(events[0]));
-    assert_eq!(gateway.count("gateway_sockets").await, 1.0);
+    assert_eq!(gateway.count("church_gateway_sockets").await, 1.0);
 }
 
 /// Node's server goes on by polling then. Here the library ends the session, and the client resumes in a new one.
@@ -106,7 +106,7 @@ async fn an_upgrade_that_fails_ends_the_session_and_loses_nothing() {
     let Ok(socket) = Websocket::request(&gateway, &query(&client)).await else { panic!("it is refused") };
     drop(socket);
     client.until_closed().await;
-    gateway.until_count("gateway_sockets", 0.0).await;
+    gateway.until_count("church_gateway_sockets", 0.0).await;
 
     let events = gateway.announcer().await.announce(CHURCH, 1, "").await;
     let mut again = Websocket::open(&gateway).await;

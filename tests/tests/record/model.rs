@@ -274,7 +274,7 @@ impl World<'_> {
                 "{} was forgotten",
                 recipient.id
             );
-            let delivered = recipient.state.word() >= MessageStatus::Delivered;
+            let delivered = recipient.state.status() >= MessageStatus::Delivered;
             prop_assert_eq!(delivered, is_in_book, "{:?}", recipient);
             prop_assert!(recipient.state.is_finished(), "{:?}", recipient);
         }

@@ -222,7 +222,7 @@ async fn every_process_tells_how_many_events_wait_while_the_broker_is_away(kind:
     record_some(&store, 510).await;
     for relay in &relays {
         eventually("the whole number is told", async || {
-            relay.context.metrics.encode().contains("outbox_waiting 510\n").then_some(())
+            relay.context.metrics.encode().contains("church_outbox_waiting 510\n").then_some(())
         })
         .await;
     }

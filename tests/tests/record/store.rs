@@ -133,7 +133,7 @@ async fn the_recipients_come_in_pages_and_by_status(kind: Kind) {
     );
     use MessageStatus::{Delivered, Failed, Pending, Read, Sent};
     for status in [Pending, Sent, Failed, Delivered, Read] {
-        let expected: Vec<_> = seen.iter().filter(|r| r.state.word() == status).take(3).cloned().collect();
+        let expected: Vec<_> = seen.iter().filter(|r| r.state.status() == status).take(3).cloned().collect();
         assert!(!expected.is_empty(), "{status:?}");
         assert_eq!(page(None, Some(status)).await, expected, "{status:?}");
     }

@@ -110,5 +110,5 @@ async fn a_gateway_that_stops_hands_its_clients_over_one_after_the_other_and_no_
     until_all_have(&mut crowd, events[events.len() - 1]).await;
     assert_gradual(&crowd);
     assert_each_has_all(&crowd, &events);
-    assert_eq!(stack.metric(&file.ops.gateways[1], "gateway_sockets").await, CROWD as f64);
+    assert_eq!(stack.metric(&file.ops.gateways[1], "church_gateway_sockets").await, CROWD as f64);
 }

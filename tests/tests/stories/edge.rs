@@ -138,7 +138,7 @@ async fn a_request_that_is_not_exactly_one_of_engine_io_gets_400_and_opens_nothi
         assert!(head.starts_with("HTTP/1.1 400 "), "{query}: {head}");
     }
     assert!(ask(&stack, "/", "1.1", HANDSHAKE).await.starts_with("HTTP/1.1 404 "));
-    assert_eq!(stack.metric(ops(&stack), "gateway_upgrades_total").await, 0.0);
+    assert_eq!(stack.metric(ops(&stack), "church_gateway_upgrades_total").await, 0.0);
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     eventually("the session goes on", async || {
         polling
@@ -220,8 +220,9 @@ async fn events_that_wait_for_a_poll_are_not_lost_by_an_upgrade() {
     let session = Polling::let_in(&stack, AUTHOR).await;
     let announcer = stack.announcer().await;
     let mut events = announcer.announce(CHURCH, WAITING, &"x".repeat(500)).await;
-    let published =
-        async || (stack.metric(ops(&stack), "gateway_events_total").await == WAITING as f64).then_some(());
+    let published = async || {
+        (stack.metric(ops(&stack), "church_gateway_events_total").await == WAITING as f64).then_some(())
+    };
     eventually("the events wait in the queue", published).await;
     // Had the answer a limit, a packet would be kept back here.
     let polled = session.poll().await;
@@ -290,9 +291,9 @@ async fn only_a_few_tokens_of_one_session_are_looked_at() {
             break;
         }
     }
-    let looked_at = stack.count(ops(&stack), "gateway_auth_failures_total{reason=\"invalid\"}").await;
+    let looked_at = stack.count(ops(&stack), "church_gateway_auth_failures_total{reason=\"invalid\"}").await;
     assert!((1.0..100.0).contains(&looked_at), "{looked_at}");
-    let beyond = stack.count(ops(&stack), "gateway_auth_failures_total{reason=\"too_many\"}").await;
+    let beyond = stack.count(ops(&stack), "church_gateway_auth_failures_total{reason=\"too_many\"}").await;
     assert!(beyond >= 1.0, "{beyond}");
     stack.client(CHURCH, AUTHOR).await;
 }
@@ -311,7 +312,7 @@ async fn a_member_that_talks_without_end_is_closed_and_nobody_else() {
         said += 1;
     }
     assert!(said < MUCH, "it is closed");
-    let heard = stack.metric(ops(&stack), "gateway_unknown_events_total").await;
+    let heard = stack.metric(ops(&stack), "church_gateway_unknown_events_total").await;
     assert!(heard < 100.0, "{heard} of them were listened to");
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     listens.until_event(events[0]).await;
@@ -330,7 +331,7 @@ async fn what_waits_for_clients_that_do_not_read_is_bounded_by_bytes() {
     // Two packets each: a queue would take all of them, 190 MB for the crowd.
     let events = stack.announcer().await.announce(CHURCH, 200, &"x".repeat(8_000)).await;
     let published = async || {
-        (stack.metric(ops(&stack), "gateway_events_total").await == events.len() as f64).then_some(())
+        (stack.metric(ops(&stack), "church_gateway_events_total").await == events.len() as f64).then_some(())
     };
     eventually("all events are published", published).await;
     let grown = usage::resident(process).saturating_sub(before);
@@ -371,7 +372,7 @@ async fn requests_that_open_nothing_and_one_address_keep_nobody_else_out() {
     assert!(answers.contains(&StatusCode::OK) && answers.contains(&StatusCode::SERVICE_UNAVAILABLE));
     assert_eq!(open("2001:db8:1:3::1").await, StatusCode::OK);
     let refusals = async |reason| {
-        stack.count(ops(&stack), &format!("gateway_refusals_total{{reason=\"{reason}\"}}")).await
+        stack.count(ops(&stack), &format!("church_gateway_refusals_total{{reason=\"{reason}\"}}")).await
     };
     assert!(refusals("address_rate").await >= 1.0);
     assert_eq!(refusals("rate").await, 0.0);
@@ -388,7 +389,7 @@ async fn after_a_goodbye_the_transport_stays_for_who_comes_again_and_ends_if_nob
         assert!(session.next().await.unwrap().unwrap().starts_with("42[\"connected\""));
         session.say("41").await.unwrap();
         eventually("its seat is free", async || {
-            (stack.metric(ops(&stack), "gateway_sockets").await == 0.0).then_some(())
+            (stack.metric(ops(&stack), "church_gateway_sockets").await == 0.0).then_some(())
         })
         .await;
     }

@@ -50,7 +50,7 @@ async fn when_a_token_ends_the_transport_closes_and_the_client_comes_back_with_i
         assert!(!has_seen(&client, "connect_error"));
     }
     let ops = &stack.stack.file().ops.gateways[0];
-    assert_eq!(stack.metric(ops, r#"gateway_closes_total{reason="token_expired"}"#).await, 3.0);
+    assert_eq!(stack.metric(ops, r#"church_gateway_closes_total{reason="token_expired"}"#).await, 3.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,7 +144,8 @@ async fn between_several_gateways_the_set_up_misses_nothing_and_polling_without_
     let reasons = client.seen().iter().filter(|seen| seen.event == "disconnect");
     assert_eq!(reasons.map(|seen| &seen.data["reason"]).collect::<Vec<_>>(), ["transport close"; 4]);
     for ops in &stack.stack.file().ops.gateways {
-        let connections = stack.metric(ops, r#"gateway_connections_total{transport="websocket"}"#).await;
+        let connections =
+            stack.metric(ops, r#"church_gateway_connections_total{transport="websocket"}"#).await;
         assert!(connections >= 2.0, "{connections} of 5 went to {ops}");
     }
     timeout(ENDING, client.stop()).await.expect("it says goodbye and ends");

@@ -46,6 +46,6 @@ async fn thousands_of_missed_events_reach_a_client_whole_while_new_ones_arrive()
         assert!(client.packets().all(|seen| seen.data["churchId"] == CHURCH));
     }
     for ops in &stack.stack.file().ops.gateways {
-        assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="stream"}"#).await, 1.0);
+        assert_eq!(stack.metric(ops, r#"church_gateway_resumes_total{outcome="stream"}"#).await, 1.0);
     }
 }

@@ -89,7 +89,7 @@ async fn a_church_whose_profile_is_refused_waits_alone_and_operators_are_told(ki
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;
     until_told(&stack, "degraded: sending (senders: 1 held back by sender_refused").await;
     let ops = stack.stack.file().ops.api.clone();
-    assert_eq!(stack.metric(&ops, r#"api_senders_held{reason="sender_refused"}"#).await, 1.0);
+    assert_eq!(stack.metric(&ops, r#"church_api_senders_held{reason="sender_refused"}"#).await, 1.0);
     for _ in 0..3 {
         let free = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
         stack.until_status(CHURCH, free, "delivered").await;

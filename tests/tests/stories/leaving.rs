@@ -37,8 +37,9 @@ async fn clients_that_went_or_were_killed_leave_no_socket_and_no_room() {
     .await;
 
     let ops = &stack.stack.file().ops.gateways[0];
-    let counted =
-        async || (stack.metric(ops, "gateway_sockets").await, stack.metric(ops, "gateway_rooms").await);
+    let counted = async || {
+        (stack.metric(ops, "church_gateway_sockets").await, stack.metric(ops, "church_gateway_rooms").await)
+    };
     assert_eq!(counted().await, (4.0 * CROWD as f64, 3.0));
     stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     for crowd in &mut crowds[..1] {
@@ -70,8 +71,8 @@ async fn clients_that_go_in_the_moment_in_which_they_are_let_in_leave_no_seat() 
         socketio::Client::hurry(address, &auth, number % 3).await.unwrap();
     }
     eventually("nobody is left", async || {
-        let sockets = stack.metric(ops, "gateway_sockets").await;
-        (sockets == 0.0 && stack.metric(ops, "gateway_rooms").await == 0.0).then_some(())
+        let sockets = stack.metric(ops, "church_gateway_sockets").await;
+        (sockets == 0.0 && stack.metric(ops, "church_gateway_rooms").await == 0.0).then_some(())
     })
     .await;
 }

@@ -50,7 +50,7 @@ fn assert_put_off(answer: &Response) {
 }
 
 async fn refusals(stack: &TestStack, number: usize, reason: &str) -> f64 {
-    let name = format!("gateway_refusals_total{{reason=\"{reason}\"}}");
+    let name = format!("church_gateway_refusals_total{{reason=\"{reason}\"}}");
     stack.count(&stack.stack.file().ops.gateways[number], &name).await
 }
 
@@ -165,17 +165,17 @@ async fn what_a_client_says_is_ignored_and_counted_and_too_much_of_it_ends_its_c
     }
     let ops = &stack.stack.file().ops.gateways[0];
     eventually("all that was said is counted", async || {
-        (stack.metric(ops, "gateway_unknown_events_total").await == 4.0).then_some(())
+        (stack.metric(ops, "church_gateway_unknown_events_total").await == 4.0).then_some(())
     })
     .await;
 
     shouts.emit("join", &json!("x".repeat(20_000))).await.unwrap();
     assert!(!matches!(shouts.next().await, Ok(Some(_))), "the connection ends");
     eventually("its seat is free", async || {
-        (stack.metric(ops, "gateway_sockets").await == 2.0).then_some(())
+        (stack.metric(ops, "church_gateway_sockets").await == 2.0).then_some(())
     })
     .await;
-    assert_eq!(stack.metric(ops, "gateway_unknown_events_total").await, 4.0);
+    assert_eq!(stack.metric(ops, "church_gateway_unknown_events_total").await, 4.0);
 
     let events = stack.announcer().await.announce(CHURCH, 1, "").await;
     stock.until_event(events[0]).await;

@@ -17,6 +17,7 @@ mod holding;
 mod leaving;
 mod limits;
 mod logs;
+mod metrics;
 mod operators;
 mod outages;
 mod processes;

@@ -152,7 +152,7 @@ async fn a_client_that_was_away_longer_than_the_gateway_remembers_reads_on_from_
     assert_has_all(&mut client, &events).await;
     assert_eq!(recovered(&client), [true]);
     let ops = &stack.stack.file().ops.gateways[0];
-    assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="stream"}"#).await, 1.0);
+    assert_eq!(stack.metric(ops, r#"church_gateway_resumes_total{outcome="stream"}"#).await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +176,7 @@ async fn a_client_of_a_church_in_which_nothing_happened_for_long_costs_the_strea
         assert_eq!(client.until("connected").await.data["recovered"], true);
     }
     let ops = &stack.stack.file().ops.gateways[0];
-    assert_eq!(stack.metric(ops, r#"gateway_resumes_total{reason="memory"}"#).await, 2.0);
+    assert_eq!(stack.metric(ops, r#"church_gateway_resumes_total{outcome="memory"}"#).await, 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

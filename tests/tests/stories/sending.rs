@@ -26,7 +26,7 @@ async fn a_text_whose_answer_was_lost_is_not_sent_again_and_its_webhook_resolves
     let message = stack.send(CHURCH, AUTHOR, &borrowed(&phones)).await;
     let ops = stack.stack.file().ops.api.clone();
     eventually("two answers are lost", async || {
-        (stack.metric(&ops, r#"api_sends_total{outcome="unresolved"}"#).await == 2.0).then_some(())
+        (stack.metric(&ops, r#"church_api_sends_total{outcome="unresolved"}"#).await == 2.0).then_some(())
     })
     .await;
     // Whatever waited to be sent again would go before what is sent now, by this process or by the next one.

@@ -9,7 +9,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use deploy::processes::Program;
+use deploy::program::Program;
 use deploy::services::Wiring;
 use tempfile::TempDir;
 
@@ -58,6 +58,7 @@ async fn refuses_each(program: &Program, table: &[(&str, &str)]) {
     }
 }
 
+const LOGS: [(&str, &str); 3] = [("LOG", "inof"), ("LOG", "info,common=loud"), ("LOG_FORMAT", "xml")];
 const BROKER: [(&str, &str); 9] = [
     ("NATS_URL", ""),
     ("NATS_URL", "http://127.0.0.1:1"),
@@ -157,6 +158,7 @@ async fn names_a_taken_port(program: &Program, variables: [&str; 2]) {
 async fn message_api_refuses_a_wrong_setting_and_names_it() {
     let folder = TempDir::new().unwrap();
     let mut api = wiring(folder.path()).message_api(0, 0).unwrap();
+    refuses_each(&api, &LOGS).await;
     refuses_each(&api, &BROKER).await;
     refuses_each(&api, &DATABASE).await;
     refuses_each(&api, &PAGES).await;
@@ -195,6 +197,7 @@ async fn message_api_refuses_a_wrong_setting_and_names_it() {
 async fn webhook_ingest_refuses_a_wrong_setting_and_names_it() {
     let folder = TempDir::new().unwrap();
     let ingest = wiring(folder.path()).webhook_ingest(0, 0).unwrap();
+    refuses_each(&ingest, &LOGS).await;
     refuses_each(&ingest, &BROKER).await;
     refuses_each(&ingest, &DATABASE).await;
     let own = [
@@ -213,6 +216,7 @@ async fn webhook_ingest_refuses_a_wrong_setting_and_names_it() {
 async fn realtime_gateway_refuses_a_wrong_setting_and_names_it() {
     let folder = TempDir::new().unwrap();
     let mut gateway = wiring(folder.path()).gateway(1, 0, 0).unwrap();
+    refuses_each(&gateway, &LOGS).await;
     refuses_each(&gateway, &BROKER).await;
     refuses_each(&gateway, &PAGES).await;
     refuses_each(&gateway, &TOKENS).await;

@@ -44,13 +44,13 @@ async fn two_of_four_do_not_keep_up(transports: &str) {
         assert_eq!(client.whole_events(), events);
     }
     let ops = &stack.stack.file().ops.gateways[0];
-    let stalled = r#"gateway_disconnects_total{reason="stalled"}"#;
+    let stalled = r#"church_gateway_disconnects_total{reason="stalled"}"#;
     eventually("those who do not keep up are closed", async || {
         (stack.count(ops, stalled).await >= 2.0).then_some(())
     })
     .await;
     eventually("their seats are free", async || {
-        (stack.metric(ops, "gateway_sockets").await == 2.0).then_some(())
+        (stack.metric(ops, "church_gateway_sockets").await == 2.0).then_some(())
     })
     .await;
 

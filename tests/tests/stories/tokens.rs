@@ -89,7 +89,7 @@ async fn a_bad_token_is_refused_by_both_with_its_reason() {
     let mut client = Client::start(&file.gateways[0], "unused", &["--token-in", "nothing"]).await;
     let error = client.until("connect_error").await;
     assert_eq!(error.data["message"], "Authentication error: missing token");
-    assert_eq!(stack.metric(&file.ops.gateways[0], "gateway_sockets").await, 0.0);
+    assert_eq!(stack.metric(&file.ops.gateways[0], "church_gateway_sockets").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

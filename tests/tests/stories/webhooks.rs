@@ -180,7 +180,7 @@ async fn a_webhook_that_is_quicker_than_the_answer_to_the_send_finds_its_recipie
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     let before = stack.until_status(CHURCH, message, "delivered").await;
     let ops = stack.stack.file().ops.api.clone();
-    let accepted = r#"api_sends_total{outcome="accepted"}"#;
+    let accepted = r#"church_api_sends_total{outcome="accepted"}"#;
     assert_eq!(stack.metric(&ops, accepted).await, 0.0, "the answer is still held back");
 
     proxy.hold_answers(false);

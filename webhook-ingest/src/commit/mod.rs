@@ -1,13 +1,14 @@
-//! Group commit: webhooks that arrive while one commit is under way form the next one.
+//! Group commit: webhooks that arrive during a commit form the next one.
 //!
-//! A request takes its [`Place`] before its body is read, so that the queue also bounds what is in memory. One task
-//! commits; an idle committer takes a webhook at once. A webhook whose requester gave up waiting before its commit
-//! began is left out, and Telnyx sends it again. One whose message is locked by another transaction waits for the next
-//! commits, and is parked while there is still time to answer it.
+//! A request reserves its [`Slot`] before its body is read, so that the queue bounds memory, too. One task commits; if
+//! it is idle, it commits a webhook at once. A webhook whose request ended before its commit began is left out, and
+//! Telnyx sends it again. A webhook whose message is locked by another transaction is tried again in the next commits,
+//! and parked while there is still time to answer it.
 
 use std::time::Duration;
 
 use common::store::{Batch, Outcome, Recording, Store, StoreError, Webhook};
+use common::throttle::Throttle;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -17,124 +18,127 @@ use tracing::{debug, error, info, warn};
 use crate::metrics::{InQueue, IngestMetrics};
 use crate::settings::QueueOptions;
 
-/// A webhook of this age waits once more for its message to be unlocked, 200 ms, and is then parked and left to the sweep:
-/// at the age of 800 ms there is still time to answer it.
+/// A webhook of this age waits for its message's lock once more, for 200 ms. Then it is parked and left to the sweep:
+/// at 800 ms there is still time to answer it.
 const PARK_AFTER: Duration = Duration::from_millis(600);
-/// How soon webhooks of locked messages are tried again if no others come.
+/// Longest wait before webhooks of locked messages are tried again.
 const LOCKED_RETRY: Duration = Duration::from_millis(50);
 
-/// Why a webhook was not recorded, as far as is known. Telnyx has to send it again.
+/// Limits a log line that each commit repeats.
+static REPEATS: Throttle = Throttle::once_a_minute();
+
+/// Why a webhook was not recorded, as far as is known. Telnyx sends it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unrecorded {
-    /// As many wait as may.
+pub enum CommitError {
+    /// The queue is full.
     #[error("too many webhooks are waiting")]
     QueueFull,
-    /// The database is away or refuses.
-    #[error("the database does not take webhooks at the moment")]
+    /// The database is away, or refuses the batch.
+    #[error("the database can't record webhooks at the moment")]
     Unavailable,
-    /// It concerns what a newer version wrote.
-    #[error("this version can't read what the webhook concerns; the upgrade has to come to its end")]
+    /// It concerns a message that a newer version wrote.
+    #[error("a newer version wrote the webhook's message; finish the upgrade")]
     Unreadable,
-    /// The service is about to end.
+    /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
 }
 
-/// A webhook, and who waits for its outcome.
-struct Entry {
+/// A queued webhook, and where to send its outcome.
+struct Queued {
     webhook: Webhook,
-    answer: oneshot::Sender<Result<Outcome, Unrecorded>>,
+    answer: oneshot::Sender<Result<Outcome, CommitError>>,
     _counted: InQueue,
 }
 
-/// Where requests wait for the next commit.
+/// The queue before the next commit.
 #[derive(Clone)]
 pub struct Queue {
-    places: mpsc::Sender<Entry>,
+    slots: mpsc::Sender<Queued>,
     metrics: IngestMetrics,
 }
 
-/// A place in the queue; free again when dropped.
-pub struct Place {
-    permit: mpsc::OwnedPermit<Entry>,
+/// A reserved place in the queue. Dropping it frees it.
+pub struct Slot {
+    permit: mpsc::OwnedPermit<Queued>,
     counted: InQueue,
 }
 
-/// Takes webhooks out of the queue and commits them.
+/// Takes webhooks from the queue and commits them.
 pub struct Committer {
-    waiting: mpsc::Receiver<Entry>,
-    /// Webhooks of locked messages, oldest first. They belong into the next batch.
-    locked: Vec<Entry>,
+    waiting: mpsc::Receiver<Queued>,
+    /// Webhooks of locked messages, oldest first. They go into the next batch.
+    locked: Vec<Queued>,
     batch_limit: usize,
     store: Store,
     metrics: IngestMetrics,
     failing: bool,
 }
 
-/// A queue and its committer, which does nothing until [`Committer::run`].
+/// A queue and its committer, which starts with [`Committer::run`].
 pub fn queue(options: QueueOptions, store: Store, metrics: IngestMetrics) -> (Queue, Committer) {
-    let (places, waiting) = mpsc::channel(options.ingest_queue.get());
-    let queue = Queue { places, metrics: metrics.clone() };
+    let (slots, waiting) = mpsc::channel(options.ingest_queue.get());
+    let queue = Queue { slots, metrics: metrics.clone() };
     let batch_limit = options.ingest_batch.get();
     (queue, Committer { waiting, locked: Vec::new(), batch_limit, store, metrics, failing: false })
 }
 
 impl Queue {
-    /// Takes a place, without waiting.
+    /// Reserves a slot, without waiting.
     ///
     /// # Errors
     /// The queue is full, or the service is stopping.
-    pub fn take_place(&self) -> Result<Place, Unrecorded> {
-        let permit = self.places.clone().try_reserve_owned().map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unrecorded::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => Unrecorded::Stopping,
+    pub fn reserve(&self) -> Result<Slot, CommitError> {
+        let permit = self.slots.clone().try_reserve_owned().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CommitError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => CommitError::Stopping,
         })?;
-        Ok(Place { permit, counted: self.metrics.in_queue() })
+        Ok(Slot { permit, counted: self.metrics.in_queue() })
     }
 }
 
-impl Place {
-    /// Waits for the webhook's commit; to stop waiting, drop the future.
+impl Slot {
+    /// Waits for the webhook's commit. Dropping the future stops waiting.
     ///
     /// # Errors
     /// It was not recorded.
-    pub async fn commit(self, webhook: Webhook) -> Result<Outcome, Unrecorded> {
+    pub async fn commit(self, webhook: Webhook) -> Result<Outcome, CommitError> {
         let (answer, outcome) = oneshot::channel();
-        self.permit.send(Entry { webhook, answer, _counted: self.counted });
-        outcome.await.unwrap_or(Err(Unrecorded::Stopping))
+        self.permit.send(Queued { webhook, answer, _counted: self.counted });
+        outcome.await.unwrap_or(Err(CommitError::Stopping))
     }
 }
 
 impl Committer {
-    /// Commits until `closing` is cancelled and all that took a place before is answered.
+    /// Commits until `closing` is cancelled and all earlier slots are answered.
     pub async fn run(mut self, closing: CancellationToken) {
         loop {
             let mut entries = std::mem::take(&mut self.locked);
-            let is_over = tokio::select! {
-                is_over = self.fill(&mut entries) => is_over,
+            let has_ended = tokio::select! {
+                has_ended = self.fill(&mut entries) => has_ended,
                 () = closing.cancelled(), if !self.waiting.is_closed() => {
                     self.waiting.close();
                     false
                 }
             };
-            if is_over && entries.is_empty() {
+            if has_ended && entries.is_empty() {
                 return;
             }
             self.commit(entries).await;
         }
     }
 
-    /// Waits for webhooks, not for long if some wait already. Returns whether none will come any more.
-    async fn fill(&mut self, entries: &mut Vec<Entry>) -> bool {
+    /// Waits for webhooks, at most [`LOCKED_RETRY`] if some wait already. Returns whether the queue has ended.
+    async fn fill(&mut self, entries: &mut Vec<Queued>) -> bool {
         let limit = if entries.is_empty() { Duration::MAX } else { LOCKED_RETRY };
-        let is_over = timeout(limit, self.waiting.recv_many(entries, self.batch_limit)).await == Ok(0);
-        if is_over && !entries.is_empty() {
+        let has_ended = timeout(limit, self.waiting.recv_many(entries, self.batch_limit)).await == Ok(0);
+        if has_ended && !entries.is_empty() {
             tokio::time::sleep(LOCKED_RETRY).await;
         }
-        is_over
+        has_ended
     }
 
-    async fn commit(&mut self, mut entries: Vec<Entry>) {
+    async fn commit(&mut self, mut entries: Vec<Queued>) {
         entries.retain(|entry| !entry.answer.is_closed());
         if entries.is_empty() {
             return;
@@ -144,11 +148,11 @@ impl Committer {
             Ok(mut batch) => {
                 let recordings = std::mem::take(&mut batch.recordings);
                 for (entry, recording) in entries.into_iter().zip(recordings) {
-                    self.conclude(entry, recording);
+                    self.finish(entry, recording);
                 }
                 if let Err(error) = self.store.claim_recorded(batch).await {
                     let told: &dyn std::error::Error = &error;
-                    debug!(error = told, "webhooks that were just parked wait for the sweep");
+                    debug!(error = told, "just parked webhooks wait for the sweep");
                 }
             }
             Err(unrecorded) => {
@@ -159,9 +163,9 @@ impl Committer {
         }
     }
 
-    /// Answers a requester, or keeps its webhook for the next batch. Nobody listens any more if the requester just gave
-    /// up.
-    fn conclude(&mut self, entry: Entry, recording: Recording) {
+    /// Answers a webhook, or keeps it for the next batch. Sending fails if the request has just ended; then the answer
+    /// is not needed.
+    fn finish(&mut self, entry: Queued, recording: Recording) {
         match recording {
             Recording::Recorded(outcome) => {
                 self.metrics.recorded(outcome);
@@ -174,41 +178,43 @@ impl Committer {
                 let _ = entry.answer.send(Ok(outcome));
             }
             Recording::Unreadable => {
-                let _ = entry.answer.send(Err(Unrecorded::Unreadable));
+                let _ = entry.answer.send(Err(CommitError::Unreadable));
             }
             Recording::Locked => self.locked.push(entry),
         }
     }
 
     /// Records a batch in one commit.
-    async fn record(&mut self, webhooks: &[Webhook]) -> Result<Batch, Unrecorded> {
+    async fn record(&mut self, webhooks: &[Webhook]) -> Result<Batch, CommitError> {
         self.metrics.commit_begins(webhooks.len());
         let begun = Instant::now();
-        // No more than a batch waits for locks: what memory holds stays bounded.
-        let patience = if webhooks.len() > self.batch_limit { Duration::ZERO } else { PARK_AFTER };
-        let recorded = self.store.record_batch(webhooks, OffsetDateTime::now_utc() - patience).await;
+        // At most one batch waits for locks, to bound memory.
+        let lock_wait = if webhooks.len() > self.batch_limit { Duration::ZERO } else { PARK_AFTER };
+        let recorded = self.store.record_batch(webhooks, OffsetDateTime::now_utc() - lock_wait).await;
         self.metrics.commit_took(begun.elapsed());
         match recorded {
             Ok(batch) => {
                 if std::mem::take(&mut self.failing) {
-                    info!("the database takes webhooks again");
+                    info!("the database records webhooks again");
                 }
                 Ok(batch)
             }
-            Err(error) => Err(self.failed(webhooks.len(), &error)),
+            Err(error) => Err(self.log_failure(webhooks.len(), &error)),
         }
     }
 
-    /// Logs the first of a row of failures; the readiness tells of the rest.
-    fn failed(&mut self, webhooks: usize, cause: &StoreError) -> Unrecorded {
-        let cause_text: &dyn std::error::Error = cause;
+    /// Logs the first failure in a row; readiness reports the rest.
+    fn log_failure(&mut self, webhooks: usize, cause: &StoreError) -> CommitError {
+        let error: &dyn std::error::Error = cause;
         if !cause.is_temporary() {
-            error!(error = cause_text, webhooks, "the database refuses webhooks; answering 503");
+            if let Some(held_back) = REPEATS.opens("refused") {
+                error!(error, webhooks, held_back, "the database refuses webhooks; answering 503");
+            }
         } else if !self.failing {
-            warn!(error = cause_text, webhooks, "the database does not take webhooks; answering 503");
+            warn!(error, webhooks, "the database can't record webhooks; answering 503");
         }
         self.failing = true;
-        Unrecorded::Unavailable
+        CommitError::Unavailable
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
-/// A queue whose committer does not run yet, before a database of its own.
+/// A queue with a database of its own, whose committer does not run yet.
 struct Setup {
     queue: Queue,
     committer: Option<Committer>,
@@ -28,7 +28,7 @@ impl Setup {
         setup
     }
 
-    /// As it is before the first migration.
+    /// A setup before the first migration.
     fn without_database(places: usize, batch: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite:{}", folder.path().join("record.db").display());
@@ -52,8 +52,8 @@ impl Setup {
     }
 
     /// Puts a webhook into the queue.
-    fn put(&self, event_id: &str) -> Pin<Box<impl Future<Output = Result<Outcome, Unrecorded>> + use<>>> {
-        let mut waiting = Box::pin(self.queue.take_place().unwrap().commit(webhook(event_id)));
+    fn put(&self, event_id: &str) -> Pin<Box<impl Future<Output = Result<Outcome, CommitError>> + use<>>> {
+        let mut waiting = Box::pin(self.queue.reserve().unwrap().commit(webhook(event_id)));
         assert_eq!((&mut waiting).now_or_never(), None);
         waiting
     }
@@ -75,19 +75,23 @@ fn webhook(event_id: &str) -> Webhook {
 }
 
 #[tokio::test]
-async fn webhooks_that_wait_are_committed_together() {
+async fn waiting_webhooks_are_committed_together() {
     let mut setup = Setup::new(64, 8).await;
     let waiting: Vec<_> = (0..20).map(|number| setup.put(&format!("e{number}"))).collect();
     let _running = setup.start();
     assert!(join_all(waiting).await.into_iter().all(|outcome| outcome == Ok(Outcome::Ignored)));
-    for line in ["ingest_batch_size_count 3", "ingest_batch_size_sum 20.0", "ingest_queue_length 0"] {
+    for line in [
+        "church_ingest_batch_webhooks_count 3",
+        "church_ingest_batch_webhooks_sum 20.0",
+        "church_ingest_queue_length 0",
+    ] {
         assert!(setup.shows(line), "{line}\n{}", setup.metrics.encode());
     }
-    assert!(setup.shows("ingest_webhooks_total{outcome=\"ignored\"} 20"));
+    assert!(setup.shows("church_ingest_webhooks_total{outcome=\"ignored\"} 20"));
 }
 
 #[tokio::test]
-async fn repetitions_in_one_commit_are_duplicates() {
+async fn repeated_webhooks_in_one_commit_are_duplicates() {
     let mut setup = Setup::new(8, 8).await;
     let waiting = [setup.put("same"), setup.put("same"), setup.put("other")];
     let _running = setup.start();
@@ -96,49 +100,49 @@ async fn repetitions_in_one_commit_are_duplicates() {
 }
 
 #[tokio::test]
-async fn whoever_gave_up_before_the_commit_is_left_out() {
+async fn a_request_that_ended_before_the_commit_is_left_out() {
     let mut setup = Setup::new(8, 8).await;
     let patient = setup.put("patient");
     drop(setup.put("hasty"));
     let _running = setup.start();
     assert_eq!(patient.await, Ok(Outcome::Ignored));
-    assert!(setup.shows("ingest_batch_size_sum 1.0"));
+    assert!(setup.shows("church_ingest_batch_webhooks_sum 1.0"));
     // Sent again, it is new.
-    let again = setup.queue.take_place().unwrap().commit(webhook("hasty"));
+    let again = setup.queue.reserve().unwrap().commit(webhook("hasty"));
     assert_eq!(again.await, Ok(Outcome::Ignored));
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_at_once_and_a_place_given_up_is_free_again() {
+async fn a_full_queue_refuses_at_once_and_a_dropped_slot_is_free_again() {
     let setup = Setup::new(2, 8).await;
-    let (first, _second) = (setup.queue.take_place().unwrap(), setup.queue.take_place().unwrap());
-    assert_eq!(setup.queue.take_place().err(), Some(Unrecorded::QueueFull));
-    assert!(setup.shows("ingest_queue_length 2"));
+    let (first, _second) = (setup.queue.reserve().unwrap(), setup.queue.reserve().unwrap());
+    assert_eq!(setup.queue.reserve().err(), Some(CommitError::QueueFull));
+    assert!(setup.shows("church_ingest_queue_length 2"));
     drop(first);
-    assert!(setup.queue.take_place().is_ok());
+    assert!(setup.queue.reserve().is_ok());
 }
 
 #[tokio::test]
-async fn closing_answers_whoever_has_a_place_and_refuses_the_rest() {
+async fn closing_answers_reserved_slots_and_refuses_new_ones() {
     let mut setup = Setup::new(8, 1).await;
     let waiting = [setup.put("e1"), setup.put("e2"), setup.put("e3")];
-    let reading = setup.queue.take_place().unwrap();
+    let reading = setup.queue.reserve().unwrap();
     setup.closing.cancel();
     let running = setup.start();
     assert_eq!(join_all(waiting).await, [Ok(Outcome::Ignored); 3]);
-    assert_eq!(setup.queue.take_place().err(), Some(Unrecorded::Stopping));
+    assert_eq!(setup.queue.reserve().err(), Some(CommitError::Stopping));
     assert_eq!(reading.commit(webhook("e4")).await, Ok(Outcome::Ignored));
     running.await.unwrap();
 }
 
 #[tokio::test]
-async fn without_its_tables_the_database_is_not_available() {
+async fn a_database_without_tables_counts_as_unavailable() {
     let mut setup = Setup::without_database(8, 8);
     let waiting = [setup.put("e1"), setup.put("e2")];
     let store = setup.committer.as_ref().unwrap().store.clone();
     let _running = setup.start();
-    assert_eq!(join_all(waiting).await, [Err(Unrecorded::Unavailable); 2]);
+    assert_eq!(join_all(waiting).await, [Err(CommitError::Unavailable); 2]);
     store.migrate().await.unwrap();
-    let again = setup.queue.take_place().unwrap().commit(webhook("e1"));
+    let again = setup.queue.reserve().unwrap().commit(webhook("e1"));
     assert_eq!(again.await, Ok(Outcome::Ignored));
 }

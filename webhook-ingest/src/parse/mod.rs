@@ -1,7 +1,7 @@
-//! Reads a signed body into what the store takes, as liberally as Telnyx writes.
+//! Parses a signed body for the store, and tolerates the forms that Telnyx writes.
 //!
-//! Nothing that is signed is refused. What we can't use, or can't even read, is kept as ignored, with the reason: Telnyx
-//! must not repeat it, and operators must find it. Nothing read here decides a status; the ranks do, in the store.
+//! No signed body is refused. A body of no use, or one that can't be parsed, is kept as ignored, with the reason:
+//! Telnyx must not repeat it, and operators must find it. The store decides statuses, by rank.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -13,12 +13,12 @@ use common::telnyx_message::{MAX_ID, TelnyxMessage, name, text};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::signature::Verified;
+use crate::signature::VerifiedBody;
 
 /// Event types are a few words.
 const MAX_EVENT_TYPE: usize = 64;
 
-/// Why a signed body can't be read at all.
+/// Why a signed body can't be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Not JSON, or nested deeper than anything that Telnyx sends.
@@ -33,7 +33,7 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
-    /// The word in metrics.
+    /// The label in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotJson => "not_json",
@@ -43,18 +43,18 @@ impl Unreadable {
     }
 }
 
-/// A webhook as the store takes it, and what operators should know of it.
+/// A webhook for the store, and what operators should know about it.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ParsedWebhook {
     /// What is recorded.
     pub webhook: Webhook,
-    /// The body can't be read; it is kept as ignored.
+    /// Why the body can't be parsed; it is kept as ignored.
     pub unreadable: Option<Unreadable>,
-    /// Words for a status that we do not know; the event's kind decided in their place.
+    /// Unknown statuses, in whose place the event type decided.
     pub unknown_statuses: Vec<String>,
 }
 
-/// What is read of the envelope.
+/// The fields of the envelope.
 struct Event<'a> {
     id: Option<&'a str>,
     kind: Option<&'a str>,
@@ -62,19 +62,19 @@ struct Event<'a> {
     payload: Option<&'a Map<String, Value>>,
 }
 
-/// Reads a webhook.
-pub fn webhook(verified: &Verified, received_at: OffsetDateTime) -> Reading {
+/// Parses a webhook.
+pub fn webhook(verified: &VerifiedBody, received_at: OffsetDateTime) -> ParsedWebhook {
     let body = verified.body();
     match parse_lenient(body).map_err(|_| Unreadable::NotJson) {
         Ok(envelope) => match envelope.as_object().ok_or(Unreadable::NotAnObject).and_then(read_event) {
-            Ok(event) => reading(&event, body, received_at),
-            Err(unreadable) => unread(unreadable, body, received_at),
+            Ok(event) => parsed(&event, body, received_at),
+            Err(unreadable) => kept_unreadable(unreadable, body, received_at),
         },
-        Err(unreadable) => unread(unreadable, body, received_at),
+        Err(unreadable) => kept_unreadable(unreadable, body, received_at),
     }
 }
 
-fn reading(event: &Event<'_>, body: &Bytes, received_at: OffsetDateTime) -> Reading {
+fn parsed(event: &Event<'_>, body: &Bytes, received_at: OffsetDateTime) -> ParsedWebhook {
     let (content, unknown_statuses) = match delivery(event) {
         Ok((report, unknown)) => (WebhookContent::Delivery(report), unknown),
         Err(reason) => (WebhookContent::Ignored { reason }, Vec::new()),
@@ -87,11 +87,11 @@ fn reading(event: &Event<'_>, body: &Bytes, received_at: OffsetDateTime) -> Read
         body: body.clone(),
         content,
     };
-    Reading { webhook, unreadable: None, unknown_statuses }
+    ParsedWebhook { webhook, unreadable: None, unknown_statuses }
 }
 
-/// Telnyx must not repeat what can never be read, and operators must find it.
-fn unread(unreadable: Unreadable, body: &Bytes, received_at: OffsetDateTime) -> Reading {
+/// Kept as ignored, so that Telnyx does not repeat it and operators find it.
+fn kept_unreadable(unreadable: Unreadable, body: &Bytes, received_at: OffsetDateTime) -> ParsedWebhook {
     let webhook = Webhook {
         event_id: derived_id(body),
         event_type: "unreadable".into(),
@@ -100,7 +100,7 @@ fn unread(unreadable: Unreadable, body: &Bytes, received_at: OffsetDateTime) -> 
         body: body.clone(),
         content: WebhookContent::Ignored { reason: unreadable.to_string() },
     };
-    Reading { webhook, unreadable: Some(unreadable), unknown_statuses: Vec::new() }
+    ParsedWebhook { webhook, unreadable: Some(unreadable), unknown_statuses: Vec::new() }
 }
 
 /// The event of an envelope, or of the flat objects that a few kinds (link clicks) are sent as.

@@ -6,8 +6,8 @@ use super::*;
 const RECIPIENT: &str = "0195a3c0-7a30-7c51-9d5e-0a1b2c3d4e5f";
 const PHONE: &str = "+15550000101";
 
-fn read(body: impl AsRef<[u8]>) -> Reading {
-    webhook(&Verified::trusted(Bytes::copy_from_slice(body.as_ref())), OffsetDateTime::UNIX_EPOCH)
+fn read(body: impl AsRef<[u8]>) -> ParsedWebhook {
+    webhook(&VerifiedBody::trusted(Bytes::copy_from_slice(body.as_ref())), OffsetDateTime::UNIX_EPOCH)
 }
 
 /// A body that can be read.

@@ -1,42 +1,42 @@
-//! Telnyx's signature (API v2): Ed25519 over the timestamp header as it stands, a `|`, and the body as received.
+//! Telnyx's signature (API v2): Ed25519 over the timestamp header as received, a `|`, and the body as received.
 //!
-//! The headers are judged alone ([`Claim`]), so that whoever has none costs nothing. Only [`Verified`] gives a body to
-//! those who read it, and only a signature that holds makes one. Every doubt is a refusal: a header given twice, a
-//! number with anything but digits, base64 of any other kind.
+//! The headers are checked first ([`SignatureHeaders`]), so that requests without them cost little. Only a valid
+//! signature makes a [`VerifiedBody`], and only that is parsed. Anything doubtful is refused: a repeated header, a
+//! number with other characters than digits, another kind of base64.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use common::service::ConfigError;
+use common::config::ConfigError;
 use time::OffsetDateTime;
 
 /// Base64 of the 64-byte signature.
 pub const SIGNATURE_HEADER: HeaderName = HeaderName::from_static("telnyx-signature-ed25519");
 /// Unix seconds, decimal.
 pub const TIMESTAMP_HEADER: HeaderName = HeaderName::from_static("telnyx-timestamp");
-/// What Telnyx's API v1 signs with; not supported.
+/// The signature header of Telnyx's API v1, which is not supported.
 const V1_HEADER: HeaderName = HeaderName::from_static("x-telnyx-signature");
-/// How far a timestamp may be from our clock, in seconds, to either side.
+/// Largest difference between a timestamp and our clock, in seconds.
 pub const TOLERANCE_SECONDS: u64 = 300;
-/// More digits than any second until the year 10000 needs.
+/// Most digits of a timestamp: enough until the year 10000.
 const TIMESTAMP_DIGITS: usize = 12;
 
-/// The public keys that a signature may be made with: several, so that a key can be replaced without a gap.
+/// The public keys to verify with. Several, so that a key can be replaced without a gap.
 #[derive(Debug, Clone)]
 pub struct PublicKeys(Vec<UnparsedPublicKey<[u8; 32]>>);
 
 impl PublicKeys {
-    /// Reads `TELNYX_PUBLIC_KEY`: padded standard base64 of 32 bytes, several of them comma separated.
+    /// Parses `TELNYX_PUBLIC_KEY`: padded standard base64 of 32 bytes, or several, comma separated.
     ///
     /// # Errors
-    /// There is none, or one is no key.
+    /// No key is given, or one is malformed.
     pub fn parse(list: &str) -> Result<Self, ConfigError> {
         let wrong = |problem: &str| ConfigError::new("TELNYX_PUBLIC_KEY", problem);
         if list.trim().is_empty() {
             return Err(wrong(
-                "missing; give the account's public key from the Telnyx portal, without which no webhook can be trusted",
+                "missing; set it to the account's public key from the Telnyx portal, which proves who sent a webhook",
             ));
         }
         let keys = list.split(',').map(|text| {
@@ -49,19 +49,19 @@ impl PublicKeys {
     }
 }
 
-/// Why a request is not believed.
+/// Why a signature is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No signature at all.
+pub enum SignatureError {
+    /// No signature header.
     #[error("the telnyx-signature-ed25519 header is missing")]
     SignatureMissing,
-    /// No signature, but one of API v1.
-    #[error("signed in the way of API v1; set the messaging profile's webhook version to 2")]
+    /// Only a signature of API v1.
+    #[error("signed as by API v1; set the messaging profile's webhook version to 2")]
     ApiV1,
-    /// No timestamp.
+    /// No timestamp header.
     #[error("the telnyx-timestamp header is missing")]
     TimestampMissing,
-    /// A header that may stand once stands twice.
+    /// A signature header is repeated.
     #[error("a signature header is given more than once")]
     Repeated,
     /// Not padded standard base64 of 64 bytes.
@@ -73,13 +73,13 @@ pub enum Refusal {
     /// Signed too long ago, or in the future.
     #[error("the timestamp is more than 300 seconds away from our clock")]
     Stale,
-    /// No key of ours made it for this body and timestamp.
-    #[error("the signature does not hold")]
+    /// None of the keys signed this body and timestamp.
+    #[error("the signature is not valid")]
     Wrong,
 }
 
-impl Refusal {
-    /// The word in metrics and in the answer.
+impl SignatureError {
+    /// The error code in metrics and in the answer.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SignatureMissing => "signature_missing",
@@ -94,63 +94,62 @@ impl Refusal {
     }
 }
 
-/// What a request's headers claim: this signature, made at this second. It is cheap to read, so it is read before
-/// anything is spent on the body.
+/// The signature headers of a request. They are cheap to check, so they are checked before the body is read.
 #[derive(Debug)]
-pub struct Claim<'a> {
+pub struct SignatureHeaders<'a> {
     signature: [u8; 64],
     timestamp: &'a [u8],
 }
 
-/// The body of a request that Telnyx signed.
+/// A body that Telnyx signed.
 #[derive(Debug)]
-pub struct Verified(Bytes);
+pub struct VerifiedBody(Bytes);
 
-impl<'a> Claim<'a> {
-    /// Reads the headers of a request that arrived `now`.
+impl<'a> SignatureHeaders<'a> {
+    /// Reads the headers of a request that arrived at `now`.
     ///
     /// # Errors
-    /// They claim nothing, nothing readable, or a time too far from `now`.
-    pub fn read(headers: &'a HeaderMap, now: OffsetDateTime) -> Result<Self, Refusal> {
+    /// A header is missing, repeated or malformed, or the timestamp is too far from `now`.
+    pub fn read(headers: &'a HeaderMap, now: OffsetDateTime) -> Result<Self, SignatureError> {
         let (signature, timestamp) = signed_headers(headers)?;
-        let signature = parse_signature(signature).ok_or(Refusal::SignatureMalformed)?;
-        let seconds = parse_seconds(timestamp).ok_or(Refusal::TimestampMalformed)?;
+        let signature = parse_signature(signature).ok_or(SignatureError::SignatureMalformed)?;
+        let seconds = parse_seconds(timestamp).ok_or(SignatureError::TimestampMalformed)?;
         if now.unix_timestamp().abs_diff(seconds) > TOLERANCE_SECONDS {
-            return Err(Refusal::Stale);
+            return Err(SignatureError::Stale);
         }
         Ok(Self { signature, timestamp })
     }
 
-    /// Believes a body if one of the keys signed it: the raw bytes, never what was read and written again.
+    /// Verifies the body's raw bytes.
     ///
     /// # Errors
-    /// No key did.
-    pub fn verify(&self, body: Bytes, keys: &PublicKeys) -> Result<Verified, Refusal> {
+    /// None of the keys signed it.
+    pub fn verify(&self, body: Bytes, keys: &PublicKeys) -> Result<VerifiedBody, SignatureError> {
         let signed = [self.timestamp, b"|", &body].concat();
         if keys.0.iter().any(|key| key.verify(&signed, &self.signature).is_ok()) {
-            Ok(Verified(body))
+            Ok(VerifiedBody(body))
         } else {
-            Err(Refusal::Wrong)
+            Err(SignatureError::Wrong)
         }
     }
 }
 
-/// Signature and timestamp as they stand.
-fn signed_headers(headers: &HeaderMap) -> Result<(&[u8], &[u8]), Refusal> {
+/// The values of the signature and timestamp headers.
+fn signed_headers(headers: &HeaderMap) -> Result<(&[u8], &[u8]), SignatureError> {
     let missing = match headers.contains_key(V1_HEADER) {
-        true => Refusal::ApiV1,
-        false => Refusal::SignatureMissing,
+        true => SignatureError::ApiV1,
+        false => SignatureError::SignatureMissing,
     };
     let signature = only(headers, &SIGNATURE_HEADER)?.ok_or(missing)?;
-    let timestamp = only(headers, &TIMESTAMP_HEADER)?.ok_or(Refusal::TimestampMissing)?;
+    let timestamp = only(headers, &TIMESTAMP_HEADER)?.ok_or(SignatureError::TimestampMissing)?;
     Ok((signature, timestamp))
 }
 
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Refusal> {
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(|value| value.as_bytes())),
-        _ => Err(Refusal::Repeated),
+        _ => Err(SignatureError::Repeated),
     }
 }
 
@@ -163,13 +162,13 @@ fn parse_seconds(text: &[u8]) -> Option<i64> {
     digits.then(|| text.iter().fold(0, |seconds, digit| seconds * 10 + i64::from(digit - b'0')))
 }
 
-impl Verified {
+impl VerifiedBody {
     /// The body as received.
     pub fn body(&self) -> &Bytes {
         &self.0
     }
 
-    /// A body that a test makes up.
+    /// A body that a test trusts.
     #[cfg(test)]
     pub(crate) fn trusted(body: Bytes) -> Self {
         Self(body)

@@ -24,7 +24,7 @@ fn sign(signed: &[u8]) -> String {
     STANDARD.encode(pair(1).sign(signed))
 }
 
-/// A signature as it should be.
+/// A valid signature.
 fn signed(timestamp: &str, body: &[u8]) -> String {
     sign(&[timestamp.as_bytes(), b"|", body].concat())
 }
@@ -37,18 +37,20 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn verify(headers: &HeaderMap, body: &[u8], keys: &PublicKeys) -> Result<Bytes, Refusal> {
+fn verify(headers: &HeaderMap, body: &[u8], keys: &PublicKeys) -> Result<Bytes, SignatureError> {
     let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-    Claim::read(headers, now)?.verify(Bytes::copy_from_slice(body), keys).map(|verified| verified.0)
+    SignatureHeaders::read(headers, now)?
+        .verify(Bytes::copy_from_slice(body), keys)
+        .map(|verified| verified.0)
 }
 
-fn verify_with(timestamp: &str, signature: &str) -> Result<Bytes, Refusal> {
+fn verify_with(timestamp: &str, signature: &str) -> Result<Bytes, SignatureError> {
     let headers = headers(&[("telnyx-timestamp", timestamp), ("telnyx-signature-ed25519", signature)]);
     verify(&headers, BODY, &keys())
 }
 
 #[test]
-fn a_body_signed_by_telnyx_is_given_out_as_it_arrived() {
+fn a_signed_body_is_returned_unchanged() {
     let now = NOW.to_string();
     assert_eq!(verify_with(&now, &signed(&now, BODY)).unwrap(), BODY);
 }
@@ -56,11 +58,11 @@ fn a_body_signed_by_telnyx_is_given_out_as_it_arrived() {
 #[test]
 fn the_timestamp_may_be_300_seconds_away_to_either_side_and_no_more() {
     for (offset, outcome) in [
-        (-301, Err(Refusal::Stale)),
+        (-301, Err(SignatureError::Stale)),
         (-300, Ok(Bytes::from_static(BODY))),
         (300, Ok(Bytes::from_static(BODY))),
-        (301, Err(Refusal::Stale)),
-        (86_400, Err(Refusal::Stale)),
+        (301, Err(SignatureError::Stale)),
+        (86_400, Err(SignatureError::Stale)),
     ] {
         let timestamp = (NOW + offset).to_string();
         assert_eq!(verify_with(&timestamp, &signed(&timestamp, BODY)), outcome, "{offset}");
@@ -89,17 +91,17 @@ fn a_timestamp_is_digits_and_nothing_else() {
         let signature = signed(wrong, BODY);
         let mut headers = headers(&[("telnyx-signature-ed25519", &signature)]);
         headers.insert(TIMESTAMP_HEADER, HeaderValue::from_bytes(wrong.as_bytes()).unwrap());
-        assert_eq!(verify(&headers, BODY, &keys()), Err(Refusal::TimestampMalformed), "{wrong:?}");
+        assert_eq!(verify(&headers, BODY, &keys()), Err(SignatureError::TimestampMalformed), "{wrong:?}");
     }
     let trailing = format!("{now} ");
-    assert_eq!(verify_with(&trailing, &signed(&trailing, BODY)), Err(Refusal::TimestampMalformed));
+    assert_eq!(verify_with(&trailing, &signed(&trailing, BODY)), Err(SignatureError::TimestampMalformed));
 }
 
 #[test]
-fn the_timestamp_is_signed_as_it_stands() {
+fn the_signature_covers_the_timestamp_header_as_received() {
     let padded = format!("00{NOW}");
     assert!(verify_with(&padded, &signed(&padded, BODY)).is_ok());
-    assert_eq!(verify_with(&padded, &signed(&NOW.to_string(), BODY)), Err(Refusal::Wrong));
+    assert_eq!(verify_with(&padded, &signed(&NOW.to_string(), BODY)), Err(SignatureError::Wrong));
 }
 
 #[test]
@@ -118,38 +120,38 @@ fn a_signature_is_strict_padded_standard_base64_of_64_bytes() {
     let extended = format!("{good}AAAA");
     let short = STANDARD.encode([7; 63]);
     for wrong in ["", "=", "====", &url_safe, good.trim_end_matches('='), &hex, &spaced, &extended, &short] {
-        assert_eq!(verify_with(&timestamp, wrong), Err(Refusal::SignatureMalformed), "{wrong:?}");
+        assert_eq!(verify_with(&timestamp, wrong), Err(SignatureError::SignatureMalformed), "{wrong:?}");
     }
     // The last letter before the padding carries four bits that must be zero.
     let mut sloppy = STANDARD.encode([0; 64]);
     sloppy.replace_range(85..86, "B");
-    assert_eq!(verify_with(&now, &sloppy), Err(Refusal::SignatureMalformed));
+    assert_eq!(verify_with(&now, &sloppy), Err(SignatureError::SignatureMalformed));
 }
 
 #[test]
-fn a_dot_instead_of_the_pipe_does_not_hold() {
+fn a_dot_instead_of_the_pipe_is_refused() {
     let now = NOW.to_string();
     for separator in [".", "", "\n", "||"] {
         let signature = sign(&[now.as_bytes(), separator.as_bytes(), BODY].concat());
-        assert_eq!(verify_with(&now, &signature), Err(Refusal::Wrong), "{separator:?}");
+        assert_eq!(verify_with(&now, &signature), Err(SignatureError::Wrong), "{separator:?}");
     }
 }
 
 #[test]
-fn a_body_that_was_written_again_does_not_hold() {
+fn a_reserialized_body_is_refused() {
     let now = NOW.to_string();
     let again = serde_json::to_vec(&serde_json::from_slice::<serde_json::Value>(BODY).unwrap()).unwrap();
     assert_ne!(again, BODY);
-    assert_eq!(verify_with(&now, &signed(&now, &again)), Err(Refusal::Wrong));
+    assert_eq!(verify_with(&now, &signed(&now, &again)), Err(SignatureError::Wrong));
 }
 
 #[test]
-fn another_key_does_not_hold_and_any_of_several_does() {
+fn another_key_is_refused_and_any_of_several_is_accepted() {
     let now = NOW.to_string();
     let signature = signed(&now, BODY);
     let headers = headers(&[("telnyx-timestamp", &now), ("telnyx-signature-ed25519", &signature)]);
     let [other, both] = [public(2), format!(" {} ,{}\n", public(2), public(1))];
-    assert_eq!(verify(&headers, BODY, &PublicKeys::parse(&other).unwrap()), Err(Refusal::Wrong));
+    assert_eq!(verify(&headers, BODY, &PublicKeys::parse(&other).unwrap()), Err(SignatureError::Wrong));
     assert!(verify(&headers, BODY, &PublicKeys::parse(&both).unwrap()).is_ok());
 }
 
@@ -159,21 +161,21 @@ fn a_missing_a_misnamed_and_a_repeated_header_are_refused() {
     let signature = signed(&now, BODY);
     let (name, at) = ("telnyx-signature-ed25519", "telnyx-timestamp");
     for (given, refusal) in [
-        (headers(&[]), Refusal::SignatureMissing),
-        (headers(&[(name, &signature)]), Refusal::TimestampMissing),
-        (headers(&[(at, &now)]), Refusal::SignatureMissing),
-        (headers(&[(at, &now), ("telnyx-signature", &signature)]), Refusal::SignatureMissing),
-        (headers(&[(at, &now), ("x-telnyx-signature", "t=1,h=abc")]), Refusal::ApiV1),
-        (headers(&[(at, &now), (name, &signature), (name, &signature)]), Refusal::Repeated),
-        (headers(&[(at, &now), (at, &now), (name, &signature)]), Refusal::Repeated),
+        (headers(&[]), SignatureError::SignatureMissing),
+        (headers(&[(name, &signature)]), SignatureError::TimestampMissing),
+        (headers(&[(at, &now)]), SignatureError::SignatureMissing),
+        (headers(&[(at, &now), ("telnyx-signature", &signature)]), SignatureError::SignatureMissing),
+        (headers(&[(at, &now), ("x-telnyx-signature", "t=1,h=abc")]), SignatureError::ApiV1),
+        (headers(&[(at, &now), (name, &signature), (name, &signature)]), SignatureError::Repeated),
+        (headers(&[(at, &now), (at, &now), (name, &signature)]), SignatureError::Repeated),
     ] {
         assert_eq!(verify(&given, BODY, &keys()), Err(refusal), "{given:?}");
     }
-    assert!(Refusal::ApiV1.to_string().contains("set the messaging profile's webhook version to 2"));
+    assert!(SignatureError::ApiV1.to_string().contains("set the messaging profile's webhook version to 2"));
 }
 
 #[test]
-fn without_a_proper_key_there_are_no_keys() {
+fn malformed_keys_are_refused() {
     let (unpadded, url_safe) = (public(1).replace('=', ""), STANDARD.encode([0xfb; 32]).replace('+', "-"));
     let hex = "d7".repeat(32);
     let trailing = format!("{},", public(1));
@@ -193,7 +195,7 @@ proptest! {
         let headers = headers(&[("telnyx-timestamp", &now), ("telnyx-signature-ed25519", &signature)]);
         let mut body = BODY.to_vec();
         body[at] ^= change;
-        prop_assert_eq!(verify(&headers, &body, &keys()), Err(Refusal::Wrong));
+        prop_assert_eq!(verify(&headers, &body, &keys()), Err(SignatureError::Wrong));
     }
 
     #[test]

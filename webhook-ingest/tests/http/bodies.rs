@@ -1,16 +1,16 @@
-//! Whatever is signed is kept and answered 200: no repetition could make it better.
+//! Every signed body is kept and answered 200, because a repetition would not help.
 
 use common::store::RecipientQuery;
 
 use super::*;
 
 #[tokio::test]
-async fn a_signed_body_that_can_not_be_read_is_kept_as_ignored_and_counted() {
+async fn an_unreadable_signed_body_is_kept_as_ignored_and_counted() {
     let ingest = Ingest::start().await;
     let deep = "[".repeat(500_000);
     let bodies =
         [&b""[..], b"not json", b"\xff\xfe", b"null", b"[]", b"7", b"{}", b"{\"data\":[]}", deep.as_bytes()];
-    // Telnyx may repeat it all the same: the id is the body's own.
+    // A repetition has the same id, which is derived from the body.
     for body in bodies.iter().chain(&bodies) {
         let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
         assert_eq!(ingest.post(body).await.status, 200, "{shown}");
@@ -18,13 +18,16 @@ async fn a_signed_body_that_can_not_be_read_is_kept_as_ignored_and_counted() {
     let audit = ingest.store.audit().await.unwrap();
     assert_eq!((audit.accepted, audit.ignored, audit.duplicate), (18, 9, 9));
     for (reason, count) in [("not_json", 4), ("not_an_object", 3), ("no_data", 2)] {
-        assert!(ingest.shows(&format!("ingest_unreadable_total{{reason=\"{reason}\"}} {count}")), "{reason}");
+        assert!(
+            ingest.shows(&format!("church_ingest_unreadable_total{{reason=\"{reason}\"}} {count}")),
+            "{reason}"
+        );
     }
     ingest.stop().await;
 }
 
 #[tokio::test]
-async fn a_receipt_with_half_an_emoji_is_applied() {
+async fn a_receipt_with_a_lone_surrogate_is_applied() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -37,7 +40,7 @@ async fn a_receipt_with_half_an_emoji_is_applied() {
 }
 
 #[tokio::test]
-async fn an_unknown_final_status_ends_the_waiting_and_is_counted_by_its_word() {
+async fn an_unknown_final_status_closes_the_recipient_and_is_counted() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -49,11 +52,11 @@ async fn an_unknown_final_status_ends_the_waiting_and_is_counted_by_its_word() {
     assert_eq!((message.status, message.tally.unconfirmed), (MessageStatus::Sent, 1));
     // The message has not failed; the recipient shows the carrier's reason.
     assert_eq!(message.failure_reason, None);
-    let everybody = RecipientQuery { limit: 10, after: None, status: None };
-    let recipients = ingest.store.recipients(&sent.church_id, sent.id, &everybody).await.unwrap();
+    let all = RecipientQuery { limit: 10, after: None, status: None };
+    let recipients = ingest.store.recipients(&sent.church_id, sent.id, &all).await.unwrap();
     assert_eq!(recipients[0].failure.as_ref().map(|failure| failure.code.as_str()), Some("40008"));
     assert_eq!(recipients[0].failed_at, None);
-    assert!(ingest.shows("ingest_unknown_statuses_total{word=\"teleported\"} 1"));
+    assert!(ingest.shows("church_ingest_unknown_statuses_total{status=\"teleported\"} 1"));
     ingest.stop().await;
 }
 
@@ -71,18 +74,18 @@ async fn an_event_that_we_do_not_use_is_kept_and_answered_200() {
     for body in &bodies {
         assert_eq!(ingest.post(body.to_string()).await.status, 200, "{body}");
     }
-    // A repetition is known, also where the id is derived from the body.
+    // A repetition is recognized, also if its id is derived from the body.
     for body in &bodies {
         assert_eq!(ingest.post(body.to_string()).await.status, 200, "{body}");
     }
     let audit = ingest.store.audit().await.unwrap();
     assert_eq!((audit.accepted, audit.ignored, audit.duplicate), (12, 6, 6));
-    assert!(ingest.shows("ingest_webhooks_total{outcome=\"ignored\"} 6"));
+    assert!(ingest.shows("church_ingest_webhooks_total{outcome=\"ignored\"} 6"));
     ingest.stop().await;
 }
 
 #[tokio::test]
-async fn a_slash_too_many_loses_no_webhook() {
+async fn an_extra_slash_loses_no_webhook() {
     let ingest = Ingest::start().await;
     let id = Uuid::now_v7();
     for path in ["/webhooks/telnyx/", "//webhooks/telnyx", "//webhooks/telnyx/"] {
@@ -98,7 +101,7 @@ async fn a_slash_too_many_loses_no_webhook() {
 }
 
 #[tokio::test]
-async fn another_path_or_method_is_answered_plainly() {
+async fn other_paths_and_methods_get_404_and_405() {
     let ingest = Ingest::start().await;
     for (path, code) in [
         ("/", "not_found"),
@@ -112,7 +115,7 @@ async fn another_path_or_method_is_answered_plainly() {
     assert_eq!(got.status(), 405);
     assert_eq!(got.headers()["allow"], "POST");
     assert_eq!(got.json::<Value>().await.unwrap()["code"], "method_not_allowed");
-    assert!(ingest.shows("ingest_refusals_total{reason=\"not_found\"} 4"));
-    assert!(ingest.shows("ingest_refusals_total{reason=\"method_not_allowed\"} 1"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"not_found\"} 4"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"method_not_allowed\"} 1"));
     ingest.stop().await;
 }

@@ -1,4 +1,4 @@
-//! What happens at each limit: 413 for a body too large, 503 with Retry-After for everything that is our trouble.
+//! The limits: 413 for a body that is too large, 503 with Retry-After for trouble of ours.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -8,7 +8,7 @@ use super::*;
 const MEBIBYTE: usize = 1024 * 1024;
 
 impl Ingest {
-    /// Sends bytes as they are and keeps the connection.
+    /// Sends raw bytes, and keeps the connection open.
     async fn raw(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -41,7 +41,7 @@ fn of_length(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_body_above_a_mebibyte_is_refused_and_one_of_a_mebibyte_is_not() {
+async fn a_body_of_one_mebibyte_is_accepted_and_a_larger_one_refused() {
     let ingest = Ingest::start().await;
     assert_eq!(ingest.post(of_length(MEBIBYTE)).await.status, 200);
     assert_eq!(ingest.post(of_length(MEBIBYTE + 1)).await.code(), (413, "too_large"));
@@ -68,7 +68,7 @@ async fn a_chunked_body_above_a_mebibyte_is_refused() {
 }
 
 #[tokio::test]
-async fn a_giant_announced_is_refused_before_it_comes() {
+async fn a_huge_content_length_is_refused_before_the_body() {
     let ingest = Ingest::start().await;
     let stream = ingest.raw(&head(b"", "content-length: 1000000000000")).await;
     assert!(answer(stream).await.starts_with("HTTP/1.1 413"));
@@ -76,20 +76,20 @@ async fn a_giant_announced_is_refused_before_it_comes() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
+async fn a_body_that_never_arrives_times_out() {
     let ingest = Ingest::start().await;
     let answered = answer(ingest.raw(&head(b"{}", "content-length: 2")).await).await;
     assert!(answered.starts_with("HTTP/1.1 503") && answered.contains("retry-after: 1"), "{answered}");
-    assert!(ingest.shows("ingest_refusals_total{reason=\"late\"} 1"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"late\"} 1"));
     ingest.stop().await;
 }
 
 #[tokio::test]
 async fn a_full_queue_is_answered_503_at_once_and_is_not_full_for_ever() {
     let ingest = Ingest::with(&["--ingest-queue", "1"]).await;
-    // Takes the only place until its body is there.
+    // Holds the only slot until its body arrives.
     let slow = ingest.raw(&head(b"{}", "content-length: 2")).await;
-    eventually("the place is taken", async || ingest.shows("ingest_queue_length 1")).await;
+    eventually("the place is taken", async || ingest.shows("church_ingest_queue_length 1")).await;
     let body = webhook("message.sent", "sent", "m1").to_string();
     let refused = ingest.post(&body).await;
     assert_eq!((refused.code(), refused.retry_after.as_deref()), ((503, "queue_full"), Some("1")));
@@ -99,7 +99,7 @@ async fn a_full_queue_is_answered_503_at_once_and_is_not_full_for_ever() {
 }
 
 #[tokio::test]
-async fn unsigned_and_stale_requests_with_slow_bodies_take_no_place() {
+async fn unsigned_and_stale_requests_take_no_slot() {
     let ingest = Ingest::with(&["--ingest-queue", "1"]).await;
     let body = webhook("message.sent", "sent", "m1").to_string();
     let [(at, timestamp), (name, signature)] = signed(body.as_bytes(), -3_600);
@@ -110,14 +110,14 @@ async fn unsigned_and_stale_requests_with_slow_bodies_take_no_place() {
         for _ in 0..50 {
             slow.push(ingest.raw(head.as_bytes()).await);
         }
-        // None of them sends its body, and each has its answer.
+        // None of them sends its body, and each is answered.
         for stream in slow {
             assert!(answer(stream).await.starts_with("HTTP/1.1 401"));
         }
         assert_eq!(ingest.post(&body).await.status, 200);
     }
-    assert!(ingest.shows("ingest_refusals_total{reason=\"signature_missing\"} 50"));
-    assert!(ingest.shows("ingest_refusals_total{reason=\"timestamp_stale\"} 50"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"signature_missing\"} 50"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"timestamp_stale\"} 50"));
     ingest.stop().await;
 }
 
@@ -131,7 +131,7 @@ async fn without_its_database_it_answers_503_and_is_not_ready() {
     );
     let (ready, report) = ingest.context.health.report();
     assert!(!ready && report.contains("not ready: database"), "{report}");
-    // The database comes: no restart is needed.
+    // The database appears; no restart is needed.
     std::fs::create_dir(ingest._folder.path().join("missing")).unwrap();
     eventually("ready", async || ingest.context.health.report().0).await;
     assert_eq!(ingest.post(webhook("message.sent", "sent", "m1").to_string()).await.status, 200);
@@ -146,7 +146,7 @@ async fn a_request_under_way_is_finished_when_the_service_stops() {
     let mut request = head(&body, &format!("content-length: {}", body.len()));
     request.extend_from_slice(begin);
     let mut stream = ingest.raw(&request).await;
-    eventually("the request is being read", async || ingest.shows("ingest_queue_length 1")).await;
+    eventually("the request is being read", async || ingest.shows("church_ingest_queue_length 1")).await;
     ingest.context.shutdown.cancel();
     stream.write_all(rest).await.unwrap();
     assert!(answer(stream).await.starts_with("HTTP/1.1 200"));

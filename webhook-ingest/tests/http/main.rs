@@ -1,5 +1,4 @@
-//! webhook-ingest over real HTTP with a real SQLite database. Here stands how it is started and asked; the stories
-//! are in the modules.
+//! webhook-ingest over real HTTP with a real SQLite database. This file is the harness; the tests are in the modules.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
 mod bodies;
@@ -39,14 +38,14 @@ fn public_key(seed: [u8; 32]) -> String {
     STANDARD.encode(key_pair(seed).public_key().as_ref())
 }
 
-/// The two headers with which Telnyx signs a body at a moment, `offset` seconds from now.
+/// Telnyx's two signature headers of a body, signed `offset` seconds from now.
 fn signed(body: &[u8], offset: i64) -> [(&'static str, String); 2] {
     let timestamp = (OffsetDateTime::now_utc().unix_timestamp() + offset).to_string();
     let signature = key_pair(SEED).sign(&[timestamp.as_bytes(), b"|", body].concat());
     [("telnyx-timestamp", timestamp), ("telnyx-signature-ed25519", STANDARD.encode(signature))]
 }
 
-/// Waits until a condition holds, and fails after twenty seconds.
+/// Waits until the condition holds; fails after twenty seconds.
 async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let patience = tokio::time::timeout(Duration::from_secs(20), async {
         while !condition().await {
@@ -67,7 +66,7 @@ struct Ingest {
     _folder: TempDir,
 }
 
-/// What the service answered.
+/// An answer of the service.
 #[derive(Debug, PartialEq)]
 struct Answered {
     status: u16,
@@ -86,25 +85,25 @@ impl Ingest {
         Self::with(&[]).await
     }
 
-    /// Started with flags of its own, and ready.
+    /// Starts it with further flags, and waits until it is ready.
     async fn with(flags: &[&str]) -> Self {
         let ingest = Self::on("record.db", flags).await;
         eventually("ready", async || ingest.context.health.report().0).await;
         ingest
     }
 
-    /// On a database file in a folder of its own, ready or not.
+    /// Starts it with a database in a folder of its own, without waiting.
     async fn on(file: &str, flags: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("record.db");
         if file != "record.db" {
-            // Its folder is there, and where the file should be nobody can write yet.
+            // The database file is a link into a folder that does not exist yet.
             std::os::unix::fs::symlink(folder.path().join(file), &path).unwrap();
         }
         let database = format!("sqlite:{}", path.display());
         let keys = format!("{},{}", public_key([1; 32]), public_key(SEED));
         let common = ["webhook-ingest", "--telnyx-public-key", &keys, "--database-url", &database];
-        // Nobody listens there: a broker that is away must not be felt here.
+        // No broker listens there; the tests don't need one.
         let nats = ["--nats-url", "nats://127.0.0.1:1", "--nats-user", "ingest", "--nats-password", "p"];
         let settings = Settings::try_parse_from(common.iter().chain(&nats).chain(flags)).unwrap();
         let (store, context) = (Store::new(&settings.store).unwrap(), Context::new());
@@ -142,7 +141,7 @@ impl Ingest {
         self.context.metrics.encode().lines().any(|shown| shown == line)
     }
 
-    /// Records a message to some phones and begins its attempts.
+    /// Records a message to some phones, and begins its attempts.
     async fn send(&self, phones: &[&str]) -> Sent {
         let church_id: ChurchId = "grace".parse().unwrap();
         let message = new_message(&church_id, phones);
@@ -166,7 +165,7 @@ impl Ingest {
         self.store.message(&sent.church_id, sent.id).await.unwrap().unwrap()
     }
 
-    /// Stops the service in order; the books must add up.
+    /// Stops the service in order, and audits the database.
     async fn stop(self) {
         let audit = self.store.audit().await.unwrap();
         assert!(audit.is_sound(), "{audit:?}");

@@ -1,4 +1,4 @@
-//! What a webhook does to the record.
+//! The effects of webhooks on the database.
 
 use common::status::MessageStatus;
 use common::store::{Outcome, StoreOptions};
@@ -6,13 +6,13 @@ use common::telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use webhook_ingest::metrics::IngestMetrics;
 use webhook_ingest::settings::QueueOptions;
-use webhook_ingest::signature::{Claim, PublicKeys};
+use webhook_ingest::signature::{PublicKeys, SignatureHeaders};
 use webhook_ingest::{commit, parse};
 
 use super::*;
 
 #[tokio::test]
-async fn a_receipt_changes_the_message_once_however_often_it_comes() {
+async fn a_repeated_receipt_changes_the_message_once() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -32,7 +32,7 @@ async fn a_receipt_changes_the_message_once_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_comes_before_our_own_record_waits_for_it() {
+async fn a_webhook_before_its_message_is_parked_and_applied_later() {
     let ingest = Ingest::start().await;
     let receipt = webhook("message.finalized", "delivered", "m1").to_string();
     assert_eq!(ingest.post(&receipt).await.status, 200);
@@ -46,7 +46,7 @@ async fn a_webhook_that_comes_before_our_own_record_waits_for_it() {
 }
 
 #[tokio::test]
-async fn the_signed_url_names_the_recipient_and_the_path_does_not() {
+async fn the_recipient_is_read_from_the_signed_url_not_from_the_path() {
     let ingest = Ingest::start().await;
     let [first, second] = [ingest.send(&[PHONE]).await, ingest.send(&[PHONE]).await];
     let mut body = webhook("message.finalized", "delivered", "m1");
@@ -67,7 +67,7 @@ async fn the_signed_url_names_the_recipient_and_the_path_does_not() {
 }
 
 #[tokio::test]
-async fn two_webhooks_of_one_recipient_in_one_commit_keep_their_own_outcomes() {
+async fn two_webhooks_of_one_recipient_in_one_commit_have_own_outcomes() {
     for (order, outcomes, versions) in [
         (
             [("message.sent", "sent"), ("message.finalized", "delivered")],
@@ -84,7 +84,7 @@ async fn two_webhooks_of_one_recipient_in_one_commit_keep_their_own_outcomes() {
         let sent = ingest.send(&[PHONE]).await;
         ingest.accept(sent.recipients[0], "m1").await;
         let before = ingest.message(&sent).await;
-        // A committer that starts when both wait: so they are in one commit.
+        // The committer starts when both wait, so that they are in one commit.
         let metrics = IngestMetrics::new(&Metrics::default());
         let places =
             QueueOptions { ingest_queue: 8.try_into().unwrap(), ingest_batch: 8.try_into().unwrap() };
@@ -97,13 +97,13 @@ async fn two_webhooks_of_one_recipient_in_one_commit_keep_their_own_outcomes() {
                 headers.insert(name, value.parse().unwrap());
             }
             let now = OffsetDateTime::now_utc();
-            let claim = Claim::read(&headers, now).unwrap();
-            let verified = claim.verify(body.into(), &keys).unwrap();
-            queue.take_place().unwrap().commit(parse::webhook(&verified, now).webhook)
+            let signature = SignatureHeaders::read(&headers, now).unwrap();
+            let verified = signature.verify(body.into(), &keys).unwrap();
+            queue.reserve().unwrap().commit(parse::webhook(&verified, now).webhook)
         });
         let [first, second] = waiting;
         let committing = async {
-            // Polled after the two, in the order of the join.
+            // The biased join polls it after the two.
             let closing = CancellationToken::new();
             closing.cancel();
             committer.run(closing).await;
@@ -117,7 +117,7 @@ async fn two_webhooks_of_one_recipient_in_one_commit_keep_their_own_outcomes() {
 }
 
 #[tokio::test]
-async fn a_failed_recipient_brings_its_reason_to_the_message() {
+async fn a_failed_recipient_gives_the_message_its_failure_reason() {
     let ingest = Ingest::start().await;
     let sent = ingest.send(&[PHONE]).await;
     ingest.accept(sent.recipients[0], "m1").await;
@@ -134,21 +134,22 @@ async fn a_failed_recipient_brings_its_reason_to_the_message() {
 }
 
 #[tokio::test]
-async fn webhooks_that_come_while_a_commit_is_under_way_share_the_next_one() {
+async fn webhooks_during_a_commit_share_the_next_one() {
     let ingest = Ingest::with(&["--ingest-batch", "64"]).await;
     let bodies: Vec<_> =
         (0..200).map(|number| webhook("message.sent", "sent", &format!("m{number}")).to_string()).collect();
     let posts = bodies.iter().map(|body| ingest.post(body));
     assert!(futures_util::future::join_all(posts).await.iter().all(|answered| answered.status == 200));
-    assert!(ingest.shows("ingest_batch_size_sum 200.0"));
+    assert!(ingest.shows("church_ingest_batch_webhooks_sum 200.0"));
     let metrics = ingest.context.metrics.encode();
-    let commits = metrics.lines().find_map(|line| line.strip_prefix("ingest_batch_size_count ")).unwrap();
+    let commits =
+        metrics.lines().find_map(|line| line.strip_prefix("church_ingest_batch_webhooks_count ")).unwrap();
     assert!((4..200).contains(&commits.parse::<u32>().unwrap()), "{commits} commits");
     ingest.stop().await;
 }
 
 #[tokio::test]
-async fn a_parked_webhook_whose_recipient_is_recorded_elsewhere_is_found_by_the_sweep() {
+async fn the_sweep_finds_recipients_that_another_process_recorded() {
     let ingest = Ingest::start().await;
     let church_id: ChurchId = "grace".parse().unwrap();
     let message = new_message(&church_id, &[PHONE]);
@@ -164,6 +165,6 @@ async fn a_parked_webhook_whose_recipient_is_recorded_elsewhere_is_found_by_the_
         message.status == MessageStatus::Delivered
     };
     eventually("the sweep finds it", delivered).await;
-    eventually("it is counted", async || ingest.shows("ingest_late_claims_total 1")).await;
+    eventually("it is counted", async || ingest.shows("church_ingest_parked_applied_total 1")).await;
     ingest.stop().await;
 }

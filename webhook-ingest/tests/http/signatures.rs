@@ -1,9 +1,9 @@
-//! Who is not Telnyx is answered 401, whatever else is wrong, and nothing of it is recorded.
+//! Requests that Telnyx did not sign get 401, whatever else is wrong, and are not recorded.
 
 use super::*;
 
 #[tokio::test]
-async fn whatever_is_not_signed_as_telnyx_signs_is_refused() {
+async fn requests_without_a_valid_signature_are_refused() {
     let ingest = Ingest::start().await;
     let body = webhook("message.sent", "sent", "m1").to_string().into_bytes();
     let [timestamp, signature] = signed(&body, 0);
@@ -48,12 +48,12 @@ async fn whatever_is_not_signed_as_telnyx_signs_is_refused() {
         assert_eq!(answered.body["success"], false, "{case}");
     }
     assert_eq!(ingest.store.audit().await.unwrap().accepted, 0);
-    assert!(ingest.shows("ingest_refusals_total{reason=\"signature_wrong\"} 3"));
+    assert!(ingest.shows("church_ingest_refusals_total{reason=\"signature_wrong\"} 3"));
     ingest.stop().await;
 }
 
 #[tokio::test]
-async fn the_signature_comes_before_what_is_in_the_body() {
+async fn the_signature_is_checked_before_the_body_is_parsed() {
     let ingest = Ingest::start().await;
     for body in [&b""[..], b"not json", b"\xff", b"{}"] {
         assert_eq!(ingest.post_to("/webhooks/telnyx", body.to_vec(), &[]).await.status, 401);
@@ -62,7 +62,7 @@ async fn the_signature_comes_before_what_is_in_the_body() {
 }
 
 #[tokio::test]
-async fn a_signature_near_the_edge_of_the_tolerance_is_believed() {
+async fn a_timestamp_just_within_the_tolerance_is_accepted() {
     let ingest = Ingest::start().await;
     for offset in [-290, 290] {
         let body = webhook("message.sent", "sent", "m1").to_string().into_bytes();
@@ -79,6 +79,6 @@ async fn without_a_key_the_service_does_not_start() {
         ["webhook-ingest", "--database-url", "sqlite:x", "--nats-user", "u", "--nats-password", "p"];
     let settings = Settings::try_parse_from(arguments).unwrap();
     let error = webhook_ingest::run(settings, Context::new()).await.unwrap_err();
-    assert!(error.is::<common::service::ConfigError>());
+    assert!(error.is::<common::config::ConfigError>());
     assert!(error.to_string().starts_with("TELNYX_PUBLIC_KEY: missing"), "{error}");
 }

@@ -22,8 +22,8 @@ pub(super) fn advance(
     for row in changed {
         let old = before.get(&row.id)?.state;
         message.tally.moved(old, row.state);
-        if old.word() != row.state.word() {
-            named.push(ChangedRecipient { recipient_id: row.id, status: row.state.word() });
+        if old.status() != row.state.status() {
+            named.push(ChangedRecipient { recipient_id: row.id, status: row.state.status() });
         }
         failures.extend(row.failed_at.zip(row.failure.as_ref()));
     }

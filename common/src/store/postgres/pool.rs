@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::service::ConfigError;
+use crate::config::ConfigError;
 use crate::store::columns::Read;
 use crate::store::connections::{Connections, LastCommit, Purpose};
 use crate::store::database::Database;

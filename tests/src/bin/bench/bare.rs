@@ -18,7 +18,7 @@ use sqlx::sqlite::{
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use webhook_ingest::signature::{Claim, PublicKeys};
+use webhook_ingest::signature::{PublicKeys, SignatureHeaders};
 
 /// As webhook-ingest's by default.
 const QUEUE: usize = 2048;
@@ -66,7 +66,7 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, StatusCode> {
-    let claim = Claim::read(&headers, OffsetDateTime::now_utc());
+    let claim = SignatureHeaders::read(&headers, OffsetDateTime::now_utc());
     let verified =
         claim.and_then(|claim| claim.verify(body, &shared.keys)).map_err(|_| StatusCode::UNAUTHORIZED)?;
     let (answer, committed) = oneshot::channel();

@@ -11,7 +11,7 @@ use ::tests::load::machine;
 use ::tests::load::report::{IS_RELEASE, say};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use deploy::installation::Database;
+use deploy::stack::Database;
 
 mod accepting;
 mod bare;

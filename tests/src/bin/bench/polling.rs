@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deploy::installation::Database;
+use deploy::stack::Database;
 use tests::load::fleet::{Conduct, Fleet, Heard, Tally, Watched};
 use tests::load::http;
 use tests::load::post::{self, Posted};

@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use common::store::{Audit, Store, StoreOptions};
-use deploy::installation::Database;
 use deploy::ports::Ports;
 use deploy::services::API;
-use deploy::stack::{Stack, StackOptions};
+use deploy::stack::{Database, Stack, StackOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tests::load::fleet::{Heard, Seat, Tally};
@@ -112,7 +111,7 @@ impl Stage {
     pub(crate) async fn sockets(&self) -> anyhow::Result<u64> {
         let mut sockets = 0.0;
         for gateway in &self.stack.file().ops.gateways {
-            sockets += self.metric(gateway, "gateway_sockets").await?;
+            sockets += self.metric(gateway, "church_gateway_sockets").await?;
         }
         Ok(sockets as u64)
     }
@@ -124,7 +123,7 @@ impl Stage {
 
     /// How many commits webhook-ingest has made.
     pub(crate) async fn commits(&self) -> anyhow::Result<u64> {
-        Ok(self.metric(&self.stack.file().ops.ingest, "ingest_commit_seconds_count").await? as u64)
+        Ok(self.metric(&self.stack.file().ops.ingest, "church_ingest_commit_seconds_count").await? as u64)
     }
 
     async fn metric(&self, ops_url: &str, name: &str) -> anyhow::Result<f64> {

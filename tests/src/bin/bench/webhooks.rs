@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use deploy::installation::Database;
 use deploy::ports::Port;
-use deploy::processes::{Processes, Program};
+use deploy::processes::Processes;
+use deploy::program::Program;
+use deploy::stack::Database;
 use tests::load::post::{self, Posted};
 use tests::load::record::Plan;
 use tests::load::report::{Table, rate};

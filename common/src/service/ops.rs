@@ -1,0 +1,34 @@
+//! The operators' listener.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::listener::serve_http;
+
+/// The operators' listener: `/livez`, `/readyz`, `/metrics`.
+pub(super) async fn serve_ops(listener: TcpListener, context: Context, done: CancellationToken) {
+    let router = Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(context);
+    serve_http(listener, router, done).await
+}
+
+async fn readyz(State(context): State<Context>) -> impl IntoResponse {
+    let (ready, report) = context.health.report();
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, report)
+}
+
+async fn metrics(State(context): State<Context>) -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        context.metrics.encode(),
+    )
+}

@@ -1,0 +1,45 @@
+//! The one place that handles signals.
+
+use tracing::{error, info};
+
+use super::context::Context;
+
+/// The first signal asks for an orderly stop, the second ends the process at once.
+pub(super) async fn stop_on_signals(context: Context) {
+    if let Err(error) = next_signal().await {
+        error!(%error, "can't listen for signals; stop the process by SIGKILL");
+        return;
+    }
+    info!("stopping; a second signal ends the process at once");
+    context.health.stop();
+    context.shutdown.cancel();
+    if next_signal().await.is_ok() {
+        std::process::exit(1);
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// The signals can't be listened to.
+#[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that handles signals")]
+pub async fn next_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Waits for Ctrl-C.
+///
+/// # Errors
+/// The signal can't be listened to.
+#[cfg(not(unix))]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that handles signals")]
+pub async fn next_signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,80 @@
+//! Starts a service and runs it to its end.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use super::context::Context;
+use super::exit::{fail, refuse};
+use super::listener::bind;
+use super::ops::serve_ops;
+use super::signals::stop_on_signals;
+use crate::telemetry::{self, LogOptions};
+
+/// The settings that every service has.
+pub trait Settings: clap::Parser {
+    /// The service's name, as in its folder.
+    const NAME: &'static str;
+    /// The variable of [`Settings::ops_listen`].
+    const OPS_LISTEN: &'static str;
+    /// The address of the operators' listener.
+    fn ops_listen(&self) -> SocketAddr;
+    /// The log's options.
+    fn log(&self) -> &LogOptions;
+}
+
+/// Runs a service from the command line and the environment until a signal stops it.
+///
+/// Exit codes: 0 after an orderly stop, 1 after a failure, 2 for a wrong configuration.
+pub fn main<S, F, Fut>(run: F) -> ExitCode
+where
+    S: Settings,
+    F: FnOnce(S, Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let settings = match S::try_parse() {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error, &S::command()),
+    };
+    if let Err(error) = telemetry::init(S::NAME, settings.log()) {
+        return fail(S::NAME, &error.into());
+    }
+    telemetry::log_panics();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(S::NAME, &error.into()),
+    };
+    match runtime.block_on(supervise(settings, run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(S::NAME, &error),
+    }
+}
+
+async fn supervise<S, F, Fut>(settings: S, run: F) -> anyhow::Result<()>
+where
+    S: Settings,
+    F: FnOnce(S, Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let context = Context::new();
+    let ops = bind(S::OPS_LISTEN, settings.ops_listen()).await?;
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(address = %ops.local_addr()?, "answering operators");
+    let ops_done = CancellationToken::new();
+    let serving = serve_ops(ops, context.clone(), ops_done.clone());
+    let serving = context.spawn_vital(&TaskTracker::new(), "operators' listener", serving);
+    tokio::spawn(stop_on_signals(context.clone()));
+    let outcome = run(settings, context.clone()).await;
+    context.shutdown.cancel();
+    ops_done.cancel();
+    serving.await?;
+    outcome?;
+    if let Some(failure) = context.health.failure() {
+        return Err(failure);
+    }
+    info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The binary of the one-machine stack; the code is in `stack/`.
+
+fn main() -> std::process::ExitCode {
+    deploy::stack::main()
+}

@@ -1,0 +1,62 @@
+//! The operators' commands, one file each. Exit codes: 0 done; 1 failed, or the audit found errors; 2 wrong setting.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use common::config::ConfigError;
+use common::revocation::InFuture;
+use common::store::StoreOptions;
+
+mod audit;
+mod forget;
+mod outbox;
+mod provision;
+mod revocations;
+mod sender;
+pub mod stream;
+
+/// Operates a running installation.
+#[derive(Parser)]
+#[command(name = "ops", version)]
+struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Create the stream CHURCH, or update its limits
+    Provision(provision::Provision),
+    /// Check the database's counters against its rows, and list events that the stream refuses; exit code 1 on errors
+    Audit(StoreOptions),
+    /// Revoke the tokens of one person of a church, or of the whole church; in force everywhere within a second
+    Revoke(revocations::Revoke),
+    /// List the revocations in force, or undo one
+    Revocations(revocations::Revocations),
+    /// Set the number, messaging profile and rate that a church sends with
+    Sender(sender::SetSender),
+    /// Put events that the stream refused back into the outbox
+    Outbox(outbox::Outbox),
+    /// Erase a person's number and names, and the webhooks about that number
+    Forget(forget::Forget),
+}
+
+/// Runs the command of the command line. Gives the process its exit code.
+pub async fn main() -> ExitCode {
+    let outcome = match Command::parse().action {
+        Action::Provision(options) => provision::run(options).await,
+        Action::Audit(options) => audit::run(&options).await,
+        Action::Revoke(options) => revocations::revoke(options).await,
+        Action::Revocations(options) => revocations::run(options).await,
+        Action::Sender(options) => sender::run(options).await,
+        Action::Outbox(options) => outbox::run(options).await,
+        Action::Forget(options) => forget::run(options).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        // Standard error may be closed.
+        let _ = writeln!(std::io::stderr(), "ops: {error:#}");
+        let is_setting = error.is::<ConfigError>() || error.is::<InFuture>();
+        ExitCode::from(if is_setting { 2 } else { 1 })
+    })
+}

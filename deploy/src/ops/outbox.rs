@@ -1,0 +1,43 @@
+//! `ops outbox`: refused events.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use common::store::{Store, StoreOptions};
+use uuid::Uuid;
+
+#[derive(clap::Args)]
+pub(super) struct Outbox {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Announce refused events again; first raise the stream's limits
+    Retry(Retry),
+}
+
+#[derive(clap::Args)]
+struct Retry {
+    #[command(flatten)]
+    store: StoreOptions,
+    /// One event, by its id in `ops audit`; by default all
+    #[arg(long, value_name = "ID")]
+    event: Option<Uuid>,
+}
+
+pub(super) async fn run(options: Outbox) -> anyhow::Result<ExitCode> {
+    let Action::Retry(retry) = options.action;
+    let count = Store::new(&retry.store)?
+        .retry_refused(retry.event)
+        .await
+        .context("can't put refused events back")?;
+    if count == 0 && retry.event.is_some() {
+        anyhow::bail!("--event: the stream has not refused this event; `ops audit` lists refused ones");
+    }
+    writeln!(std::io::stdout(), "put {count} events back into the outbox")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,52 @@
+//! A program with its arguments, environment and user.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Variables that a process inherits from us. Any other one could change its configuration unintentionally.
+const INHERITED: [&str; 8] =
+    ["PATH", "HOME", "TMPDIR", "LANG", "LOG", "LOG_FORMAT", "RUST_BACKTRACE", "SSL_CERT_FILE"];
+
+/// A program to start.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its name in messages, in `stack.json` and in the name of its log file.
+    pub name: String,
+    /// The file to run.
+    pub file: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Its environment besides the inherited variables. The last one of a name counts.
+    pub environment: Vec<(String, String)>,
+    /// User and group to run as, if not ours.
+    pub user: Option<(u32, u32)>,
+    /// Whether SIGINT stops it fast and SIGTERM does not (PostgreSQL).
+    pub stops_on_interrupt: bool,
+}
+
+impl Program {
+    /// A program without arguments, as our user.
+    pub fn new(name: impl Into<String>, file: PathBuf) -> Self {
+        Self {
+            name: name.into(),
+            file,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            user: None,
+            stops_on_interrupt: false,
+        }
+    }
+
+    /// The program as a command with its environment and user.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.file);
+        command.args(&self.arguments).env_clear().stdin(Stdio::null());
+        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+}

@@ -1,0 +1,44 @@
+//! The state that the simulator's parts share.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::behaviour::Rule;
+use super::book::Book;
+use super::pace::Pace;
+use super::signer::Signer;
+
+/// Most messages with outstanding webhooks.
+pub const MAX_UNFINISHED: usize = 10_000;
+
+/// The state that all requests and webhooks share.
+pub(super) struct Telnyx {
+    pub(super) api_key: String,
+    pub(super) signer: Signer,
+    pub(super) pace: Pace,
+    pub(super) http: reqwest::Client,
+    pub(super) state: Mutex<State>,
+    pub(super) held: watch::Sender<bool>,
+    pub(super) posts: Semaphore,
+    pub(super) tasks: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) book: Book,
+    pub(super) rules: Vec<Rule>,
+    /// Messages with outstanding webhooks, and how to cancel those.
+    pub(super) unfinished: HashMap<Uuid, CancellationToken>,
+}
+
+impl Telnyx {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

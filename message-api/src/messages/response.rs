@@ -1,0 +1,192 @@
+//! The JSON that front ends get.
+
+use common::event::timestamp;
+use common::status::MessageStatus;
+use common::store::{Message, Recipient};
+use serde::Serialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The envelope of every success: `{"success":true, "data":…}`.
+#[derive(Serialize)]
+pub(crate) struct Success<T> {
+    success: bool,
+    data: T,
+}
+
+impl<T> Success<T> {
+    /// Wraps the data.
+    pub(crate) fn new(data: T) -> Self {
+        Self { success: true, data }
+    }
+}
+
+/// A message in the history.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MessageSummary {
+    id: Uuid,
+    content: String,
+    status: MessageStatus,
+    version: i64,
+    target_type: String,
+    conversation_id: Option<String>,
+    total_recipients: i32,
+    delivered_count: i32,
+    failed_count: i32,
+    unconfirmed_count: i32,
+    read_count: i32,
+    /// Delivered recipients, in per cent of all.
+    delivery_rate: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_reason: Option<String>,
+    #[serde(with = "timestamp::option")]
+    sent_at: Option<OffsetDateTime>,
+    #[serde(with = "timestamp")]
+    created_at: OffsetDateTime,
+    #[serde(with = "timestamp")]
+    updated_at: OffsetDateTime,
+}
+
+impl From<Message> for MessageSummary {
+    fn from(message: Message) -> Self {
+        let tally = message.tally;
+        Self {
+            id: message.id,
+            content: message.content,
+            status: message.status,
+            version: message.version,
+            target_type: message.target_type,
+            conversation_id: message.conversation_id,
+            total_recipients: tally.recipients,
+            delivered_count: tally.delivered,
+            failed_count: tally.failed,
+            unconfirmed_count: tally.unconfirmed,
+            read_count: tally.read,
+            delivery_rate: percentage(tally.delivered, tally.recipients),
+            failure_reason: message.failure_reason,
+            sent_at: message.sent_at,
+            created_at: message.created_at,
+            updated_at: message.updated_at,
+        }
+    }
+}
+
+/// Rounded half up; 0 without recipients.
+fn percentage(part: i32, whole: i32) -> i32 {
+    if whole <= 0 {
+        return 0;
+    }
+    let (part, whole) = (i64::from(part), i64::from(whole));
+    i32::try_from((200 * part + whole) / (2 * whole)).unwrap_or(100)
+}
+
+/// A message with its recipients.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MessageDetail {
+    #[serde(flatten)]
+    pub(super) message: MessageSummary,
+    /// All recipients, or the first page of many.
+    pub(super) recipients: Vec<RecipientItem>,
+    /// The cursor of the next page; null if these are all.
+    pub(super) recipients_next: Option<String>,
+}
+
+/// A recipient.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RecipientItem {
+    id: Uuid,
+    member: Member,
+    status: MessageStatus,
+    #[serde(with = "timestamp::option")]
+    delivered_at: Option<OffsetDateTime>,
+    #[serde(with = "timestamp::option")]
+    failed_at: Option<OffsetDateTime>,
+    failure_reason: Option<String>,
+    failure_code: Option<String>,
+}
+
+/// The person. A number that belongs to no member has neither id nor names.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Member {
+    id: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    phone: String,
+}
+
+impl From<Recipient> for RecipientItem {
+    fn from(recipient: Recipient) -> Self {
+        let (failure_code, failure_reason) = recipient.failure.map(|f| (f.code, f.reason)).unzip();
+        Self {
+            id: recipient.id,
+            status: recipient.state.status(),
+            member: Member {
+                id: recipient.member_id,
+                first_name: recipient.first_name,
+                last_name: recipient.last_name,
+                phone: recipient.phone,
+            },
+            delivered_at: recipient.delivered_at,
+            failed_at: recipient.failed_at,
+            failure_reason,
+            failure_code,
+        }
+    }
+}
+
+/// The answer to a send: the message as it was recorded. A repetition gets the same answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AcceptedMessage {
+    id: Uuid,
+    content: String,
+    target_type: String,
+    conversation_id: Option<String>,
+    total_recipients: i32,
+    status: MessageStatus,
+    version: i64,
+    delivered_count: i32,
+    failed_count: i32,
+    unconfirmed_count: i32,
+    read_count: i32,
+    /// Expected time until the last recipient's turn, as estimated when the message was recorded.
+    estimated_seconds: Option<i64>,
+    #[serde(with = "timestamp")]
+    created_at: OffsetDateTime,
+}
+
+impl From<Message> for AcceptedMessage {
+    fn from(message: Message) -> Self {
+        Self {
+            id: message.id,
+            content: message.content,
+            target_type: message.target_type,
+            conversation_id: message.conversation_id,
+            total_recipients: message.tally.recipients,
+            status: MessageStatus::Pending,
+            version: 1,
+            delivered_count: 0,
+            failed_count: 0,
+            unconfirmed_count: 0,
+            read_count: 0,
+            estimated_seconds: message.estimated_seconds,
+            created_at: message.created_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delivery_rate_is_a_rounded_percentage() {
+        for (part, whole, rate) in [(0, 0, 0), (0, 3, 0), (1, 3, 33), (2, 3, 67), (1, 8, 13), (3, 3, 100)] {
+            assert_eq!(percentage(part, whole), rate, "{part} of {whole}");
+        }
+    }
+}
