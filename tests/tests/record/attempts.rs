@@ -106,7 +106,7 @@ async fn a_claim_whose_commits_answer_was_lost_is_read_back_once(kind: Kind) {
     let store = database.migrated().await;
     record(&store, &message("grace", 5)).await;
     let taken = store.begin_attempts(3, now()).await.unwrap();
-    store.doubt(&taken);
+    store.reread_claim(&taken);
     let mut read = store.begin_attempts(1, now()).await.unwrap();
     let order = |attempts: &mut Vec<Attempt>| attempts.sort_by_key(|attempt| attempt.recipient_id);
     let mut expected = taken.clone();
@@ -117,7 +117,7 @@ async fn a_claim_whose_commits_answer_was_lost_is_read_back_once(kind: Kind) {
     // A claim that was never committed gives nothing back.
     let mut never = taken;
     never.iter_mut().for_each(|attempt| attempt.id.claim_id = uuid::Uuid::now_v7());
-    store.doubt(&never);
+    store.reread_claim(&never);
     assert!(store.begin_attempts(9, now()).await.unwrap().is_empty());
 }
 
@@ -130,7 +130,7 @@ async fn what_is_read_back_leaves_out_what_has_an_end(kind: Kind) {
         hinted(webhook("e1", "p1", &attempt.phone, state(Rank::Sent)), attempt.recipient_id)
     };
     store.record_webhooks(&[hook(&taken[0])]).await.unwrap();
-    store.doubt(&taken);
+    store.reread_claim(&taken);
     let read = store.begin_attempts(2, now()).await.unwrap();
     assert_eq!(read.iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [taken[1].id]);
 }

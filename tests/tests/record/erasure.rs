@@ -86,5 +86,5 @@ async fn an_erased_person_is_nowhere_and_everybody_else_is_as_before(kind: Kind)
     let audit = store.audit().await.unwrap();
     assert!(audit.is_sound(), "{audit:?}");
     assert_eq!((audit.parked, audit.ignored), (1, 3), "the parked webhook has nobody left to tell");
-    assert_eq!(store.claim_parked(None, 10).await.unwrap().0, 0);
+    assert_eq!(store.sweep_parked(None, 10).await.unwrap().0, 0);
 }

@@ -137,7 +137,7 @@ async fn a_parked_webhook_is_found_by_the_sweep(kind: Kind) {
     let mut after = None;
     let mut pages = 0;
     loop {
-        let (claimed, next) = store.claim_parked(after.as_deref(), 2).await.unwrap();
+        let (claimed, next) = store.sweep_parked(after.as_deref(), 2).await.unwrap();
         assert_eq!(claimed, 0);
         pages += 1;
         match next {
