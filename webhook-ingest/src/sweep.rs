@@ -46,7 +46,7 @@ async fn round(
     mut cursor: Option<String>,
 ) -> Result<Option<String>, StoreError> {
     for _ in 0..PAGES {
-        let (claimed, next) = store.claim_parked(cursor.as_deref(), PAGE).await?;
+        let (claimed, next) = store.sweep_parked(cursor.as_deref(), PAGE).await?;
         if claimed > 0 {
             metrics.claimed_late(claimed);
             if let Some(held_back) = REPEATS.opens("claimed") {

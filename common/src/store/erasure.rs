@@ -44,8 +44,8 @@ impl Read for Match {
     }
 }
 
-/// A person: the number, and the recipients that have it.
-struct Person<'a> {
+/// By which webhooks of a person are found: the number, and the recipients that have it.
+struct Traces<'a> {
     ids: &'a [Uuid],
     phone: &'a str,
 }
@@ -64,7 +64,7 @@ impl Store {
         if !dry {
             self.fail_erased(&unsent).await?;
         }
-        let webhooks = self.erase_webhooks(&Person { ids: &ids, phone }, dry).await?;
+        let webhooks = self.erase_webhooks(&Traces { ids: &ids, phone }, dry).await?;
         let events = dispatch!(self, db => erase_events(db, phone, dry).await)?;
         if !dry {
             for batch in ids.chunks(BATCH_ROWS) {
@@ -90,10 +90,10 @@ impl Store {
     }
 
     /// Erases the webhooks of the recipients and those that name the number, page by page.
-    async fn erase_webhooks(&self, person: &Person<'_>, dry: bool) -> Result<u64, StoreError> {
+    async fn erase_webhooks(&self, traces: &Traces<'_>, dry: bool) -> Result<u64, StoreError> {
         let (mut all, mut after) = (0, String::new());
         loop {
-            let (erased, last) = dispatch!(self, db => erase_webhooks(db, person, &after, dry).await)?;
+            let (erased, last) = dispatch!(self, db => erase_webhooks(db, traces, &after, dry).await)?;
             all += erased;
             match last {
                 Some(last) => after = last,
@@ -138,7 +138,7 @@ async fn erase_recipients<D: Database>(db: &D, ids: &[Uuid], phone: &str) -> Res
 /// Erases one page of webhooks. Returns how many, and where the next page begins.
 async fn erase_webhooks<D: Database>(
     db: &D,
-    person: &Person<'_>,
+    traces: &Traces<'_>,
     after: &str,
     dry: bool,
 ) -> Result<(u64, Option<String>), StoreError> {
@@ -157,8 +157,8 @@ async fn erase_webhooks<D: Database>(
     let mut tx = db.begin().await?;
     let last: Option<String> = tx.fetch(LAST.bind(after).bind(BATCH_ROWS as i64 - 1)).await?.pop();
     // The number as it stands in JSON.
-    let quoted = format!("\"{}\"", person.phone);
-    let erase = ERASE.bind(after).bind(&last).bind(person.ids).bind(quoted).bind(ERASED);
+    let quoted = format!("\"{}\"", traces.phone);
+    let erase = ERASE.bind(after).bind(&last).bind(traces.ids).bind(quoted).bind(ERASED);
     let erased = tx.execute(erase).await?;
     finish(tx, dry).await?;
     Ok((erased, last))

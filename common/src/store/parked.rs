@@ -20,7 +20,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is away.
-    pub async fn claim_parked(
+    pub async fn sweep_parked(
         &self,
         after: Option<&str>,
         limit: u32,

@@ -60,7 +60,7 @@ impl Store {
     /// Records a batch of webhooks, in one transaction if possible. A webhook that the database refuses is split off
     /// and recorded as ignored. A webhook whose message another transaction has locked is parked if it was received
     /// before `park_before`, else left out. Once the webhooks are answered, pass the batch to
-    /// [`Store::claim_recorded`].
+    /// [`Store::apply_recorded`].
     ///
     /// # Errors
     /// The database is away ([`StoreError::is_temporary`]). If the batch was split, a part of it may be recorded.
@@ -75,11 +75,11 @@ impl Store {
     }
 
     /// Applies webhooks that were just parked, if their recipients were committed meanwhile. If this fails, the sweep
-    /// ([`Store::claim_parked`]) applies them later.
+    /// ([`Store::sweep_parked`]) applies them later.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn claim_recorded(&self, batch: Batch) -> Result<(), StoreError> {
+    pub async fn apply_recorded(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.parked.is_empty() {
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Store {
         let everything = OffsetDateTime::now_utc() + time::Duration::DAY;
         let mut recorded = self.record_batch(batch, everything).await?;
         let recordings = std::mem::take(&mut recorded.recordings);
-        if let Err(error) = self.claim_recorded(recorded).await {
+        if let Err(error) = self.apply_recorded(recorded).await {
             warn!(error = &error as &dyn std::error::Error, "parked webhooks wait for the sweep");
         }
         let outcome = |recording| match recording {

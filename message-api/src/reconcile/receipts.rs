@@ -26,7 +26,7 @@ pub(crate) async fn watch_receipts(
     let tick = (within / 10).clamp(Duration::from_millis(250), Duration::from_secs(30));
     while !shutdown.is_cancelled() {
         let now = OffsetDateTime::now_utc();
-        match store.unheard_since(now - WINDOW, now - within).await {
+        match store.webhooks_missing_since(now - WINDOW, now - within).await {
             Ok(None) => condition.met(),
             Ok(Some(since)) => condition.unmet(format!(
                 "no webhook came for what Telnyx accepted since {}; check PUBLIC_WEBHOOK_URL, and TELNYX_PUBLIC_KEY of \

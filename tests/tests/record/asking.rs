@@ -102,11 +102,11 @@ async fn missing_webhooks_are_noticed_even_when_asking_gets_answers(kind: Kind) 
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (from, until) = (now() - Duration::hours(1), now() + Duration::hours(1));
-    assert_eq!(store.unheard_since(from, until).await.unwrap(), None);
+    assert_eq!(store.webhooks_missing_since(from, until).await.unwrap(), None);
     record(&store, &message("grace", 2)).await;
     let attempts = accept_all(&store).await;
-    assert!(store.unheard_since(from, until).await.unwrap().is_some());
-    assert_eq!(store.unheard_since(from, from).await.unwrap(), None, "it is too early to tell");
+    assert!(store.webhooks_missing_since(from, until).await.unwrap().is_some());
+    assert_eq!(store.webhooks_missing_since(from, from).await.unwrap(), None, "it is too early to tell");
     let report = |event: &str, number: usize| {
         let provider = provider_id(attempts[number].recipient_id);
         webhook(event, &provider, &attempts[number].phone, state(Rank::Delivered))
@@ -117,14 +117,14 @@ async fn missing_webhooks_are_noticed_even_when_asking_gets_answers(kind: Kind) 
         asked.event_type = ASKED.into();
         assert_eq!(store.record_webhooks(&[asked]).await.unwrap(), [Outcome::Applied]);
     }
-    assert!(store.unheard_since(from, until).await.unwrap().is_some());
+    assert!(store.webhooks_missing_since(from, until).await.unwrap().is_some());
     // A webhook of an unknown message does not count either.
     let stranger = webhook("x", "x", &phone(9), state(Rank::Sent));
     assert_eq!(store.record_webhooks(&[stranger]).await.unwrap(), [Outcome::Parked]);
-    assert!(store.unheard_since(from, until).await.unwrap().is_some());
+    assert!(store.webhooks_missing_since(from, until).await.unwrap().is_some());
     let mut late = report("e1", 0);
     late.received_at = now() + Duration::seconds(1);
     assert_eq!(store.record_webhooks(&[late]).await.unwrap(), [Outcome::Stale]);
-    assert_eq!(store.unheard_since(from, until).await.unwrap(), None);
+    assert_eq!(store.webhooks_missing_since(from, until).await.unwrap(), None);
     assert!(store.audit().await.unwrap().is_sound());
 }

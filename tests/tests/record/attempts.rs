@@ -107,7 +107,7 @@ async fn a_claim_with_an_unknown_outcome_is_read_back_once(kind: Kind) {
     let store = database.migrated().await;
     record(&store, &message("grace", 5)).await;
     let taken = store.begin_attempts(3, now()).await.unwrap();
-    store.doubt(&taken);
+    store.reread_claim(&taken);
     let mut read = store.begin_attempts(1, now()).await.unwrap();
     let order = |attempts: &mut Vec<Attempt>| attempts.sort_by_key(|attempt| attempt.recipient_id);
     let mut expected = taken.clone();
@@ -118,7 +118,7 @@ async fn a_claim_with_an_unknown_outcome_is_read_back_once(kind: Kind) {
     // Reading back a claim that was never committed returns nothing.
     let mut never = taken;
     never.iter_mut().for_each(|attempt| attempt.id.claim_id = uuid::Uuid::now_v7());
-    store.doubt(&never);
+    store.reread_claim(&never);
     assert!(store.begin_attempts(9, now()).await.unwrap().is_empty());
 }
 
@@ -131,7 +131,7 @@ async fn reading_back_a_claim_skips_recipients_with_a_telnyx_id(kind: Kind) {
         hinted(webhook("e1", "p1", &attempt.phone, state(Rank::Sent)), attempt.recipient_id)
     };
     store.record_webhooks(&[hook(&taken[0])]).await.unwrap();
-    store.doubt(&taken);
+    store.reread_claim(&taken);
     let read = store.begin_attempts(2, now()).await.unwrap();
     assert_eq!(read.iter().map(|attempt| attempt.id).collect::<Vec<_>>(), [taken[1].id]);
 }

@@ -86,5 +86,5 @@ async fn erasing_a_person_removes_all_traces_and_touches_no_other_person(kind: K
     let audit = store.audit().await.unwrap();
     assert!(audit.is_sound(), "{audit:?}");
     assert_eq!((audit.parked, audit.ignored), (1, 3), "the parked webhook has no recipient left");
-    assert_eq!(store.claim_parked(None, 10).await.unwrap().0, 0);
+    assert_eq!(store.sweep_parked(None, 10).await.unwrap().0, 0);
 }

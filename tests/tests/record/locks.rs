@@ -67,11 +67,11 @@ async fn a_locked_row_holds_up_no_other(lock: &'static str) {
     let recorded = webhooks.record_batch(&[of_locked.clone(), of_locked], later).await.unwrap();
     let [parked, duplicate] = [Outcome::Parked, Outcome::Duplicate].map(Recording::Recorded);
     assert_eq!(recorded.recordings, [parked, duplicate]);
-    webhooks.claim_recorded(recorded).await.unwrap();
+    webhooks.apply_recorded(recorded).await.unwrap();
     assert_eq!(status(&store, locked).await, MessageStatus::Pending);
 
     other.execute("rollback").await.unwrap();
-    assert_eq!(store.claim_parked(None, 10).await.unwrap(), (1, None));
+    assert_eq!(store.sweep_parked(None, 10).await.unwrap(), (1, None));
     assert_eq!(status(&store, locked).await, MessageStatus::Delivered);
     let audit = store.audit().await.unwrap();
     assert_eq!((audit.accepted, audit.applied, audit.duplicate, audit.parked), (3, 2, 1, 0));
@@ -125,7 +125,7 @@ async fn answers_and_their_parked_webhooks_do_not_deadlock() {
         let batch = receiving.await.unwrap().unwrap();
         // The batch parked all webhooks. Now both sides need the same messages and webhooks.
         let claiming = other.clone();
-        let claiming = tokio::spawn(async move { claiming.claim_recorded(batch).await });
+        let claiming = tokio::spawn(async move { claiming.apply_recorded(batch).await });
         let answering = tokio::spawn(async move { answering.record_answers(&answers, now()).await });
         answering.await.unwrap().unwrap();
         claiming.await.unwrap().unwrap();
@@ -197,7 +197,7 @@ async fn use_everything(store: &Store, event: &str) {
     assert!(!store.waiting_events(1).await.unwrap().is_empty());
     let hooked = hinted(webhook(&format!("{event}-p"), "unknown", "+1", state(Rank::Sent)), Uuid::nil());
     assert_eq!(store.record_webhooks(&[hooked]).await.unwrap(), [Outcome::Parked]);
-    store.claim_parked(None, 10).await.unwrap();
+    store.sweep_parked(None, 10).await.unwrap();
 }
 
 async fn a_column_added_under_prepared_statements_causes_no_error(kind: Kind) {

@@ -165,7 +165,7 @@ impl World<'_> {
         let is_new = |attempt: &&Attempt| !read_back.contains(&attempt.recipient_id);
         self.attempted.extend(attempts.iter().filter(is_new).map(|attempt| (attempt.recipient_id, self.now)));
         if commit == Commit::Lost {
-            self.processes[process].doubt(&attempts);
+            self.processes[process].reread_claim(&attempts);
             self.doubted[process].extend(attempts.iter().map(|attempt| attempt.recipient_id));
         } else {
             self.claimed.extend(attempts.into_iter().map(|attempt| (process, attempt)));

@@ -138,7 +138,7 @@ async fn the_sweep_applies_a_parked_webhook(kind: Kind) {
     let mut after = None;
     let mut pages = 0;
     loop {
-        let (claimed, next) = store.claim_parked(after.as_deref(), 2).await.unwrap();
+        let (claimed, next) = store.sweep_parked(after.as_deref(), 2).await.unwrap();
         assert_eq!(claimed, 0);
         pages += 1;
         match next {

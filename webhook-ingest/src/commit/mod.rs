@@ -150,7 +150,7 @@ impl Committer {
                 for (entry, recording) in entries.into_iter().zip(recordings) {
                     self.finish(entry, recording);
                 }
-                if let Err(error) = self.store.claim_recorded(batch).await {
+                if let Err(error) = self.store.apply_recorded(batch).await {
                     let told: &dyn std::error::Error = &error;
                     debug!(error = told, "just parked webhooks wait for the sweep");
                 }

@@ -35,7 +35,7 @@ impl Store {
     ///
     /// # Errors
     /// The database is away.
-    pub async fn unheard_since(
+    pub async fn webhooks_missing_since(
         &self,
         from: OffsetDateTime,
         until: OffsetDateTime,

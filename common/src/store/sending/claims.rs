@@ -58,7 +58,7 @@ impl Store {
 
     /// Treats the claim of these attempts as if the answer to its commit had been lost: it will be read back. Do not
     /// send these attempts.
-    pub fn doubt(&self, attempts: &[Attempt]) {
+    pub fn reread_claim(&self, attempts: &[Attempt]) {
         if let Some(first) = attempts.first() {
             self.claims.reopen(first.id.claim_id, recipients_of(attempts));
         }

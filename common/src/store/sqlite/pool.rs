@@ -143,7 +143,6 @@ pub(super) fn unavailable(error: std::io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::session::Session as _;
 
     async fn key(database: &Sqlite, key: usize, digest: Vec<u8>) -> Result<(), StoreError> {
         const SQL: &str = "insert into idempotency_keys (church_id, key, body_digest, message_id, created_at)
