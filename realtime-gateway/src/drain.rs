@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use crate::hub::Hub;
+use crate::rooms::hub::Hub;
 
 /// Closes every socket's transport, evenly over the given time.
 pub(crate) async fn drain(hub: &Hub, over: Duration) {

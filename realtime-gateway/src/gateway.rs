@@ -12,16 +12,16 @@ use socketioxide::socket::Socket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admission, Refusal};
-use crate::connection::Connection;
-use crate::history::History;
-use crate::hub::Hub;
-use crate::member::Member;
+use crate::connections::connection::Connection;
+use crate::connections::limits::{Admission, Refusal};
+use crate::connections::traffic::TrafficLimits;
+use crate::connections::transports::{Carrier, Transports};
+use crate::feed::health::Standing;
+use crate::memory::history::History;
 use crate::metrics::Counters;
-use crate::revocations::Revocations;
-use crate::standing::Standing;
-use crate::traffic::TrafficLimits;
-use crate::transports::{Carrier, Transports};
+use crate::rooms::hub::Hub;
+use crate::rooms::subscriber::Member;
+use crate::tokens::revocations::Revocations;
 
 /// One running gateway.
 pub(crate) struct Gateway {

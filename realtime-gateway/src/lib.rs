@@ -1,44 +1,22 @@
 //! The realtime gateway: what the stream stores goes out to the browsers of its church, live, in order, and without
 //! a hole. It has no database and keeps nothing that it can't read again from the stream.
 //!
-//! [`run`] wires it: `live` follows the stream, `intake` and `packets` make an event into what browsers get, `memory`
-//! keeps the newest part, `hub` sends it to the sockets, `handshake` lets them in, `guard` and `transports` end their
-//! connections.
+//! [`run`] wires it. `stream`, `events`, `memory`, `tokens` and `connections` know nothing of the rest; `rooms` sends
+//! events to sockets, `feed` makes them come, `session` leads a client through its life, `http` is the edge.
 
-mod admission;
-mod connection;
-mod credit;
-mod cursor;
+mod connections;
 mod drain;
-mod followed;
-mod frames;
+mod events;
+mod feed;
 mod gateway;
-mod guard;
-mod handshake;
-mod history;
-mod hub;
-mod intake;
-mod leader;
-mod leftover;
-mod live;
-mod member;
+mod http;
 mod memory;
 mod metrics;
-mod opening;
-mod packets;
-mod places;
-mod replay;
-mod resume;
-mod revocations;
-mod room;
-mod server;
+mod rooms;
 mod session;
 mod settings;
-mod standing;
 mod stream;
-mod traffic;
-mod transports;
-mod websocket;
+mod tokens;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -62,20 +40,20 @@ use tracing::info;
 
 pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 
-use crate::admission::{Admission, SeatLimits};
-use crate::credit::CreditLimit;
+use crate::connections::credit::CreditLimit;
+use crate::connections::limits::{Admission, SeatLimits};
+use crate::connections::listener::GuardedListener;
+use crate::connections::traffic::TrafficLimits;
+use crate::connections::transports::Transports;
+use crate::feed::follower::Source;
+use crate::feed::health::{Patience, Standing};
 use crate::gateway::Gateway;
-use crate::guard::GuardedListener;
-use crate::history::History;
-use crate::hub::{Hub, Laggard};
-use crate::live::Source;
-use crate::memory::Limits;
+use crate::memory::history::History;
+use crate::memory::recent::Limits;
 use crate::metrics::Counters;
-use crate::revocations::Revocations;
-use crate::standing::{Patience, Standing};
-use crate::stream::Reader;
-use crate::traffic::TrafficLimits;
-use crate::transports::Transports;
+use crate::rooms::hub::{Hub, Laggard};
+use crate::stream::reader::Reader;
+use crate::tokens::revocations::Revocations;
 
 /// The gateway's name in the broker's permissions.
 const ROLE: &str = "gateway";
@@ -97,8 +75,8 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let listener = GuardedListener::new(listener, gateway.stall, gateway.admission.connections);
     let (sessions, io) = sessions(&settings, gateway.clone());
     gateway.transports.serve(sessions.clone());
-    let router = server::router(gateway.clone(), sessions, cors);
-    let mut serving = tokio::spawn(server::serve(listener, router, context.shutdown.clone()));
+    let router = http::server::router(gateway.clone(), sessions, cors);
+    let mut serving = tokio::spawn(http::server::serve(listener, router, context.shutdown.clone()));
 
     // The sockets get events until the last of them is closed.
     let finished = CancellationToken::new();
@@ -107,15 +85,15 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
         let part = finished.clone().run_until_cancelled_owned(part);
         context.spawn_vital(&tasks, name, async move { part.await.unwrap_or_default() });
     };
-    vital("catching up", resume::resume_laggards(gateway.clone(), work.laggards).boxed());
-    vital("the tokens' clock", session::watch_tokens(gateway.clone()).boxed());
-    vital("clearing left-over seats", leftover::clear(gateway.clone(), io.clone()).boxed());
-    let standing = standing::watch(gateway.standing.clone(), gateway.hub.clone(), work.feed);
+    vital("catching up", session::resume::resume_laggards(gateway.clone(), work.laggards).boxed());
+    vital("the tokens' clock", session::clock::watch_tokens(gateway.clone()).boxed());
+    vital("clearing left-over seats", session::stale::clear(gateway.clone(), io.clone()).boxed());
+    let standing = feed::health::watch(gateway.standing.clone(), gateway.hub.clone(), work.feed);
     vital("telling of lapses", standing.boxed());
     let replaying =
-        replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
+        feed::replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
     let mut replaying = tokio::spawn(replaying);
-    let mut following = tokio::spawn(live::follow(work.source, finished.clone()));
+    let mut following = tokio::spawn(feed::follower::follow(work.source, finished.clone()));
     tokio::select! {
         biased;
         () = context.shutdown.cancelled() => {}
@@ -233,6 +211,6 @@ fn sessions(settings: &Settings, gateway: Arc<Gateway>) -> (Router, SocketIo) {
         .ws_max_frame_size(max_message)
         .ws_read_buffer_size(512)
         .build_svc();
-    io.ns("/", handshake::attend.with(handshake::authenticate));
+    io.ns("/", session::connect::attend.with(session::connect::authenticate));
     (Router::new().fallback_service(service), io)
 }

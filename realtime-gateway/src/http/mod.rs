@@ -1,0 +1,5 @@
+//! The HTTP edge.
+
+pub(crate) mod opening;
+pub(crate) mod server;
+pub(crate) mod websocket;

@@ -1,0 +1,5 @@
+//! The churches and their sockets.
+
+pub(crate) mod hub;
+pub(crate) mod room;
+pub(crate) mod subscriber;

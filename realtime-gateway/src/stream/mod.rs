@@ -1,0 +1,4 @@
+//! Reading JetStream, and naming a position in it.
+
+pub(crate) mod cursor;
+pub(crate) mod reader;

@@ -1,0 +1,3 @@
+//! How long a token is good.
+
+pub(crate) mod revocations;
