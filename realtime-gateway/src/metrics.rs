@@ -37,7 +37,7 @@ pub(crate) struct Counters {
     /// Transports that the gateway closed.
     pub(crate) closes: Family<Reason, Counter>,
     /// Seats whose sockets had left without anybody being told.
-    pub(crate) leftovers: Counter,
+    pub(crate) stale_subscriptions: Counter,
     /// Sockets now.
     pub(crate) sockets: Gauge,
     /// Events of clients that mean nothing to us.
@@ -49,7 +49,7 @@ pub(crate) struct Counters {
     /// Messages in the stream that are no events of ours.
     pub(crate) foreign: Counter,
     /// Times that a socket's queue was full, and it went on at its own pace.
-    pub(crate) laggards: Counter,
+    pub(crate) slow_consumers: Counter,
     /// Packets handed to sockets.
     pub(crate) deliveries: Counter,
     /// Events that were not heard and were read back instead.
@@ -81,13 +81,13 @@ impl Counters {
             refusals: m.counters("gateway_refusals", "Sessions that were not let in for lack of room"),
             disconnects: m.counters("gateway_disconnects", "Sockets that left"),
             closes: m.counters("gateway_closes", "Transports that the gateway closed"),
-            leftovers: m.counter("gateway_leftover_seats", "Seats of sockets that had left untold"),
+            stale_subscriptions: m.counter("gateway_leftover_seats", "Seats of sockets that had left untold"),
             sockets: m.gauge("gateway_sockets", "Sockets connected now"),
             unknown_events: m.counter("gateway_unknown_events", "Events of clients that mean nothing here"),
             rooms: m.gauge("gateway_rooms", "Churches with a connected socket"),
             events: m.counter("gateway_events", "Events taken from the stream in their turn"),
             foreign: m.counter("gateway_foreign_messages", "Messages in the stream that are no events"),
-            laggards: m.counter(
+            slow_consumers: m.counter(
                 "gateway_laggards",
                 "Times a socket's queue was full and it went on at its own pace",
             ),

@@ -1,4 +1,4 @@
-//! The handle of one TCP connection: what is known of it, and the way to end it from inside.
+//! The handle of one TCP connection: counts what it sends, and ends it from inside.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,13 +11,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::connections::frames::Written;
 use crate::connections::traffic::Traffic;
 
-/// How long a connection may take to its first request.
+/// How long a connection may take to send its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// What all connections together may have sent that nobody has taken yet and whose senders are not known: beyond, the
-/// larger ones are cut.
-const STRANGERS_BYTES: usize = 64 << 20;
-/// What any of them may have sent, however much the others have.
-const STRANGER_BYTES: usize = 16 << 10;
+/// Bytes that all unauthenticated connections together may have sent and the gateway not consumed. Beyond that, the
+/// larger senders are cut.
+const ANONYMOUS_TOTAL_BYTES: usize = 64 << 20;
+/// Bytes that each of them may always have sent.
+const ANONYMOUS_BYTES: usize = 16 << 10;
 
 /// The handle of one TCP connection.
 #[derive(Clone)]
@@ -26,22 +26,22 @@ pub(crate) struct Connection(Arc<Shared>);
 struct Shared {
     peer: SocketAddr,
     all: Arc<Totals>,
-    used: AtomicBool,
-    known: AtomicBool,
-    /// Bytes that a stranger has sent and that are not taken yet.
-    sent: AtomicUsize,
-    /// Of the session whose websocket it is.
+    has_request: AtomicBool,
+    authenticated: AtomicBool,
+    /// Bytes that it sent before it was authenticated and that are not consumed yet.
+    unconsumed: AtomicUsize,
+    /// The traffic of the session whose websocket this is.
     traffic: OnceLock<Arc<Traffic>>,
     cut: CancellationToken,
     stalled: AtomicBool,
-    at_end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    on_close: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-/// Of all connections of a listener.
+/// Sums over all connections of a listener.
 #[derive(Default)]
 pub(crate) struct Totals {
     open: AtomicUsize,
-    sent_by_strangers: AtomicUsize,
+    anonymous_unconsumed: AtomicUsize,
 }
 
 impl Totals {
@@ -52,19 +52,19 @@ impl Totals {
 }
 
 impl Connection {
-    /// One more of the listener's connections.
+    /// Counts one more connection.
     pub(crate) fn new(peer: SocketAddr, all: Arc<Totals>) -> Self {
         all.open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::new(Shared {
             peer,
             all,
-            used: AtomicBool::new(false),
-            known: AtomicBool::new(false),
-            sent: AtomicUsize::new(0),
+            has_request: AtomicBool::new(false),
+            authenticated: AtomicBool::new(false),
+            unconsumed: AtomicUsize::new(0),
             traffic: OnceLock::new(),
             cut: CancellationToken::new(),
             stalled: AtomicBool::new(false),
-            at_end: Mutex::new(None),
+            on_close: Mutex::new(None),
         }))
     }
 
@@ -78,69 +78,69 @@ impl Connection {
         self.0.all.open()
     }
 
-    /// Notes that it carries a session whose token is good.
-    pub(crate) fn known(&self) {
-        self.0.known.store(true, Ordering::Relaxed);
-        self.taken();
+    /// Notes that the session it carries has shown a good token.
+    pub(crate) fn authenticate(&self) {
+        self.0.authenticated.store(true, Ordering::Relaxed);
+        self.consumed();
     }
 
-    /// Notes that what it has sent so far was taken.
-    pub(crate) fn taken(&self) {
-        let sent = self.0.sent.swap(0, Ordering::Relaxed);
-        self.0.all.sent_by_strangers.fetch_sub(sent, Ordering::Relaxed);
+    /// Notes that the gateway has consumed all that it sent.
+    pub(crate) fn consumed(&self) {
+        let sent = self.0.unconsumed.swap(0, Ordering::Relaxed);
+        self.0.all.anonymous_unconsumed.fetch_sub(sent, Ordering::Relaxed);
     }
 
-    /// Makes it the websocket of a session. It never is another's.
-    pub(crate) fn carry(&self, traffic: Arc<Traffic>) {
+    /// Makes it the websocket of a session, for good.
+    pub(crate) fn become_websocket(&self, traffic: Arc<Traffic>) {
         let _ = self.0.traffic.set(traffic);
     }
 
-    /// Whether it is a websocket, and what it writes is to be told.
+    /// Whether it is a websocket.
     pub(crate) fn is_websocket(&self) -> bool {
         self.0.traffic.get().is_some()
     }
 
-    /// Notes a packet that is written to the websocket, and cuts one that was refused too often.
+    /// Notes a packet that is written to the websocket. Cuts a websocket that exceeds a limit.
     pub(crate) fn wrote(&self, packet: Written) {
         if self.0.traffic.get().is_some_and(|traffic| traffic.wrote(packet).is_err()) {
             self.cut();
         }
     }
 
-    /// Counts what the other end sends, and cuts a websocket on which it is too much.
-    pub(crate) fn hears(&self, bytes: usize) {
-        if self.0.traffic.get().is_some_and(|traffic| traffic.hear(bytes).is_err()) {
+    /// Counts bytes that the other end sends. Cuts a connection that exceeds a limit.
+    pub(crate) fn received(&self, bytes: usize) {
+        if self.0.traffic.get().is_some_and(|traffic| traffic.receive(bytes).is_err()) {
             self.cut();
         }
-        self.stranger_sends(bytes);
+        self.count_anonymous(bytes);
     }
 
-    /// A large message may come before the token in it can be read.
-    fn stranger_sends(&self, bytes: usize) {
-        if bytes == 0 || self.0.known.load(Ordering::Relaxed) {
+    /// An unauthenticated client may send a large message before the token in it can be read.
+    fn count_anonymous(&self, bytes: usize) {
+        if bytes == 0 || self.0.authenticated.load(Ordering::Relaxed) {
             return;
         }
-        let sent = self.0.sent.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all = self.0.all.sent_by_strangers.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if all > STRANGERS_BYTES && sent > STRANGER_BYTES {
+        let sent = self.0.unconsumed.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = self.0.all.anonymous_unconsumed.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > ANONYMOUS_TOTAL_BYTES && sent > ANONYMOUS_BYTES {
             self.cut();
         }
     }
 
-    /// Notes that a whole request came. A connection without one is ended after a while.
-    pub(crate) fn used(&self) {
-        self.0.used.store(true, Ordering::Relaxed);
+    /// Notes that a request came.
+    pub(crate) fn got_request(&self) {
+        self.0.has_request.store(true, Ordering::Relaxed);
     }
 
-    /// Ends it if no request has come in time.
-    pub(crate) async fn end_if_unused(self) {
+    /// Cuts it unless a request comes in time.
+    pub(crate) async fn cut_without_request(self) {
         sleep(FIRST_REQUEST).await;
-        if !self.0.used.load(Ordering::Relaxed) {
+        if !self.0.has_request.load(Ordering::Relaxed) {
             self.cut();
         }
     }
 
-    /// Ends the connection now; what was not written yet is lost.
+    /// Ends the connection now. Unwritten bytes are lost.
     pub(crate) fn cut(&self) {
         self.0.cut.cancel();
     }
@@ -155,7 +155,7 @@ impl Connection {
         self.0.cut.is_cancelled()
     }
 
-    /// Ends it because a write made no progress.
+    /// Cuts it because a write made no progress.
     pub(crate) fn stall(&self) {
         self.0.stalled.store(true, Ordering::Relaxed);
         self.cut();
@@ -163,25 +163,25 @@ impl Connection {
 
     /// Notes that it is closed.
     pub(crate) fn closed(&self) {
-        self.taken();
+        self.consumed();
         self.0.all.open.fetch_sub(1, Ordering::Relaxed);
-        let act = self.0.at_end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let act = self.0.on_close.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(act) = act {
             act();
         }
     }
 
-    /// Does this once the connection is closed, in place of what was to be done before.
-    pub(crate) fn at_end(&self, act: impl FnOnce() + Send + 'static) {
-        *self.0.at_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+    /// Sets the action to run once the connection is closed.
+    pub(crate) fn on_close(&self, act: impl FnOnce() + Send + 'static) {
+        *self.0.on_close.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
     }
 
-    /// Whether it was ended because a write made no progress.
+    /// Whether it was cut because a write made no progress.
     pub(crate) fn stalled(&self) -> bool {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Whether two handles are of one connection.
+    /// Whether both handles are of one connection.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -196,21 +196,21 @@ mod tests {
     }
 
     #[test]
-    fn strangers_can_not_fill_the_memory_and_those_who_are_known_are_not_counted() {
+    fn unauthenticated_connections_can_not_fill_memory_and_authenticated_ones_are_not_counted() {
         let all = Arc::<Totals>::default();
         let (crowd, small, large, known) =
             (connection(&all), connection(&all), connection(&all), connection(&all));
-        known.known();
-        crowd.hears(STRANGERS_BYTES);
-        small.hears(STRANGER_BYTES);
-        large.hears(STRANGER_BYTES + 1);
-        known.hears(STRANGERS_BYTES);
+        known.authenticate();
+        crowd.received(ANONYMOUS_TOTAL_BYTES);
+        small.received(ANONYMOUS_BYTES);
+        large.received(ANONYMOUS_BYTES + 1);
+        known.received(ANONYMOUS_TOTAL_BYTES);
         assert_eq!([&crowd, &small, &large, &known].map(Connection::is_cut), [false, false, true, false]);
-        crowd.taken();
+        crowd.consumed();
         let late = connection(&all);
-        late.hears(STRANGERS_BYTES / 2);
+        late.received(ANONYMOUS_TOTAL_BYTES / 2);
         assert!(!late.is_cut());
         [crowd, small, large, known, late].iter().for_each(Connection::closed);
-        assert_eq!((all.open(), all.sent_by_strangers.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((all.open(), all.anonymous_unconsumed.load(Ordering::Relaxed)), (0, 0));
     }
 }

@@ -1,8 +1,8 @@
-//! How much one session may have out: packets that were put into its queue and are not written to its connection yet.
+//! How much one session may have unwritten: packets in its queue that its connection has not taken yet.
 //!
-//! The Socket.IO library bounds a queue by packets only, drops what does not fit, and ends a session whose queue has
-//! no room for a ping. The credit therefore ends a few packets before the queue does, and counts bytes as well. It is
-//! taken before a packet is emitted and comes back when the packet is written, so it also paces those who catch up.
+//! The Socket.IO library bounds a queue by packets only, drops packets that do not fit, and ends a session whose queue
+//! has no room for a ping. So the credit ends a few packets before the queue does, and counts bytes as well. It is
+//! taken before a packet is emitted and given back when the packet is written, so it also paces sockets that catch up.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// Packets that the queue keeps free for the library's own: pings, answers to CONNECT, acknowledgements.
 const RESERVED_PACKETS: usize = 8;
 
-/// What one session may have out.
+/// What one session may have unwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CreditLimit {
     /// Packets.
@@ -21,7 +21,7 @@ pub(crate) struct CreditLimit {
 }
 
 impl CreditLimit {
-    /// What fits into a queue of so many packets and these bytes.
+    /// The credit of a queue of so many packets and bytes.
     pub(crate) fn of_queue(packets: usize, bytes: usize) -> Self {
         Self { packets: packets.saturating_sub(RESERVED_PACKETS).max(1), bytes }
     }
@@ -34,65 +34,66 @@ impl CreditLimit {
     }
 }
 
-/// How much of a credit one kind of packet may fill.
+/// How much of a credit a packet may fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
-    /// Packets that must not be lost.
+    /// All of it: packets that must not be lost.
     Whole,
-    /// Packets that may be left out, so that the others always find room.
+    /// Half of it: packets that may be left out, so that the others always find room.
     Half,
 }
 
-/// A packet did not fit.
+/// A packet does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// The credit of one session, and what of it is out.
+/// The credit of one session.
 pub(crate) struct Credit {
     limit: CreditLimit,
-    out: Mutex<Out>,
+    unwritten: Mutex<Unwritten>,
     freed: Notify,
 }
 
 /// What is emitted and not written yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Out {
+struct Unwritten {
     packets: usize,
     bytes: usize,
 }
 
 impl Credit {
-    /// A credit of which nothing is out.
+    /// A credit that is not used yet.
     pub(crate) fn new(limit: CreditLimit) -> Self {
-        Self { limit, out: Mutex::default(), freed: Notify::new() }
+        Self { limit, unwritten: Mutex::default(), freed: Notify::new() }
     }
 
-    /// Takes credit for one packet of so many bytes. A caller that does not emit it gives the credit back.
+    /// Takes credit for one packet of so many bytes. The caller gives it back if it does not emit the packet.
     ///
     /// # Errors
     /// The packet does not fit into this share of the credit now.
     pub(crate) fn take(&self, bytes: usize, share: Share) -> Result<(), Full> {
         let limit = self.limit.part(share);
-        let mut out = self.out();
-        let fits = out.packets < limit.packets && (out.packets == 0 || out.bytes + bytes <= limit.bytes);
+        let mut unwritten = self.unwritten();
+        let Unwritten { packets, bytes: before } = *unwritten;
+        let fits = packets < limit.packets && (packets == 0 || before + bytes <= limit.bytes);
         if !fits {
             return Err(Full);
         }
-        *out = Out { packets: out.packets + 1, bytes: out.bytes + bytes };
+        *unwritten = Unwritten { packets: packets + 1, bytes: before + bytes };
         Ok(())
     }
 
-    /// Gives back the credit of packets that are written, or were not emitted after all.
+    /// Gives back the credit of packets that are written or were not emitted.
     pub(crate) fn give_back(&self, packets: usize, bytes: usize) {
-        let mut out = self.out();
-        out.packets = out.packets.saturating_sub(packets);
-        // A difference in counting does not outlive an empty queue.
-        out.bytes = if out.packets == 0 { 0 } else { out.bytes.saturating_sub(bytes) };
-        drop(out);
+        let mut unwritten = self.unwritten();
+        unwritten.packets = unwritten.packets.saturating_sub(packets);
+        // An error in counting bytes ends when the queue is empty.
+        unwritten.bytes = if unwritten.packets == 0 { 0 } else { unwritten.bytes.saturating_sub(bytes) };
+        drop(unwritten);
         self.freed.notify_waiters();
     }
 
-    /// Returns once half of the credit is free. A wait of it is to have a limit: a client may stop to read.
+    /// Returns once half of the credit is free. Callers limit the wait: a client may stop reading.
     pub(crate) async fn half_free(&self) {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
@@ -105,12 +106,12 @@ impl Credit {
     }
 
     fn is_half_free(&self) -> bool {
-        let (half, out) = (self.limit.part(Share::Half), *self.out());
-        out.packets == 0 || out.packets <= half.packets && out.bytes <= half.bytes
+        let (half, unwritten) = (self.limit.part(Share::Half), *self.unwritten());
+        unwritten.packets == 0 || unwritten.packets <= half.packets && unwritten.bytes <= half.bytes
     }
 
-    fn out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_and_bytes_are_bounded_and_come_back_when_written() {
+    fn packets_and_bytes_are_bounded_and_given_back_when_written() {
         let credit = credit(3, 100);
         assert_eq!([40, 40, 40].map(|bytes| credit.take(bytes, Share::Whole)), [Ok(()), Ok(()), Err(Full)]);
         assert_eq!([10, 1].map(|bytes| credit.take(bytes, Share::Whole)), [Ok(()), Err(Full)]);
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_left_out_fills_half_and_the_rest_is_for_what_must_not() {
+    fn packets_that_may_be_left_out_fill_half_and_leave_the_rest_to_the_others() {
         let credit = credit(4, 1_000);
         let taken = [Share::Half, Share::Half, Share::Half, Share::Whole, Share::Whole, Share::Whole];
         let expected = [Ok(()), Ok(()), Err(Full), Ok(()), Ok(()), Err(Full)];
@@ -148,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_in_counting_ends_with_the_queue() {
+    fn an_error_in_counting_ends_when_the_queue_is_empty() {
         let credit = credit(2, 10);
         assert_eq!(credit.take(10, Share::Whole), Ok(()));
         credit.give_back(1, 3);
-        assert_eq!(*credit.out(), Out::default());
+        assert_eq!(*credit.unwritten(), Unwritten::default());
         credit.give_back(1, 3);
-        assert_eq!(*credit.out(), Out::default());
+        assert_eq!(*credit.unwritten(), Unwritten::default());
     }
 
     #[test]
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_task_goes_on_once_half_is_free() {
+    async fn a_waiting_task_continues_once_half_is_free() {
         let credit = std::sync::Arc::new(credit(4, 1_000));
         (0..4).for_each(|_| credit.take(1, Share::Whole).unwrap());
         let waits = tokio::spawn({

@@ -1,19 +1,19 @@
-//! What goes out over a websocket, seen from its connection: which packet is written whole.
+//! Follows the bytes of a websocket to find out which packets are written.
 //!
-//! The Socket.IO library does not tell when a packet has left its queue. The frames of a server are not masked, so the
+//! The Socket.IO library does not tell when a packet has left its queue. A server's frames are not masked, so the
 //! connection can follow them: a head of two to ten bytes, then the packet.
 
-/// A packet that is written whole, by what it begins with.
+/// A packet that is written completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     /// An event of so many bytes.
     Event(usize),
-    /// An answer to a client that asked for a namespace which does not exist.
+    /// The answer to a client that asked for an unknown namespace.
     Refusal,
 }
 
 impl Written {
-    /// What a packet is of which at least the first three bytes are there.
+    /// Tells a packet by its first three bytes.
     pub(crate) fn of(begins: &[u8], bytes: usize) -> Option<Self> {
         match begins {
             [b'4', b'2', ..] => Some(Self::Event(bytes)),
@@ -23,23 +23,23 @@ impl Written {
     }
 }
 
-/// The end of the answer that makes a connection a websocket.
+/// The end of the HTTP head that makes a connection a websocket.
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
-/// A frame of text.
+/// The opcode of a text frame.
 const TEXT: u8 = 1;
-/// Bytes of a packet by which it is known.
+/// Bytes that tell what a packet is.
 const BEGINS: usize = 3;
 
-/// Follows what is written from the answer to the handshake on.
+/// Follows the written bytes from the answer to the handshake on.
 #[derive(Default)]
 pub(crate) struct Frames(State);
 
 enum State {
-    /// In the answer to the handshake; so much of its end has been seen.
+    /// In the answer to the handshake, of whose end so many bytes were seen.
     Answer(usize),
     /// In a frame's head or the first bytes of its packet.
     Begin(Begin),
-    /// In a frame whose packet is this, with so many bytes to come.
+    /// In the rest of a packet, of which so many bytes are to come.
     Rest(Option<Written>, usize),
 }
 
@@ -63,7 +63,7 @@ impl Begin {
         }
     }
 
-    /// Bytes of the head and of the packet, once the head is whole.
+    /// Bytes of the head and of the packet, once the head is complete.
     fn sizes(&self) -> Option<(usize, usize)> {
         let bytes = self.bytes.get(..self.have)?;
         let length = |extended: &[u8]| extended.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
@@ -74,7 +74,7 @@ impl Begin {
         }
     }
 
-    /// The packet and how many of its bytes are still to come, once it is known.
+    /// The packet and how many of its bytes are to come, once that is known.
     fn packet(&self) -> Option<(Option<Written>, usize)> {
         let (head, size) = self.sizes()?;
         let begins = size.min(BEGINS);
@@ -85,8 +85,8 @@ impl Begin {
 }
 
 impl Frames {
-    /// Takes the next bytes that are written, and tells of each packet that ends in them.
-    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Written)) {
+    /// Takes the next written bytes, and reports each packet that ends in them.
+    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut report: impl FnMut(Written)) {
         while let Some((first, after)) = bytes.split_first() {
             match &mut self.0 {
                 State::Answer(seen) => {
@@ -101,7 +101,7 @@ impl Frames {
                     begin.push(*first);
                     if let Some((packet, rest)) = begin.packet() {
                         self.0 = State::Rest(packet, rest);
-                        self.end_frame(&mut tell);
+                        self.end_frame(&mut report);
                     }
                     bytes = after;
                 }
@@ -109,16 +109,16 @@ impl Frames {
                     let part = (*rest).min(bytes.len());
                     *rest -= part;
                     bytes = bytes.get(part..).unwrap_or_default();
-                    self.end_frame(&mut tell);
+                    self.end_frame(&mut report);
                 }
             }
         }
     }
 
-    /// Begins the next frame if nothing of this one is to come.
-    fn end_frame(&mut self, tell: &mut impl FnMut(Written)) {
+    /// Begins the next frame if this one has ended.
+    fn end_frame(&mut self, report: &mut impl FnMut(Written)) {
         if let State::Rest(packet, 0) = self.0 {
-            packet.into_iter().for_each(tell);
+            packet.into_iter().for_each(report);
             self.0 = State::Begin(Begin::default());
         }
     }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_told_once_with_its_size_however_the_bytes_are_cut() {
+    fn every_event_is_reported_once_with_its_size_however_the_bytes_are_split() {
         let events = [vec![b'x'; 1], vec![b'x'; 122], vec![b'x'; 123], vec![b'x'; 70_000]].map(|body| {
             let mut event = b"42".to_vec();
             event.extend(body);
@@ -169,10 +169,10 @@ mod tests {
         wire.extend(frame(1, b"44/x,{}"));
         let sizes = events.iter().cycle().take(others.len()).map(|event| Written::Event(event.len()));
         let expected: Vec<_> = sizes.chain([Written::Refusal]).collect();
-        for cut in [1, 2, 3, 5, 7, 127, 4_096, wire.len()] {
-            let (mut frames, mut told) = (Frames::default(), Vec::new());
-            wire.chunks(cut).for_each(|part| frames.pass(part, |written| told.push(written)));
-            assert_eq!(told, expected, "in parts of {cut}");
+        for size in [1, 2, 3, 5, 7, 127, 4_096, wire.len()] {
+            let (mut frames, mut reported) = (Frames::default(), Vec::new());
+            wire.chunks(size).for_each(|part| frames.pass(part, |written| reported.push(written)));
+            assert_eq!(reported, expected, "in parts of {size}");
         }
     }
 }

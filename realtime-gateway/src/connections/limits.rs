@@ -1,22 +1,21 @@
-//! How many may come in. A client that may not is told so at the earliest moment, and to try again.
+//! How many connections and sockets there may be, and how fast new sessions may come. A client beyond a limit is told
+//! so at the earliest moment, and to try again.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::http::HeaderMap;
-use common::service::ConfigError;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tracing::{info, warn};
 
 use crate::settings::LimitOptions;
 
-/// Files that are not connections of browsers: the broker, the operators, listeners, and room to say no.
+/// Files that are not connections of browsers: the broker, the operators, listeners, and connections that get a 503.
 const RESERVED_FILES: usize = 128;
 
-/// The bounds of seats; 0 is no bound.
+/// Limits of sockets; 0 is no limit.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SeatLimits {
+pub(crate) struct SocketLimits {
     /// Sockets of one church.
     pub(crate) church: usize,
     /// Sockets of one user.
@@ -25,41 +24,51 @@ pub(crate) struct SeatLimits {
     pub(crate) address: usize,
 }
 
-/// Why a session can't be opened or seated now.
+impl From<&LimitOptions> for SocketLimits {
+    fn from(options: &LimitOptions) -> Self {
+        Self {
+            church: options.max_church_sockets,
+            user: options.max_user_sockets,
+            address: options.max_address_sockets,
+        }
+    }
+}
+
+/// Why a session or a socket is refused for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// The gateway is about to end.
+    /// The gateway is stopping.
     #[error("the gateway is stopping")]
     Stopping,
-    /// It can't say yet what it missed.
+    /// The gateway has no position in the stream yet, so it could not say what a client missed.
     #[error("the gateway has no place in the stream yet")]
-    NoPlace,
+    NoPosition,
     /// All connections are taken.
     #[error("too many connections")]
     Connections,
-    /// Too many came at once.
+    /// Too many sessions came at once.
     #[error("too many new connections at once")]
     Rate,
-    /// Too many came at once from one address.
+    /// Too many sessions came at once from one address.
     #[error("too many new connections at once from this address")]
     AddressRate,
-    /// The church has all its sockets.
+    /// The church is at its limit.
     #[error("too many sockets of one church")]
     Church,
-    /// The user has all its sockets.
+    /// The user is at its limit.
     #[error("too many sockets of one user")]
     User,
-    /// The address has all its sockets.
+    /// The address is at its limit.
     #[error("too many sockets of one address")]
     Address,
 }
 
 impl Refusal {
-    /// As the metrics call it.
-    pub(crate) fn word(self) -> &'static str {
+    /// The label in metrics.
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Stopping => "stopping",
-            Self::NoPlace => "no_place",
+            Self::NoPosition => "no_place",
             Self::Connections => "connections",
             Self::Rate => "rate",
             Self::AddressRate => "address_rate",
@@ -70,45 +79,36 @@ impl Refusal {
     }
 }
 
-/// What is decided before a session exists.
-pub(crate) struct Admission {
+/// Limits that are checked before a session exists.
+pub(crate) struct ConnectionLimits {
     /// Connections that may be open at once.
     pub(crate) connections: usize,
     rate: Option<DefaultDirectRateLimiter>,
     address_rate: Option<AddressRate>,
-    proxies: Vec<Network>,
 }
 
-impl Admission {
+impl ConnectionLimits {
     /// Reads the limits, and raises the process's own limit of open files as far as it may.
-    ///
-    /// # Errors
-    /// An address of a proxy is none.
-    pub(crate) fn new(options: &LimitOptions) -> Result<Self, ConfigError> {
+    pub(crate) fn new(options: &LimitOptions) -> Self {
         let wanted = Some(options.max_connections).filter(|n| *n > 0);
         let possible = raise_file_limit().map(|files| files.saturating_sub(RESERVED_FILES).max(1));
         if let (Some(wanted), Some(possible)) = (wanted, possible)
             && wanted > possible
         {
-            warn!(wanted, possible, "GATEWAY_MAX_CONNECTIONS is above what the limit of open files allows");
+            warn!(wanted, possible, "GATEWAY_MAX_CONNECTIONS exceeds what the limit of open files allows");
         }
         let connections = [wanted, possible].into_iter().flatten().min().unwrap_or(usize::MAX);
-        info!(connections, "connections that may be open at once");
-        Ok(Self {
+        info!(connections, "limit of open connections");
+        Self {
             connections,
             rate: NonZeroU32::new(options.connects_per_second)
                 .map(|n| RateLimiter::direct(Quota::per_second(n))),
             address_rate: NonZeroU32::new(options.address_connects_per_second).map(AddressRate::new),
-            proxies: options
-                .trusted_proxies
-                .iter()
-                .map(|text| Network::parse(text))
-                .collect::<Result<_, _>>()?,
-        })
+        }
     }
 
     /// Whether one more session may be opened from an address while so many connections are open, this one included.
-    /// The address is asked first, so that one of them can't use up what all share.
+    /// The address's rate is checked first, so that one address can't use up the rate of all.
     ///
     /// # Errors
     /// Which limit is reached.
@@ -124,43 +124,16 @@ impl Admission {
             _ => Ok(()),
         }
     }
-
-    /// What sockets are counted by: the browser's address, or of IPv6 its /64, which one household has whole. It is the
-    /// peer's, or what trusted proxies say of whom they speak for.
-    pub(crate) fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
-        let mut address = peer.ip().to_canonical();
-        let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-        for hop in hops.into_iter().rev() {
-            match hop.parse::<IpAddr>() {
-                Ok(before) if self.proxies.iter().any(|proxy| proxy.contains(address)) => {
-                    address = before.to_canonical();
-                }
-                _ => break,
-            }
-        }
-        of_one_household(address)
-    }
-}
-
-/// Bits of an IPv6 address that one household can choose.
-const OWN_BITS: u32 = 64;
-
-fn of_one_household(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> OWN_BITS << OWN_BITS).into(),
-    }
 }
 
 /// How many sessions each address may open a second.
 struct AddressRate {
     limiter: DefaultKeyedRateLimiter<IpAddr>,
-    /// Addresses at which those that are not needed any more are forgotten.
+    /// Number of addresses at which those without recent sessions are forgotten.
     crowded: AtomicUsize,
 }
 
-/// Addresses that are remembered in any case.
+/// Addresses that are always remembered.
 const FEW_ADDRESSES: usize = 1_024;
 
 impl AddressRate {
@@ -179,42 +152,7 @@ impl AddressRate {
     }
 }
 
-/// An address, or a block of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    fn parse(text: &str) -> Result<Self, ConfigError> {
-        let wrong = || {
-            ConfigError::new(
-                "TRUSTED_PROXIES",
-                format!("{text:?} is no address and no block such as 10.0.0.0/8"),
-            )
-        };
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(most), |prefix| prefix.trim().parse()).map_err(|_| wrong())?;
-        if prefix > most { Err(wrong()) } else { Ok(Self { address, prefix }) }
-    }
-
-    fn contains(&self, other: IpAddr) -> bool {
-        let differs = match (self.address, other) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-            _ => return false,
-        };
-        differs >= u32::from(self.prefix)
-    }
-}
-
-/// Raises the soft limit of open files to the hard one and says what it is.
+/// Raises the soft limit of open files to the hard one. Returns the limit.
 #[cfg(unix)]
 fn raise_file_limit() -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -225,7 +163,7 @@ fn raise_file_limit() -> Option<usize> {
     getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok())
 }
 
-/// There is no such limit here.
+/// This system has no such limit.
 #[cfg(not(unix))]
 fn raise_file_limit() -> Option<usize> {
     None
@@ -233,81 +171,41 @@ fn raise_file_limit() -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
-    fn admission(proxies: &[&str]) -> Admission {
-        let proxies = proxies.iter().map(|text| Network::parse(text).unwrap()).collect();
-        Admission { connections: 2, rate: None, address_rate: None, proxies }
-    }
-
-    fn address(proxies: &[&str], peer: &str, forwarded: &[&str]) -> String {
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
-        }
-        admission(proxies).address(SocketAddr::new(peer.parse().unwrap(), 1), &headers).to_string()
-    }
-
-    #[test]
-    fn a_proxy_is_believed_only_if_it_is_trusted() {
-        assert_eq!(address(&[], "10.0.0.1", &["1.2.3.4"]), "10.0.0.1");
-        assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
-        assert_eq!(address(&["10.0.0.0/8"], "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
-        assert_eq!(address(&["10.0.0.1"], "::ffff:10.0.0.1", &["2001:db8::1"]), "2001:db8::");
-    }
-
-    #[test]
-    fn what_a_browser_claims_of_itself_is_not_believed() {
-        let trusted = ["10.0.0.0/8"];
-        assert_eq!(address(&trusted, "10.0.0.1", &["6.6.6.6, 1.2.3.4"]), "1.2.3.4");
-        assert_eq!(address(&trusted, "10.0.0.1", &["6.6.6.6", "1.2.3.4, 10.0.0.2"]), "1.2.3.4");
-        assert_eq!(address(&trusted, "10.0.0.1", &["nonsense"]), "10.0.0.1");
-        assert_eq!(address(&trusted, "10.0.0.1", &["1.2.3.4, nonsense, 10.0.0.2"]), "10.0.0.2");
-    }
-
-    #[test]
-    fn what_is_no_block_of_addresses_is_a_wrong_setting() {
-        for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/x", "::/129", "proxy"] {
-            assert!(Network::parse(text).unwrap_err().to_string().contains("TRUSTED_PROXIES"), "{text}");
-        }
+    fn limits() -> ConnectionLimits {
+        ConnectionLimits { connections: 2, rate: None, address_rate: None }
     }
 
     #[test]
     fn one_connection_too_many_is_refused() {
-        let (admission, address) = (admission(&[]), IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(admission.check(2, address), Ok(()));
-        assert_eq!(admission.check(3, address), Err(Refusal::Connections));
+        let (limits, address) = (limits(), IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(limits.check(2, address), Ok(()));
+        assert_eq!(limits.check(3, address), Err(Refusal::Connections));
     }
 
     #[test]
-    fn one_household_is_one_address() {
-        let of = |peer: &str| address(&[], peer, &[]);
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2:ffff::1"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-    }
-
-    #[test]
-    fn one_address_can_not_use_up_what_all_share() {
+    fn one_address_can_not_use_up_the_rate_of_all() {
         let (own, all) = (NonZeroU32::new(5).unwrap(), NonZeroU32::new(100).unwrap());
-        let admission = Admission {
+        let limits = ConnectionLimits {
             address_rate: Some(AddressRate::new(own)),
             rate: Some(RateLimiter::direct(Quota::per_second(all))),
-            ..admission(&[])
+            ..limits()
         };
-        let tries =
-            |address: IpAddr, times| (0..times).map(|_| admission.check(1, address)).collect::<Vec<_>>();
+        let tries = |address: IpAddr, times| (0..times).map(|_| limits.check(1, address)).collect::<Vec<_>>();
         let one = tries(IpAddr::from([192, 0, 2, 1]), 10_000);
         assert!(one.contains(&Err(Refusal::AddressRate)) && !one.contains(&Err(Refusal::Rate)));
         assert_eq!(tries(IpAddr::from([192, 0, 2, 2]), 1), [Ok(())]);
     }
 
     #[test]
-    fn addresses_that_are_gone_are_forgotten() {
-        // At a million a second nothing has to be remembered for long.
+    fn addresses_without_recent_sessions_are_forgotten() {
+        // At a million a second an address is recent for a microsecond.
         let rate = AddressRate::new(NonZeroU32::new(1_000_000).unwrap());
         for number in 0..100_000 {
-            assert!(rate.allows(Ipv6Addr::from_bits(number << OWN_BITS).into()));
+            assert!(rate.allows(Ipv6Addr::from_bits(number << 64).into()));
         }
         assert!(rate.limiter.len() < 50_000, "{}", rate.limiter.len());
     }

@@ -1,8 +1,8 @@
 //! Connections that can be ended from inside.
 //!
-//! The Socket.IO library can neither end a connection whose peer has stopped reading (its writer waits for ever) nor
-//! close a transport on request (it only knows a packet after which browsers do not come back). So the listener's
-//! connections do both: a write that makes no progress for a while fails, and a handle cancels reads and writes.
+//! The Socket.IO library can't end a connection whose peer has stopped reading: its writer waits for ever. It can't
+//! close a transport on request either: it only has a packet after which browsers do not come back. The connections of
+//! this listener do both: a write that makes no progress for a while fails, and a handle cancels reads and writes.
 
 use std::io;
 use std::pin::Pin;
@@ -19,28 +19,28 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::connections::connection::{Connection, Totals};
 use crate::connections::frames::Frames;
 
-/// Connections beyond the limit that are still answered, with 503.
-const TO_SAY_NO: usize = 32;
-/// What the kernel keeps for a peer that reads slowly, in bytes. Left to itself it takes megabytes.
+/// Connections beyond the limit that are still accepted, to answer 503.
+const TO_REFUSE: usize = 32;
+/// Bytes that the kernel buffers for a peer that reads slowly. Its default is megabytes.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// A listener whose connections are guarded and send small frames at once (TCP_NODELAY).
-pub(crate) struct GuardedListener {
+/// A listener whose connections can be ended from inside, and send small frames at once (TCP_NODELAY).
+pub(crate) struct Listener {
     inner: TcpListener,
     stall: Duration,
     most: usize,
     all: Arc<Totals>,
 }
 
-impl GuardedListener {
-    /// Ends connections on which a write makes no progress for `stall`. A connection beyond `most` and the few that
-    /// are needed to say no is closed unheard.
+impl Listener {
+    /// Cuts connections on which a write makes no progress for `stall`. Beyond `most` connections a few more are
+    /// accepted to answer 503; others are closed at once.
     pub(crate) fn new(inner: TcpListener, stall: Duration, most: usize) -> Self {
-        Self { inner, stall, most: most.saturating_add(TO_SAY_NO), all: Arc::default() }
+        Self { inner, stall, most: most.saturating_add(TO_REFUSE), all: Arc::default() }
     }
 
-    /// The next connection.
-    pub(crate) async fn accept(&self) -> GuardedIo {
+    /// Returns the next connection.
+    pub(crate) async fn accept(&self) -> ClientStream {
         loop {
             let (stream, peer) = accept(&self.inner).await;
             if self.all.open() >= self.most {
@@ -48,25 +48,25 @@ impl GuardedListener {
             }
             prepare(&stream);
             let connection = Connection::new(peer, self.all.clone());
-            tokio::spawn(connection.clone().end_if_unused());
-            return GuardedIo::new(stream, connection, self.stall);
+            tokio::spawn(connection.clone().cut_without_request());
+            return ClientStream::new(stream, connection, self.stall);
         }
     }
 }
 
-/// Small frames go at once, and the kernel keeps little for a peer that does not read.
+/// Sends small frames at once, and limits what the kernel buffers for a peer that does not read.
 fn prepare(stream: &TcpStream) {
-    // A stream that is closed already refuses; it is found out at the first read.
+    // This fails on a closed stream, which the first read finds out.
     let _ = stream.set_nodelay(true);
     #[cfg(unix)]
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER);
 }
 
-/// One guarded connection.
-pub(crate) struct GuardedIo {
+/// One connection.
+pub(crate) struct ClientStream {
     inner: TcpStream,
     connection: Connection,
-    // Reader and writer are different tasks once the connection is a websocket, and each has to be woken.
+    // On a websocket the reader and the writer are different tasks, and each has to be woken.
     cut_reader: Pin<Box<WaitForCancellationFutureOwned>>,
     cut_writer: Pin<Box<WaitForCancellationFutureOwned>>,
     stall: Duration,
@@ -74,7 +74,7 @@ pub(crate) struct GuardedIo {
     frames: Frames,
 }
 
-impl GuardedIo {
+impl ClientStream {
     fn new(inner: TcpStream, connection: Connection, stall: Duration) -> Self {
         let (cut_reader, cut_writer) = (Box::pin(connection.until_cut()), Box::pin(connection.until_cut()));
         Self { inner, connection, cut_reader, cut_writer, stall, deadline: None, frames: Frames::default() }
@@ -85,7 +85,7 @@ impl GuardedIo {
         self.connection.clone()
     }
 
-    /// Tells the session which packets are written now.
+    /// Notes the packets of the session that are written now.
     fn wrote(&mut self, bytes: &[u8]) {
         if self.connection.is_websocket() {
             let connection = &self.connection;
@@ -93,7 +93,7 @@ impl GuardedIo {
         }
     }
 
-    /// Watches over a write that did `outcome`: done resets the clock, pending starts it.
+    /// Runs the clock of stalled writes: a pending write starts it, progress resets it.
     fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.deadline = None;
@@ -112,7 +112,7 @@ impl GuardedIo {
     }
 }
 
-impl Drop for GuardedIo {
+impl Drop for ClientStream {
     fn drop(&mut self) {
         self.connection.closed();
     }
@@ -122,7 +122,7 @@ fn was_cut() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "closed by the gateway")
 }
 
-impl AsyncRead for GuardedIo {
+impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -133,12 +133,12 @@ impl AsyncRead for GuardedIo {
         }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
-        self.connection.hears(buf.filled().len() - before);
+        self.connection.received(buf.filled().len() - before);
         outcome
     }
 }
 
-impl AsyncWrite for GuardedIo {
+impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.connection.is_cut() {
             return Poll::Ready(Err(was_cut()));
@@ -191,16 +191,16 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    async fn pair(stall: Duration, most: usize) -> (GuardedListener, GuardedIo, TcpStream) {
+    async fn pair(stall: Duration, most: usize) -> (Listener, ClientStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let listener = GuardedListener::new(listener, stall, most);
+        let listener = Listener::new(listener, stall, most);
         let peer = TcpStream::connect(address).await.unwrap();
         let io = listener.accept().await;
         (listener, io, peer)
     }
 
-    async fn write_until_it_fails(io: &mut GuardedIo) -> io::Error {
+    async fn write_until_it_fails(io: &mut ClientStream) -> io::Error {
         let bytes = [0; 64 * 1024];
         loop {
             if let Err(error) = io.write_all(&bytes).await {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_does_not_read_is_ended() {
+    async fn a_peer_that_does_not_read_is_cut() {
         let (_listener, mut io, _peer) = pair(Duration::from_millis(50), 10).await;
         let error = timeout(LONG, write_until_it_fails(&mut io)).await.unwrap();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_wakes_the_reader_and_the_writer_in_whichever_task_they_are() {
+    async fn a_cut_wakes_reader_and_writer_in_their_tasks() {
         let (_listener, io, _peer) = pair(LONG, 10).await;
         let connection = io.connection.clone();
         let (mut reader, mut writer) = tokio::io::split(io);
@@ -235,11 +235,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_connection_is_told_and_counted() {
+    async fn a_closed_connection_runs_its_action_and_is_counted() {
         let (_listener, io, _peer) = pair(LONG, 10).await;
         let connection = io.connection.clone();
         let (told, hears) = tokio::sync::oneshot::channel();
-        connection.at_end(move || told.send(()).unwrap_or_default());
+        connection.on_close(move || told.send(()).unwrap_or_default());
         assert_eq!(connection.open(), 1);
         drop(io);
         timeout(LONG, hears).await.unwrap().unwrap();
@@ -247,12 +247,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_limit_and_the_room_to_say_no_a_connection_is_closed_unheard() {
+    async fn beyond_the_limit_and_the_reserve_for_refusals_a_connection_is_closed_at_once() {
         let (listener, first, _peer) = pair(LONG, 1).await;
         let address = listener.inner.local_addr().unwrap();
         let mut kept = vec![first];
         let mut peers = Vec::new();
-        for _ in 0..TO_SAY_NO {
+        for _ in 0..TO_REFUSE {
             peers.push(TcpStream::connect(address).await.unwrap());
             kept.push(listener.accept().await);
         }

@@ -1,5 +1,4 @@
-//! What one session says and is sent, and where that ends: a stranger, or a member that has gone wrong, must not be
-//! able to hold much memory or to keep the gateway busy.
+//! The traffic of one session and its limits: no client may hold much memory or keep the gateway busy.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,37 +9,46 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::connections::credit::{Credit, CreditLimit};
 use crate::connections::frames::Written;
+use crate::settings::LimitOptions;
 
-/// So many of its largest messages a client may send at once; then one a second.
+/// Messages of the largest size that a client may send at once; then one a second.
 const MESSAGES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
-/// So many tokens of one session are looked at at once; then one a second.
+/// Tokens of one session that are checked at once; then one a second.
 const TOKENS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
-/// So often a session is told that a namespace does not exist.
+/// How often a session is told that a namespace does not exist.
 const MOST_REFUSALS: u32 = 8;
-/// What stands between the packets of an answer to a poll.
+/// Separates the packets in an answer to a poll.
 const SEPARATOR: u8 = 0x1e;
 
-/// The bounds of a session's traffic.
+/// The limits of a session's traffic.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TrafficLimits {
-    /// What may be out.
+    /// What may be unwritten.
     pub(crate) credit: CreditLimit,
     /// Bytes of the largest message that a client may send.
     pub(crate) message: NonZeroU32,
 }
 
+impl From<&LimitOptions> for TrafficLimits {
+    fn from(options: &LimitOptions) -> Self {
+        let (packets, bytes) = (options.socket_buffer as usize, options.socket_bytes as usize);
+        let message = NonZeroU32::new(options.max_message).unwrap_or(NonZeroU32::MIN);
+        Self { credit: CreditLimit::of_queue(packets, bytes), message }
+    }
+}
+
 /// The traffic of one session.
 pub(crate) struct Traffic {
-    /// What is out.
+    /// What is unwritten.
     pub(crate) credit: Arc<Credit>,
-    said: DefaultDirectRateLimiter,
+    inbound: DefaultDirectRateLimiter,
     tokens: DefaultDirectRateLimiter,
     refusals: AtomicU32,
 }
 
-/// A session goes beyond what any client has reason to do, and is to be closed.
+/// A session exceeds a limit that no proper client reaches, and has to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooMuch;
+pub(crate) struct OverLimit;
 
 impl Traffic {
     /// The traffic of a new session.
@@ -48,7 +56,7 @@ impl Traffic {
         let at_once = limits.message.saturating_mul(MESSAGES_AT_ONCE);
         Self {
             credit: Arc::new(Credit::new(limits.credit)),
-            said: RateLimiter::direct(Quota::per_second(limits.message).allow_burst(at_once)),
+            inbound: RateLimiter::direct(Quota::per_second(limits.message).allow_burst(at_once)),
             tokens: RateLimiter::direct(Quota::per_second(NonZeroU32::MIN).allow_burst(TOKENS_AT_ONCE)),
             refusals: AtomicU32::new(0),
         }
@@ -57,27 +65,27 @@ impl Traffic {
     /// Counts bytes that the client sends.
     ///
     /// # Errors
-    /// They are too many.
-    pub(crate) fn hear(&self, bytes: usize) -> Result<(), TooMuch> {
-        let Ok(bytes) = u32::try_from(bytes) else { return Err(TooMuch) };
+    /// There are too many.
+    pub(crate) fn receive(&self, bytes: usize) -> Result<(), OverLimit> {
+        let Ok(bytes) = u32::try_from(bytes) else { return Err(OverLimit) };
         let Some(bytes) = NonZeroU32::new(bytes) else { return Ok(()) };
-        let allowed = self.said.check_n(bytes);
-        allowed.is_ok_and(|now| now.is_ok()).then_some(()).ok_or(TooMuch)
+        let allowed = self.inbound.check_n(bytes);
+        allowed.is_ok_and(|now| now.is_ok()).then_some(()).ok_or(OverLimit)
     }
 
-    /// Whether one more token may be looked at.
+    /// Whether one more token may be checked.
     ///
     /// # Errors
     /// There were too many.
-    pub(crate) fn check_token(&self) -> Result<(), TooMuch> {
-        self.tokens.check().map_err(|_| TooMuch)
+    pub(crate) fn allow_token(&self) -> Result<(), OverLimit> {
+        self.tokens.check().map_err(|_| OverLimit)
     }
 
-    /// Notes a packet that is written.
+    /// Notes a written packet.
     ///
     /// # Errors
     /// The session was refused too often.
-    pub(crate) fn wrote(&self, packet: Written) -> Result<(), TooMuch> {
+    pub(crate) fn wrote(&self, packet: Written) -> Result<(), OverLimit> {
         match packet {
             Written::Event(bytes) => {
                 self.credit.give_back(1, bytes);
@@ -87,16 +95,17 @@ impl Traffic {
         }
     }
 
-    fn refused(&self, times: u32) -> Result<(), TooMuch> {
+    fn refused(&self, times: u32) -> Result<(), OverLimit> {
         let before = self.refusals.fetch_add(times, Ordering::Relaxed);
-        if before.saturating_add(times) > MOST_REFUSALS { Err(TooMuch) } else { Ok(()) }
+        if before.saturating_add(times) > MOST_REFUSALS { Err(OverLimit) } else { Ok(()) }
     }
 
-    /// Notes an answer to a poll. What comes back holds its events' credit until its bytes are written.
+    /// Notes an answer to a poll. The returned bytes hold the credit of their events until they are written and
+    /// dropped.
     ///
     /// # Errors
     /// The session was refused too often.
-    pub(crate) fn answer(&self, answer: Bytes) -> Result<Bytes, TooMuch> {
+    pub(crate) fn poll_answer(&self, answer: Bytes) -> Result<Bytes, OverLimit> {
         let (mut packets, mut bytes, mut refusals) = (0, 0, 0);
         for packet in answer.split(|byte| *byte == SEPARATOR) {
             match Written::of(packet, packet.len()) {
@@ -111,7 +120,7 @@ impl Traffic {
     }
 }
 
-/// An answer to a poll on its way out.
+/// An answer to a poll that is not written yet.
 struct Answer {
     answer: Bytes,
     credit: Arc<Credit>,
@@ -142,20 +151,20 @@ mod tests {
     }
 
     #[test]
-    fn a_client_may_say_a_few_large_messages_at_once_and_not_more() {
+    fn a_client_may_send_a_few_large_messages_at_once_and_no_more() {
         let traffic = traffic();
-        assert_eq!(traffic.hear(0), Ok(()));
+        assert_eq!(traffic.receive(0), Ok(()));
         for _ in 0..MESSAGES_AT_ONCE.get() {
-            assert_eq!(traffic.hear(1_000), Ok(()));
+            assert_eq!(traffic.receive(1_000), Ok(()));
         }
-        assert_eq!(traffic.hear(1_000), Err(TooMuch));
-        assert_eq!(traffic.hear(usize::MAX), Err(TooMuch));
+        assert_eq!(traffic.receive(1_000), Err(OverLimit));
+        assert_eq!(traffic.receive(usize::MAX), Err(OverLimit));
     }
 
     #[test]
-    fn a_few_tokens_and_a_few_namespaces_are_answered_and_not_more() {
+    fn a_few_tokens_and_a_few_namespaces_are_answered_and_no_more() {
         let traffic = traffic();
-        let tokens = (0..20).filter(|_| traffic.check_token().is_ok()).count();
+        let tokens = (0..20).filter(|_| traffic.allow_token().is_ok()).count();
         assert!(tokens < 10, "{tokens}");
         let refusals = (0..20).filter(|_| traffic.wrote(Written::Refusal).is_ok()).count();
         assert_eq!(refusals, MOST_REFUSALS as usize);
@@ -166,11 +175,11 @@ mod tests {
         let traffic = traffic();
         let take = |bytes| traffic.credit.take(bytes, Share::Whole);
         assert_eq!((take(6), take(5), take(1)), (Ok(()), Ok(()), Err(Full)));
-        let answer = traffic.answer(Bytes::from("42[\"a\"\x1e2\x1e42[\"b\x1e40{}")).unwrap();
+        let answer = traffic.poll_answer(Bytes::from("42[\"a\"\x1e2\x1e42[\"b\x1e40{}")).unwrap();
         assert_eq!(take(1), Err(Full));
         drop(answer);
         assert_eq!((take(90), take(10)), (Ok(()), Ok(())));
         let refusals = ["44/x,{}"; MOST_REFUSALS as usize + 1].join("\x1e");
-        assert_eq!(traffic.answer(Bytes::from(refusals)), Err(TooMuch));
+        assert_eq!(traffic.poll_answer(Bytes::from(refusals)), Err(OverLimit));
     }
 }

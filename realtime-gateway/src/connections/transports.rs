@@ -1,8 +1,8 @@
-//! What carries a session now, and how a session is closed so that the browser comes back.
+//! Which connections carry a session, and how to close a session so that the browser comes back.
 //!
-//! A session may begin with polling and go on over a websocket, whose request names the session. The Socket.IO library
-//! keeps the first request for as long as a session lives, and with it the session's carrier. A connection that carries
-//! polls is shared by many sessions where there is a proxy, and is never cut for one of them.
+//! A session may begin with polling and upgrade to a websocket, whose request names the session. The Socket.IO library
+//! keeps the first request for as long as a session lives, and with it the session's [`Transport`]. Behind a proxy one
+//! connection carries the polls of many sessions, so it is never cut for one of them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,79 +26,79 @@ pub(crate) struct Transports(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    polled: Mutex<HashMap<Sid, Weak<Carrier>>>,
+    polling: Mutex<HashMap<Sid, Weak<Transport>>>,
     sessions: OnceLock<Router>,
 }
 
-/// What carries one session. It is dropped with it.
-pub(crate) struct Carrier {
-    /// The token of the first request, until it has let the socket in.
+/// The transport of one session. It is dropped with the session.
+pub(crate) struct Transport {
+    /// The token of the first request, until a socket is let in with it.
     pub(crate) token: Mutex<Option<String>>,
-    /// Where the browser is, as far as sockets are counted by it.
+    /// The address that its sockets are counted by.
     pub(crate) address: IpAddr,
-    /// What it says and is sent.
+    /// What it sends and is sent.
     pub(crate) traffic: Arc<Traffic>,
     state: Mutex<State>,
-    /// Its name and where it is found by it, if it began with polling.
-    polled: OnceLock<(Sid, Transports)>,
+    /// Where it is registered, if it began with polling.
+    registered: OnceLock<(Sid, Transports)>,
 }
 
 #[derive(Default)]
 struct State {
-    /// How often a socket of it was let in.
-    visits: u32,
-    /// A websocket of it was ended because its peer did not read.
+    /// How many of its sockets were let in.
+    sockets: u32,
+    /// A websocket of it was cut because its peer did not read.
     stalled: bool,
     websockets: Vec<Connection>,
 }
 
-impl Carrier {
-    /// Of a session that is about to be opened.
+impl Transport {
+    /// The transport of a session that is about to be opened.
     pub(crate) fn new(token: Option<String>, address: IpAddr, limits: TrafficLimits) -> Arc<Self> {
         Arc::new(Self {
             token: Mutex::new(token),
             address,
             traffic: Arc::new(Traffic::new(limits)),
             state: Mutex::default(),
-            polled: OnceLock::new(),
+            registered: OnceLock::new(),
         })
     }
 
-    /// The carrier of a socket's session.
+    /// The transport of a socket's session.
     pub(crate) fn of(socket: &SocketRef) -> Option<&Arc<Self>> {
         socket.req_parts().extensions.get()
     }
 
-    /// Notes that a socket was let in: the session's connections are no strangers any more.
-    pub(crate) fn attended(&self) {
+    /// Notes that a socket was let in, so its connections are authenticated.
+    pub(crate) fn authenticate(&self) {
         let mut state = self.state();
-        state.visits += 1;
-        state.websockets.iter().for_each(Connection::known);
+        state.sockets += 1;
+        state.websockets.iter().for_each(Connection::authenticate);
     }
 
-    /// Goes on over a websocket, until that ends.
-    pub(crate) fn go_over(self: &Arc<Self>, websocket: &Connection) {
-        websocket.carry(self.traffic.clone());
+    /// Makes a connection the session's websocket until that is closed.
+    pub(crate) fn use_websocket(self: &Arc<Self>, websocket: &Connection) {
+        websocket.become_websocket(self.traffic.clone());
         let mut state = self.state();
         state.websockets.push(websocket.clone());
-        if state.visits > 0 {
-            websocket.known();
+        if state.sockets > 0 {
+            websocket.authenticate();
         }
-        let (carrier, ended) = (Arc::downgrade(self), websocket.clone());
-        websocket.at_end(move || {
-            if let Some(carrier) = carrier.upgrade() {
-                carrier.ended(&ended);
+        let (transport, closed) = (Arc::downgrade(self), websocket.clone());
+        websocket.on_close(move || {
+            if let Some(transport) = transport.upgrade() {
+                transport.drop_websocket(&closed);
             }
         });
     }
 
-    fn ended(&self, ended: &Connection) {
+    fn drop_websocket(&self, closed: &Connection) {
         let mut state = self.state();
-        state.websockets.retain(|websocket| !websocket.is(ended));
-        state.stalled |= ended.stalled();
+        state.websockets.retain(|websocket| !websocket.is(closed));
+        state.stalled |= closed.stalled();
     }
 
-    /// Whether a websocket of it was ended because its peer did not read. It may be gone already, or be about to go.
+    /// Whether a websocket of it was cut because its peer did not read. It may be closed already or about to close.
     pub(crate) fn stalled(&self) -> bool {
         let state = self.state();
         state.stalled || state.websockets.iter().any(Connection::stalled)
@@ -108,8 +108,8 @@ impl Carrier {
         self.state().websockets.iter().for_each(Connection::cut);
     }
 
-    fn visits(&self) -> u32 {
-        self.state().visits
+    fn sockets(&self) -> u32 {
+        self.state().sockets
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,68 +117,68 @@ impl Carrier {
     }
 }
 
-impl Drop for Carrier {
+impl Drop for Transport {
     fn drop(&mut self) {
-        if let Some((sid, transports)) = self.polled.get() {
-            transports.polled().remove(sid);
+        if let Some((sid, transports)) = self.registered.get() {
+            transports.polling().remove(sid);
         }
     }
 }
 
 impl Transports {
-    /// Says which service holds the sessions.
-    pub(crate) fn serve(&self, sessions: Router) {
-        // It is said once, at the start.
+    /// Sets the service that holds the sessions.
+    pub(crate) fn set_service(&self, sessions: Router) {
+        // It is set once, at the start.
         let _ = self.0.sessions.set(sessions);
     }
 
-    /// Notes the name of a session that begins with polling.
-    pub(crate) fn opened(&self, sid: Sid, carrier: &Arc<Carrier>) {
+    /// Registers a session that begins with polling.
+    pub(crate) fn register(&self, sid: Sid, transport: &Arc<Transport>) {
         // A session is opened once.
-        let _ = carrier.polled.set((sid, self.clone()));
-        self.polled().insert(sid, Arc::downgrade(carrier));
+        let _ = transport.registered.set((sid, self.clone()));
+        self.polling().insert(sid, Arc::downgrade(transport));
     }
 
-    /// The session of this name, if it began with polling.
-    pub(crate) fn find(&self, sid: Sid) -> Option<Arc<Carrier>> {
-        self.polled().get(&sid).and_then(Weak::upgrade)
+    /// The session with this id, if it began with polling.
+    pub(crate) fn find(&self, sid: Sid) -> Option<Arc<Transport>> {
+        self.polling().get(&sid).and_then(Weak::upgrade)
     }
 
-    /// Closes the transport of a session, whichever it has now. The stock client then connects again by itself,
-    /// which it would not do after a Socket.IO disconnect packet.
-    pub(crate) fn close(&self, carrier: &Arc<Carrier>) {
-        carrier.cut_websockets();
-        if let Some((sid, _)) = carrier.polled.get() {
-            tokio::spawn(self.clone().end_polling(*sid, carrier.clone()));
+    /// Closes the transport of a session. The stock client then connects again by itself, which it would not do after a
+    /// Socket.IO disconnect packet.
+    pub(crate) fn close(&self, transport: &Arc<Transport>) {
+        transport.cut_websockets();
+        if let Some((sid, _)) = transport.registered.get() {
+            tokio::spawn(self.clone().close_polling(*sid, transport.clone()));
         }
     }
 
-    /// Closes it after a while, unless a socket of it is let in again: a client that said goodbye normally closes its
-    /// connection, too, and one that does not would stay for ever.
-    pub(crate) fn close_if_unused(&self, carrier: &Arc<Carrier>, after: Duration) {
-        let (transports, visits, carrier) = (self.clone(), carrier.visits(), Arc::downgrade(carrier));
+    /// Closes it after a while, unless another socket of it is let in. Most clients that leave the namespace close
+    /// their connection themselves; the others would stay for ever.
+    pub(crate) fn close_if_unused(&self, transport: &Arc<Transport>, after: Duration) {
+        let (transports, sockets, transport) = (self.clone(), transport.sockets(), Arc::downgrade(transport));
         tokio::spawn(async move {
             sleep(after).await;
-            if let Some(carrier) = carrier.upgrade().filter(|carrier| carrier.visits() == visits) {
-                transports.close(&carrier);
+            if let Some(transport) = transport.upgrade().filter(|transport| transport.sockets() == sockets) {
+                transports.close(&transport);
             }
         });
     }
 
-    /// Hands a polling session the packet with which a client would close it. A session that became a websocket in
-    /// this moment refuses the packet, and its connection is known then.
-    async fn end_polling(self, sid: Sid, carrier: Arc<Carrier>) {
+    /// Posts the packet with which a client closes a polling session. A session that upgraded to a websocket just now
+    /// refuses the packet, but then its websocket is known.
+    async fn close_polling(self, sid: Sid, transport: Arc<Transport>) {
         let Some(sessions) = self.0.sessions.get() else { return };
         let uri = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
         let Ok(request) = Request::post(uri).body(Body::from("1")) else { return };
         let answer = sessions.clone().oneshot(request).await;
         if answer.is_ok_and(|answer| answer.status() != StatusCode::OK) {
-            carrier.cut_websockets();
+            transport.cut_websockets();
         }
     }
 
-    fn polled(&self) -> MutexGuard<'_, HashMap<Sid, Weak<Carrier>>> {
-        self.0.polled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn polling(&self) -> MutexGuard<'_, HashMap<Sid, Weak<Transport>>> {
+        self.0.polling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,14 +190,14 @@ mod tests {
     use crate::connections::credit::CreditLimit;
 
     #[test]
-    fn a_session_is_found_by_its_name_until_it_ends() {
+    fn a_session_is_found_by_its_id_until_it_ends() {
         let limits = TrafficLimits { credit: CreditLimit { packets: 1, bytes: 1 }, message: NonZeroU32::MIN };
         let (transports, sid) = (Transports::default(), "abcdefghijklmnop".parse().unwrap());
-        let carrier = Carrier::new(None, IpAddr::from([127, 0, 0, 1]), limits);
+        let transport = Transport::new(None, IpAddr::from([127, 0, 0, 1]), limits);
         assert!(transports.find(sid).is_none());
-        transports.opened(sid, &carrier);
-        assert!(transports.find(sid).is_some_and(|found| Arc::ptr_eq(&found, &carrier)));
-        drop(carrier);
-        assert!(transports.find(sid).is_none() && transports.polled().is_empty());
+        transports.register(sid, &transport);
+        assert!(transports.find(sid).is_some_and(|found| Arc::ptr_eq(&found, &transport)));
+        drop(transport);
+        assert!(transports.find(sid).is_none() && transports.polling().is_empty());
     }
 }

@@ -6,82 +6,84 @@ use common::event::{ChurchEvent, FORMAT};
 use common::status::MessageStatus;
 use common::subject::{self, Topic};
 
+use crate::events::event::Event;
 use crate::events::packets::{self, Delivery};
-use crate::memory::recent::Event;
-use crate::stream::cursor::{Fingerprint, Place};
-use crate::stream::reader::Stored;
+use crate::stream::{Fingerprint, Position, Stored};
 
-/// Why a message in the stream is no event of ours.
+/// Why a message in the stream is no event for browsers.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Foreign {
-    /// Its subject names no church, or nothing that we know.
-    #[error("subject {0:?}")]
+pub(crate) enum DecodeError {
+    /// Its subject names no church or an unknown topic.
+    #[error("its subject {0:?} is unknown")]
     Subject(String),
-    /// It is of the stream, but not for browsers.
-    #[error("not for browsers")]
+    /// It is meant for the gateways, not for browsers.
+    #[error("it is not for browsers")]
     Internal,
-    /// Its fields may mean something else.
-    #[error("format {0}; is this gateway older than what announces events?")]
+    /// It has another format, in which the fields may mean something else.
+    #[error("its format is {0}; is this gateway older than the service that published it?")]
     Format(u8),
     /// Its payload is no event.
-    #[error("payload: {0}")]
+    #[error("its payload is malformed: {0}")]
     Payload(#[from] serde_json::Error),
-    /// Subject and payload do not agree: it may belong to another church.
-    #[error("the payload is not of its subject")]
+    /// Subject and payload name different churches or topics.
+    #[error("its payload does not match its subject")]
     Mismatch,
 }
 
-/// An event whose payload agrees with its subject.
+/// Parses an event whose payload matches its subject.
 ///
 /// # Errors
-/// Says what is wrong with it.
-pub(crate) fn parse(subject: &str, payload: &[u8]) -> Result<ChurchEvent, Foreign> {
-    let (church, topic) = subject::parse(subject).ok_or_else(|| Foreign::Subject(subject.to_owned()))?;
+/// Says what is wrong with the message.
+pub(crate) fn parse(subject: &str, payload: &[u8]) -> Result<ChurchEvent, DecodeError> {
+    let (church, topic) = subject::parse(subject).ok_or_else(|| DecodeError::Subject(subject.to_owned()))?;
     if topic == Topic::Revoked {
-        return Err(Foreign::Internal);
+        return Err(DecodeError::Internal);
     }
     let event: ChurchEvent = serde_json::from_slice(payload)?;
     if event.v != FORMAT {
-        return Err(Foreign::Format(event.v));
+        return Err(DecodeError::Format(event.v));
     }
     let agrees = event.church_id == church && event.kind.topic() == topic;
-    if agrees { Ok(event) } else { Err(Foreign::Mismatch) }
+    if agrees { Ok(event) } else { Err(DecodeError::Mismatch) }
 }
 
-/// What tells this message from another one at its sequence.
+/// The fingerprint of a stored message.
 pub(crate) fn fingerprint(stored: &Stored) -> Fingerprint {
     fingerprint_of(&parse(&stored.subject, &stored.payload), stored)
 }
 
-fn fingerprint_of(parsed: &Result<ChurchEvent, Foreign>, stored: &Stored) -> Fingerprint {
+fn fingerprint_of(parsed: &Result<ChurchEvent, DecodeError>, stored: &Stored) -> Fingerprint {
     match parsed {
         Ok(event) => Fingerprint::of_event(event.id),
         Err(_) => Fingerprint::of_bytes(&stored.payload),
     }
 }
 
-/// Encodes an event; `status_before` knows the status that its message had, if that is remembered.
-///
-/// # Errors
-/// The message is no event of ours; its place in the stream is taken all the same.
+/// Decodes a stored message and encodes its packets. `status_before` returns the earlier status of the event's message,
+/// if that is remembered. The fingerprint is there even if the message is no event.
 pub(crate) fn prepare(
     created: u64,
     stored: &Stored,
     status_before: impl Fn(&ChurchEvent) -> Option<MessageStatus>,
-) -> (Fingerprint, Result<Arc<Event>, Foreign>) {
+) -> (Fingerprint, Result<Arc<Event>, DecodeError>) {
     let parsed = parse(&stored.subject, &stored.payload);
     let fingerprint = fingerprint_of(&parsed, stored);
-    let place = Place { created, sequence: stored.sequence, fingerprint };
+    let position = Position { created, sequence: stored.sequence, fingerprint };
     let event = parsed.and_then(|event| {
         let finishes = packets::finishes(&event, || status_before(&event));
-        encode(place, &event, stored, finishes)
+        encode(position, &event, stored, finishes)
     });
     (fingerprint, event)
 }
 
-fn encode(place: Place, event: &ChurchEvent, stored: &Stored, finishes: bool) -> Result<Arc<Event>, Foreign> {
-    let cursor = place.cursor(&event.church_id);
-    let delivery = Delivery::InTurn { cursor: &cursor, finishes };
+fn encode(
+    position: Position,
+    event: &ChurchEvent,
+    stored: &Stored,
+    finishes: bool,
+) -> Result<Arc<Event>, DecodeError> {
+    let cursor = position.cursor(&event.church_id);
+    let delivery = Delivery::InOrder { cursor: &cursor, finishes };
     Ok(Arc::new(Event {
         sequence: stored.sequence,
         church: event.church_id.clone(),
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_understood_is_no_event() {
+    fn a_message_of_another_format_type_or_shape_is_refused() {
         for over in
             [json!({"v": 2}), json!({"type": "message:lost"}), json!({"churchId": "a.b"}), json!({"id": 7})]
         {
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_no_event_still_has_a_fingerprint_of_its_own() {
+    fn a_message_that_is_no_event_has_a_fingerprint_of_its_own() {
         let stored = |payload: &str| Stored {
             sequence: 1,
             subject: "church.grace.sent".into(),

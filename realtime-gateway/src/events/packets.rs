@@ -1,4 +1,4 @@
-//! What browsers get of one event: one or two packets for the church, and one for the author alone.
+//! The packets of one event: one or two for the church, and one for the author alone.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ pub(crate) const NOTIFICATION: &str = "notification";
 
 /// One packet, encoded once and sent to many sockets.
 pub(crate) struct Packet {
-    /// The name that the client listens to.
+    /// The event name that clients listen to.
     pub(crate) name: &'static str,
-    /// The JSON object that comes with it.
+    /// Its JSON object.
     pub(crate) body: Box<RawValue>,
 }
 
-/// The packet that only one user of the church gets.
+/// A packet for one user of the church.
 pub(crate) struct Notice {
     /// The author.
     pub(crate) user: String,
@@ -28,7 +28,7 @@ pub(crate) struct Notice {
     pub(crate) packet: Packet,
 }
 
-/// All packets of one event, in the order in which they are sent: first the notice, if there is one.
+/// All packets of one event. The notice, if there is one, is sent first.
 pub(crate) struct Packets {
     /// For the author alone.
     pub(crate) notice: Option<Notice>,
@@ -37,7 +37,7 @@ pub(crate) struct Packets {
 }
 
 impl Packets {
-    /// The packets for one user. The cursor is on the last, so who loses one of them gets all of them again.
+    /// The packets for one user. Only the last carries the cursor, so a client that loses one of them gets all again.
     pub(crate) fn of_user<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a Packet> {
         let notice =
             self.notice.iter().filter(move |notice| notice.user == user).map(|notice| &notice.packet);
@@ -54,19 +54,18 @@ impl Packets {
 /// How an event reaches the browser.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Delivery<'a> {
-    /// In its turn, with the cursor of its place.
-    InTurn {
-        /// Where the client is once it has the last packet.
+    /// In the order of the stream, with the cursor of its position.
+    InOrder {
+        /// The client's cursor once it has the last packet.
         cursor: &'a str,
-        /// The event finishes its message: the author gets a notification.
+        /// The event finishes its message, so the author gets a notification.
         finishes: bool,
     },
-    /// Replayed by an operator: marked, without a cursor and without a notification.
+    /// Replayed by an operator: marked as such, without cursor and notification.
     Replayed,
 }
 
-/// Encodes the packets of an event from the event's own JSON: fields that this version of the gateway does not know
-/// are passed on.
+/// Encodes the packets from the event's own JSON, so that fields unknown to this version of the gateway are passed on.
 ///
 /// # Errors
 /// The payload is not the JSON object that `event` was read from.
@@ -85,7 +84,7 @@ pub(crate) fn encode(
     let last = names.len() - 1;
     let packets = names.iter().enumerate().map(|(i, kind)| {
         let cursor = match delivery {
-            Delivery::InTurn { cursor, .. } if i == last => Some(cursor),
+            Delivery::InOrder { cursor, .. } if i == last => Some(cursor),
             _ => None,
         };
         let replay = matches!(delivery, Delivery::Replayed).then_some(true);
@@ -94,7 +93,7 @@ pub(crate) fn encode(
     });
     let all = packets.collect::<serde_json::Result<Vec<_>>>()?;
     let notice = match (delivery, &event.user_id) {
-        (Delivery::InTurn { finishes: true, .. }, Some(user)) => {
+        (Delivery::InOrder { finishes: true, .. }, Some(user)) => {
             Some(Notice { user: user.clone(), packet: notification(event)? })
         }
         _ => None,
@@ -102,9 +101,9 @@ pub(crate) fn encode(
     Ok(Packets { notice, all })
 }
 
-/// Whether an event finishes its message, as far as can be told from the message's status before: `None` where that
-/// is not known any more. Then a message that was read must have been delivered before. It is asked for only where it
-/// matters, because finding it takes time.
+/// Whether an event finishes its message, judged by the status before it. `before` is called only if needed, because
+/// finding it takes time. It returns `None` if the status is forgotten; then a message that was read counts as finished
+/// before, because it must have been delivered first.
 pub(crate) fn finishes(event: &ChurchEvent, before: impl FnOnce() -> Option<MessageStatus>) -> bool {
     if event.kind == EventType::Sent || event.status == MessageStatus::Pending {
         return false;
@@ -114,7 +113,7 @@ pub(crate) fn finishes(event: &ChurchEvent, before: impl FnOnce() -> Option<Mess
 
 type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
-/// What all packets of an event share: the event without its format number and its type, `id` called `eventId`.
+/// The fields that all packets share: the event without format number and type, and with `id` renamed to `eventId`.
 fn shared_fields(payload: &[u8]) -> serde_json::Result<Fields<'_>> {
     let mut fields: Fields<'_> = serde_json::from_slice(payload)?;
     for name in ["v", "type", "replay", "cursor"] {
@@ -194,29 +193,29 @@ mod tests {
         packets.map(|p| p.name).collect()
     }
 
-    const LIVE: Delivery<'static> = Delivery::InTurn { cursor: "C", finishes: false };
-    const LAST: Delivery<'static> = Delivery::InTurn { cursor: "C", finishes: true };
+    const UNFINISHED: Delivery<'static> = Delivery::InOrder { cursor: "C", finishes: false };
+    const FINISHED: Delivery<'static> = Delivery::InOrder { cursor: "C", finishes: true };
 
     #[test]
-    fn a_change_of_status_comes_as_an_update_and_under_its_own_name_with_the_cursor_on_the_last() {
+    fn a_status_change_is_sent_as_update_and_by_its_own_name_and_the_last_packet_has_the_cursor() {
         for (kind, status) in
             [("message:delivered", "delivered"), ("message:failed", "failed"), ("message:read", "read")]
         {
-            let packets = packets(kind, status, LIVE);
+            let packets = packets(kind, status, UNFINISHED);
             assert_eq!(names(packets.of_user("ann")), ["message:status_update", kind]);
             assert_eq!(body(&packets.all[0]).get("cursor"), None);
             assert_eq!(body(&packets.all[1])["cursor"], "C");
         }
         for (kind, status) in [("message:sent", "pending"), ("message:status_update", "pending")] {
-            let packets = packets(kind, status, LIVE);
+            let packets = packets(kind, status, UNFINISHED);
             assert_eq!(names(packets.of_user("ann")), [kind]);
             assert_eq!(body(&packets.all[0])["cursor"], "C");
         }
     }
 
     #[test]
-    fn a_packet_is_the_event_with_its_own_name_as_type() {
-        let packets = packets("message:delivered", "delivered", LIVE);
+    fn a_packet_is_the_event_with_the_packets_name_as_type() {
+        let packets = packets("message:delivered", "delivered", UNFINISHED);
         let mut expected = payload("message:status_update", "delivered");
         let fields = expected.as_object_mut().unwrap();
         fields.remove("v");
@@ -229,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn the_author_alone_is_notified_before_the_others_hear_of_it() {
-        let packets = packets("message:failed", "failed", LAST);
+    fn only_the_author_is_notified_and_before_the_other_packets() {
+        let packets = packets("message:failed", "failed", FINISHED);
         assert_eq!(names(packets.of_user("bob")), ["message:status_update", "message:failed"]);
         assert_eq!(
             names(packets.of_user("ann")),

@@ -1,6 +1,6 @@
-//! Whether clients hear of everything: the stream answers, and all that is known to exist was handed on.
+//! Whether clients get all events: the stream answers, and every event that is known to exist was published.
 //!
-//! A short hole is normal and heals by itself. One that lasts is told to operators, by the readiness, and to clients, by
+//! A short gap is normal and closes by itself. A long one makes the gateway not ready, and clients are told by
 //! `live:degraded`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use common::event::timestamp;
 use common::service::Condition;
-use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::rooms::hub::Hub;
+use crate::events::{Cause, Degradation};
+use crate::rooms::Hub;
+use crate::settings::PatienceOptions;
 
-/// The event that tells clients.
-pub(crate) const DEGRADED: &str = "live:degraded";
-/// How often it is looked at.
+/// Between two checks.
 const TICK: Duration = Duration::from_millis(500);
 
 /// How long something may last until clients are told.
@@ -25,53 +24,21 @@ const TICK: Duration = Duration::from_millis(500);
 pub(crate) struct Patience {
     /// No read of the stream is answered.
     pub(crate) silence: Duration,
-    /// Events are known to exist and can't be read.
+    /// Events are missing that can't be read.
     pub(crate) gap: Duration,
 }
 
-/// Why clients may not hear of everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Reason {
-    /// The stream does not answer.
-    Unreachable,
-    /// Events are missing that can't be read.
-    Gap,
-}
-
-/// A time in which clients may not hear of everything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lapse {
-    reason: Reason,
-    since: String,
-}
-
-/// What clients are told at the begin of a lapse and at its end.
-#[derive(Debug, Serialize)]
-pub(crate) struct Degraded<'a> {
-    #[serde(rename = "type")]
-    name: &'static str,
-    degraded: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<&'a str>,
-}
-
-impl<'a> Degraded<'a> {
-    /// That a lapse goes on, or that there is none any more.
-    pub(crate) fn of(lapse: Option<&'a Lapse>) -> Self {
+impl From<&PatienceOptions> for Patience {
+    fn from(options: &PatienceOptions) -> Self {
         Self {
-            name: DEGRADED,
-            degraded: lapse.is_some(),
-            reason: lapse.map(|lapse| lapse.reason),
-            since: lapse.map(|lapse| &*lapse.since),
+            silence: Duration::from_millis(options.stream_silence),
+            gap: Duration::from_millis(options.stream_gap),
         }
     }
 }
 
-/// What following the stream has come to.
-pub(crate) struct Standing {
+/// What the follower has found out about the stream.
+pub(crate) struct FeedHealth {
     patience: Patience,
     signs: Mutex<Signs>,
 }
@@ -87,30 +54,30 @@ struct Behind {
     why: String,
 }
 
-impl Standing {
-    /// All is well until something else is heard.
+impl FeedHealth {
+    /// Healthy until something else is noted.
     pub(crate) fn new(patience: Patience) -> Self {
         Self { patience, signs: Mutex::new(Signs { answered: Instant::now(), behind: None }) }
     }
 
-    /// Notes that the stream answered, and how many events it has that were not handed on yet.
+    /// Notes that the stream answered, and how many of its events were not published yet.
     pub(crate) fn answered(&self, missing: u64) {
         let mut signs = self.signs();
         signs.answered = Instant::now();
         if missing == 0 {
             signs.behind = None;
         } else {
-            signs.fall_behind(|| format!("{missing} are to be read back"));
+            signs.fall_behind(|| format!("{missing} are being read"));
         }
     }
 
-    /// Notes that missing events were handed on: a long gap that is being filled is none that can't be.
-    pub(crate) fn handed_on(&self, missing: u64) {
+    /// Notes that missing events were published. The time of a gap begins anew: it is being closed.
+    pub(crate) fn published(&self, missing: u64) {
         self.signs().behind = None;
         self.answered(missing);
     }
 
-    /// Notes that what is missing can't be read.
+    /// Notes that missing events can't be read.
     pub(crate) fn unreadable(&self, why: &str) {
         let mut signs = self.signs();
         signs.fall_behind(|| why.to_owned());
@@ -121,31 +88,31 @@ impl Standing {
         }
     }
 
-    /// The lapse as it is now: its reason, the moment it began, and the reason in words for the log. A lapse that has
-    /// begun goes on until everything was handed on.
-    fn lapse(&self, now: Instant, in_lapse: bool) -> Option<(Reason, Instant, String)> {
+    /// The current cause of a degradation, since when it lasts, and words for the log. A degradation that has begun
+    /// ends only when everything was published.
+    fn degraded(&self, now: Instant, has_begun: bool) -> Option<(Cause, Instant, String)> {
         let signs = self.signs();
         let Patience { silence, gap } = self.patience;
         if let Some(Behind { since, why }) = &signs.behind
-            && (in_lapse || now.duration_since(*since) >= gap)
+            && (has_begun || now.duration_since(*since) >= gap)
         {
-            return Some((Reason::Gap, *since, why.clone()));
+            return Some((Cause::Gap, *since, why.clone()));
         }
         let is_silent = now.duration_since(signs.answered) >= silence;
-        is_silent.then(|| (Reason::Unreachable, signs.answered, "the stream does not answer".into()))
+        is_silent.then(|| (Cause::Unreachable, signs.answered, "the stream does not answer".into()))
     }
 
-    /// Whether something is known to exist that was not handed on yet.
+    /// Whether an event is known to exist that was not published yet.
     pub(crate) fn is_behind(&self) -> bool {
         self.signs().behind.is_some()
     }
 
-    /// Whether that is so for so long that the gateway is not ready.
+    /// Whether this lasts so long that the gateway is not ready.
     pub(crate) fn has_gap(&self) -> bool {
         self.gap(Instant::now()).is_some()
     }
 
-    /// What is missing for so long, in words.
+    /// Describes a gap that lasts so long.
     fn gap(&self, now: Instant) -> Option<String> {
         let signs = self.signs();
         let behind = signs.behind.as_ref()?;
@@ -163,33 +130,35 @@ impl Signs {
     }
 }
 
-/// Tells operators and clients, until it is dropped.
-pub(crate) async fn watch(standing: Arc<Standing>, hub: Arc<Hub>, condition: Condition) {
+/// Keeps the readiness and the clients informed, until it is dropped.
+pub(crate) async fn watch(health: Arc<FeedHealth>, hub: Arc<Hub>, condition: Condition) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lapse: Option<Lapse> = None;
+    let mut degradation: Option<Degradation> = None;
     loop {
         tick.tick().await;
         let now = Instant::now();
-        match standing.gap(now) {
+        match health.gap(now) {
             Some(why) => condition.unmet(format!("events are missing: {why}")),
             None => condition.met(),
         }
-        match (standing.lapse(now, lapse.is_some()), &lapse) {
-            (Some((reason, since, why)), None) => {
-                warn!(?reason, why, "clients may not hear of everything, and are told so");
+        match (health.degraded(now, degradation.is_some()), &degradation) {
+            (Some((cause, since, why)), None) => {
+                warn!(reason = ?cause, why, "events may be late; clients are told");
                 let since = timestamp::to_text(OffsetDateTime::now_utc() - now.duration_since(since));
-                lapse = Some(Lapse { reason, since });
+                degradation = Some(Degradation { cause, since });
             }
             (None, Some(_)) => {
-                info!("clients hear of everything again");
-                lapse = None;
+                info!("events are on time again; clients are told");
+                degradation = None;
             }
-            // What began as one may go on as the other.
-            (Some((reason, ..)), Some(begun)) => lapse = Some(Lapse { reason, ..begun.clone() }),
+            // The cause may change meanwhile.
+            (Some((cause, ..)), Some(begun)) => {
+                degradation = Some(Degradation { cause, ..begun.clone() });
+            }
             (None, None) => {}
         }
-        hub.tell(lapse.as_ref());
+        hub.tell_degraded(degradation.as_ref());
     }
 }
 
@@ -201,51 +170,40 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn standing() -> Standing {
-        Standing::new(Patience { silence: 10 * SECOND, gap: 30 * SECOND })
+    fn health() -> FeedHealth {
+        FeedHealth::new(Patience { silence: 10 * SECOND, gap: 30 * SECOND })
     }
 
-    fn reason(standing: &Standing, in_lapse: bool) -> Option<Reason> {
-        standing.lapse(Instant::now(), in_lapse).map(|(reason, ..)| reason)
+    fn cause(health: &FeedHealth, has_begun: bool) -> Option<Cause> {
+        health.degraded(Instant::now(), has_begun).map(|(cause, ..)| cause)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_does_not_answer_is_told_of_after_its_time_and_is_no_gap() {
-        let standing = standing();
+    async fn a_silent_stream_degrades_after_its_time_and_is_no_gap() {
+        let health = health();
         advance(9 * SECOND).await;
-        assert_eq!(reason(&standing, false), None);
+        assert_eq!(cause(&health, false), None);
         advance(SECOND).await;
-        assert_eq!(reason(&standing, false), Some(Reason::Unreachable));
-        assert_eq!(standing.gap(Instant::now()), None);
-        standing.answered(0);
-        assert_eq!(reason(&standing, true), None);
+        assert_eq!(cause(&health, false), Some(Cause::Unreachable));
+        assert_eq!(health.gap(Instant::now()), None);
+        health.answered(0);
+        assert_eq!(cause(&health, true), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_gap_is_told_of_after_its_time_and_a_lapse_ends_only_with_the_gap() {
-        let standing = standing();
-        standing.answered(3);
+    async fn a_gap_degrades_after_its_time_and_the_degradation_ends_only_with_the_gap() {
+        let health = health();
+        health.answered(3);
         for _ in 0..29 {
             advance(SECOND).await;
-            standing.answered(3);
+            health.answered(3);
         }
-        assert_eq!((reason(&standing, false), reason(&standing, true)), (None, Some(Reason::Gap)));
-        standing.unreadable("nobody answers");
+        assert_eq!((cause(&health, false), cause(&health, true)), (None, Some(Cause::Gap)));
+        health.unreadable("nobody answers");
         advance(SECOND).await;
-        assert_eq!(reason(&standing, false), Some(Reason::Gap));
-        assert_eq!(standing.gap(Instant::now()).as_deref(), Some("nobody answers"));
-        standing.answered(0);
-        assert_eq!((reason(&standing, true), standing.gap(Instant::now())), (None, None));
-    }
-
-    #[test]
-    fn what_clients_are_told_is_its_golden_file() {
-        let golden: serde_json::Value =
-            serde_json::from_str(include_str!("../../golden/degraded.json")).unwrap();
-        let lapse = Lapse { reason: Reason::Gap, since: "2026-11-22T20:15:31.123Z".into() };
-        for (number, lapse) in [Some(&lapse), None].into_iter().enumerate() {
-            assert_eq!(golden[number]["name"], DEGRADED);
-            assert_eq!(golden[number]["body"], serde_json::to_value(Degraded::of(lapse)).unwrap());
-        }
+        assert_eq!(cause(&health, false), Some(Cause::Gap));
+        assert_eq!(health.gap(Instant::now()).as_deref(), Some("nobody answers"));
+        health.answered(0);
+        assert_eq!((cause(&health, true), health.gap(Instant::now())), (None, None));
     }
 }

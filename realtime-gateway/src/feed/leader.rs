@@ -1,5 +1,5 @@
-//! The leader's word on the stream, asked for on a tick and after every reconnect: so what nobody would notice is found,
-//! a lost last message or a stream that is another one now.
+//! Asks the stream's leader where the stream ends, on a tick and after every reconnect. That finds what no event shows:
+//! a lost last message, or a stream that is another one now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,27 +9,26 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::events::decode;
-use crate::rooms::hub::Hub;
-use crate::stream::cursor::Place;
-use crate::stream::reader::{Extent, ReadError, Reader};
+use crate::rooms::Hub;
+use crate::stream::{Extent, Position, ReadError, Reader};
 
-/// How often the leader is asked.
+/// Between two questions.
 const TICK: Duration = Duration::from_secs(1);
-/// What was stored before the leader's answer has arrived so long after it, if it arrives at all.
+/// A message that was stored before the leader's answer has arrived here so long after it, if it arrives at all.
 const IN_FLIGHT: Duration = Duration::from_millis(100);
 
-/// The leader's word, and what was at the place where we were when it was asked.
+/// The leader's answer, and our position when it was asked.
 pub(crate) struct Observation {
     /// Where the stream begins and ends.
     pub(crate) extent: Result<Extent, ReadError>,
-    /// Where we were.
-    pub(crate) place: Option<Place>,
-    /// Whether the stream is not the one in which we were there.
+    /// Our position.
+    pub(crate) position: Option<Position>,
+    /// The stream does not contain that position.
     pub(crate) is_another: bool,
 }
 
-/// Asks the leader on every tick and after every reconnect. Beside the follower, so that a late answer holds up no
-/// event.
+/// Asks the leader on every tick and after every reconnect. It runs beside the follower, so that a late answer delays
+/// no event.
 pub(crate) async fn watch(
     broker: Broker,
     reader: Reader,
@@ -54,28 +53,28 @@ pub(crate) async fn watch(
     }
 }
 
-async fn observe(reader: &Reader, place: Option<Place>) -> Observation {
+async fn observe(reader: &Reader, position: Option<Position>) -> Observation {
     let mut extent = reader.extent().await;
-    if let (Some(place), Ok(short)) = (place, &extent)
-        && place.sequence > short.last
+    if let (Some(position), Ok(short)) = (position, &extent)
+        && position.sequence > short.last
     {
-        // A new leader may still be taking in what it has; it is asked twice.
+        // A new leader may not have applied all that it has; ask twice.
         sleep(TICK).await;
         extent = reader.extent().await;
     }
-    let is_another = match (place, &extent) {
-        (Some(place), Ok(extent)) => {
-            place.created != extent.created
-                || place.sequence > extent.last
-                || (place.sequence >= extent.first.max(1) && another_event(reader, place).await)
+    let is_another = match (position, &extent) {
+        (Some(position), Ok(extent)) => {
+            position.created != extent.created
+                || position.sequence > extent.last
+                || (position.sequence >= extent.first.max(1) && is_another_event(reader, position).await)
         }
         _ => false,
     };
-    Observation { extent, place, is_another }
+    Observation { extent, position, is_another }
 }
 
-/// Whether another event is at our place: the stream lost its tail and grew a new one.
-async fn another_event(reader: &Reader, place: Place) -> bool {
-    let stored = reader.at(place.sequence).await.ok().flatten();
-    stored.is_some_and(|stored| decode::fingerprint(&stored) != place.fingerprint)
+/// Whether another message is at our position: the stream lost its tail and has grown again.
+async fn is_another_event(reader: &Reader, position: Position) -> bool {
+    let stored = reader.at(position.sequence).await.ok().flatten();
+    stored.is_some_and(|stored| decode::fingerprint(&stored) != position.fingerprint)
 }

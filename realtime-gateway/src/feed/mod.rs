@@ -1,6 +1,10 @@
-//! Following the stream.
+//! Where events come from: the stream, and operators' replays.
 
 pub(crate) mod follower;
 pub(crate) mod health;
-pub(crate) mod leader;
+mod leader;
 pub(crate) mod replay;
+mod source;
+
+pub(crate) use health::FeedHealth;
+pub(crate) use source::Source;

@@ -1,12 +1,12 @@
-//! Stored events that operators send again, by a consumer that delivers to one subject which every gateway hears.
+//! Stored events that operators replay: a consumer of the stream delivers them to one subject that every gateway hears.
 //!
-//! How fast they come is the consumer's business. Here a guard stands before the sockets, so that a replay takes nothing
-//! from the live events: it has a connection of its own, waits in a queue that is bounded by bytes, goes out in turns, at
-//! most 200 events of a church a second, and fills no more than half of what a socket may have out. What does not fit is
-//! left out and counted: a replayed event carries no cursor, so no client's continuity depends on it.
+//! The consumer decides how fast they come. A replay must not slow live events down. So it has a broker connection of
+//! its own, waits in a queue that is bounded by bytes, sends at most 200 events of a church a second, and fills no more
+//! than half of a socket's credit. Events that do not fit are left out and counted: a replayed event carries no cursor,
+//! so no client's continuity depends on it.
 
+mod ack;
 mod queue;
-mod source;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,22 +19,21 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::events::decode;
-use crate::events::packets::{self, Delivery};
+use crate::events::{Delivery, decode, packets};
+use crate::feed::replay::ack::{Ack, Consumers};
 use crate::feed::replay::queue::{Queue, Waiting};
-use crate::feed::replay::source::{Consumers, Source};
 use crate::metrics::{Counters, Reason};
-use crate::rooms::hub::Hub;
+use crate::rooms::Hub;
 
-/// A church gets one event in each turn.
+/// Time between two turns; each church gets one event in a turn.
 const TURN: Duration = Duration::from_millis(5);
-/// How often it is told what was left out.
+/// How often the log tells what was left out.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// Hears replayed events until the shutdown.
+/// Sends replayed events until the shutdown.
 ///
 /// # Errors
-/// The connection can't be used at all.
+/// The broker connection can't subscribe.
 pub(crate) async fn hear(
     broker: Broker,
     hub: Arc<Hub>,
@@ -58,45 +57,45 @@ pub(crate) async fn hear(
     }
 }
 
-/// What is on its way from the consumers to the sockets.
+/// Replayed events on their way to the sockets.
 struct Replay {
     hub: Arc<Hub>,
     counters: Counters,
     consumers: Consumers,
     queue: Queue,
-    untold: LeftOut,
+    unreported: LeftOut,
 }
 
 /// What was left out since the last report.
 #[derive(Debug, Default)]
 struct LeftOut {
-    /// Events that did not reach us, or found no room in the queue.
+    /// Events that did not reach this gateway or found no room in the queue.
     dropped: u64,
     /// Times that a socket had no room for an event.
     skipped: u64,
-    /// Messages that are no events of the stream.
+    /// Messages that no consumer took from the stream, or that are no events.
     refused: u64,
-    /// Why the last of them is none.
+    /// Why the last of them was refused.
     why: &'static str,
 }
 
 impl Replay {
     fn new(hub: Arc<Hub>, counters: Counters) -> Self {
         let (consumers, queue) = (Consumers::default(), Queue::default());
-        Self { hub, counters, consumers, queue, untold: LeftOut::default() }
+        Self { hub, counters, consumers, queue, unreported: LeftOut::default() }
     }
 
-    /// Puts a message into the queue, if it shows that a consumer took it from our stream: the reply is the
-    /// acknowledgement that the server expects.
+    /// Queues a message if a consumer took it from our stream. Its reply subject, where the server expects the
+    /// acknowledgement, shows that.
     fn take(&mut self, message: Message) {
-        let source = message.reply.as_deref().and_then(Source::parse);
-        let Some(source) = source.filter(|source| source.stream == STREAM) else {
+        let ack = message.reply.as_deref().and_then(Ack::parse);
+        let Some(ack) = ack.filter(|ack| ack.stream == STREAM) else {
             return self.refuse("it does not come from a consumer of the stream");
         };
-        let missed = self.consumers.missed(&source);
+        let missed = self.consumers.missed(&ack);
         self.drop_events(missed);
         let Some((church, _)) = subject::parse(&message.subject) else {
-            return self.refuse("its subject is none of the stream's");
+            return self.refuse("its subject is not one of the stream");
         };
         if !self.hub.has_sockets(&church) {
             return self.count("nobody", 1);
@@ -116,23 +115,23 @@ impl Replay {
     }
 
     fn send(&mut self, waiting: &Waiting) -> Result<(), &'static str> {
-        let event =
-            decode::parse(&waiting.subject, &waiting.payload).map_err(|_| "subject and payload disagree")?;
+        let event = decode::parse(&waiting.subject, &waiting.payload)
+            .map_err(|_| "its payload does not match its subject")?;
         let packets = packets::encode(&event, &waiting.payload, Delivery::Replayed)
-            .map_err(|_| "the payload can't be encoded")?;
+            .map_err(|_| "its payload can't be encoded")?;
         let skipped = self.hub.replay(&event.church_id, &packets);
-        self.untold.skipped += skipped;
+        self.unreported.skipped += skipped;
         self.counters.replays_skipped.inc_by(skipped);
         Ok(())
     }
 
     fn drop_events(&mut self, events: u64) {
-        self.untold.dropped += events;
+        self.unreported.dropped += events;
         self.count("dropped", events);
     }
 
     fn refuse(&mut self, why: &'static str) {
-        (self.untold.refused, self.untold.why) = (self.untold.refused + 1, why);
+        (self.unreported.refused, self.unreported.why) = (self.unreported.refused + 1, why);
         self.count("refused", 1);
     }
 
@@ -143,12 +142,16 @@ impl Replay {
     }
 
     fn report(&mut self) {
-        let LeftOut { dropped, skipped, refused, why } = std::mem::take(&mut self.untold);
+        let LeftOut { dropped, skipped, refused, why } = std::mem::take(&mut self.unreported);
         if dropped + skipped > 0 {
-            warn!(dropped, skipped, "a replay was faster than clients can be told; make its consumer slower");
+            warn!(
+                dropped,
+                skipped,
+                "left out replayed events that came faster than clients can take them; make the consumer slower"
+            );
         }
         if refused > 0 {
-            warn!(refused, why, "messages were sent to {REPLAY} that are no events of the stream");
+            warn!(refused, why, "refused messages on {REPLAY} that are no events of the stream");
         }
     }
 }

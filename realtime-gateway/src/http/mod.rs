@@ -1,5 +1,7 @@
-//! The HTTP edge.
+//! The HTTP edge: parses requests and checks limits before the Socket.IO library sees a request.
 
-pub(crate) mod opening;
+mod bad_request;
+mod engine_io;
+mod request;
 pub(crate) mod server;
-pub(crate) mod websocket;
+mod websocket;

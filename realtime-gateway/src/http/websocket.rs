@@ -1,36 +1,36 @@
-//! The server's part of a websocket handshake (RFC 6455, section 4.2) that the Socket.IO library leaves out. Where a
-//! proxy drops the headers of a handshake, the client has to hear it at once, so that it tries another transport.
+//! The checks of a websocket handshake (RFC 6455, section 4.2) that the Socket.IO library leaves out. A client behind a
+//! proxy that drops headers of the handshake has to be refused at once, so that it tries another transport.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::http::opening::BadRequest;
+use crate::http::bad_request::BadRequest;
 
-/// The only version of the websocket protocol.
+/// The version of the websocket protocol.
 const VERSION: &str = "13";
 /// Bytes of a handshake's key.
 const KEY_BYTES: usize = 16;
 
-/// Whether a request is a whole handshake.
+/// Checks that a request is a complete handshake.
 ///
 /// # Errors
-/// Something is missing or wrong.
+/// A header is missing or wrong.
 pub(crate) fn check(head: &Parts) -> Result<(), BadRequest> {
     let Parts { method, version, headers, .. } = head;
-    let whole = method == Method::GET
+    let is_complete = method == Method::GET
         && *version >= Version::HTTP_11
         && lists(headers, header::CONNECTION, "upgrade")
         && lists(headers, header::UPGRADE, "websocket")
         && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION)
         && headers.get(header::SEC_WEBSOCKET_KEY).is_some_and(is_key)
         && (!headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) || protocol(headers).is_some());
-    if whole { Ok(()) } else { Err(BadRequest::Malformed) }
+    if is_complete { Ok(()) } else { Err(BadRequest::Malformed) }
 }
 
-/// The subprotocol that is chosen: the first that the client offers. A browser closes a websocket whose server chose
-/// none of those that it offered.
+/// The chosen subprotocol: the first that the client offers. A browser closes a websocket whose server chose none of
+/// the offered ones.
 pub(crate) fn protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
     let first = offered.split(',').next()?.trim();
@@ -38,7 +38,7 @@ pub(crate) fn protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(first).ok().filter(|_| is_token)
 }
 
-/// Whether a header that is a list has this word in it, in capitals or not.
+/// Whether a header lists this word, in any case.
 fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(word))
@@ -48,7 +48,7 @@ fn is_key(value: &HeaderValue) -> bool {
     BASE64_STANDARD.decode(value.as_bytes()).is_ok_and(|key| key.len() == KEY_BYTES)
 }
 
-/// As RFC 9110 has it, section 5.6.2.
+/// See RFC 9110, section 5.6.2.
 fn is_token_letter(letter: u8) -> bool {
     letter.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&letter)
 }
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    const WHOLE: [(&str, &str); 4] = [
+    const COMPLETE: [(&str, &str); 4] = [
         ("connection", "keep-alive, Upgrade"),
         ("upgrade", "WebSocket"),
         ("sec-websocket-version", "13"),
@@ -75,28 +75,29 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_with_a_part_missing_or_over_http_1_0_is_refused() {
-        assert_eq!(check(&head(Version::HTTP_11, &WHOLE)), Ok(()));
-        assert_eq!(check(&head(Version::HTTP_10, &WHOLE)), Err(BadRequest::Malformed));
-        for missing in 0..WHOLE.len() {
-            let headers: Vec<_> = (0..).zip(WHOLE).filter(|(n, _)| *n != missing).map(|(_, h)| h).collect();
+    fn an_incomplete_handshake_or_one_over_http_1_0_is_refused() {
+        assert_eq!(check(&head(Version::HTTP_11, &COMPLETE)), Ok(()));
+        assert_eq!(check(&head(Version::HTTP_10, &COMPLETE)), Err(BadRequest::Malformed));
+        for missing in 0..COMPLETE.len() {
+            let headers: Vec<_> =
+                (0..).zip(COMPLETE).filter(|(n, _)| *n != missing).map(|(_, h)| h).collect();
             assert_eq!(check(&head(Version::HTTP_11, &headers)), Err(BadRequest::Malformed), "{headers:?}");
         }
         for (number, wrong) in (0..).zip(["close", "h2c", "8", "c2hvcnQ="]) {
-            let mut headers = WHOLE;
+            let mut headers = COMPLETE;
             headers[number].1 = wrong;
             assert_eq!(check(&head(Version::HTTP_11, &headers)), Err(BadRequest::Malformed), "{wrong}");
         }
     }
 
     #[test]
-    fn the_first_offered_protocol_is_chosen_and_a_list_of_none_is_refused() {
+    fn the_first_offered_protocol_is_chosen_and_an_empty_list_is_refused() {
         let of = |offered: &str| {
-            let headers: Vec<_> = WHOLE.into_iter().chain([("sec-websocket-protocol", offered)]).collect();
+            let headers: Vec<_> = COMPLETE.into_iter().chain([("sec-websocket-protocol", offered)]).collect();
             let head = head(Version::HTTP_11, &headers);
             check(&head).map(|()| protocol(&head.headers).unwrap())
         };
-        assert_eq!(protocol(&head(Version::HTTP_11, &WHOLE).headers), None);
+        assert_eq!(protocol(&head(Version::HTTP_11, &COMPLETE).headers), None);
         assert_eq!(of("chat").unwrap(), "chat");
         assert_eq!(of("v2.chat, chat").unwrap(), "v2.chat");
         for wrong in ["", " ,chat", "a b", "(x)"] {

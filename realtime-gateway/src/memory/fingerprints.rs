@@ -1,29 +1,29 @@
-//! What stands at each of the stream's newest sequences: eight bytes of every event, long after the event itself was
-//! forgotten. So the cursor of a client that was away while nothing happened in its church costs no question.
+//! The fingerprints of the stream's newest messages: eight bytes each, kept much longer than the events themselves.
+//! They prove the cursor of a client that was away while its church was quiet, without a read of the stream.
 
 use std::collections::VecDeque;
 
-use crate::stream::cursor::Fingerprint;
+use crate::stream::Fingerprint;
 
-/// So many are kept: 8 MiB.
+/// Fingerprints that are kept: 8 MiB.
 const KEPT: usize = 1 << 20;
 
 /// Fingerprints of sequences without a hole, up to the last one.
-pub(crate) struct Places {
+pub(crate) struct Fingerprints {
     /// The sequence of the first fingerprint.
     first: u64,
     fingerprints: VecDeque<Fingerprint>,
 }
 
-impl Places {
-    /// Begins with what stands at `floor`, if that is known. Before the first sequence of a stream stand zeros.
+impl Fingerprints {
+    /// Begins with the fingerprint at `floor`, if it is known. Sequence 0 is before the first message and has zeros.
     pub(crate) fn after(floor: u64, at_floor: Option<Fingerprint>) -> Self {
         let known = if floor == 0 { Some(Fingerprint::default()) } else { at_floor };
         let first = if known.is_some() { floor } else { floor + 1 };
         Self { first, fingerprints: known.into_iter().collect() }
     }
 
-    /// What stands at the next sequence.
+    /// Adds the fingerprint of the next sequence.
     pub(crate) fn push(&mut self, fingerprint: Fingerprint) {
         if self.fingerprints.len() == KEPT {
             self.fingerprints.pop_front();
@@ -32,7 +32,7 @@ impl Places {
         self.fingerprints.push_back(fingerprint);
     }
 
-    /// What stands at a sequence, if that is kept.
+    /// The fingerprint at a sequence, if it is kept.
     pub(crate) fn at(&self, sequence: u64) -> Option<Fingerprint> {
         let position = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
         self.fingerprints.get(position).copied()
@@ -48,18 +48,18 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_sequence_of_a_stream_stand_zeros() {
-        assert_eq!(Places::after(0, None).at(0), Some(Fingerprint::default()));
-        assert_eq!(Places::after(5, None).at(5), None);
-        assert_eq!(Places::after(5, Some(mark(5))).at(5), Some(mark(5)));
+    fn sequence_zero_has_a_fingerprint_of_zeros() {
+        assert_eq!(Fingerprints::after(0, None).at(0), Some(Fingerprint::default()));
+        assert_eq!(Fingerprints::after(5, None).at(5), None);
+        assert_eq!(Fingerprints::after(5, Some(mark(5))).at(5), Some(mark(5)));
     }
 
     #[test]
-    fn the_oldest_are_forgotten_and_the_newest_are_where_they_were() {
-        let mut places = Places::after(7, None);
+    fn the_oldest_are_forgotten_and_the_others_keep_their_sequences() {
+        let mut kept = Fingerprints::after(7, None);
         let last = 7 + KEPT as u64 + 3;
-        (8..=last).for_each(|sequence| places.push(mark(sequence)));
-        assert_eq!((places.at(10), places.at(11)), (None, Some(mark(11))));
-        assert_eq!((places.at(last), places.at(last + 1)), (Some(mark(last)), None));
+        (8..=last).for_each(|sequence| kept.push(mark(sequence)));
+        assert_eq!((kept.at(10), kept.at(11)), (None, Some(mark(11))));
+        assert_eq!((kept.at(last), kept.at(last + 1)), (Some(mark(last)), None));
     }
 }

@@ -1,7 +1,7 @@
-//! What is older than the memory, read from the stream for clients that were away for long.
+//! Events older than memory, read from the stream for clients that were away for long.
 //!
-//! A gateway that goes down sends thousands of clients here at once. So a part of the stream is read once for all
-//! who ask for it at about the same time, and only a few reads are under way at any moment.
+//! When a gateway goes down, thousands of its clients resume at once. So each page is read once for all clients that
+//! ask for it at about the same time, and only a few reads run at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,55 +13,53 @@ use moka::future::Cache;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::events::decode;
-use crate::memory::recent::Event;
-use crate::stream::cursor::Fingerprint;
-use crate::stream::reader::{ReadError, Reader, Stored};
+use crate::events::{Event, decode};
+use crate::stream::{Fingerprint, ReadError, Reader, Stored};
 
-/// Reads that are under way at once.
+/// Reads that run at once.
 const READS: usize = 8;
-/// Pages are kept for the next who ask, as long as all together they take no more bytes than this.
+/// Bytes of the pages that are cached.
 const KEPT: u64 = 16 << 20;
-/// What a page and each of its events take besides packets, about.
+/// Bytes that a page and each of its events take besides packets, roughly.
 const OVERHEAD: usize = 256;
-/// A page ends once it has so many events.
+/// Events after which a page ends.
 const ENOUGH: usize = 128;
 
 /// A part of a church's history.
 pub(crate) struct Page {
-    /// What is in the stream at the sequence after which the page begins; `None` if that is not kept any more, and
-    /// then there may be a hole.
+    /// The fingerprint at the sequence after which the page begins. `None` if the stream does not keep that message any
+    /// more: then events may be missing.
     pub(crate) anchor: Option<Fingerprint>,
     /// The church's events after it, oldest first.
     pub(crate) events: Vec<Arc<Event>>,
-    /// Up to this sequence the church has no other events.
+    /// The page has all events of the church up to this sequence.
     pub(crate) reach: u64,
-    /// The last message of the church up to there, or the anchor where there is none: its sequence, and what it is.
+    /// Sequence and fingerprint of the church's last message up to `reach`; the anchor's if it has none.
     pub(crate) last: (u64, Option<Fingerprint>),
 }
 
 impl Page {
-    /// Bytes, about.
+    /// Bytes, roughly.
     fn weight(&self) -> u32 {
         let events: usize = self.events.iter().map(|event| OVERHEAD + event.packets.size()).sum();
         u32::try_from(OVERHEAD + events).unwrap_or(u32::MAX)
     }
 }
 
-/// Which page.
+/// Names a page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// Whose history.
+    /// The church.
     pub(crate) church: ChurchId,
     /// The stream's creation.
     pub(crate) created: u64,
-    /// How often the gateway took a place: what was read before belongs to a stream that may have been another.
+    /// The generation of the memory: a page that was read before it changed may be of another stream.
     pub(crate) generation: u64,
     /// The page begins after this sequence.
     pub(crate) after: u64,
 }
 
-/// Reads pages, each once for all who ask for it.
+/// Reads pages, each once for all clients that ask for it.
 pub(crate) struct History {
     reader: Reader,
     reads: Semaphore,
@@ -75,27 +73,26 @@ impl History {
         Self { reader, reads: Semaphore::new(READS), pages }
     }
 
-    /// The page that a key names. It need not go on beyond `floor`, which the gateway has passed long ago. One of those
-    /// who ask reads it, and the next of them if that one loses patience; once nobody asks any more, nothing is left of
-    /// the reading, nor of one that fails.
+    /// The page that a key names. It need not reach beyond `floor`, where memory begins. One of the callers reads it;
+    /// if that one gives up, the next goes on. A read that fails or that no caller waits for leaves nothing behind.
     ///
     /// # Errors
     /// The stream can't be read now.
     pub(crate) async fn page(&self, key: Key, floor: u64) -> Result<Arc<Page>, ReadError> {
         let reading = async {
-            let closed = |_| ReadError::Unavailable("the gateway stops".into());
-            let _turn = self.reads.acquire().await.map_err(closed)?;
+            let closed = |_| ReadError::Unavailable("the gateway is stopping".into());
+            let _permit = self.reads.acquire().await.map_err(closed)?;
             read(&self.reader, &key, floor).await.map(Arc::new)
         };
         self.pages.try_get_with_by_ref(&key, reading).await.map_err(|error| ReadError::clone(&error))
     }
 }
 
-/// Reads what comes after the anchor, and then the anchor: messages go from the head alone, so if it is still there,
-/// nothing after it went. (Replicas drop what is too old each by its own clock: what they differ in is the last moment of
-/// a cursor that is as old as the stream.)
+/// Reads the messages after the anchor, and then the anchor itself. A stream drops its oldest messages first, so if the
+/// anchor is still there, none after it was dropped. (Each replica drops old messages by its own clock, so they may
+/// disagree for a moment about a cursor that is as old as the stream.)
 async fn read(reader: &Reader, key: &Key, floor: u64) -> Result<Page, ReadError> {
-    // Before the reading, too: a replica that lags now may have caught up once it has answered.
+    // Checked before the read, too: a replica that lags now may have caught up by the time of the check after it.
     if let Some(extent) = reader.extent_if_replicated().await? {
         if key.after + 1 < extent.first {
             return Ok(Page { anchor: None, events: Vec::new(), reach: key.after, last: (key.after, None) });
@@ -109,9 +106,9 @@ async fn read(reader: &Reader, key: &Key, floor: u64) -> Result<Page, ReadError>
     while reach < floor && stored.len() < ENOUGH {
         let batch = reader.from(reach + 1, &subject).await?;
         reach = batch.messages.last().map_or(reach, |last| last.sequence);
-        // An answer without messages that does not say that it is complete would be asked for for ever.
+        // An empty answer that does not claim to be complete must not be repeated for ever.
         if batch.complete || batch.messages.is_empty() {
-            reader.surely_has(floor).await?;
+            reader.confirm_end(floor).await?;
             reach = reach.max(floor);
         }
         stored.extend(batch.messages);
@@ -124,7 +121,7 @@ async fn read(reader: &Reader, key: &Key, floor: u64) -> Result<Page, ReadError>
     Ok(Page { anchor, events: events(key.created, &stored), reach, last })
 }
 
-/// What is at a sequence; before the first stand zeros, as long as the first is there.
+/// The fingerprint at a sequence. Sequence 0 has zeros, as long as the stream keeps its first message.
 async fn at(reader: &Reader, sequence: u64) -> Result<Option<Fingerprint>, ReadError> {
     if sequence == 0 {
         return Ok(reader.at(1).await?.map(|_| Fingerprint::default()));
@@ -137,7 +134,7 @@ fn events(created: u64, stored: &[Stored]) -> Vec<Arc<Event>> {
     let mut events = Vec::with_capacity(stored.len());
     for message in stored {
         let status_before = |event: &ChurchEvent| statuses.get(&event.message_id).copied();
-        // What is no event was told of when it came.
+        // A message that is no event was logged when it came.
         if let (_, Ok(event)) = decode::prepare(created, message, status_before) {
             statuses.insert(event.message, event.status);
             events.push(event);
@@ -156,9 +153,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::events::packets::{Packet, Packets};
+    use crate::events::{Packet, Packets};
 
-    /// As much as any number of readings may take here, in a clock that does not wait.
+    /// Longer than any read here takes; the clock is paused.
     const LONG: Duration = Duration::from_secs(600);
 
     async fn without_a_broker() -> History {
@@ -171,19 +168,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_readings_that_nobody_waits_for_any_more_nothing_is_left() {
+    async fn an_abandoned_read_leaves_nothing_behind() {
         let history = without_a_broker().await;
         let impatient = (0..10 * READS as u64).map(|n| history.page(key(n), 1_000));
         assert!(timeout(Duration::from_millis(1), join_all(impatient)).await.is_err());
-        assert_eq!(history.reads.available_permits(), READS, "they gave their turns back");
+        assert_eq!(history.reads.available_permits(), READS, "they gave their permits back");
         let answer = timeout(LONG, history.page(key(1_000), 2_000)).await.unwrap();
         assert!(matches!(answer, Err(ReadError::Unavailable(_))));
         history.pages.run_pending_tasks().await;
-        assert_eq!(history.pages.entry_count(), 0, "what failed is not kept");
+        assert_eq!(history.pages.entry_count(), 0, "a failed read is not cached");
     }
 
     #[tokio::test]
-    async fn pages_are_kept_as_long_as_they_take_few_bytes() {
+    async fn the_cache_is_bounded_by_bytes() {
         let history = without_a_broker().await;
         let large = "x".repeat(1 << 20);
         for n in 0..2 * KEPT / large.len() as u64 {

@@ -1,37 +1,65 @@
 //! A connected socket, whose it is, and how packets get into its queue.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use common::claims::Claims;
 use common::event::timestamp;
 use common::subject::ChurchId;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::{Sid, Socket};
 use socketioxide::{SendError, SocketError};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
-use crate::connections::credit::{Credit, Share};
-use crate::events::packets::{Packet, Packets};
+use crate::connections::{Credit, Share};
+use crate::events::{Packet, Packets};
+
+/// Whose a socket is. The socket keeps it, too, so it must not hold the socket: neither would ever be freed.
+pub(crate) struct Client {
+    /// The church of its token.
+    pub(crate) church: ChurchId,
+    /// The user of its token, unique only inside the church.
+    pub(crate) user: Arc<str>,
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// What its session may have unwritten.
+    pub(crate) credit: Arc<Credit>,
+    /// Cancelled once the socket has disconnected.
+    pub(crate) gone: CancellationToken,
+    /// Limits attempts to replace the token.
+    pub(crate) refreshes: DefaultDirectRateLimiter,
+}
+
+impl Client {
+    /// The holder of a token.
+    pub(crate) fn new(claims: &Claims, address: IpAddr, credit: Arc<Credit>) -> Self {
+        Self {
+            church: claims.church_id.clone(),
+            user: claims.user_id.as_str().into(),
+            address,
+            credit,
+            gone: CancellationToken::new(),
+            refreshes: RateLimiter::direct(Quota::per_second(NonZeroU32::MIN)),
+        }
+    }
+}
 
 /// A connected socket and whose it is.
 #[derive(Clone)]
-pub(crate) struct Member {
+pub(crate) struct Subscriber {
     /// The socket.
     pub(crate) socket: SocketRef,
-    /// The church of its token.
-    pub(crate) church: ChurchId,
-    /// The user of its token, unique inside the church only.
-    pub(crate) user: Arc<str>,
-    /// Where it comes from.
-    pub(crate) address: IpAddr,
-    /// What its session may have out.
-    pub(crate) credit: Arc<Credit>,
+    /// Whose it is.
+    pub(crate) client: Arc<Client>,
 }
 
-/// Whether these are one socket. Its session id does not tell: a client that leaves the namespace and connects again over
-/// the same transport has another socket of the same id.
+/// Whether these are one socket. The session id does not tell: a client that leaves the namespace and connects again
+/// over the same transport gets another socket with the same id.
 pub(crate) fn is_same(one: &Socket, other: &Socket) -> bool {
     std::ptr::eq(one, other)
 }
@@ -42,9 +70,9 @@ const AROUND: usize = 7;
 /// Why a packet did not get into a socket's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsent {
-    /// The credit is used up, or the queue is full: the client does not keep up.
+    /// The credit is used up or the queue is full: the client does not keep up.
     Full,
-    /// The socket is not there any more.
+    /// The socket has disconnected.
     Gone,
 }
 
@@ -60,16 +88,16 @@ struct Connected<'a> {
     recovered: bool,
 }
 
-impl Member {
-    /// Tells the client where it is: `recovered` says that it misses nothing.
+impl Subscriber {
+    /// Sends `connected`, the first packet: the client's cursor, and whether it misses nothing before that.
     ///
     /// # Errors
     /// Why the packet did not get into the queue.
     pub(crate) fn welcome(&self, cursor: &str, recovered: bool) -> Result<(), Unsent> {
         let body = Connected {
             status: "connected",
-            user_id: &self.user,
-            church_id: &self.church,
+            user_id: &self.client.user,
+            church_id: &self.client.church,
             socket_id: self.socket.id,
             timestamp: timestamp::to_text(OffsetDateTime::now_utc()),
             cursor,
@@ -78,21 +106,21 @@ impl Member {
         self.emit("connected", &body)
     }
 
-    /// Sends the packets of an event from the given one on, and says how many of them got into the queue.
+    /// Sends the packets of an event, beginning with number `from`. Returns how many of them got into the queue.
     ///
     /// # Errors
     /// Why the next one did not.
     pub(crate) fn send(&self, packets: &Packets, from: usize) -> (usize, Result<(), Unsent>) {
-        self.put_all(Share::Whole, packets.of_user(&self.user).skip(from))
+        self.put_all(Share::Whole, packets.of_user(&self.client.user).skip(from))
     }
 
-    /// Sends the packets of an event that may be left out, and says how many of them got into the queue. They fill no
-    /// more than half of it, so that what must not be lost always finds room.
+    /// Sends the packets of a replayed event. Returns how many of them got into the queue. They fill no more than half
+    /// of it, so that the events in order always find room.
     ///
     /// # Errors
     /// Why the next one did not.
     pub(crate) fn replay(&self, packets: &Packets) -> (usize, Result<(), Unsent>) {
-        self.put_all(Share::Half, packets.of_user(&self.user))
+        self.put_all(Share::Half, packets.of_user(&self.client.user))
     }
 
     fn put_all<'a>(
@@ -115,20 +143,16 @@ impl Member {
     /// # Errors
     /// Why it did not get there.
     pub(crate) fn emit(&self, name: &str, body: &impl Serialize) -> Result<(), Unsent> {
-        // What we send can always be written as JSON.
+        // Our own packets can always be written as JSON.
         let body = to_raw_value(body).map_err(|_| Unsent::Gone)?;
         self.put(Share::Whole, name, &body)
     }
 
-    /// Puts one packet into the socket's queue, if it fits into this share of the credit.
-    ///
-    /// # Errors
-    /// Why it did not get there.
-    pub(crate) fn put(&self, share: Share, name: &str, body: &RawValue) -> Result<(), Unsent> {
+    fn put(&self, share: Share, name: &str, body: &RawValue) -> Result<(), Unsent> {
         let bytes = AROUND + name.len() + body.get().len();
-        self.credit.take(bytes, share).map_err(|_| Unsent::Full)?;
+        self.client.credit.take(bytes, share).map_err(|_| Unsent::Full)?;
         self.socket.emit(name, body).map_err(|error| {
-            self.credit.give_back(1, bytes);
+            self.client.credit.give_back(1, bytes);
             match error {
                 SendError::Socket(SocketError::InternalChannelFull) => Unsent::Full,
                 _ => Unsent::Gone,

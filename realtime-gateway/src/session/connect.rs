@@ -1,4 +1,4 @@
-//! Who may come in, and the first words to a socket.
+//! How a socket connects and disconnects.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,25 +10,26 @@ use socketioxide::socket::DisconnectReason;
 use socketioxide::{SocketIo, TransportType};
 use tracing::debug;
 
-use crate::connections::transports::Carrier;
+use crate::connections::Transport;
 use crate::gateway::Gateway;
-use crate::metrics::{Reason, Transport};
-use crate::rooms::subscriber::Member;
-use crate::session::clock::{self, Session, Term};
+use crate::metrics::{self, Reason};
+use crate::rooms::{Client, CloseReason, Subscriber};
+use crate::session::refresh;
 use crate::session::resume::resume;
-use crate::session::stale::is_here;
+use crate::session::stale::is_connected;
+use crate::tokens::{Term, label};
 
-/// What a client sends when it connects. Anything may be missing or of another form than expected.
+/// What a client sends when it connects. Any field may be missing or of another type than expected.
 #[derive(Deserialize, Default)]
-pub(crate) struct Auth {
+pub(super) struct Auth {
     token: Option<Value>,
     cursor: Option<Value>,
 }
 
 /// A refused token, in the words that clients know.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
-    /// The token does not let it in.
+pub(super) enum Refused {
+    /// The token is not good.
     #[error("Authentication error: {0}")]
     Token(#[from] TokenError),
     /// The session tried too many tokens, and its transport is being closed.
@@ -39,108 +40,94 @@ pub(crate) enum Refused {
 /// Lets a socket in if its token is good.
 ///
 /// # Errors
-/// The token's trouble, as the text of the client's `connect_error`.
-pub(crate) async fn authenticate(
+/// Why the token is refused: the text of the client's `connect_error`.
+pub(super) async fn authenticate(
     socket: SocketRef,
     TryData(auth): TryData<Auth>,
     State(gateway): State<Arc<Gateway>>,
 ) -> Result<(), Refused> {
-    let Some(carrier) = Carrier::of(&socket) else { return Err(TokenError::Missing.into()) };
-    if carrier.traffic.check_token().is_err() {
+    let Some(transport) = Transport::of(&socket) else { return Err(TokenError::Missing.into()) };
+    if transport.traffic.allow_token().is_err() {
         gateway.counters.auth_failures.get_or_create(&Reason { reason: "too_many" }).inc();
-        gateway.transports.close(carrier);
+        gateway.transports.close(transport);
         return Err(Refused::TooMany);
     }
-    let auth = auth.unwrap_or_default();
-    match verify(&gateway, carrier, auth.token) {
+    match verify(&gateway, transport, auth.unwrap_or_default().token) {
         Ok(claims) => {
             socket.extensions.insert(claims);
             Ok(())
         }
         Err(error) => {
-            gateway.counters.auth_failures.get_or_create(&Reason { reason: word_of(error) }).inc();
+            gateway.counters.auth_failures.get_or_create(&Reason { reason: label(error) }).inc();
             Err(error.into())
         }
     }
 }
 
-fn verify(gateway: &Gateway, carrier: &Carrier, token: Option<Value>) -> Result<Claims, TokenError> {
+/// Verifies the token of this packet, or else that of the first request.
+fn verify(gateway: &Gateway, transport: &Transport, token: Option<Value>) -> Result<Claims, TokenError> {
     let token = match token {
         None | Some(Value::Null) => None,
         Some(Value::String(token)) if token.is_empty() => None,
         Some(Value::String(token)) => Some(token),
         Some(_) => return Err(TokenError::Invalid),
     };
-    let mut of_request = carrier.token.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut of_request = transport.token.lock().unwrap_or_else(PoisonError::into_inner);
     let claims = gateway.verify(token.as_ref().or(of_request.as_ref()).map_or("", String::as_str))?;
-    // What is kept of the request lives as long as the session, and has no use for the token any more.
+    // The transport lives as long as the session and needs the token no more.
     *of_request = None;
     Ok(claims)
 }
 
-/// A refusal as the metrics call it.
-pub(crate) fn word_of(error: TokenError) -> &'static str {
-    match error {
-        TokenError::Missing => "missing",
-        TokenError::Invalid => "invalid",
-        TokenError::Expired => "expired",
-        TokenError::Revoked => "revoked",
-        TokenError::ChurchMissing => "church_missing",
-        TokenError::ChurchMalformed(_) => "church_malformed",
-    }
-}
-
-/// Takes a socket in that was let in.
-pub(crate) async fn attend(
+/// Subscribes a socket that was let in, and brings it to the live events.
+pub(super) async fn on_connect(
     socket: SocketRef,
     io: SocketIo,
     TryData(auth): TryData<Auth>,
     Extension(claims): Extension<Claims>,
     State(gateway): State<Arc<Gateway>>,
 ) {
-    let transport = match socket.transport_type() {
+    let transport_name = match socket.transport_type() {
         TransportType::Websocket => "websocket",
         TransportType::Polling => "polling",
     };
-    gateway.counters.connections.get_or_create(&Transport { transport }).inc();
-    debug!(church.id = %claims.church_id, socket.id = %socket.id, transport, "connected");
-    // Without it the socket was not let in.
-    let Some(carrier) = Carrier::of(&socket).cloned() else { return };
-    let (church, user) = (claims.church_id.clone(), claims.user_id.as_str().into());
-    let (address, credit) = (carrier.address, carrier.traffic.credit.clone());
-    let member = Member { socket, church, user, address, credit };
-    member.socket.extensions.remove::<Claims>();
-    let session = Arc::new(Session::new(member.church.clone()));
-    member.socket.extensions.insert(session.clone());
-    member.socket.on_disconnect(departed);
-    member.socket.on("auth:refresh", clock::refresh);
-    member.socket.on_fallback(unknown);
-    carrier.attended();
-    if let Err(refusal) = gateway.hub.sit(&member, Term::of(&claims)) {
-        gateway.counters.refusals.get_or_create(&Reason { reason: refusal.word() }).inc();
-        return gateway.turn_away(&member, refusal.word());
+    gateway.counters.connections.get_or_create(&metrics::Transport { transport: transport_name }).inc();
+    debug!(church.id = %claims.church_id, socket.id = %socket.id, transport = transport_name, "connected");
+    // Without it the socket would not have been let in.
+    let Some(transport) = Transport::of(&socket).cloned() else { return };
+    let client = Arc::new(Client::new(&claims, transport.address, transport.traffic.credit.clone()));
+    socket.extensions.remove::<Claims>();
+    socket.extensions.insert(client.clone());
+    socket.on_disconnect(on_disconnect);
+    socket.on("auth:refresh", refresh::refresh);
+    socket.on_fallback(on_unknown);
+    transport.authenticate();
+    let subscriber = Subscriber { socket, client };
+    if let Err(refusal) = gateway.hub.join(&subscriber, Term::of(&claims)) {
+        gateway.counters.refusals.get_or_create(&Reason { reason: refusal.label() }).inc();
+        return gateway.hub.close(&subscriber, CloseReason::Refused(refusal));
     }
-    // It may have gone before anybody listened to that, and then nobody hears of it any more.
-    if !is_here(&io, &member.socket) {
-        return gateway.clear_up(&member);
+    // A socket that disconnected before the handler was set is not reported any more.
+    if !is_connected(&io, &subscriber.socket) {
+        return gateway.hub.remove(&subscriber, Some(CloseReason::Gone));
     }
-    // It may have been revoked after it was checked, and before it had a seat to be found in.
-    if gateway.revocations.cover(&member.church, &claims.person(), claims.issued_at) {
-        return gateway.turn_away(&member, "token_revoked");
+    // The token may have been revoked after it was checked and before the socket was in its room.
+    if gateway.revocations.cover(&claims.church_id, &claims.person(), claims.issued_at) {
+        return gateway.hub.remove(&subscriber, Some(CloseReason::TokenRevoked));
     }
-    let resuming = resume(&gateway, &member, cursor(auth.unwrap_or_default()));
-    if session.gone.run_until_cancelled(resuming).await.is_none() {
-        // It may have gone before it had its seat.
-        gateway.depart(&member.church, &member.socket);
+    let resuming = resume(&gateway, &subscriber, cursor(auth.unwrap_or_default()));
+    if subscriber.client.gone.run_until_cancelled(resuming).await.is_none() {
+        // It may have disconnected before it joined.
+        gateway.hub.remove(&subscriber, None);
     }
 }
 
-/// The gateway only speaks. What a client says besides is not for us.
-async fn unknown(State(gateway): State<Arc<Gateway>>) {
+/// Counts events of clients. The gateway expects none but `auth:refresh`.
+async fn on_unknown(State(gateway): State<Arc<Gateway>>) {
     gateway.counters.unknown_events.inc();
 }
 
-/// The client's cursor; what is no text can't be one, but says that there was something to resume.
+/// The client's cursor. A value that is no text can't be a cursor, but shows that the client wants to resume.
 fn cursor(auth: Auth) -> Option<String> {
     match auth.cursor? {
         Value::Null => None,
@@ -149,25 +136,25 @@ fn cursor(auth: Auth) -> Option<String> {
     }
 }
 
-async fn departed(
+async fn on_disconnect(
     socket: SocketRef,
     why: DisconnectReason,
-    Extension(session): Extension<Arc<Session>>,
+    Extension(client): Extension<Arc<Client>>,
     State(gateway): State<Arc<Gateway>>,
 ) {
-    let carrier = Carrier::of(&socket);
-    let reason = if carrier.is_some_and(|carrier| carrier.stalled()) { "stalled" } else { word(why) };
+    let transport = Transport::of(&socket);
+    let stalled = transport.is_some_and(|transport| transport.stalled());
+    let reason = if stalled { "stalled" } else { disconnect_label(why) };
     gateway.counters.disconnects.get_or_create(&Reason { reason }).inc();
-    let church = &session.church;
-    debug!(church.id = %church, socket.id = %socket.id, reason, "disconnected");
-    session.gone.cancel();
-    if let Some(carrier) = carrier.filter(|_| why == DisconnectReason::ClientNSDisconnect) {
-        gateway.transports.close_if_unused(carrier, gateway.connect_timeout);
+    debug!(church.id = %client.church, socket.id = %socket.id, reason, "disconnected");
+    client.gone.cancel();
+    if let Some(transport) = transport.filter(|_| why == DisconnectReason::ClientNSDisconnect) {
+        gateway.transports.close_if_unused(transport, gateway.connect_timeout);
     }
-    gateway.depart(church, &socket);
+    gateway.hub.remove(&Subscriber { socket, client }, None);
 }
 
-fn word(why: DisconnectReason) -> &'static str {
+fn disconnect_label(why: DisconnectReason) -> &'static str {
     match why {
         DisconnectReason::TransportClose => "transport_close",
         DisconnectReason::MultipleHttpPollingError => "multiple_polls",

@@ -1,4 +1,4 @@
-//! The cursor: where in the stream a client is. Opaque to clients, the same for every socket of a church.
+//! The cursor: a client's position in the stream. It is opaque to clients and the same for every socket of a church.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -6,14 +6,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::subject::ChurchId;
 use uuid::Uuid;
 
-/// The number of the format below. It changes with any change of the layout.
+/// The version of the layout below.
 const FORMAT: u8 = 1;
-/// Format, creation, sequence, fingerprint, church.
+/// Bytes of format, creation, sequence, fingerprint and church.
 const LEN: usize = 1 + 8 + 8 + 8 + 8;
-/// Longest text that can be a cursor.
+/// Longer text is refused before it is decoded.
 const MAX_TEXT_LEN: usize = 64;
 
-/// Eight bytes that tell one event at a sequence from another one at the same sequence.
+/// Eight bytes that tell one message at a sequence from another one at the same sequence of another stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Fingerprint([u8; 8]);
 
@@ -23,25 +23,25 @@ impl Fingerprint {
         Self(low_half(id.as_bytes()))
     }
 
-    /// For a message in the stream that is no event of ours: a part of its hash.
+    /// A part of the payload's hash, for a message that is no event.
     pub(crate) fn of_bytes(payload: &[u8]) -> Self {
         Self(short_hash(payload))
     }
 }
 
-/// A place in the stream: everything up to and with this sequence is known.
+/// A position in the stream: the client has everything up to and including this sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// When the stream was created, in nanoseconds since the epoch: another stream has another one.
+pub(crate) struct Position {
+    /// When the stream was created, in nanoseconds since the epoch. It tells streams apart.
     pub(crate) created: u64,
-    /// The last sequence; 0 is before the first.
+    /// The sequence; 0 is before the first message.
     pub(crate) sequence: u64,
-    /// What is at that sequence; zeros where nothing is.
+    /// The fingerprint there; zeros before the first message.
     pub(crate) fingerprint: Fingerprint,
 }
 
-impl Place {
-    /// The cursor's text for a church.
+impl Position {
+    /// This position as a cursor of a church.
     pub(crate) fn cursor(&self, church: &ChurchId) -> String {
         let mut bytes = Vec::with_capacity(LEN);
         bytes.push(FORMAT);
@@ -52,7 +52,7 @@ impl Place {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The place that a cursor names; `None` for what is no cursor of this church.
+    /// The position that a cursor names; `None` for text that is no cursor of this church.
     pub(crate) fn parse(cursor: &str, church: &ChurchId) -> Option<Self> {
         if cursor.len() > MAX_TEXT_LEN {
             return None;
@@ -88,30 +88,30 @@ mod tests {
         id.parse().unwrap()
     }
 
-    fn place() -> Place {
-        Place { created: u64::MAX, sequence: 7, fingerprint: Fingerprint::of_event(Uuid::now_v7()) }
+    fn position() -> Position {
+        Position { created: u64::MAX, sequence: 7, fingerprint: Fingerprint::of_event(Uuid::now_v7()) }
     }
 
     #[test]
-    fn a_cursor_is_short_and_read_back_by_its_own_church_alone() {
+    fn a_cursor_is_short_and_only_its_own_church_can_read_it() {
         let (grace, hope) = (church("grace"), church("hope"));
-        let cursor = place().cursor(&grace);
+        let cursor = position().cursor(&grace);
         assert!(cursor.len() <= MAX_TEXT_LEN, "{cursor}");
-        assert!(Place::parse(&cursor, &grace).is_some_and(|p| p.cursor(&grace) == cursor));
-        assert_eq!(Place::parse(&cursor, &hope), None);
+        assert!(Position::parse(&cursor, &grace).is_some_and(|p| p.cursor(&grace) == cursor));
+        assert_eq!(Position::parse(&cursor, &hope), None);
     }
 
     #[test]
-    fn what_is_no_cursor_is_none() {
+    fn malformed_text_is_no_cursor() {
         let grace = church("grace");
-        let good = place().cursor(&grace);
+        let good = position().cursor(&grace);
         let other_format = format!("Ag{}", &good[2..]);
         let too_long = "A".repeat(1 << 20);
         let padded = format!("{good}=");
         for text in
             ["", "undefined", "null", "0", &good[1..], &good[..10], &padded, "ä", &other_format, &too_long]
         {
-            assert_eq!(Place::parse(text, &grace), None, "{}", &text[..text.len().min(60)]);
+            assert_eq!(Position::parse(text, &grace), None, "{}", &text[..text.len().min(60)]);
         }
     }
 }

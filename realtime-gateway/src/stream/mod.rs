@@ -1,4 +1,13 @@
 //! Reading JetStream, and naming a position in it.
 
-pub(crate) mod cursor;
-pub(crate) mod reader;
+mod cursor;
+mod error;
+mod info;
+mod message;
+mod reader;
+
+pub(crate) use cursor::{Fingerprint, Position};
+pub(crate) use error::ReadError;
+pub(crate) use info::{Extent, MESSAGES_OF_AN_OPERATION};
+pub(crate) use message::Stored;
+pub(crate) use reader::Reader;

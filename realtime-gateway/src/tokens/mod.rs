@@ -1,3 +1,9 @@
 //! How long a token is good.
 
-pub(crate) mod revocations;
+mod errors;
+mod revocations;
+mod term;
+
+pub(crate) use errors::{RefreshError, label};
+pub(crate) use revocations::Revocations;
+pub(crate) use term::{Due, Term};

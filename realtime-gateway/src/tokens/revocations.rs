@@ -1,18 +1,20 @@
-//! Tokens that were taken back, as the stream tells. Everything is read back at the start, before anybody is let in.
+//! Revoked tokens, as the stream tells. All revocations are read before the first client is let in.
 
 use std::collections::{HashMap, HashSet};
 
 use common::claims::{Claims, Person, TokenError, TokenVerifier};
 use common::revocation::{Revocation, is_revoked};
 use common::subject::{self, ChurchId, REVOKED_SUBJECTS, Topic};
+use common::throttle::Throttle;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::stream::reader::{ReadError, Reader, Stored};
+use crate::stream::{ReadError, Reader, Stored};
 
-/// What is revoked: tokens issued until a Unix second.
+/// What is revoked, by church: tokens issued until a Unix second.
 pub(crate) struct Revocations {
     churches: watch::Sender<HashMap<ChurchId, OfChurch>>,
+    throttle: Throttle,
 }
 
 /// What is revoked in one church.
@@ -26,11 +28,11 @@ struct OfChurch {
 impl OfChurch {
     fn issued_until(&self, person: &Person) -> Option<i64> {
         let of = |key: &str| self.people.get(key).copied();
-        // A revocation of earlier days names an id alone, whichever claim holds it.
+        // Revocations of older versions name an id without its claim.
         self.everybody.max(of(&person.to_string())).max(of(&person.id))
     }
 
-    /// Says whether it changed anything.
+    /// Returns whether it changed anything.
     fn note(&mut self, revocation: &Revocation) -> bool {
         let (key, until) = (revocation.key(), revocation.issued_until);
         let before = if key.is_empty() { self.everybody } else { self.people.get(&key).copied() };
@@ -45,12 +47,12 @@ impl OfChurch {
 }
 
 impl Revocations {
-    /// Nothing yet.
+    /// Nothing is revoked yet.
     pub(crate) fn new() -> Self {
-        Self { churches: watch::Sender::default() }
+        Self { churches: watch::Sender::default(), throttle: Throttle::once_a_minute() }
     }
 
-    /// The claims of a token that holds and was not taken back.
+    /// The claims of a token that is good and not revoked.
     ///
     /// # Errors
     /// Why it is refused.
@@ -60,26 +62,26 @@ impl Revocations {
         if is_revoked { Err(TokenError::Revoked) } else { Ok(claims) }
     }
 
-    /// Whether a person's token that was issued then was taken back.
+    /// Whether a person's token that was issued then is revoked.
     pub(crate) fn cover(&self, church: &ChurchId, person: &Person, issued_at: Option<i64>) -> bool {
         let churches = self.churches.borrow();
         is_revoked(issued_at, churches.get(church).and_then(|of| of.issued_until(person)))
     }
 
-    /// Wakes the task that waits on it when something is revoked.
+    /// Wakes a waiting task when something is revoked.
     pub(crate) fn changes(&self) -> Changes {
         Changes(self.churches.subscribe())
     }
 
-    /// Takes a message of the stream in, if it is a revocation.
+    /// Takes a message of the stream, if it is a revocation.
     pub(crate) fn hear(&self, stored: &Stored) {
         self.hear_all(std::slice::from_ref(stored));
     }
 
-    /// Takes the revocations among messages of the stream in, in their order, and tells of it once: none of them is in
-    /// force that a later one undoes.
+    /// Takes the revocations among messages of the stream in their order, and wakes waiting tasks once. A revocation
+    /// that a later message undoes never takes effect.
     pub(crate) fn hear_all(&self, messages: &[Stored]) {
-        self.note(standing(messages.iter().filter_map(read).collect()));
+        self.note(in_force(messages.iter().filter_map(|stored| self.read(stored)).collect()));
     }
 
     fn note(&self, revocations: Vec<Revocation>) {
@@ -100,16 +102,16 @@ impl Revocations {
         }
     }
 
-    /// Reads back all that the stream keeps.
+    /// Reads all revocations that the stream keeps.
     ///
     /// # Errors
-    /// The stream can't be read now, or the replica that answers has less than the leader.
+    /// The stream can't be read now, or the replica that answers has fewer than the leader.
     pub(crate) async fn read_back(&self, reader: &Reader) -> Result<(), ReadError> {
         let count = reader.count(REVOKED_SUBJECTS).await?;
         let (mut next, mut heard, mut revocations) = (1, 0, Vec::new());
         loop {
             let batch = reader.from(next, REVOKED_SUBJECTS).await?;
-            revocations.extend(batch.messages.iter().filter_map(read));
+            revocations.extend(batch.messages.iter().filter_map(|stored| self.read(stored)));
             heard += batch.messages.len() as u64;
             match batch.messages.last() {
                 Some(last) if !batch.complete => next = last.sequence + 1,
@@ -117,24 +119,30 @@ impl Revocations {
                 _ => break,
             }
         }
-        self.note(standing(revocations));
+        self.note(in_force(revocations));
         Ok(())
     }
-}
 
-/// The revocation in a message of the stream, if it is one.
-fn read(stored: &Stored) -> Option<Revocation> {
-    let Some((church, Topic::Revoked)) = subject::parse(&stored.subject) else { return None };
-    let read = serde_json::from_slice::<Revocation>(&stored.payload).ok();
-    let read = read.filter(|revocation| revocation.church_id == church);
-    if read.is_none() {
-        warn!(sequence = stored.sequence, "a revocation can't be read; it is not in force here");
+    /// The revocation in a message of the stream, if it is one.
+    fn read(&self, stored: &Stored) -> Option<Revocation> {
+        let Some((church, Topic::Revoked)) = subject::parse(&stored.subject) else { return None };
+        let read = serde_json::from_slice::<Revocation>(&stored.payload).ok();
+        let read = read.filter(|revocation| revocation.church_id == church);
+        if read.is_none()
+            && let Some(held_back) = self.throttle.opens("unreadable")
+        {
+            let sequence = stored.sequence;
+            warn!(
+                sequence,
+                held_back, "a revocation can't be read and has no effect; is this gateway too old?"
+            );
+        }
+        read
     }
-    read
 }
 
-/// What stands of revocations in their order: without those that a later one of the same key undoes.
-fn standing(mut revocations: Vec<Revocation>) -> Vec<Revocation> {
+/// The revocations that remain in force: without those that a later one with the same key undoes.
+fn in_force(mut revocations: Vec<Revocation>) -> Vec<Revocation> {
     let mut undone = HashSet::new();
     revocations.reverse();
     revocations.retain(|revocation| {
@@ -151,11 +159,11 @@ fn standing(mut revocations: Vec<Revocation>) -> Vec<Revocation> {
     revocations
 }
 
-/// Waits for revocations, without holding on to them.
+/// Waits for revocations, without keeping them alive.
 pub(crate) struct Changes(watch::Receiver<HashMap<ChurchId, OfChurch>>);
 
 impl Changes {
-    /// Returns after something was revoked; never, once the gateway is gone.
+    /// Returns after something was revoked. Once the gateway is gone it never returns.
     pub(crate) async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -184,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_counts_from_when_it_is_heard_and_an_earlier_one_takes_nothing_back() {
+    fn a_revocation_takes_effect_at_once_and_an_earlier_one_does_not_weaken_it() {
         let revocations = Revocations::new();
         let until = |second| {
             let at = OffsetDateTime::from_unix_timestamp(second).unwrap();
@@ -198,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undone_revocation_counts_no_longer_and_one_of_everybody_stays() {
+    fn an_undone_revocation_has_no_effect_and_one_of_everybody_stays() {
         let revocations = Revocations::new();
         let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
         let (grace, subject) = ("grace".parse::<ChurchId>().unwrap(), "church.grace.revoked");
@@ -212,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_that_is_read_again_with_its_undoing_wakes_nobody_and_one_heard_twice_neither() {
+    fn a_revocation_that_comes_with_its_undoing_or_a_second_time_wakes_nobody() {
         let revocations = Revocations::new();
         let at = |second| OffsetDateTime::from_unix_timestamp(second).unwrap();
         let of_ann = |second| Revocation::new("grace".parse().unwrap(), Some(ann()), at(second)).unwrap();
@@ -230,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_admin_with_the_number_of_a_revoked_user_keeps_the_token() {
+    fn a_revocation_of_a_user_does_not_cover_an_admin_with_the_same_id() {
         let revocations = Revocations::new();
         let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
         let grace = "grace".parse::<ChurchId>().unwrap();
@@ -239,13 +247,13 @@ mod tests {
         revocations.hear(&stored("church.grace.revoked", &user));
         assert!(revocations.cover(&grace, &seven(IdClaim::UserId), Some(1)));
         assert!(!revocations.cover(&grace, &seven(IdClaim::AdminId), Some(1)));
-        let of_earlier_days = Revocation { claim: None, ..user };
-        revocations.hear(&stored("church.grace.revoked", &of_earlier_days));
+        let without_claim = Revocation { claim: None, ..user };
+        revocations.hear(&stored("church.grace.revoked", &without_claim));
         assert!(revocations.cover(&grace, &seven(IdClaim::AdminId), Some(1)));
     }
 
     #[test]
-    fn a_revocation_of_another_church_than_its_subjects_is_not_believed() {
+    fn a_revocation_of_another_church_than_its_subjects_has_no_effect() {
         let revocations = Revocations::new();
         let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
         let grace = Revocation::new("grace".parse().unwrap(), None, at).unwrap();

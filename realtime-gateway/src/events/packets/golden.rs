@@ -1,5 +1,5 @@
-//! The packets of each golden event as the author's browser gets them, one file for each event. A field may be added
-//! to them; nothing in them may change.
+//! The packets of each golden event as the author's browser gets them, one file per event. Fields may be added to these
+//! files; none may change.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ const FILES: [(&str, &str, &str); 5] = [
     ("read", include_str!("../../../../common/golden/read.json"), include_str!("../../../golden/read.json")),
 ];
 
-/// What the author gets of an event.
+/// The packets that the author gets.
 fn packets(event: &str, delivery: Delivery<'_>) -> Value {
     let parsed: ChurchEvent = serde_json::from_str(event).unwrap();
     let packets = encode(&parsed, event.as_bytes(), delivery).unwrap();
@@ -46,7 +46,7 @@ fn an_event_reaches_its_author_as_its_golden_packets() {
         let parsed = serde_json::from_str(event).unwrap();
         let finishes = finishes(&parsed, || Some(MessageStatus::Pending));
         let golden: Value = serde_json::from_str(golden).unwrap();
-        assert_eq!(packets(event, Delivery::InTurn { cursor: CURSOR, finishes }), golden, "{name}");
+        assert_eq!(packets(event, Delivery::InOrder { cursor: CURSOR, finishes }), golden, "{name}");
     }
 }
 

@@ -1,29 +1,29 @@
-//! Replayed events that wait for their turn: each church has one in a turn, so that a large replay of one church does
-//! not hold up another's.
+//! Replayed events that wait for their turn. Each church gets one event in a turn, so a large replay of one church does
+//! not delay another's.
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use common::subject::ChurchId;
 
-/// Bytes of all that waits.
+/// Bytes that may wait.
 const MOST_BYTES: usize = 16 << 20;
-/// What an event takes besides its text, about.
+/// Bytes that an event takes besides its text, roughly.
 const OVERHEAD: usize = 128;
-/// Events in a turn; with more churches than that some wait for the next one.
+/// Events in a turn. With more churches, some wait for the next turn.
 const MOST_IN_A_TURN: usize = 32;
 
 /// One event that waits.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
-    /// The subject that it was published to.
+    /// The subject it was published to.
     pub(super) subject: String,
     /// The payload.
     pub(super) payload: Bytes,
 }
 
 impl Waiting {
-    /// Copies both: what came over the network shares a large buffer with others that may be gone.
+    /// Copies both, because a received message keeps a large network buffer alive.
     pub(super) fn new(subject: &str, payload: &[u8]) -> Self {
         Self { subject: subject.to_owned(), payload: Bytes::copy_from_slice(payload) }
     }
@@ -33,17 +33,17 @@ impl Waiting {
     }
 }
 
-/// All that waits, bounded by bytes.
+/// The waiting events, bounded by bytes.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     churches: HashMap<ChurchId, VecDeque<Waiting>>,
-    /// The churches that have something, in the order of their turns.
+    /// The churches with waiting events, in the order of their turns.
     turns: VecDeque<ChurchId>,
     bytes: usize,
 }
 
 impl Queue {
-    /// Takes an event at the end of its church's queue, unless there is no room for it.
+    /// Adds an event to its church's queue. Returns false if there is no room.
     pub(super) fn push(&mut self, church: ChurchId, waiting: Waiting) -> bool {
         if self.bytes + waiting.weight() > MOST_BYTES {
             return false;
@@ -57,12 +57,12 @@ impl Queue {
         true
     }
 
-    /// Whether nothing waits.
+    /// Whether no event waits.
     pub(super) fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }
 
-    /// The oldest event of each church whose turn it is.
+    /// Takes the oldest event of each church whose turn it is.
     pub(super) fn take_turn(&mut self) -> Vec<Waiting> {
         let churches = self.turns.len().min(MOST_IN_A_TURN);
         (0..churches).filter_map(|_| self.take_one()).collect()
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn each_church_has_one_event_in_a_turn_and_its_own_order() {
+    fn each_church_gets_one_event_in_a_turn_in_its_own_order() {
         let mut queue = Queue::default();
         for (church, payload) in [("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1")] {
             assert!(push(&mut queue, church, payload));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_churches_none_has_two_events_before_another_has_one() {
+    fn no_church_gets_its_second_event_before_another_gets_its_first() {
         let mut queue = Queue::default();
         for _ in 0..2 {
             for church in 0..MOST_IN_A_TURN + 5 {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_by_bytes() {
+    fn the_queue_is_bounded_by_bytes() {
         let (mut queue, large) = (Queue::default(), "x".repeat(1 << 20));
         let mut taken = 0;
         while push(&mut queue, "a", &large) {

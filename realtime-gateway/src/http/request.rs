@@ -1,81 +1,37 @@
-//! What a request asks of the Socket.IO service, parsed into types. Whatever is not exactly one of these is refused
-//! here, so that the Socket.IO library and the gateway never understand one request in two ways.
+//! Parses Engine.IO requests. A request that does not parse is refused here, so the Socket.IO library and the gateway
+//! never understand one request in two ways.
 
-use axum::Json;
 use axum::extract::Query;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Method, Uri, header};
 use common::claims;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
 use socketioxide::TransportType;
 use socketioxide::socket::Sid;
 
+use crate::http::bad_request::BadRequest;
 use crate::http::websocket;
 
-/// The service's path; the slash at its end may be missing.
+/// The service's path. The slash at its end may be missing.
 const PATH: &str = "/socket.io/";
-/// The only protocol version that is spoken.
+/// The supported version of the protocol.
 const ENGINE_IO: &str = "4";
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Asked {
+pub(crate) enum Action {
     /// A new session over this transport.
     Open(TransportType),
-    /// The packets that wait for a session on polling.
+    /// The packets that wait for a polling session.
     Poll(Sid),
-    /// To take packets of a session on polling.
+    /// Packets from the client of a polling session.
     Post(Sid),
-    /// To go on over a websocket with a session that is on polling.
+    /// A polling session upgrades to a websocket.
     Upgrade(Sid),
 }
 
-/// Why a request is refused for good, with the codes of the reference implementation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadRequest {
-    /// There is nothing at this path.
-    #[error("Not found")]
-    Path,
-    /// Neither polling nor a websocket.
-    #[error("Transport unknown")]
-    Transport,
-    /// There is no such session.
-    #[error("Session ID unknown")]
-    Session,
-    /// A session is opened by GET, and polled by GET and POST.
-    #[error("Bad handshake method")]
-    Method,
-    /// A parameter that stands twice, JSONP, a websocket handshake with something missing.
-    #[error("Bad request")]
-    Malformed,
-    /// Another version of Engine.IO than 4.
-    #[error("Unsupported protocol version")]
-    Version,
-}
-
-impl BadRequest {
-    fn code(self) -> u8 {
-        match self {
-            Self::Transport => 0,
-            Self::Session => 1,
-            Self::Method => 2,
-            Self::Path | Self::Malformed => 3,
-            Self::Version => 5,
-        }
-    }
-}
-
-impl IntoResponse for BadRequest {
-    fn into_response(self) -> Response {
-        let status = if self == Self::Path { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
-        (status, Json(json!({"code": self.code(), "message": self.to_string()}))).into_response()
-    }
-}
-
-/// The parameters that mean something here. One that stands twice is an error of this type's deserialization.
+/// The known parameters. Deserialization fails if one comes twice.
 #[derive(Deserialize)]
 struct Parameters {
     #[serde(rename = "EIO")]
@@ -83,24 +39,24 @@ struct Parameters {
     transport: Option<String>,
     sid: Option<String>,
     token: Option<String>,
-    /// JSONP, which would be answered with JavaScript.
+    /// JSONP, whose answer is JavaScript. It is not supported.
     j: Option<IgnoredAny>,
 }
 
-/// A request that asks for one thing, and the token that it shows.
+/// A parsed request.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Opening {
+pub(crate) struct EngineRequest {
     /// What it asks for.
-    pub(crate) asked: Asked,
-    /// The token of the query, else of the Authorization header.
+    pub(crate) action: Action,
+    /// The token in the query, or else in the Authorization header.
     pub(crate) token: Option<String>,
 }
 
-impl Opening {
-    /// Reads a request's head.
+impl EngineRequest {
+    /// Parses a request's head.
     ///
     /// # Errors
-    /// It asks for nothing that there is.
+    /// Why it is refused.
     pub(crate) fn parse(head: &Parts) -> Result<Self, BadRequest> {
         if head.uri.path() != PATH && head.uri.path() != PATH.trim_end_matches('/') {
             return Err(BadRequest::Path);
@@ -116,15 +72,15 @@ impl Opening {
         }
         let transport = transport.and_then(|name| name.parse().ok()).ok_or(BadRequest::Transport)?;
         let sid = sid.map(|sid| sid.parse().map_err(|_| BadRequest::Session)).transpose()?;
-        let asked = Asked::of(&head.method, transport, sid)?;
-        if asked.is_websocket() {
+        let action = Action::of(&head.method, transport, sid)?;
+        if action.is_websocket() {
             websocket::check(head)?;
         }
-        Ok(Self { asked, token: token.or_else(|| authorization(&head.headers)) })
+        Ok(Self { action, token: token.or_else(|| authorization(&head.headers)) })
     }
 }
 
-impl Asked {
+impl Action {
     fn of(method: &Method, transport: TransportType, sid: Option<Sid>) -> Result<Self, BadRequest> {
         match (transport, sid) {
             (_, None) if method == Method::GET => Ok(Self::Open(transport)),
@@ -135,7 +91,7 @@ impl Asked {
         }
     }
 
-    /// Whether the answer makes its connection a websocket.
+    /// Whether it makes its connection a websocket.
     pub(crate) fn is_websocket(self) -> bool {
         matches!(self, Self::Open(TransportType::Websocket) | Self::Upgrade(_))
     }
@@ -148,7 +104,7 @@ impl Asked {
         }
     }
 
-    /// The same request for the Socket.IO library: made of the types, and of nothing that a client wrote.
+    /// The address of the same request for the Socket.IO library. It contains nothing that a client wrote.
     pub(crate) fn uri(self) -> Uri {
         let transport: &str = match self {
             Self::Open(transport) => transport.into(),
@@ -157,7 +113,7 @@ impl Asked {
         };
         let sid = self.sid().map(|sid| format!("&sid={sid}")).unwrap_or_default();
         let uri = format!("{PATH}?EIO={ENGINE_IO}&transport={transport}{sid}");
-        // These words and the letters of a session id always make an address; the library refuses one without a query.
+        // These words and the characters of a session id always parse. The library refuses an address without a query.
         uri.parse().unwrap_or_else(|_| Uri::from_static(PATH))
     }
 }
@@ -175,39 +131,40 @@ mod tests {
 
     const SID: &str = "abcdefghijklmn-_";
 
-    fn parse(method: Method, path_and_query: &str) -> Result<Opening, BadRequest> {
+    fn parse(method: Method, path_and_query: &str) -> Result<EngineRequest, BadRequest> {
         let request = Request::builder().method(method).uri(path_and_query).body(()).unwrap();
-        Opening::parse(&request.into_parts().0)
+        EngineRequest::parse(&request.into_parts().0)
     }
 
-    fn get(query: &str) -> Result<Asked, BadRequest> {
-        parse(Method::GET, &format!("/socket.io/?{query}")).map(|opening| opening.asked)
+    fn get(query: &str) -> Result<Action, BadRequest> {
+        parse(Method::GET, &format!("/socket.io/?{query}")).map(|request| request.action)
     }
 
     #[test]
-    fn each_thing_that_can_be_asked_for_is_understood_in_every_encoding() {
+    fn every_action_is_understood_in_every_encoding() {
         let sid: Sid = SID.parse().unwrap();
         for path in ["/socket.io/", "/socket.io"] {
-            let opening = parse(Method::GET, &format!("{path}?EIO=4&transport=polling&t=1&b64=1&token=x"));
-            let expected = Opening { asked: Asked::Open(TransportType::Polling), token: Some("x".into()) };
-            assert_eq!(opening, Ok(expected));
+            let request = parse(Method::GET, &format!("{path}?EIO=4&transport=polling&t=1&b64=1&token=x"));
+            let expected =
+                EngineRequest { action: Action::Open(TransportType::Polling), token: Some("x".into()) };
+            assert_eq!(request, Ok(expected));
         }
         for query in
             ["EIO=4&transport=polling", "transport=poll%69ng&EIO=%34", "EIO=4&transport=polling&t=a&t=b"]
         {
-            assert_eq!(get(query), Ok(Asked::Open(TransportType::Polling)), "{query}");
+            assert_eq!(get(query), Ok(Action::Open(TransportType::Polling)), "{query}");
         }
         for query in
             [format!("EIO=4&transport=polling&sid={SID}"), format!("EIO=4&transport=polling&s%69d={SID}")]
         {
-            assert_eq!(get(&query), Ok(Asked::Poll(sid)), "{query}");
+            assert_eq!(get(&query), Ok(Action::Poll(sid)), "{query}");
             let post = parse(Method::POST, &format!("/socket.io/?{query}"));
-            assert_eq!(post.map(|opening| opening.asked), Ok(Asked::Post(sid)), "{query}");
+            assert_eq!(post.map(|request| request.action), Ok(Action::Post(sid)), "{query}");
         }
     }
 
     #[test]
-    fn what_is_not_exactly_one_of_them_is_refused() {
+    fn any_other_request_is_refused() {
         use BadRequest::{Malformed, Method as BadMethod, Session, Transport, Version};
         let cases = [
             ("", Version),
@@ -235,7 +192,7 @@ mod tests {
             ("EIO=4&transport=polling&sid=abcdefghijklmn-_&sid=abcdefghijklmn-_", Malformed),
             ("EIO=4&transport=polling&token=a&token=b", Malformed),
             ("EIO=4&transport=polling&j=0", Malformed),
-            // The handshake's headers are missing.
+            // The headers of the handshake are missing.
             ("EIO=4&transport=websocket", Malformed),
             ("EIO=4&transport=websocket&sid=abcdefghijklmn-_", Malformed),
         ];
@@ -252,26 +209,26 @@ mod tests {
             assert_eq!(parse(method.clone(), &uri), Err(BadMethod), "{method} {uri}");
         }
         for path in ["/", "/socket.io/x", "/socket.iox/", "//socket.io/", "/Socket.io/", "/socket.io//"] {
-            let asked = parse(Method::GET, &format!("{path}?EIO=4&transport=polling"));
-            assert_eq!(asked, Err(BadRequest::Path), "{path}");
+            let request = parse(Method::GET, &format!("{path}?EIO=4&transport=polling"));
+            assert_eq!(request, Err(BadRequest::Path), "{path}");
         }
     }
 
     #[test]
-    fn the_library_gets_an_address_of_known_words_only() {
+    fn the_library_gets_an_address_that_no_client_wrote() {
         let sid: Sid = SID.parse().unwrap();
-        let of = |asked: Asked| asked.uri().to_string();
-        assert_eq!(of(Asked::Open(TransportType::Websocket)), "/socket.io/?EIO=4&transport=websocket");
-        assert_eq!(of(Asked::Upgrade(sid)), format!("/socket.io/?EIO=4&transport=websocket&sid={SID}"));
-        assert_eq!(of(Asked::Post(sid)), format!("/socket.io/?EIO=4&transport=polling&sid={SID}"));
+        let of = |action: Action| action.uri().to_string();
+        assert_eq!(of(Action::Open(TransportType::Websocket)), "/socket.io/?EIO=4&transport=websocket");
+        assert_eq!(of(Action::Upgrade(sid)), format!("/socket.io/?EIO=4&transport=websocket&sid={SID}"));
+        assert_eq!(of(Action::Post(sid)), format!("/socket.io/?EIO=4&transport=polling&sid={SID}"));
     }
 
     #[test]
-    fn a_token_in_the_address_comes_before_one_in_a_header() {
+    fn a_token_in_the_query_takes_precedence_over_one_in_a_header() {
         let parse = |query: &str| {
             let uri = format!("/socket.io/?EIO=4&transport=polling{query}");
             let request = Request::get(uri).header("authorization", "Bearer header").body(()).unwrap();
-            Opening::parse(&request.into_parts().0).unwrap().token
+            EngineRequest::parse(&request.into_parts().0).unwrap().token
         };
         assert_eq!(parse("").as_deref(), Some("header"));
         assert_eq!(parse("&token=query").as_deref(), Some("query"));
