@@ -36,7 +36,7 @@ pub(crate) struct Counters {
     pub(crate) disconnects: Family<Reason, Counter>,
     /// Transports that the gateway closed.
     pub(crate) closes: Family<Reason, Counter>,
-    /// Seats whose sockets had left without anybody being told.
+    /// Subscriptions of sockets whose disconnection was not reported.
     pub(crate) stale_subscriptions: Counter,
     /// Sockets now.
     pub(crate) sockets: Gauge,
@@ -46,9 +46,9 @@ pub(crate) struct Counters {
     pub(crate) rooms: Gauge,
     /// Events heard in their turn.
     pub(crate) events: Counter,
-    /// Messages in the stream that are no events of ours.
+    /// Messages in the stream that are no events.
     pub(crate) foreign: Counter,
-    /// Times that a socket's queue was full, and it went on at its own pace.
+    /// Times that a socket's queue was full and it caught up at its own pace.
     pub(crate) slow_consumers: Counter,
     /// Packets handed to sockets.
     pub(crate) deliveries: Counter,

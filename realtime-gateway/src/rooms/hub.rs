@@ -1,4 +1,4 @@
-//! The churches and their sockets. `publish` sends events, `join` lets sockets in and out, `catch_up` serves sockets
+//! The churches and their sockets. `publish` sends events, `join` lets sockets in and out, `go_live` serves sockets
 //! that are not live yet.
 //!
 //! One lock covers memory and subscriptions, so a socket goes live between two events and never in the middle of one.

@@ -1,7 +1,7 @@
 //! The churches and their sockets.
 
-mod catch_up;
 mod close_reason;
+mod go_live;
 mod hub;
 mod join;
 mod publish;
@@ -11,8 +11,8 @@ mod subscription;
 #[cfg(test)]
 pub(crate) mod test_sockets;
 
-pub(crate) use catch_up::{Next, PACE, STRIDE};
 pub(crate) use close_reason::CloseReason;
+pub(crate) use go_live::{Next, PACE, STRIDE};
 pub(crate) use hub::{Hub, SlowConsumer};
 pub(crate) use subscriber::{Client, Subscriber, Unsent, is_same};
 pub(crate) use subscription::Subscription;

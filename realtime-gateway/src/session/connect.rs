@@ -17,7 +17,7 @@ use crate::rooms::{Client, CloseReason, Subscriber};
 use crate::session::refresh;
 use crate::session::resume::resume;
 use crate::session::stale::is_connected;
-use crate::tokens::{Term, label};
+use crate::tokens::{Term, token_error_label};
 
 /// What a client sends when it connects. Any field may be missing or of another type than expected.
 #[derive(Deserialize, Default)]
@@ -58,7 +58,7 @@ pub(super) async fn authenticate(
             Ok(())
         }
         Err(error) => {
-            gateway.counters.auth_failures.get_or_create(&Reason { reason: label(error) }).inc();
+            gateway.counters.auth_failures.get_or_create(&Reason { reason: token_error_label(error) }).inc();
             Err(error.into())
         }
     }

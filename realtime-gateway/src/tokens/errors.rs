@@ -3,7 +3,7 @@
 use common::claims::TokenError;
 
 /// The label of a refused token in metrics.
-pub(crate) fn label(error: TokenError) -> &'static str {
+pub(crate) fn token_error_label(error: TokenError) -> &'static str {
     match error {
         TokenError::Missing => "missing",
         TokenError::Invalid => "invalid",
@@ -38,7 +38,7 @@ impl RefreshError {
     /// The label in metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {
-            Self::Token(error) => label(*error),
+            Self::Token(error) => token_error_label(*error),
             Self::Another => "another_user",
             Self::NotNewer => "not_newer",
             Self::TooLate => "too_late",

@@ -1,4 +1,4 @@
-//! What a socket gets that is not live yet, up to the moment in which it goes live.
+//! Serves sockets that are not live yet, up to the moment in which they go live.
 
 use std::sync::Arc;
 use std::time::Duration;
