@@ -128,3 +128,27 @@ impl Hub {
         self.state().rooms.values().flat_map(Room::subscribers).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::test_sockets::{hub, subscriber, two_of_one_session};
+
+    #[tokio::test]
+    async fn a_socket_is_taken_out_once_and_only_then_its_transport_is_closed() {
+        let (_io, [earlier, later]) = two_of_one_session().await;
+        let ((earlier, term), (later, fresh)) = (subscriber(&earlier), subscriber(&later));
+        let (hub, _) = hub();
+        hub.join(&earlier, term).unwrap();
+        hub.join(&later, fresh).unwrap();
+        let sockets = || (hub.counters.sockets.get(), hub.counters.rooms.get());
+        let closes = || hub.counters.closes.get_or_create(&Reason { reason: "slow" }).get();
+        assert_eq!(sockets(), (1, 1), "they are of one session");
+        hub.remove(&earlier, Some(CloseReason::Slow));
+        assert_eq!((sockets(), closes()), ((1, 1), 0));
+        hub.remove(&later, Some(CloseReason::Slow));
+        hub.remove(&later, Some(CloseReason::Slow));
+        assert_eq!((sockets(), closes()), ((0, 0), 1));
+        assert_eq!(hub.state().of_address.of(&later.client.address), 0);
+    }
+}

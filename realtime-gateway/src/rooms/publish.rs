@@ -149,3 +149,33 @@ fn log_emitted(event: &Event, stored: &Stored) {
         debug!(message.id = %message, church.id = %church, sequence, status, "emitted");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connections::Share;
+    use crate::memory::RecentLimits;
+    use crate::rooms::go_live::Next;
+    use crate::rooms::test_sockets::{hub, subscriber, two_of_one_session};
+
+    fn empty_stream(created: u64) -> Recent {
+        Recent::new(RecentLimits { events: 1, bytes: 1, church_events: 1 }, created, 0, None)
+    }
+
+    #[tokio::test]
+    async fn a_live_socket_without_room_hears_of_another_stream_when_it_catches_up() {
+        let (_io, [_, socket]) = two_of_one_session().await;
+        let (subscriber, term) = subscriber(&socket);
+        let (hub, mut slow_consumers) = hub();
+        hub.begin_at(empty_stream(1));
+        hub.join(&subscriber, term).unwrap();
+        hub.begin_at_head(&subscriber).unwrap();
+        while subscriber.client.credit.take(1, Share::Whole).is_ok() {}
+        hub.begin_at(empty_stream(2));
+        let SlowConsumer { subscriber, mut progress } = slow_consumers.try_recv().unwrap();
+        assert!(matches!(hub.next(&subscriber, &mut progress), Ok(Next::Lost)));
+        assert_eq!(hub.begin_at_head(&subscriber), Err(Unsent::Full));
+        hub.begin_at(empty_stream(3));
+        assert!(slow_consumers.try_recv().is_err(), "it is not live any more");
+    }
+}
