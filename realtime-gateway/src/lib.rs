@@ -90,14 +90,14 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let watch = health::watch(gateway.health.clone(), gateway.hub.clone(), work.feed);
     vital("watching the feed", watch.boxed());
     let replaying =
-        replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
+        replay::run(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
     let mut replaying = tokio::spawn(replaying);
     let mut following = tokio::spawn(follower::follow(work.source, finished.clone()));
     tokio::select! {
         biased;
         () = context.shutdown.cancelled() => {}
         ended = &mut following => return Err(ended_early("following the stream", ended)),
-        ended = &mut replaying => return Err(ended_early("hearing replays", ended)),
+        ended = &mut replaying => return Err(ended_early("replaying", ended)),
         ended = &mut serving => return Err(ended_early("serving", ended.map(Ok))),
     }
     drain(&gateway.hub, Duration::from_secs(settings.limits.drain)).await;
@@ -106,7 +106,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let _ = timeout(CLOSE_GRACE, io.close()).await;
     let _ = timeout(CLOSE_GRACE, serving).await;
     following.await.context("following the stream panicked")??;
-    replaying.await.context("hearing replays panicked")??;
+    replaying.await.context("replaying panicked")??;
     Ok(())
 }
 

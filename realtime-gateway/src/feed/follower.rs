@@ -110,7 +110,7 @@ impl Follower {
     fn on_message(&mut self, message: Message) -> Option<&'static str> {
         let stored = Stored::republished(message)?;
         // A gap does not delay revocations.
-        self.source.revocations.hear(&stored);
+        self.source.revocations.apply(&stored);
         if stored.sequence == self.last + 1 && self.follows(&stored) {
             self.publish(&stored);
         } else if stored.sequence > self.last {
@@ -207,7 +207,7 @@ impl Follower {
             let missed = self.read_proved().await?;
             self.proved_on = connection;
             // All at once, so that a revocation that is undone among them never takes effect.
-            self.source.revocations.hear_all(&missed);
+            self.source.revocations.apply_all(&missed);
             for stride in missed.chunks(STRIDE) {
                 for stored in stride {
                     if stored.sequence != self.last + 1 {

@@ -34,7 +34,7 @@ const REPORT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The broker connection can't subscribe.
-pub(crate) async fn hear(
+pub(crate) async fn run(
     broker: Broker,
     hub: Arc<Hub>,
     counters: Counters,

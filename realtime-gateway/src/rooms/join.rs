@@ -112,7 +112,7 @@ impl Hub {
         if term.claim != fresh.claim {
             return Err(RefreshError::Another);
         }
-        if revocations.cover(&fresh.church_id, &fresh.person(), fresh.issued_at) {
+        if revocations.covers(&fresh.church_id, &fresh.person(), fresh.issued_at) {
             return Err(TokenError::Revoked.into());
         }
         term.extend(fresh)

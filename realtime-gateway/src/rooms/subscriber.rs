@@ -65,7 +65,7 @@ pub(crate) fn is_same(one: &Socket, other: &Socket) -> bool {
 }
 
 /// Bytes of an event's packet around its name and its body: `42["name",body]`.
-const AROUND: usize = 7;
+const FRAMING: usize = 7;
 
 /// Why a packet did not get into a socket's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Subscriber {
     }
 
     fn put(&self, share: Share, name: &str, body: &RawValue) -> Result<(), Unsent> {
-        let bytes = AROUND + name.len() + body.get().len();
+        let bytes = FRAMING + name.len() + body.get().len();
         self.client.credit.take(bytes, share).map_err(|_| Unsent::Full)?;
         self.socket.emit(name, body).map_err(|error| {
             self.client.credit.give_back(1, bytes);

@@ -67,7 +67,7 @@ fn check_time(gateway: &Gateway, subscription: &mut Subscription, now: i64) {
 fn end_if_revoked(gateway: &Gateway, subscription: &mut Subscription) {
     let (client, term) = (&subscription.subscriber.client, &subscription.term);
     let person = Person { claim: term.claim, id: client.user.to_string() };
-    if gateway.revocations.cover(&client.church, &person, term.issued_at) {
+    if gateway.revocations.covers(&client.church, &person, term.issued_at) {
         end(gateway, subscription, CloseReason::TokenRevoked);
     }
 }

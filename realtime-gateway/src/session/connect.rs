@@ -112,7 +112,7 @@ pub(super) async fn on_connect(
         return gateway.hub.remove(&subscriber, Some(CloseReason::Gone));
     }
     // The token may have been revoked after it was checked and before the socket was in its room.
-    if gateway.revocations.cover(&claims.church_id, &claims.person(), claims.issued_at) {
+    if gateway.revocations.covers(&claims.church_id, &claims.person(), claims.issued_at) {
         return gateway.hub.remove(&subscriber, Some(CloseReason::TokenRevoked));
     }
     let resuming = resume(&gateway, &subscriber, cursor(auth.unwrap_or_default()));

@@ -63,7 +63,7 @@ impl Reader {
         parse_count(&self.ask_leader(request).await?)
     }
 
-    /// The same, if replicas may answer reads.
+    /// Where the stream begins and ends, if replicas may answer reads; `None` if the leader is alone.
     ///
     /// # Errors
     /// As [`Reader::extent`].

@@ -58,12 +58,12 @@ impl Revocations {
     /// Why it is refused.
     pub(crate) fn verify(&self, verifier: &TokenVerifier, token: &str) -> Result<Claims, TokenError> {
         let claims = verifier.verify(token)?;
-        let is_revoked = self.cover(&claims.church_id, &claims.person(), claims.issued_at);
+        let is_revoked = self.covers(&claims.church_id, &claims.person(), claims.issued_at);
         if is_revoked { Err(TokenError::Revoked) } else { Ok(claims) }
     }
 
     /// Whether a person's token that was issued then is revoked.
-    pub(crate) fn cover(&self, church: &ChurchId, person: &Person, issued_at: Option<i64>) -> bool {
+    pub(crate) fn covers(&self, church: &ChurchId, person: &Person, issued_at: Option<i64>) -> bool {
         let churches = self.churches.borrow();
         is_revoked(issued_at, churches.get(church).and_then(|of| of.issued_until(person)))
     }
@@ -73,14 +73,14 @@ impl Revocations {
         Changes(self.churches.subscribe())
     }
 
-    /// Takes a message of the stream, if it is a revocation.
-    pub(crate) fn hear(&self, stored: &Stored) {
-        self.hear_all(std::slice::from_ref(stored));
+    /// Applies a message of the stream, if it is a revocation.
+    pub(crate) fn apply(&self, stored: &Stored) {
+        self.apply_all(std::slice::from_ref(stored));
     }
 
-    /// Takes the revocations among messages of the stream in their order, and wakes waiting tasks once. A revocation
+    /// Applies the revocations among messages of the stream in their order, and wakes waiting tasks once. A revocation
     /// that a later message undoes never takes effect.
-    pub(crate) fn hear_all(&self, messages: &[Stored]) {
+    pub(crate) fn apply_all(&self, messages: &[Stored]) {
         self.note(in_force(messages.iter().filter_map(|stored| self.read(stored)).collect()));
     }
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn covers_ann(revocations: &Revocations, issued_at: i64) -> bool {
-        revocations.cover(&"grace".parse().unwrap(), &ann(), Some(issued_at))
+        revocations.covers(&"grace".parse().unwrap(), &ann(), Some(issued_at))
     }
 
     #[test]
@@ -199,8 +199,8 @@ mod tests {
             Revocation::new("grace".parse().unwrap(), Some(ann()), at).unwrap()
         };
         assert!(!covers_ann(&revocations, 100));
-        revocations.hear(&stored("live.church.grace.revoked", &until(100)));
-        revocations.hear(&stored("church.grace.revoked", &until(50)));
+        revocations.apply(&stored("live.church.grace.revoked", &until(100)));
+        revocations.apply(&stored("church.grace.revoked", &until(50)));
         assert!(covers_ann(&revocations, 100));
         assert!(!covers_ann(&revocations, 101));
     }
@@ -211,11 +211,11 @@ mod tests {
         let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
         let (grace, subject) = ("grace".parse::<ChurchId>().unwrap(), "church.grace.revoked");
         let of_ann = Revocation::new(grace.clone(), Some(ann()), at).unwrap();
-        revocations.hear(&stored(subject, &of_ann));
-        revocations.hear(&stored(subject, &of_ann.undo()));
+        revocations.apply(&stored(subject, &of_ann));
+        revocations.apply(&stored(subject, &of_ann.undo()));
         assert!(!covers_ann(&revocations, 1));
-        revocations.hear(&stored(subject, &Revocation::new(grace, None, at).unwrap()));
-        revocations.hear(&stored(subject, &of_ann.undo()));
+        revocations.apply(&stored(subject, &Revocation::new(grace, None, at).unwrap()));
+        revocations.apply(&stored(subject, &of_ann.undo()));
         assert!(covers_ann(&revocations, 1));
     }
 
@@ -227,13 +227,13 @@ mod tests {
         let message = |revocation: &Revocation| stored("church.grace.revoked", revocation);
         let [revoked, undone] = [message(&of_ann(100)), message(&of_ann(100).undo())];
         let mut changes = revocations.changes().0;
-        revocations.hear_all(&[revoked, undone]);
+        revocations.apply_all(&[revoked, undone]);
         assert!(!changes.has_changed().unwrap());
-        revocations.hear_all(&[message(&of_ann(100)), message(&of_ann(100).undo()), message(&of_ann(50))]);
+        revocations.apply_all(&[message(&of_ann(100)), message(&of_ann(100).undo()), message(&of_ann(50))]);
         assert!(changes.has_changed().unwrap());
         assert!(covers_ann(&revocations, 50) && !covers_ann(&revocations, 51));
         changes.mark_unchanged();
-        revocations.hear(&message(&of_ann(50)));
+        revocations.apply(&message(&of_ann(50)));
         assert!(!changes.has_changed().unwrap());
     }
 
@@ -244,12 +244,12 @@ mod tests {
         let grace = "grace".parse::<ChurchId>().unwrap();
         let seven = |claim| Person { claim, id: "7".into() };
         let user = Revocation::new(grace.clone(), Some(seven(IdClaim::UserId)), at).unwrap();
-        revocations.hear(&stored("church.grace.revoked", &user));
-        assert!(revocations.cover(&grace, &seven(IdClaim::UserId), Some(1)));
-        assert!(!revocations.cover(&grace, &seven(IdClaim::AdminId), Some(1)));
+        revocations.apply(&stored("church.grace.revoked", &user));
+        assert!(revocations.covers(&grace, &seven(IdClaim::UserId), Some(1)));
+        assert!(!revocations.covers(&grace, &seven(IdClaim::AdminId), Some(1)));
         let without_claim = Revocation { claim: None, ..user };
-        revocations.hear(&stored("church.grace.revoked", &without_claim));
-        assert!(revocations.cover(&grace, &seven(IdClaim::AdminId), Some(1)));
+        revocations.apply(&stored("church.grace.revoked", &without_claim));
+        assert!(revocations.covers(&grace, &seven(IdClaim::AdminId), Some(1)));
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
         let revocations = Revocations::new();
         let at = OffsetDateTime::from_unix_timestamp(100).unwrap();
         let grace = Revocation::new("grace".parse().unwrap(), None, at).unwrap();
-        revocations.hear(&stored("church.hope.revoked", &grace));
+        revocations.apply(&stored("church.hope.revoked", &grace));
         assert!(!covers_ann(&revocations, 1));
     }
 }
