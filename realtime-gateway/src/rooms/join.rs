@@ -132,7 +132,8 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rooms::test_sockets::{hub, subscriber, two_of_one_session};
+    use crate::rooms::test_hub::hub;
+    use crate::rooms::test_sockets::{subscriber, two_of_one_session};
 
     #[tokio::test]
     async fn a_socket_is_taken_out_once_and_only_then_its_transport_is_closed() {

@@ -9,6 +9,8 @@ mod room;
 mod subscriber;
 mod subscription;
 #[cfg(test)]
+mod test_hub;
+#[cfg(test)]
 pub(crate) mod test_sockets;
 
 pub(crate) use close_reason::CloseReason;

@@ -156,7 +156,8 @@ mod tests {
     use crate::connections::Share;
     use crate::memory::RecentLimits;
     use crate::rooms::go_live::Next;
-    use crate::rooms::test_sockets::{hub, subscriber, two_of_one_session};
+    use crate::rooms::test_hub::hub;
+    use crate::rooms::test_sockets::{subscriber, two_of_one_session};
 
     fn empty_stream(created: u64) -> Recent {
         Recent::new(RecentLimits { events: 1, bytes: 1, church_events: 1 }, created, 0, None)

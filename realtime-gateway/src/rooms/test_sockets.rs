@@ -6,16 +6,13 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use common::claims::{Claims, IdClaim};
-use common::service::Context;
 use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
+use crate::connections::Credit;
 use crate::connections::credit::CreditLimit;
-use crate::connections::{Credit, SocketLimits, Transports};
-use crate::metrics::Counters;
-use crate::rooms::hub::{Hub, SlowConsumer};
 use crate::rooms::subscriber::{Client, Subscriber};
 use crate::tokens::Term;
 
@@ -47,10 +44,4 @@ pub(crate) fn subscriber(socket: &SocketRef) -> (Subscriber, Term) {
     let credit = Arc::new(Credit::new(CreditLimit { packets: 8, bytes: 1_000 }));
     let client = Client::new(&claims, Ipv4Addr::LOCALHOST.into(), credit);
     (Subscriber { socket: socket.clone(), client: Arc::new(client) }, Term::of(&claims))
-}
-
-/// A hub without limits, and its slow consumers.
-pub(crate) fn hub() -> (Hub, mpsc::UnboundedReceiver<SlowConsumer>) {
-    let limits = SocketLimits { church: 0, user: 0, address: 0 };
-    Hub::new(limits, Transports::default(), Counters::new(&Context::new()))
 }
