@@ -112,11 +112,11 @@ pub struct PatienceOptions {
     #[arg(long, env = "GATEWAY_CONNECT_TIMEOUT", default_value_t = 10_000, value_name = "MILLISECONDS", hide = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub connect_timeout: u64,
-    /// Milliseconds without an answer from the stream until clients are told
+    /// Milliseconds until clients are told that the stream does not answer
     #[arg(long, env = "GATEWAY_STREAM_SILENCE", default_value_t = 10_000, value_name = "MILLISECONDS", hide = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub stream_silence: u64,
-    /// Milliseconds in which events are missing and can't be read until clients are told
+    /// Milliseconds until clients are told that events are missing and can't be read
     #[arg(long, env = "GATEWAY_STREAM_GAP", default_value_t = 30_000, value_name = "MILLISECONDS", hide = true,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub stream_gap: u64,
