@@ -6,58 +6,53 @@ use std::time::Duration;
 
 use common::broker::Link;
 use common::claims::{self, Claims, TokenError, TokenVerifier};
-use common::subject::ChurchId;
-use socketioxide::extract::SocketRef;
-use socketioxide::socket::Socket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admission, Refusal};
-use crate::connection::Connection;
-use crate::history::History;
-use crate::hub::Hub;
-use crate::member::Member;
+use crate::connections::{Connection, ConnectionLimits, Refusal, TrafficLimits, Transports, TrustedProxies};
+use crate::feed::FeedHealth;
+use crate::memory::History;
 use crate::metrics::Counters;
-use crate::revocations::Revocations;
-use crate::standing::Standing;
-use crate::traffic::TrafficLimits;
-use crate::transports::{Carrier, Transports};
+use crate::rooms::Hub;
+use crate::tokens::Revocations;
 
 /// One running gateway.
 pub(crate) struct Gateway {
     /// Checks tokens.
     pub(crate) verifier: TokenVerifier,
-    /// Tokens that were taken back.
+    /// Revoked tokens.
     pub(crate) revocations: Arc<Revocations>,
-    /// What is decided before a session exists.
-    pub(crate) admission: Admission,
+    /// Limits of connections and new sessions.
+    pub(crate) limits: ConnectionLimits,
+    /// Proxies that tell a browser's address.
+    pub(crate) proxies: TrustedProxies,
     /// The churches and their sockets.
     pub(crate) hub: Arc<Hub>,
-    /// What is older than the hub's memory.
+    /// Events older than the hub's memory.
     pub(crate) history: History,
-    /// Whether the stream answers, and everything was handed on.
-    pub(crate) standing: Arc<Standing>,
-    /// The connection to the broker, as it is now.
+    /// Whether clients get all events.
+    pub(crate) health: Arc<FeedHealth>,
+    /// The current state of the broker connection.
     pub(crate) link: watch::Receiver<Link>,
     /// Which connections carry which session.
     pub(crate) transports: Transports,
-    /// What each session may say and be sent.
+    /// Limits of each session's traffic.
     pub(crate) traffic: TrafficLimits,
-    /// How long a client may take nothing of what it is sent.
+    /// How long a client may take no packet.
     pub(crate) stall: Duration,
     /// How long a client may take from its connection to its token.
     pub(crate) connect_timeout: Duration,
-    /// What is counted.
+    /// The metrics.
     pub(crate) counters: Counters,
     /// Cancelled when the gateway has to stop.
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Gateway {
-    /// The claims of a token that holds and was not taken back. Some clients put `Bearer` before it wherever they send it.
+    /// The claims of a token that is good and not revoked. Some clients always write `Bearer` before it.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why the token is refused.
     pub(crate) fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         self.revocations.verify(&self.verifier, claims::bearer(token).unwrap_or(token))
     }
@@ -65,7 +60,7 @@ impl Gateway {
     /// Whether a new session may be opened now.
     ///
     /// # Errors
-    /// Why not yet; it is always something temporary.
+    /// Why not yet. The reason is always temporary.
     pub(crate) fn may_open(
         &self,
         connection: &Connection,
@@ -75,39 +70,13 @@ impl Gateway {
         if self.shutdown.is_cancelled() {
             return Err(Refusal::Stopping);
         }
-        if !self.hub.has_place() {
-            return Err(Refusal::NoPlace);
+        if !self.hub.has_position() {
+            return Err(Refusal::NoPosition);
         }
-        self.hub.has_seat_from(address)?;
-        self.admission.check(connection.open(), address)?;
-        // Last, because a signature takes time to check. A bad token is told of later, in the words that clients know.
+        self.hub.check_address(address)?;
+        self.limits.check(connection.open(), address)?;
+        // Last, because a signature takes time to check. A bad token is refused later, in the words that clients know.
         let claims = token.and_then(|token| self.verify(token).ok());
-        claims.map_or(Ok(()), |claims| self.hub.has_seat_for(&claims))
-    }
-
-    /// Closes the transport of a socket's session.
-    pub(crate) fn close(&self, socket: &SocketRef) {
-        if let Some(carrier) = Carrier::of(socket) {
-            self.transports.close(carrier);
-        }
-    }
-
-    /// Takes a socket's seat away. Doing it twice does no harm, not doing it would keep the seat for ever.
-    pub(crate) fn depart(&self, church: &ChurchId, socket: &Socket) {
-        self.hub.leave(church, socket);
-    }
-
-    /// Closes a socket that has just come.
-    pub(crate) fn turn_away(&self, member: &Member, reason: &'static str) {
-        self.hub.close(member, reason);
-        self.depart(&member.church, &member.socket);
-    }
-
-    /// Clears up after a socket that has gone before anybody listened to that. Its connection may still be there. One
-    /// that has no seat any more was cleared up after, and its connection may carry the client's next socket.
-    pub(crate) fn clear_up(&self, member: &Member) {
-        if self.hub.leave(&member.church, &member.socket) {
-            self.close(&member.socket);
-        }
+        claims.map_or(Ok(()), |claims| self.hub.check_claims(&claims))
     }
 }

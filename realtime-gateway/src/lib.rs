@@ -1,100 +1,76 @@
-//! The realtime gateway: what the stream stores goes out to the browsers of its church, live, in order, and without
-//! a hole. It has no database and keeps nothing that it can't read again from the stream.
+//! The realtime gateway sends what the stream stores to the browsers of its church: at once, in order, without a hole.
+//! It has no database and keeps nothing that it can't read again from the stream.
 //!
-//! [`run`] wires it: `live` follows the stream, `intake` and `packets` make an event into what browsers get, `memory`
-//! keeps the newest part, `hub` sends it to the sockets, `handshake` lets them in, `guard` and `transports` end their
-//! connections.
+//! [`run`] wires it. Each folder imports only folders above it in this list:
+//!
+//! - `stream` reads JetStream and names a position in it.
+//! - `events` makes a stored message into the packets that browsers get.
+//! - `memory` keeps the newest events and reads older ones.
+//! - `tokens` knows how long a token is good.
+//! - `connections` holds TCP connections, the sessions that they carry, and limits.
+//! - `rooms` holds the churches and their sockets, and sends events to them.
+//! - `feed` follows the stream.
+//! - `session` leads a client through its life: connect, resume, refresh, end.
+//! - `http` is the edge.
 
-mod admission;
-mod connection;
-mod credit;
-mod cursor;
-mod drain;
-mod followed;
-mod frames;
+mod connections;
+mod events;
+mod feed;
 mod gateway;
-mod guard;
-mod handshake;
-mod history;
-mod hub;
-mod intake;
-mod leader;
-mod leftover;
-mod live;
-mod member;
+mod http;
 mod memory;
 mod metrics;
-mod opening;
-mod packets;
-mod places;
-mod replay;
-mod resume;
-mod revocations;
-mod room;
-mod server;
+mod rooms;
 mod session;
 mod settings;
-mod standing;
 mod stream;
-mod traffic;
-mod transports;
-mod websocket;
+mod tokens;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use common::broker::Broker;
 use common::claims::TokenVerifier;
 use common::cors;
 use common::service::{Condition, Context, Weight, bind};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use socketioxide::handler::ConnectHandler as _;
-use socketioxide::{ParserConfig, SocketIo};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
 pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 
-use crate::admission::{Admission, SeatLimits};
-use crate::credit::CreditLimit;
+use crate::connections::{ConnectionLimits, Listener, Transports, TrustedProxies};
+use crate::feed::{FeedHealth, Source, follower, health, replay};
 use crate::gateway::Gateway;
-use crate::guard::GuardedListener;
-use crate::history::History;
-use crate::hub::{Hub, Laggard};
-use crate::live::Source;
-use crate::memory::Limits;
+use crate::http::server;
+use crate::memory::History;
 use crate::metrics::Counters;
-use crate::revocations::Revocations;
-use crate::standing::{Patience, Standing};
+use crate::rooms::{CloseReason, Hub, SlowConsumer};
+use crate::session::{catch_up, clock, stale};
 use crate::stream::Reader;
-use crate::traffic::TrafficLimits;
-use crate::transports::Transports;
+use crate::tokens::Revocations;
 
 /// The gateway's name in the broker's permissions.
 const ROLE: &str = "gateway";
-/// What the library is told that an answer to a poll may hold, in bytes. It keeps back what goes beyond and loses it when
-/// a websocket takes over, so nothing ever must: the credit bounds what there is. Clients read it as a 32-bit number.
-const POLL_BYTES: u64 = i32::MAX as u64;
 /// How long the sockets have to close when the gateway stops.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until the context's shutdown.
 ///
 /// # Errors
-/// Wrong settings, or an address that can't be listened on.
+/// A setting is wrong, the address can't be listened on, or a part failed.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let cors = cors::layer(&settings.cors)?;
     let (gateway, work) = assemble(&settings, &context).await?;
     let listener = bind("GATEWAY_LISTEN", settings.listen).await?;
     info!(address = %listener.local_addr()?, "listening");
-    let listener = GuardedListener::new(listener, gateway.stall, gateway.admission.connections);
-    let (sessions, io) = sessions(&settings, gateway.clone());
-    gateway.transports.serve(sessions.clone());
+    let listener = Listener::new(listener, gateway.stall, gateway.limits.connections);
+    let (sessions, io) = session::service(&settings, gateway.clone());
+    gateway.transports.set_service(sessions.clone());
     let router = server::router(gateway.clone(), sessions, cors);
     let tasks = TaskTracker::new();
     context.spawn_vital(&tasks, "serving", server::serve(listener, router, context.shutdown.clone()));
@@ -105,116 +81,78 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
         let part = finished.clone().run_until_cancelled_owned(part);
         context.spawn_vital(&tasks, name, async move { part.await.unwrap_or_default() });
     };
-    vital("catching up", resume::resume_laggards(gateway.clone(), work.laggards).boxed());
-    vital("the tokens' clock", session::watch_tokens(gateway.clone()).boxed());
-    vital("clearing left-over seats", leftover::clear(gateway.clone(), io.clone()).boxed());
-    let standing = standing::watch(gateway.standing.clone(), gateway.hub.clone(), work.feed);
-    vital("telling of lapses", standing.boxed());
+    let slow_consumers = catch_up::serve_slow_consumers(gateway.clone(), work.slow_consumers);
+    vital("serving slow consumers", slow_consumers.boxed());
+    vital("watching tokens", clock::watch_tokens(gateway.clone()).boxed());
+    vital("removing stale subscriptions", stale::clear(gateway.clone(), io.clone()).boxed());
+    let watch = health::watch(gateway.health.clone(), gateway.hub.clone(), work.feed);
+    vital("watching the feed", watch.boxed());
     let replaying =
-        replay::hear(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
-    context.spawn_vital(&tasks, "hearing replays", replaying);
-    context.spawn_vital(&tasks, "following the stream", live::follow(work.source, finished.clone()));
+        replay::run(work.replays, gateway.hub.clone(), gateway.counters.clone(), finished.clone());
+    context.spawn_vital(&tasks, "replaying", replaying);
+    context.spawn_vital(&tasks, "following the stream", follower::follow(work.source, finished.clone()));
     context.shutdown.cancelled().await;
-    drain::drain(&gateway.hub, Duration::from_secs(settings.limits.drain)).await;
+    drain(&gateway.hub, Duration::from_secs(settings.limits.drain)).await;
     finished.cancel();
     tasks.close();
-    // What does not close even now is left to the end of the process.
-    let _ = tokio::time::timeout(CLOSE_GRACE, io.close()).await;
-    let _ = tokio::time::timeout(CLOSE_GRACE, tasks.wait()).await;
+    // The end of the process closes what is still open after that.
+    let _ = timeout(CLOSE_GRACE, io.close()).await;
+    let _ = timeout(CLOSE_GRACE, tasks.wait()).await;
     Ok(())
 }
 
-/// What a gateway does by itself, besides serving clients.
-struct Work {
-    source: Source,
-    /// Whether all that is known to exist was handed on.
-    feed: Condition,
-    replays: Broker,
-    laggards: mpsc::UnboundedReceiver<Laggard>,
+/// Closes every socket's transport, evenly over the given time, so that not all clients resume elsewhere at once.
+async fn drain(hub: &Hub, over: Duration) {
+    let subscribers = hub.subscribers();
+    info!(sockets = subscribers.len(), ?over, "closing the sockets");
+    let (begin, count) = (Instant::now(), subscribers.len().max(1) as u32);
+    for (subscriber, n) in subscribers.iter().zip(0u32..) {
+        sleep_until(begin + over * n / count).await;
+        hub.close(subscriber, CloseReason::Stopping);
+    }
 }
 
-/// The gateway and its work, both not begun yet.
+/// What a gateway does besides serving clients.
+struct Work {
+    source: Source,
+    /// Whether all events that are known to exist were published.
+    feed: Condition,
+    replays: Broker,
+    slow_consumers: mpsc::UnboundedReceiver<SlowConsumer>,
+}
+
+/// Makes the gateway and its work, and begins neither.
 async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc<Gateway>, Work)> {
     let verifier = TokenVerifier::new(&settings.jwt)?;
-    let admission = Admission::new(&settings.limits)?;
+    let proxies = TrustedProxies::parse(&settings.limits.trusted_proxies)?;
+    let limits = ConnectionLimits::new(&settings.limits);
     let counters = Counters::new(context);
     let condition = context.health.condition("stream", Weight::Required);
     let feed = context.health.condition("feed", Weight::Required);
-    let standing = Arc::new(Standing::new(patience(&settings.patience)));
+    let health = Arc::new(FeedHealth::new((&settings.patience).into()));
     let broker = Broker::connect(&settings.nats, ROLE, context, Weight::Degrading).await?;
     let replays = Broker::connect_aside(&settings.nats, ROLE).await?;
     let transports = Transports::default();
-    let (hub, laggards) = Hub::new(seats(&settings.limits), transports.clone(), counters.clone());
+    let (hub, slow_consumers) = Hub::new((&settings.limits).into(), transports.clone(), counters.clone());
     let (hub, revocations) = (Arc::new(hub), Arc::new(Revocations::new()));
     let reader = Reader::new(broker.client().clone());
     let gateway = Arc::new(Gateway {
         verifier,
         revocations: revocations.clone(),
-        admission,
+        limits,
+        proxies,
         hub: hub.clone(),
-        standing: standing.clone(),
-        link: broker.link(),
         history: History::new(reader.clone()),
+        health: health.clone(),
+        link: broker.link(),
         transports,
-        traffic: traffic(&settings.limits),
+        traffic: (&settings.limits).into(),
         stall: Duration::from_secs(settings.limits.write_stall),
         connect_timeout: Duration::from_millis(settings.patience.connect_timeout),
         counters: counters.clone(),
         shutdown: context.shutdown.clone(),
     });
-    let limits = memory(&settings.limits);
-    let source = Source { broker, reader, hub, revocations, condition, standing, limits, counters };
-    Ok((gateway, Work { source, feed, replays, laggards }))
-}
-
-fn traffic(limits: &LimitOptions) -> TrafficLimits {
-    let (packets, bytes) = (limits.socket_buffer as usize, limits.socket_bytes as usize);
-    let message = NonZeroU32::new(limits.max_message).unwrap_or(NonZeroU32::MIN);
-    TrafficLimits { credit: CreditLimit::of_queue(packets, bytes), message }
-}
-
-fn seats(limits: &LimitOptions) -> SeatLimits {
-    SeatLimits {
-        church: limits.max_church_sockets,
-        user: limits.max_user_sockets,
-        address: limits.max_address_sockets,
-    }
-}
-
-fn patience(options: &PatienceOptions) -> Patience {
-    Patience {
-        silence: Duration::from_millis(options.stream_silence),
-        gap: Duration::from_millis(options.stream_gap),
-    }
-}
-
-fn memory(limits: &LimitOptions) -> Limits {
-    Limits {
-        events: limits.memory_events as usize,
-        bytes: limits.memory_bytes,
-        church_events: limits.memory_church_events as usize,
-    }
-}
-
-/// The Socket.IO service, and its handle.
-fn sessions(settings: &Settings, gateway: Arc<Gateway>) -> (Router, SocketIo) {
-    let (limits, patience, connect_timeout) = (&settings.limits, &settings.patience, gateway.connect_timeout);
-    // Nobody has a reason to send binary data; a little of it is ignored like any other event.
-    let max_message = limits.max_message as usize;
-    let parser = ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(max_message);
-    let (service, io) = SocketIo::builder()
-        .with_state(gateway)
-        .with_parser(parser)
-        .ping_interval(Duration::from_millis(patience.ping_interval))
-        .ping_timeout(Duration::from_millis(patience.ping_timeout))
-        .connect_timeout(connect_timeout)
-        .upgrade_timeout(connect_timeout)
-        .max_buffer_size(limits.socket_buffer as usize)
-        .max_payload(POLL_BYTES)
-        .ws_max_message_size(max_message)
-        .ws_max_frame_size(max_message)
-        .ws_read_buffer_size(512)
-        .build_svc();
-    io.ns("/", handshake::attend.with(handshake::authenticate));
-    (Router::new().fallback_service(service), io)
+    let limits = (&settings.limits).into();
+    let source = Source { broker, reader, hub, revocations, condition, health, limits, counters };
+    Ok((gateway, Work { source, feed, replays, slow_consumers }))
 }

@@ -58,8 +58,8 @@ pub(crate) struct Counters {
     pub(crate) disconnects: Family<Reason, Counter>,
     /// Transports that the gateway closed.
     pub(crate) closes: Family<Reason, Counter>,
-    /// Seats whose sockets had left without anybody being told.
-    pub(crate) leftovers: Counter,
+    /// Subscriptions of sockets whose disconnection was not reported.
+    pub(crate) stale_subscriptions: Counter,
     /// Sockets now.
     pub(crate) sockets: Gauge,
     /// Events of clients that mean nothing to us.
@@ -68,10 +68,10 @@ pub(crate) struct Counters {
     pub(crate) rooms: Gauge,
     /// Events heard in their turn.
     pub(crate) events: Counter,
-    /// Messages in the stream that are no events of ours.
+    /// Messages in the stream that are no events.
     pub(crate) foreign: Counter,
-    /// Times that a socket's queue was full, and it went on at its own pace.
-    pub(crate) laggards: Counter,
+    /// Times that a socket's queue was full and it caught up at its own pace.
+    pub(crate) slow_consumers: Counter,
     /// Packets handed to sockets.
     pub(crate) deliveries: Counter,
     /// Events that were not heard and were read back instead.
@@ -113,7 +113,7 @@ impl Counters {
             ),
             disconnects: m.counters("gateway_disconnects", "Sockets that left", reasons(DISCONNECTS)),
             closes: m.counters("gateway_closes", "Transports that the gateway closed", reasons(CLOSES)),
-            leftovers: m.counter(
+            stale_subscriptions: m.counter(
                 "gateway_stale_subscriptions",
                 "Subscriptions removed whose sockets had left without a disconnect",
             ),
@@ -122,7 +122,7 @@ impl Counters {
             rooms: m.gauge("gateway_rooms", "Churches with a connected socket"),
             events: m.counter("gateway_events", "Events taken from the stream in order"),
             foreign: m.counter("gateway_foreign_messages", "Messages in the stream that are no events"),
-            laggards: m.counter(
+            slow_consumers: m.counter(
                 "gateway_slow_consumers",
                 "Times a socket's queue was full, so that it left the live feed to catch up",
             ),

@@ -44,7 +44,7 @@ async fn connected(address: SocketAddr) -> Result<TcpStream, Elapsed> {
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_without_a_place_in_the_stream_and_the_page_may_read_why() {
+async fn without_a_position_in_the_stream_a_new_session_gets_503_and_the_page_may_read_why() {
     let (listen, broker) = (free_address().await.unwrap(), free_address().await.unwrap());
     let context = Context::new();
     let running = tokio::spawn(realtime_gateway::run(settings(listen, broker), context.clone()));

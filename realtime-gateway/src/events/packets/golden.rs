@@ -1,0 +1,58 @@
+//! The packets of each golden event as the author's browser gets them, one file per event. Fields may be added to these
+//! files; none may change.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const CURSOR: &str = "AQ";
+
+/// Name, the event as the broker carries it, and its packets.
+const FILES: [(&str, &str, &str); 5] = [
+    ("sent", include_str!("../../../../common/golden/sent.json"), include_str!("../../../golden/sent.json")),
+    (
+        "status_update",
+        include_str!("../../../../common/golden/status_update.json"),
+        include_str!("../../../golden/status_update.json"),
+    ),
+    (
+        "delivered",
+        include_str!("../../../../common/golden/delivered.json"),
+        include_str!("../../../golden/delivered.json"),
+    ),
+    (
+        "failed",
+        include_str!("../../../../common/golden/failed.json"),
+        include_str!("../../../golden/failed.json"),
+    ),
+    ("read", include_str!("../../../../common/golden/read.json"), include_str!("../../../golden/read.json")),
+];
+
+/// The packets that the author gets.
+fn packets(event: &str, delivery: Delivery<'_>) -> Value {
+    let parsed: ChurchEvent = serde_json::from_str(event).unwrap();
+    let packets = encode(&parsed, event.as_bytes(), delivery).unwrap();
+    packets
+        .of_user("u1")
+        .map(|packet| {
+            json!({"name": packet.name, "body": serde_json::from_str::<Value>(packet.body.get()).unwrap()})
+        })
+        .collect()
+}
+
+#[test]
+fn an_event_reaches_its_author_as_its_golden_packets() {
+    for (name, event, golden) in FILES {
+        let parsed = serde_json::from_str(event).unwrap();
+        let finishes = finishes(&parsed, || Some(MessageStatus::Pending));
+        let golden: Value = serde_json::from_str(golden).unwrap();
+        assert_eq!(packets(event, Delivery::InOrder { cursor: CURSOR, finishes }), golden, "{name}");
+    }
+}
+
+#[test]
+fn a_replayed_event_is_its_golden_packets() {
+    let golden: Value = serde_json::from_str(include_str!("../../../golden/replayed.json")).unwrap();
+    let delivered = include_str!("../../../../common/golden/delivered.json");
+    assert_eq!(packets(delivered, Delivery::Replayed), golden);
+}

@@ -1,0 +1,168 @@
+//! What the stream's leader says of it: the answer to STREAM.INFO.
+
+use std::collections::BTreeMap;
+
+use common::event::timestamp;
+use serde::Deserialize;
+
+use crate::stream::error::ReadError;
+
+/// Messages that one Raft operation may carry. A replica's lag is counted in operations, so reads of a replicated
+/// stream prove nothing about its newest messages; the gateway needs those in memory.
+pub(crate) const MESSAGES_OF_AN_OPERATION: u64 = 512;
+
+/// Where the stream begins and ends, as its leader says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// When it was created, in nanoseconds since the epoch.
+    pub(crate) created: u64,
+    /// The oldest sequence that is kept.
+    pub(crate) first: u64,
+    /// The last sequence; below `first` while the stream is empty.
+    pub(crate) last: u64,
+    /// Messages that the slowest replica may lack; `None` without replicas.
+    pub(crate) lag: Option<u64>,
+}
+
+impl Extent {
+    /// Whether every replica has everything up to a sequence.
+    pub(crate) fn is_everywhere(&self, sequence: u64) -> bool {
+        self.last.saturating_sub(self.lag.unwrap_or(0)) >= sequence
+    }
+}
+
+/// The part of the answer to STREAM.INFO that is needed.
+#[derive(Deserialize)]
+struct Info {
+    created: Option<String>,
+    state: Option<State>,
+    cluster: Option<Cluster>,
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    first_seq: u64,
+    last_seq: u64,
+    /// Messages by subject, if the question asked for them.
+    #[serde(default)]
+    subjects: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    code: u16,
+    description: String,
+}
+
+fn parse_info(answer: &[u8]) -> Result<Info, ReadError> {
+    let info: Info =
+        serde_json::from_slice(answer).map_err(|error| ReadError::Unavailable(error.to_string()))?;
+    match info.error {
+        Some(ApiError { code: 404, .. }) => Err(ReadError::NoStream),
+        Some(error) => Err(ReadError::Unavailable(error.description)),
+        None => Ok(info),
+    }
+}
+
+/// How many messages match the filter of the question.
+///
+/// # Errors
+/// The leader refused, or the answer is malformed.
+pub(crate) fn parse_count(answer: &[u8]) -> Result<u64, ReadError> {
+    let state = parse_info(answer)?.state;
+    Ok(state.map_or(0, |state| state.subjects.values().sum()))
+}
+
+/// Where the stream begins and ends.
+///
+/// # Errors
+/// The leader refused, or the answer is malformed.
+pub(crate) fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
+    let malformed = |what: String| ReadError::Unavailable(what);
+    match parse_info(answer)? {
+        Info { created: Some(created), state: Some(state), cluster, .. } => {
+            let created = timestamp::parse(&created)
+                .ok_or_else(|| malformed(format!("its creation time is {created:?}")))?;
+            let created = created.unix_timestamp_nanos() as u64;
+            let lag = cluster.and_then(|cluster| cluster.lag());
+            Ok(Extent { created, first: state.first_seq, last: state.last_seq, lag })
+        }
+        _ => Err(malformed("the answer of its leader has no state".into())),
+    }
+}
+
+/// The replicas besides the leader.
+#[derive(Deserialize)]
+struct Cluster {
+    #[serde(default)]
+    replicas: Vec<Replica>,
+}
+
+#[derive(Deserialize)]
+struct Replica {
+    #[serde(default)]
+    offline: bool,
+    #[serde(default)]
+    lag: u64,
+}
+
+impl Cluster {
+    /// Messages that a replica may lack: its reported lag and one more operation, because it may not have applied the
+    /// last one that it acknowledged. An offline replica answers no reads.
+    fn lag(&self) -> Option<u64> {
+        let lags = self.replicas.iter().map(|replica| if replica.offline { 0 } else { replica.lag + 1 });
+        lags.max().map(|operations| operations.saturating_mul(MESSAGES_OF_AN_OPERATION))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extent_is_read_from_the_servers_answer() {
+        let answer = br#"{"type":"io.nats.jetstream.api.v1.stream_info_response","config":{},
+            "created":"2026-11-22T20:15:31.123456789Z","state":{"messages":3,"first_seq":5,"last_seq":7}}"#;
+        let extent = parse_extent(answer).unwrap();
+        assert_eq!((extent.first, extent.last, extent.lag), (5, 7, None));
+        assert_eq!(extent.created % 1_000_000_000, 123_456_789);
+    }
+
+    #[test]
+    fn the_slowest_replica_that_answers_counts() {
+        let with = |cluster: &str| {
+            let answer = format!(
+                r#"{{"created":"2026-11-22T20:15:31Z","state":{{"first_seq":1,"last_seq":7}},"cluster":{cluster}}}"#
+            );
+            parse_extent(answer.as_bytes()).unwrap().lag
+        };
+        assert_eq!(with(r#"{"leader":"a"}"#), None);
+        let replicas = |lag: u64, offline: bool| {
+            format!(
+                r#"{{"leader":"a","replicas":[{{"name":"b","current":true,"active":1}},
+                {{"name":"c","current":false,"offline":{offline},"active":1,"lag":{lag}}}]}}"#
+            )
+        };
+        assert_eq!(with(&replicas(3, false)), Some(4 * MESSAGES_OF_AN_OPERATION));
+        assert_eq!(with(&replicas(3, true)), Some(MESSAGES_OF_AN_OPERATION));
+    }
+
+    #[test]
+    fn the_messages_of_all_matching_subjects_are_counted() {
+        let with = |subjects: &str| {
+            let state = format!(r#"{{"state":{{"first_seq":1,"last_seq":7{subjects}}}}}"#);
+            parse_count(state.as_bytes())
+        };
+        assert_eq!(with(r#","subjects":{"church.a.revoked":2,"church.b.revoked":1}"#), Ok(3));
+        assert_eq!(with(""), Ok(0));
+    }
+
+    #[test]
+    fn a_missing_stream_says_what_to_do() {
+        let answer = br#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
+        let error = parse_extent(answer).unwrap_err();
+        assert!(error.to_string().contains("ops provision"), "{error}");
+        assert!(matches!(parse_extent(b"{}"), Err(ReadError::Unavailable(_))));
+    }
+}
