@@ -58,11 +58,16 @@ async fn connect_to_both(stack: &TestStack, token: &str) -> [anyhow::Result<sock
     [connect(0).await, connect(1).await]
 }
 
-/// Status and code of message-api's answer to a request with this token.
+/// Status and code of message-api's answer to a request with this token. A 503 of a busy machine may be repeated.
 async fn api_answer(stack: &TestStack, token: &str) -> (u16, Value) {
     let url = format!("{}/api/messages/history", stack.stack.file().api);
-    let answer = stack.stack.http().get(url).bearer_auth(token).send().await.unwrap();
-    (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["code"].take())
+    eventually("message-api answers", async || {
+        let answer = stack.stack.http().get(&url).bearer_auth(token).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let code = answer.json::<Value>().await.unwrap()["code"].take();
+        (status != 503).then_some((status, code))
+    })
+    .await
 }
 
 /// Fails unless both gateways and message-api refuse the token as revoked.
