@@ -24,11 +24,12 @@ mod book;
 mod callbacks;
 mod connection;
 mod control;
+mod hold;
 mod payload;
 mod signer;
 
-pub use behaviour::{Answer, Outcome, Rule};
-pub use book::{Attempt, Book, CAPACITY, Entry};
+pub use behaviour::{Answer, Hold, Outcome, Request, Rule};
+pub use book::{Attempt, Book, CAPACITY, Entry, Retrieval};
 pub use signer::Signer;
 
 /// At most so many messages have webhooks outstanding.
@@ -82,6 +83,7 @@ struct Telnyx {
     http: reqwest::Client,
     state: Mutex<State>,
     held: watch::Sender<bool>,
+    requests: hold::Held,
     posts: tokio::sync::Semaphore,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -130,6 +132,7 @@ impl Simulator {
             http,
             state: Mutex::new(State { book, ..State::default() }),
             held: watch::Sender::new(false),
+            requests: hold::Held::default(),
             posts: tokio::sync::Semaphore::new(callbacks::MAX_POSTS),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -173,6 +176,16 @@ impl Simulator {
     /// Holds all webhooks back, or lets them go.
     pub fn hold(&self, held: bool) {
         self.telnyx.held.send_replace(held);
+    }
+
+    /// How many requests wait now because a rule holds them.
+    pub fn held_requests(&self) -> usize {
+        self.telnyx.requests.count()
+    }
+
+    /// Lets all requests go that a rule holds now.
+    pub fn release_requests(&self) {
+        self.telnyx.requests.release();
     }
 
     /// Ends a message with an outcome, instead of what would have become of it. `id` is Telnyx's id of the message,
