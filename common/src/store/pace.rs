@@ -4,6 +4,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::Setback;
+use crate::event::timestamp::millis;
 
 /// The row of everybody together.
 pub(super) const EVERYBODY: &str = "*";
@@ -44,6 +45,8 @@ impl Pace {
     fn refill(&mut self, now: OffsetDateTime) {
         let Some(rate) = self.rate else { return };
         let rate = rate.max(1) as f64;
+        // As the row keeps it, else each claim would gain a part of a millisecond.
+        let now = millis(now);
         let passed = now - self.refilled_at;
         if passed.is_negative() && passed > -CLOCK_DIFFERENCE {
             return;
