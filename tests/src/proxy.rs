@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::eventually;
 use crate::load::http::address_of;
 
 /// What the other side has sent and we have not passed on is to wait at the other side, not in our kernel.
@@ -39,6 +40,8 @@ struct Control {
     trickle: Option<usize>,
     /// The connection is cut once the other side answers a request that holds this.
     lost: Option<&'static str>,
+    /// After a request that holds this, nothing passes any more.
+    last: Option<&'static str>,
     /// Connections of now; cancelled to cut them.
     connections: CancellationToken,
 }
@@ -68,11 +71,24 @@ impl Proxy {
             swallowing: false,
             trickle: None,
             lost: None,
+            last: None,
             connections: running.child_token(),
         };
         let control = watch::Sender::new(first);
         tokio::spawn(running.clone().run_until_cancelled_owned(accept(listener, control.clone())));
         Self { control, port, running: running.clone(), _stops_when_dropped: running.drop_guard() }
+    }
+
+    /// Leads to the PostgreSQL of a URL; gives the URL that leads through the proxy.
+    ///
+    /// # Panics
+    /// It is no URL of PostgreSQL with an address, or no port is free.
+    pub async fn to_postgres(url: &str) -> (Self, String) {
+        let (credentials, rest) = url.split_once('@').expect("a URL with a user");
+        let (address, name) = rest.split_once('/').expect("a URL with a database");
+        let proxy = Self::to(&format!("http://{address}")).await;
+        let through = format!("{credentials}@127.0.0.1:{}/{name}", proxy.port.number());
+        (proxy, through)
     }
 
     /// Its own base URL.
@@ -118,6 +134,20 @@ impl Proxy {
     /// Lets the next request that holds this text through, and loses its answer: the connection is cut when it comes.
     pub fn lose_the_answer_to(&self, text: &'static str) {
         self.control.send_modify(|control| control.lost = Some(text));
+    }
+
+    /// Lets the next request that holds this text through, and swallows all that comes after it.
+    pub fn swallow_after(&self, text: &'static str) {
+        self.control.send_modify(|control| control.last = Some(text));
+    }
+
+    /// Waits until everything is swallowed.
+    ///
+    /// # Panics
+    /// It is not.
+    pub async fn until_swallowing(&self) {
+        eventually("the proxy swallows everything", async || self.control.borrow().swallowing.then_some(()))
+            .await;
     }
 
     /// Passes on no more than so many bytes a second of what the other side answers, in each connection.
@@ -236,6 +266,10 @@ async fn ask(
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+        control.send_if_modified(|control| {
+            control.swallowing |= control.last.take_if(|text| holds(text)).is_some();
+            control.swallowing
+        });
     }
 }
 

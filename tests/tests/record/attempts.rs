@@ -139,12 +139,8 @@ async fn what_is_read_back_leaves_out_what_has_an_end(kind: Kind) {
 async fn behind_a_proxy() -> (Database, Store, Proxy, Store) {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
-    let (credentials, address) = database.url.split_once('@').unwrap();
-    let (address, name) = address.split_once('/').unwrap();
-    let proxy = Proxy::to(&format!("http://{address}")).await;
-    let address = proxy.url().replace("http://", "");
-    let behind = Database::named(&format!("{credentials}@{address}/{name}"));
-    (database, store, proxy, behind)
+    let (proxy, through) = Proxy::to_postgres(&database.url).await;
+    (database, store, proxy, Database::named(&through))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,110 @@
+//! A message-api beside that of a stack: on the same database and broker, with ports of its own.
+
+use deploy::installation::Installation;
+use deploy::ports::Port;
+use deploy::processes::Processes;
+use deploy::services::{self, Wiring};
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::eventually;
+use crate::stack::{TestStack, id_of, send_request};
+
+/// A running message-api. It ends when it is dropped.
+pub struct MessageApi {
+    name: String,
+    processes: Processes,
+    api: Port,
+    ops: Port,
+    http: reqwest::Client,
+}
+
+impl MessageApi {
+    /// Starts it with the settings of the stack's own, and some besides.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn start(stack: &TestStack, name: &str, settings: &[(&str, &str)]) -> Self {
+        let state = stack.stack.state();
+        let (api, ops) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
+        let program = wiring(stack).message_api(api.number(), ops.number());
+        let mut program = program.expect("message-api was built");
+        name.clone_into(&mut program.name);
+        program.environment.extend(stack.settings_of(services::API));
+        let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        program.environment.extend(own);
+        let mut processes = Processes::new(&state.join("logs")).expect("there is a folder for logs");
+        processes.start(program).expect("it is run");
+        let http = stack.http.clone();
+        let it = Self { name: name.into(), processes, api, ops, http };
+        it.until_ready().await;
+        it
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.api.number())
+    }
+
+    /// Where it answers operators.
+    pub fn ops_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ops.number())
+    }
+
+    /// Ends it at once (SIGKILL).
+    ///
+    /// # Panics
+    /// It does not run.
+    pub async fn kill(&mut self) {
+        self.processes.kill(&self.name).await.expect("it runs");
+    }
+
+    /// Starts it again after it was killed.
+    ///
+    /// # Panics
+    /// It runs, or does not start.
+    pub async fn restart(&mut self) {
+        self.processes.restart(&self.name).expect("it is run again");
+        self.until_ready().await;
+    }
+
+    /// A user sends a text; gives the message's id.
+    ///
+    /// # Panics
+    /// It is not accepted.
+    pub async fn send(&self, token: &str, phones: &[&str]) -> Uuid {
+        let answer = self.request(token, None, phones).send().await.expect("message-api answers");
+        assert_eq!(answer.status(), 201, "{answer:?}");
+        id_of(&answer.json::<Value>().await.expect("the answer is JSON")["data"])
+    }
+
+    /// The request that sends a text, with an `Idempotency-Key` or without.
+    pub fn request(&self, token: &str, key: Option<&str>, phones: &[&str]) -> RequestBuilder {
+        send_request(&self.http, &self.url(), (token, key), phones)
+    }
+
+    async fn until_ready(&self) {
+        let ops = self.ops_url();
+        eventually(&format!("{} is ready", self.name), async || services::ready(&self.http, &ops).await.ok())
+            .await;
+    }
+}
+
+/// What the stack's own message-api is configured with.
+fn wiring(stack: &TestStack) -> Wiring {
+    let file = stack.stack.file();
+    let installation = Installation::open(stack.stack.state(), None).expect("the stack keeps its secrets");
+    Wiring {
+        database_url: file.database.clone(),
+        jwt_secret: file.jwt_secret.clone(),
+        nats_url: file.nats.url.clone(),
+        nats_passwords: file.nats.users.clone(),
+        telnyx_url: file.telnyx.clone(),
+        telnyx_api_key: installation.secrets.telnyx_api_key,
+        telnyx_public_key: file.telnyx_key.public.clone(),
+        ingest_url: file.ingest.clone(),
+        listen: std::net::Ipv4Addr::LOCALHOST.into(),
+        cors_origins: vec!["localhost".into()],
+    }
+}
