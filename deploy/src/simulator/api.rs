@@ -118,7 +118,11 @@ async fn deliver(telnyx: &Arc<Telnyx>, response: Response, rule: Rule, cut: &Cut
     let requests = telnyx.requests.clone();
     let rest = stream::once(async move {
         requests.wait(&rule, Hold::Halfway).await;
-        if rule.answer == Answer::Break { Err(std::io::ErrorKind::ConnectionReset.into()) } else { Ok(second) }
+        if rule.answer == Answer::Break {
+            Err(std::io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(second)
+        }
     });
     Response::from_parts(parts, Body::from_stream(stream::iter([Ok::<_, std::io::Error>(first)]).chain(rest)))
 }
@@ -245,7 +249,8 @@ async fn read(
 
 /// The message as far as it has got by now.
 fn show(telnyx: &Telnyx, entry: &Entry) -> Json<Value> {
-    let status = telnyx.state().book.get(entry.id).map_or_else(|| entry.status.clone(), |it| it.status.clone());
+    let status =
+        telnyx.state().book.get(entry.id).map_or_else(|| entry.status.clone(), |it| it.status.clone());
     let message = Message { id: entry.id, request: entry.request.clone(), accepted_at: entry.at };
     Json(json!({"data": message.data(&status)}))
 }

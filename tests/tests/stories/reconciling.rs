@@ -1,10 +1,10 @@
 //! What Telnyx's webhooks never told is asked for.
 
 use common::store::{ASKED, Audit};
-use deploy::simulator::{Outcome, Rule};
+use deploy::simulator::{Answer, Outcome, Request, Retrieval, Rule};
 use serde_json::json;
 use sqlx::{ConnectOptions as _, Row as _};
-use tests::databases::Kind;
+use tests::databases::{self, Kind};
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
@@ -14,6 +14,8 @@ on_both_databases!(
     webhooks_that_were_lost_for_good_in_an_outage_are_asked_for_and_every_message_ends_right,
     a_message_api_that_is_killed_while_it_asks_loses_nothing,
     when_no_webhook_comes_readiness_says_so_until_one_does,
+    a_throttled_retrieval_waits_as_long_as_telnyx_asks_and_every_message_ends_right,
+    what_a_retrieval_does_not_tell_is_asked_for_again,
 );
 
 const UNCONFIRMED: &str = "+12025550105";
@@ -125,4 +127,67 @@ async fn when_no_webhook_comes_readiness_says_so_until_one_does(kind: Kind) {
     let heard = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, heard, "delivered").await;
     eventually("readiness is well", async || (!told().await).then_some(())).await;
+}
+
+/// All retrievals, the first first.
+fn retrievals(stack: &TestStack) -> Vec<Retrieval> {
+    let mut all: Vec<_> = stack.telnyx().entries().into_iter().flat_map(|entry| entry.retrievals).collect();
+    all.sort_by_key(|retrieval| retrieval.at);
+    all
+}
+
+/// As if nobody had taken anything to ask for.
+async fn let_time_pass(stack: &TestStack) {
+    let sql = "update recipients set ask_at = $EPOCH where ask_at is not null";
+    databases::execute(&stack.stack.file().database, sql).await;
+}
+
+async fn a_throttled_retrieval_waits_as_long_as_telnyx_asks_and_every_message_ends_right(kind: Kind) {
+    let stack = asking(kind, &[]).await;
+    stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
+    let bare = Answer::Refuse { status: 429, code: "10011".into() };
+    for (answer, times) in [(Answer::Throttle { retry_after: 3 }, 1), (bare, 2)] {
+        let throttling = Rule { request: Request::Retrieve, answer, times: Some(times), ..Rule::default() };
+        stack.telnyx().add_rule(throttling);
+    }
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    for count in 1..=3 {
+        eventually("Telnyx has throttled it", async || (retrievals(&stack).len() == count).then_some(()))
+            .await;
+        let_time_pass(&stack).await;
+    }
+    stack.until_status(CHURCH, message, "delivered").await;
+    let retrievals = retrievals(&stack);
+    assert_eq!(retrievals.iter().map(|it| it.answer).collect::<Vec<_>>(), [429, 429, 429, 200]);
+    // The pauses grow, unless Telnyx says how long to wait.
+    for (two, least) in retrievals.windows(2).zip([2, 4, 3]) {
+        assert!(two[1].at - two[0].at >= time::Duration::seconds(least), "{retrievals:?}");
+    }
+    assert_sound(&stack.audit().await);
+    assert_eq!(stack.telnyx().totals(), (1, 1));
+}
+
+async fn what_a_retrieval_does_not_tell_is_asked_for_again(kind: Kind) {
+    let stack = asking(kind, &[]).await;
+    stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
+    let unclear = [
+        Answer::Lose,
+        Answer::Break,
+        Answer::Refuse { status: 401, code: "10009".into() },
+        Answer::Refuse { status: 500, code: "10007".into() },
+    ];
+    let count = unclear.len();
+    for answer in unclear {
+        let rule = Rule { request: Request::Retrieve, answer, times: Some(1), ..Rule::default() };
+        stack.telnyx().add_rule(rule);
+    }
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    for asked in 1..=count {
+        eventually("Telnyx is asked", async || (retrievals(&stack).len() == asked).then_some(())).await;
+        assert_eq!(stack.message(CHURCH, message).await["status"], "pending");
+        let_time_pass(&stack).await;
+    }
+    stack.until_status(CHURCH, message, "delivered").await;
+    assert_sound(&stack.audit().await);
+    assert_eq!(stack.telnyx().totals(), (1, 1));
 }
