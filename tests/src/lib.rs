@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod load;
 pub mod message_api;
 pub mod proxy;
+mod sending;
 pub mod stack;
 mod waiting;
 

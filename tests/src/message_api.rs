@@ -9,7 +9,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::eventually;
-use crate::stack::{TestStack, id_of, send_request};
+use crate::sending::send_request;
+use crate::stack::{TestStack, id_of};
 
 /// A running message-api. It ends when it is dropped.
 pub struct MessageApi {

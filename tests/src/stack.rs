@@ -1,6 +1,5 @@
 //! The whole suite in a folder of its own: the real binaries, a real broker, a real database, the Telnyx simulator.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use deploy::installation::Database;
 use deploy::ports::Ports;
 use deploy::provision::{Limits, provision};
 use deploy::scratch::Scratch;
-use deploy::services::API;
 use deploy::simulator::{Entry, Pace, Simulator};
 use deploy::stack::{Stack, StackOptions};
 use deploy::traffic;
@@ -87,19 +85,6 @@ impl TestStack {
         own.map(|(_, name, value)| (name.clone(), value.clone()))
     }
 
-    /// The recipients of what Telnyx took, as its book has them.
-    ///
-    /// # Panics
-    /// One of them was sent a text twice.
-    pub fn sent_once(&self) -> BTreeSet<Uuid> {
-        let mut recipients = BTreeSet::new();
-        for entry in self.telnyx().entries().iter().filter(|entry| entry.accepted) {
-            let recipient = entry.recipient_id().expect("the webhook address names the recipient");
-            assert!(recipients.insert(recipient), "{} was sent a text twice", entry.to);
-        }
-        recipients
-    }
-
     /// A user's token.
     ///
     /// # Panics
@@ -151,20 +136,6 @@ impl TestStack {
         let (api, token) = (&self.stack.file().api, self.token(church, user));
         let sent = traffic::send(&self.http, api, &token, "Service at ten", phones).await;
         id_of(&sent.expect("the message is accepted"))
-    }
-
-    /// The request that sends a text, with an `Idempotency-Key` or without.
-    pub fn request(&self, token: &str, key: Option<&str>, phones: &[&str]) -> reqwest::RequestBuilder {
-        send_request(&self.http, &self.stack.file().api, (token, key), phones)
-    }
-
-    /// Starts the stack's message-api again after it has ended.
-    ///
-    /// # Panics
-    /// It does not start.
-    pub async fn restart_message_api(&mut self) {
-        self.stack.start_process(API).expect("message-api starts");
-        self.stack.ready(API).await.expect("message-api is ready");
     }
 
     /// A user asks message-api: status and body.
@@ -251,19 +222,7 @@ impl TestStack {
         number(&self.metrics(ops_url).await, name).unwrap_or(0.0)
     }
 
-    /// The sum of a service's counters of a name, whatever their labels and their prefix are.
-    ///
-    /// # Panics
-    /// It does not answer.
-    pub async fn sum(&self, ops_url: &str, name: &str) -> f64 {
-        let metrics = self.metrics(ops_url).await;
-        let lines = metrics.lines().filter_map(|line| line.rsplit_once(' '));
-        let of_name =
-            lines.filter(|(series, _)| series.split('{').next().is_some_and(|it| it.ends_with(name)));
-        of_name.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
-    }
-
-    async fn metrics(&self, ops_url: &str) -> String {
+    pub(crate) async fn metrics(&self, ops_url: &str) -> String {
         let answer = self.http.get(format!("{ops_url}/metrics")).send().await.expect("it answers operators");
         answer.text().await.expect("it has metrics")
     }
@@ -333,22 +292,6 @@ impl TestStack {
         self.stack.start_broker().await.expect("the broker starts");
         let provisioner = self.stack.nats("provisioner").await.expect("the broker takes the provisioner");
         provision(provisioner, &Limits::default()).await.expect("the stream is made");
-    }
-}
-
-/// The request that sends a text through the message-api at a URL, with an `Idempotency-Key` or without.
-pub(crate) fn send_request(
-    http: &reqwest::Client,
-    url: &str,
-    (token, key): (&str, Option<&str>),
-    phones: &[&str],
-) -> reqwest::RequestBuilder {
-    let recipients: Vec<_> = phones.iter().map(|phone| json!({"phone": phone})).collect();
-    let body = json!({"content": "Service at ten", "recipients": recipients});
-    let request = http.post(format!("{url}/api/messages/send")).bearer_auth(token).json(&body);
-    match key {
-        Some(key) => request.header("Idempotency-Key", key),
-        None => request,
     }
 }
 

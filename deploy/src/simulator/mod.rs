@@ -1,7 +1,7 @@
 //! A Telnyx to try the suite against: it takes messages, answers as Telnyx does, and calls back with signed webhooks.
 //!
 //! What becomes of a message follows from the end of the phone number ([`Outcome::of`]), or from a [`Rule`] that says
-//! otherwise: delay, repeat, reorder, fail, throttle, lose the answer, stay silent. Everything that was asked and
+//! otherwise: delay, hold, repeat, reorder, fail, throttle, lose the answer, stay silent. Everything that was asked and
 //! every webhook attempt stands in the [`Book`]. Memory is bounded: the book keeps the newest [`book::CAPACITY`]
 //! messages, and beyond [`MAX_UNFINISHED`] messages with outstanding webhooks new ones are throttled.
 

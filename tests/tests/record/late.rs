@@ -10,7 +10,7 @@ use tests::gate::{Gate, Step};
 use super::church::{message, now, provider_id, record};
 
 /// Longer than a call needs, and shorter than the server lets a statement run.
-const LIMIT: Duration = Duration::from_secs(3);
+const LIMIT: Duration = Duration::from_secs(5);
 
 async fn begin(store: &Store, limit: u32) -> Vec<Attempt> {
     eventually("the store can claim", async || store.begin_attempts(limit, now()).await.ok()).await

@@ -38,7 +38,7 @@ async fn behind_a_proxy(settings: &[(&str, &str)]) -> (TestStack, MessageApi, Pr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_with_an_unknown_outcome_says_so_and_a_key_makes_it_repeatable() {
-    let (stack, behind, proxy) = behind_a_proxy(&[("API_REQUEST_TIMEOUT", "3s")]).await;
+    let (stack, behind, proxy) = behind_a_proxy(&[("API_REQUEST_TIMEOUT", "6s")]).await;
     let database = stack.stack.file().database.clone();
     for (fate, key) in FATES.iter().flat_map(|fate| [(*fate, None), (*fate, Some("press"))]) {
         let church = format!("church-{fate:?}-{}", key.unwrap_or("none"));
