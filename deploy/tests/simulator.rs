@@ -1,6 +1,6 @@
 //! The simulator behaves like Telnyx, as far as the suite uses it.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails a test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here fails a test")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use deploy::simulator::{Answer, Outcome, Pace, Rule, Settings, Simulator};
+use deploy::simulator::{Answer, Hold, Outcome, Pace, Request, Rule, Settings, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -77,6 +77,15 @@ impl World {
         let url = format!("{}/v2/messages", self.simulator.url());
         let answer = self.http.post(url).bearer_auth("KEY").json(message).send().await?;
         Ok((answer.status().as_u16(), answer.json().await?))
+    }
+
+    async fn until_held(&self, count: usize) {
+        let held = async {
+            while self.simulator.held_requests() != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, held).await.expect("the requests do not wait");
     }
 
     /// Waits for this many webhooks. Returns type and status of each, sorted, because they may overtake each other.
@@ -206,4 +215,50 @@ async fn held_webhooks_wait_and_a_silenced_message_gets_none() {
     world.webhooks(2).await;
     let bodies = world.receiver.bodies.lock().unwrap().clone();
     assert!(bodies.iter().all(|body| body["data"]["payload"]["id"] == held["data"]["id"]));
+}
+
+#[tokio::test]
+async fn a_held_request_waits_at_its_step_and_a_client_that_goes_away_ends_it() {
+    for (hold, is_booked) in [(Hold::Unread, false), (Hold::Unanswered, true), (Hold::Halfway, true)] {
+        let world = World::new().await;
+        world.simulator.add_rule(Rule { hold: Some(hold), ..Rule::default() });
+        let message = world.message("+12025550103");
+        tokio::select! {
+            _ = world.send(&message) => panic!("it is answered at {hold:?}"),
+            () = world.until_held(1) => {}
+        }
+        world.until_held(0).await;
+        assert_eq!(world.simulator.totals().1, u64::from(is_booked), "{hold:?}");
+        let (answer, ()) = tokio::join!(world.send(&message), async {
+            world.until_held(1).await;
+            world.simulator.release_requests();
+        });
+        assert_eq!(answer.unwrap().0, 200, "{hold:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_answer_is_cut_in_its_middle_and_the_message_is_taken() {
+    let world = World::new().await;
+    world.simulator.add_rule(Rule { times: Some(1), answer: Answer::Break, ..Rule::default() });
+    assert!(world.send(&world.message("+12025550103")).await.is_err());
+    assert_eq!(world.simulator.totals(), (1, 1));
+    assert_eq!(world.simulator.entries()[0].answer, None);
+}
+
+#[tokio::test]
+async fn a_retrieval_has_rules_of_its_own_and_stands_in_the_book() {
+    let world = World::new().await;
+    let answer = Answer::ThrottleUntil { seconds: 5 };
+    world.simulator.add_rule(Rule { request: Request::Retrieve, answer, times: Some(1), ..Rule::default() });
+    let (status, answer) = world.send(&world.message("+12025550103")).await.unwrap();
+    assert_eq!(status, 200);
+    let url = format!("{}/v2/messages/{}", world.simulator.url(), answer["data"]["id"].as_str().unwrap());
+    let retrieve = async || world.http.get(&url).bearer_auth("KEY").send().await.unwrap();
+    let throttled = retrieve().await;
+    assert_eq!(throttled.status(), 429);
+    assert!(throttled.headers()["retry-after"].to_str().unwrap().ends_with(" GMT"));
+    assert_eq!(retrieve().await.status(), 200);
+    let entries = world.simulator.entries();
+    assert_eq!(entries[0].retrievals.iter().map(|it| it.answer).collect::<Vec<_>>(), [429, 200]);
 }

@@ -10,9 +10,12 @@ pub mod client;
 pub mod crowd;
 pub mod databases;
 pub mod frontend;
+pub mod gate;
 pub mod gateway;
 pub mod load;
+pub mod message_api;
 pub mod proxy;
+mod sending;
 pub mod stack;
 mod waiting;
 

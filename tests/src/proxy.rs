@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::eventually;
 use crate::load::http::address_of;
 
 /// A small receive buffer, so that data which the proxy does not pass on waits at the sender and not in our kernel.
@@ -39,6 +40,8 @@ struct Control {
     trickle: Option<usize>,
     /// Cuts the connection when the target answers a request that contains this.
     lost: Option<&'static str>,
+    /// Passes nothing any more after a request that contains this.
+    last: Option<&'static str>,
     /// The current connections; cancelling it cuts them.
     connections: CancellationToken,
 }
@@ -69,11 +72,24 @@ impl Proxy {
             swallowing: false,
             trickle: None,
             lost: None,
+            last: None,
             connections: running.child_token(),
         };
         let control = watch::Sender::new(first);
         tokio::spawn(running.clone().run_until_cancelled_owned(accept(listener, control.clone())));
         Self { control, port, running: running.clone(), _stops_when_dropped: running.drop_guard() }
+    }
+
+    /// A proxy to the PostgreSQL server of a URL. Returns it, and the URL through it.
+    ///
+    /// # Panics
+    /// If it is not a PostgreSQL URL with an address, or no port is free.
+    pub async fn to_postgres(url: &str) -> (Self, String) {
+        let (credentials, rest) = url.split_once('@').expect("a URL with a user");
+        let (address, name) = rest.split_once('/').expect("a URL with a database");
+        let proxy = Self::to(&format!("http://{address}")).await;
+        let through = format!("{credentials}@127.0.0.1:{}/{name}", proxy.port.number());
+        (proxy, through)
     }
 
     /// The proxy's own base URL.
@@ -120,6 +136,20 @@ impl Proxy {
     /// comes.
     pub fn lose_the_answer_to(&self, text: &'static str) {
         self.control.send_modify(|control| control.lost = Some(text));
+    }
+
+    /// Passes the next request that contains this text, and swallows everything after it.
+    pub fn swallow_after(&self, text: &'static str) {
+        self.control.send_modify(|control| control.last = Some(text));
+    }
+
+    /// Waits until everything is swallowed.
+    ///
+    /// # Panics
+    /// If it does not in time.
+    pub async fn until_swallowing(&self) {
+        eventually("the proxy swallows everything", async || self.control.borrow().swallowing.then_some(()))
+            .await;
     }
 
     /// Limits the answers of each connection to this many bytes per second; `None` lifts the limit.
@@ -238,6 +268,10 @@ async fn ask(
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+        control.send_if_modified(|control| {
+            control.swallowing |= control.last.take_if(|text| holds(text)).is_some();
+            control.swallowing
+        });
     }
 }
 

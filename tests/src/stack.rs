@@ -31,7 +31,8 @@ const LONG: Duration = Duration::from_secs(3600);
 pub struct TestStack {
     /// The stack itself, for stories that stop or kill its processes.
     pub stack: Stack,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
+    settings: Vec<(String, String, String)>,
     _folder: Scratch,
 }
 
@@ -63,9 +64,10 @@ impl TestStack {
             ..Pace::default()
         };
         choose(&mut options);
+        let settings = options.environment.clone();
         let stack = Stack::start(options).await.expect("the stack starts");
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
-        Self { stack, http: http.expect("an HTTP client"), _folder: folder }
+        Self { stack, http: http.expect("an HTTP client"), settings, _folder: folder }
     }
 
     /// The Telnyx simulator.
@@ -74,6 +76,12 @@ impl TestStack {
     /// If it was stopped.
     pub fn telnyx(&self) -> &Simulator {
         self.stack.simulator().expect("the simulator runs")
+    }
+
+    /// The settings that a service was started with besides its usual ones.
+    pub(crate) fn settings_of(&self, service: &str) -> impl Iterator<Item = (String, String)> {
+        let own = self.settings.iter().filter(move |(of, ..)| of == service);
+        own.map(|(_, name, value)| (name.clone(), value.clone()))
     }
 
     /// A user's token.

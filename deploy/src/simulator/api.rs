@@ -1,20 +1,22 @@
 //! The API for senders: `POST /v2/messages` and `GET /v2/messages/{id}`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::behaviour::{Answer, Rule, is_blocked};
-use super::book::Entry;
+use super::behaviour::{Answer, Hold, Request, Rule, is_blocked};
+use super::book::{Entry, Retrieval};
 use super::callbacks;
 use super::connection::Cut;
 use super::payload::{Message, error, segments};
@@ -69,8 +71,9 @@ async fn send(
     let at = OffsetDateTime::now_utc();
     let to = request["to"].as_str().unwrap_or_default().to_owned();
     let from = request["from"].as_str().unwrap_or_default();
-    let rule = Rule::take(&mut telnyx.state().rules, &to, from);
+    let rule = Rule::take(&mut telnyx.state().rules, Request::Send, &to, from);
     tokio::time::sleep(Duration::from_millis(rule.answer_after_ms)).await;
+    telnyx.requests.wait(&rule, Hold::Unread).await;
     let verdict = judge(&telnyx, &request, &rule.answer);
     let accepted = verdict.is_ok();
     let message = Message { id: Uuid::now_v7(), request: request.clone(), accepted_at: at };
@@ -78,24 +81,51 @@ async fn send(
         Ok(status) => (StatusCode::OK, Json(json!({"data": message.data(status)}))).into_response(),
         Err(refusal) => refuse(refusal, &rule.answer),
     };
-    let is_cut = matches!(rule.answer, Answer::Lose | Answer::Drop);
     telnyx.state().book.record(Entry {
         id: message.id,
         at,
         to,
         request,
         accepted,
-        answer: (!is_cut).then(|| response.status().as_u16()),
+        answer: (!is_lost(&rule.answer)).then(|| response.status().as_u16()),
         status: if accepted { "queued".into() } else { "refused".into() },
         webhooks: Vec::new(),
+        retrievals: Vec::new(),
     });
     if accepted {
         callbacks::follow(&telnyx, message, &rule);
     }
-    if is_cut {
+    deliver(&telnyx, response, rule, &cut).await
+}
+
+/// Whether nobody gets to see the answer.
+fn is_lost(answer: &Answer) -> bool {
+    matches!(answer, Answer::Lose | Answer::Drop | Answer::Break)
+}
+
+/// Gives the answer, as far as the rule lets it.
+async fn deliver(telnyx: &Arc<Telnyx>, response: Response, rule: Rule, cut: &Cut) -> Response {
+    telnyx.requests.wait(&rule, Hold::Unanswered).await;
+    if matches!(rule.answer, Answer::Lose | Answer::Drop) {
         cut.now();
     }
-    response
+    if rule.answer != Answer::Break && rule.hold != Some(Hold::Halfway) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    // It is our own and small.
+    let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let (first, second) = (whole.slice(..whole.len() / 2), whole.slice(whole.len() / 2..));
+    let requests = telnyx.requests.clone();
+    let rest = stream::once(async move {
+        requests.wait(&rule, Hold::Halfway).await;
+        if rule.answer == Answer::Break {
+            Err(std::io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(second)
+        }
+    });
+    Response::from_parts(parts, Body::from_stream(stream::iter([Ok::<_, std::io::Error>(first)]).chain(rest)))
 }
 
 fn refuse(refusal: Refusal, answer: &Answer) -> Response {
@@ -105,10 +135,18 @@ fn refuse(refusal: Refusal, answer: &Answer) -> Response {
         return (StatusCode::TOO_MANY_REQUESTS, headers, Html("<h1>Too Many Requests</h1>")).into_response();
     }
     let mut response = refusal.into_response();
-    if let Answer::Throttle { retry_after } = answer {
-        response.headers_mut().insert(header::RETRY_AFTER, (*retry_after).into());
-    }
+    let retry_after = match answer {
+        Answer::Throttle { retry_after } => Some((*retry_after).into()),
+        Answer::ThrottleUntil { seconds } => HeaderValue::from_str(&http_date(*seconds)).ok(),
+        _ => None,
+    };
+    response.headers_mut().extend(retry_after.map(|value| (header::RETRY_AFTER, value)));
     response
+}
+
+/// So many seconds from now, as HTTP writes moments.
+fn http_date(seconds: u64) -> String {
+    httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
 }
 
 fn authenticate(telnyx: &Telnyx, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -120,16 +158,21 @@ fn authenticate(telnyx: &Telnyx, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(401, "10009", "Authentication failed", "The API key is missing or wrong."))
 }
 
+/// The refusal that a rule asks for.
+fn obey(answer: &Answer) -> Result<(), Refusal> {
+    match answer {
+        Answer::Throttle { .. } | Answer::ThrottleUntil { .. } | Answer::Edge => Err(too_many()),
+        Answer::Refuse { status, code } => {
+            Err(Refusal::new(*status, code, "Refused", "A rule of the simulator refuses it."))
+        }
+        Answer::Drop => Err(Refusal::new(503, "10007", "Unexpected error", "Dropped by a rule.")),
+        Answer::Accept | Answer::Lose | Answer::Break => Ok(()),
+    }
+}
+
 /// The first status of an accepted message.
 fn judge(telnyx: &Telnyx, request: &Value, answer: &Answer) -> Result<&'static str, Refusal> {
-    match answer {
-        Answer::Throttle { .. } | Answer::Edge => return Err(too_many()),
-        Answer::Refuse { status, code } => {
-            return Err(Refusal::new(*status, code, "Refused", "A rule of the simulator refuses it."));
-        }
-        Answer::Drop => return Err(Refusal::new(503, "10007", "Unexpected error", "Dropped by a rule.")),
-        Answer::Accept | Answer::Lose => {}
-    }
+    obey(answer)?;
     check(request)?;
     if is_blocked(request["to"].as_str().unwrap_or_default()) {
         let detail = "The recipient has answered STOP.";
@@ -178,15 +221,37 @@ fn is_e164(phone: &str) -> bool {
     })
 }
 
-async fn read(State(telnyx): State<Arc<Telnyx>>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+async fn read(
+    State(telnyx): State<Arc<Telnyx>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
     if let Err(refusal) = authenticate(&telnyx, &headers) {
         return refusal.into_response();
     }
-    let state = telnyx.state();
-    let entry = id.parse().ok().and_then(|id| state.book.get(id)).filter(|entry| entry.accepted);
-    let Some(entry) = entry else {
+    let at = OffsetDateTime::now_utc();
+    let known = |id| telnyx.state().book.get(id).filter(|entry| entry.accepted).cloned();
+    let Some(entry) = id.parse().ok().and_then(known) else {
         return Refusal::new(404, "10005", "Resource not found", "There is no such message.").into_response();
     };
+    let from = entry.request["from"].as_str().unwrap_or_default();
+    let rule = Rule::take(&mut telnyx.state().rules, Request::Retrieve, &entry.to, from);
+    tokio::time::sleep(Duration::from_millis(rule.answer_after_ms)).await;
+    telnyx.requests.wait(&rule, Hold::Unread).await;
+    let response = match obey(&rule.answer) {
+        Ok(()) => show(&telnyx, &entry).into_response(),
+        Err(refusal) => refuse(refusal, &rule.answer),
+    };
+    let retrieval = Retrieval { at, answer: response.status().as_u16() };
+    telnyx.state().book.retrieved(entry.id, retrieval);
+    deliver(&telnyx, response, rule, &cut).await
+}
+
+/// The message as far as it has got by now.
+fn show(telnyx: &Telnyx, entry: &Entry) -> Json<Value> {
+    let status =
+        telnyx.state().book.get(entry.id).map_or_else(|| entry.status.clone(), |it| it.status.clone());
     let message = Message { id: entry.id, request: entry.request.clone(), accepted_at: entry.at };
-    Json(json!({"data": message.data(&entry.status)})).into_response()
+    Json(json!({"data": message.data(&status)}))
 }

@@ -84,6 +84,11 @@ pub enum Answer {
         /// The `retry-after` header, in seconds.
         retry_after: u64,
     },
+    /// The same, and the `retry-after` header is a date so many seconds ahead.
+    ThrottleUntil {
+        /// Seconds from now.
+        seconds: u64,
+    },
     /// 429 from an edge before Telnyx: HTML, and headers that show a rate limit.
     Edge,
     /// Any other refusal.
@@ -97,12 +102,39 @@ pub enum Answer {
     Lose,
     /// Not accepted, and the connection is cut.
     Drop,
+    /// Accepted, but the connection is cut in the middle of the answer.
+    Break,
+}
+
+/// Which requests a rule applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Request {
+    /// `POST /v2/messages`.
+    #[default]
+    Send,
+    /// `GET /v2/messages/{id}`.
+    Retrieve,
+}
+
+/// Where a request waits until [`super::Simulator::release_requests`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Hold {
+    /// Before anything is done with it: a message is not in the book yet.
+    Unread,
+    /// After it is done: a message is in the book, and nothing is answered.
+    Unanswered,
+    /// After half of the answer is sent.
+    Halfway,
 }
 
 /// Changes how messages are treated. Fields that are not given change nothing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rule {
+    /// The requests that it applies to.
+    pub request: Request,
     /// The end of the recipients' numbers that it applies to; empty means all.
     pub phone: String,
     /// The end of the senders' numbers that it applies to; empty means all.
@@ -113,6 +145,8 @@ pub struct Rule {
     pub answer: Answer,
     /// How long that takes, in milliseconds.
     pub answer_after_ms: u64,
+    /// The step at which the request waits until it is released.
+    pub hold: Option<Hold>,
     /// The outcome of the message.
     pub outcome: Option<Outcome>,
     /// How much later than usual the first webhook comes, in milliseconds.
@@ -126,9 +160,12 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The first rule that matches recipient and sender. Counts its `times` down, and removes it when they are used up.
-    pub(super) fn take(rules: &mut Vec<Self>, phone: &str, from: &str) -> Self {
-        let fits = |rule: &Self| phone.ends_with(&rule.phone) && from.ends_with(&rule.from);
+    /// The first rule that matches request, recipient and sender. Counts its `times` down, and removes it when they are
+    /// used up.
+    pub(super) fn take(rules: &mut Vec<Self>, request: Request, phone: &str, from: &str) -> Self {
+        let fits = |rule: &Self| {
+            rule.request == request && phone.ends_with(&rule.phone) && from.ends_with(&rule.from)
+        };
         let Some(index) = rules.iter().position(fits) else {
             return Self::default();
         };
@@ -185,9 +222,12 @@ mod tests {
             Rule { outcome: Some(Outcome::Failed), ..Rule::default() },
         ];
         for _ in 0..2 {
-            assert_eq!(statuses(&Rule::take(&mut rules, "+17", ""), "+17"), ["delivered", "sent"]);
+            let rule = Rule::take(&mut rules, Request::Send, "+17", "");
+            assert_eq!(statuses(&rule, "+17"), ["delivered", "sent"]);
         }
-        assert_eq!(statuses(&Rule::take(&mut rules, "+17", ""), "+17"), ["sent", "delivery_failed"]);
+        assert_eq!(Rule::take(&mut rules, Request::Retrieve, "+17", "").outcome, None);
+        let rule = Rule::take(&mut rules, Request::Send, "+17", "");
+        assert_eq!(statuses(&rule, "+17"), ["sent", "delivery_failed"]);
         assert_eq!(rules.len(), 1);
     }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 /// The book keeps the newest so many messages.
 pub const CAPACITY: usize = 10_000;
-/// And of each the first so many webhook attempts.
+/// And of each the first so many webhook attempts, and as many retrievals.
 const MAX_ATTEMPTS: usize = 64;
 
 /// One request to send a message.
@@ -39,6 +39,20 @@ pub struct Entry {
     pub status: String,
     /// Every attempt to deliver a webhook.
     pub webhooks: Vec<Attempt>,
+    /// Every `GET` of the message.
+    #[serde(default)]
+    pub retrievals: Vec<Retrieval>,
+}
+
+/// One `GET /v2/messages/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retrieval {
+    /// When it came.
+    #[serde(with = "timestamp")]
+    pub at: OffsetDateTime,
+    /// HTTP status of the answer.
+    pub answer: u16,
 }
 
 /// One attempt to deliver a webhook.
@@ -156,6 +170,12 @@ impl Book {
         }
     }
 
+    pub(super) fn retrieved(&mut self, id: Uuid, retrieval: Retrieval) {
+        if let Some(entry) = self.entry(id).filter(|entry| entry.retrievals.len() < MAX_ATTEMPTS) {
+            entry.retrievals.push(retrieval);
+        }
+    }
+
     fn entry(&mut self, id: Uuid) -> Option<&mut Entry> {
         self.numbers.get(&id).and_then(|number| self.entries.get_mut(number))
     }
@@ -202,6 +222,7 @@ mod tests {
             answer: Some(200),
             status: "queued".into(),
             webhooks: Vec::new(),
+            retrievals: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! - `GET /simulator/book?limit=100&to=0101`: the newest requests, filtered by the end of the number
 //! - `GET`, `PUT`, `POST`, `DELETE /simulator/rules`: list, replace, add one before the others, remove all
 //! - `POST /simulator/hold` and `/simulator/release`: hold back webhooks, release them
+//! - `POST /simulator/requests/release`: release the requests that a rule holds
 //! - `POST /simulator/messages/{id}/{outcome}`: end a message with an outcome
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
         .route("/simulator/rules", get(rules).put(replace).post(add).delete(clear))
         .route("/simulator/hold", post(|State(telnyx): Shared| async move { hold(&telnyx, true) }))
         .route("/simulator/release", post(|State(telnyx): Shared| async move { hold(&telnyx, false) }))
+        .route("/simulator/requests/release", post(release_requests))
         .route("/simulator/messages/{id}/{outcome}", post(end))
         .with_state(telnyx)
 }
@@ -87,6 +89,11 @@ async fn clear(State(telnyx): Shared) -> StatusCode {
 
 fn hold(telnyx: &Telnyx, held: bool) -> StatusCode {
     telnyx.held.send_replace(held);
+    StatusCode::NO_CONTENT
+}
+
+async fn release_requests(State(telnyx): Shared) -> StatusCode {
+    telnyx.requests.release();
     StatusCode::NO_CONTENT
 }
 

@@ -1,7 +1,7 @@
 //! A simulated Telnyx: it accepts messages, answers as Telnyx does, and sends signed webhooks.
 //!
 //! The end of the phone number decides the outcome of a message ([`Outcome::of`]), unless a [`Rule`] changes it: delay,
-//! repeat, reorder, fail, throttle, lose the answer, stay silent. The [`Book`] records every request and every webhook
+//! hold, repeat, reorder, fail, throttle, lose the answer, stay silent. The [`Book`] records every request and every webhook
 //! attempt. Memory is bounded: the book keeps the newest [`CAPACITY`] messages, and with more than [`MAX_UNFINISHED`]
 //! messages whose webhooks are outstanding, new ones are throttled.
 
@@ -23,13 +23,14 @@ mod book;
 mod callbacks;
 mod connection;
 mod control;
+mod hold;
 mod pace;
 mod payload;
 mod signer;
 mod state;
 
-pub use behaviour::{Answer, Outcome, Rule};
-pub use book::{Attempt, Book, CAPACITY, Entry};
+pub use behaviour::{Answer, Hold, Outcome, Request, Rule};
+pub use book::{Attempt, Book, CAPACITY, Entry, Retrieval};
 pub use pace::Pace;
 pub use signer::Signer;
 pub use state::MAX_UNFINISHED;
@@ -77,6 +78,7 @@ impl Simulator {
             http,
             state: Mutex::new(State { book, ..State::default() }),
             held: watch::Sender::new(false),
+            requests: hold::Held::default(),
             posts: tokio::sync::Semaphore::new(callbacks::MAX_POSTS),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -120,6 +122,16 @@ impl Simulator {
     /// Holds back all webhooks, or releases them.
     pub fn hold(&self, held: bool) {
         self.telnyx.held.send_replace(held);
+    }
+
+    /// The number of requests that a rule holds now.
+    pub fn held_requests(&self) -> usize {
+        self.telnyx.requests.count()
+    }
+
+    /// Releases all requests that a rule holds now.
+    pub fn release_requests(&self) {
+        self.telnyx.requests.release();
     }
 
     /// Ends a message with another outcome than the planned one. `id` is Telnyx's id of the message, or the recipient's

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+/// The messaging profile of a number, where the request names none.
+const PROFILE: &str = "40017e8b-0000-4000-8000-000000000001";
+
 /// An accepted message.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
@@ -32,7 +35,7 @@ impl Message {
             "direction": "outbound",
             "id": self.id,
             "type": kind,
-            "messaging_profile_id": asked("messaging_profile_id"),
+            "messaging_profile_id": self.request["messaging_profile_id"].as_str().unwrap_or(PROFILE),
             "from": {"phone_number": asked("from"), "carrier": "Simulated", "line_type": "Wireless"},
             "to": [{
                 "phone_number": asked("to"), "status": status, "carrier": "Simulated", "line_type": "Wireless",

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::behaviour::Rule;
 use super::book::Book;
+use super::hold::Held;
 use super::pace::Pace;
 use super::signer::Signer;
 
@@ -24,6 +25,7 @@ pub(super) struct Telnyx {
     pub(super) http: reqwest::Client,
     pub(super) state: Mutex<State>,
     pub(super) held: watch::Sender<bool>,
+    pub(super) requests: Held,
     pub(super) posts: Semaphore,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,

@@ -286,9 +286,10 @@ impl Stack {
         Ok(local(self.port(&name).with_context(|| format!("{process} is no service"))?))
     }
 
-    fn services(&self) -> anyhow::Result<Vec<Program>> {
+    /// The settings that all services of this stack share.
+    pub fn wiring(&self) -> Wiring {
         let (file, secrets) = (&self.file, &self.installation.secrets);
-        let wiring = Wiring {
+        Wiring {
             database_url: file.database.clone(),
             jwt_secret: file.jwt_secret.clone(),
             nats_url: file.nats.url.clone(),
@@ -299,7 +300,11 @@ impl Stack {
             ingest_url: file.ingest.clone(),
             listen: self.options.listen,
             cors_origins: std::iter::once("localhost".to_owned()).chain(self.options.cors.clone()).collect(),
-        };
+        }
+    }
+
+    fn services(&self) -> anyhow::Result<Vec<Program>> {
+        let wiring = self.wiring();
         let mut programs = vec![
             wiring.webhook_ingest(self.port("ingest")?, self.port("ingest-ops")?)?,
             wiring.message_api(self.port("api")?, self.port("api-ops")?)?,

@@ -140,12 +140,8 @@ async fn reading_back_a_claim_skips_recipients_with_a_telnyx_id(kind: Kind) {
 async fn behind_a_proxy() -> (Database, Store, Proxy, Store) {
     let database = Database::fresh(Kind::Postgres).await;
     let store = database.migrated().await;
-    let (credentials, address) = database.url.split_once('@').unwrap();
-    let (address, name) = address.split_once('/').unwrap();
-    let proxy = Proxy::to(&format!("http://{address}")).await;
-    let address = proxy.url().replace("http://", "");
-    let behind = Database::named(&format!("{credentials}@{address}/{name}"));
-    (database, store, proxy, behind)
+    let (proxy, through) = Proxy::to_postgres(&database.url).await;
+    (database, store, proxy, Database::named(&through))
 }
 
 #[tokio::test(flavor = "multi_thread")]

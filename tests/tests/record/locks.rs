@@ -255,7 +255,7 @@ async fn a_timed_out_call_says_what_it_waited_for_and_closes_its_connection() {
     assert_eq!(told.as_ref().unwrap_err().to_string(), "no answer from the database within 300ms");
     assert_eq!(waited_for(told), Wait::Answer);
     // Each time the only connection was closed, not returned while the database still works on it.
-    assert_eq!(hasty.sender(&grace).await.unwrap(), None);
+    assert_eq!(store.sender(&grace).await.unwrap(), None);
 
     let patient = store.clone();
     let waiting = tokio::spawn(async move { patient.message(&church("grace"), locked).await });

@@ -4,7 +4,7 @@
 use common::store::Sender;
 use deploy::simulator::{Answer, Rule};
 use serde_json::json;
-use tests::databases::Kind;
+use tests::databases::{self, Kind};
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
@@ -133,9 +133,12 @@ async fn a_refused_api_key_stops_sending_and_degrades_readiness(kind: Kind) {
 }
 
 async fn a_text_held_back_longer_than_send_within_fails_as_not_sent(kind: Kind) {
-    let stack = two_senders(kind, &[("SEND_WITHIN", "2s")]).await;
+    let stack = two_senders(kind, &[("SEND_WITHIN", "20s")]).await;
     hold_back(&stack, refuse(429, "40333"));
     let held = stack.send(OTHER, AUTHOR, &[DELIVERED]).await;
+    eventually("Telnyx was asked", async || (asked_from(&stack, NUMBER) > 0).then_some(())).await;
+    // As if it had been pressed long ago.
+    databases::execute(&stack.stack.file().database, "update messages set created_at = $EPOCH").await;
     let shown = stack.until_status(OTHER, held, "failed").await;
     assert_eq!(shown["recipients"][0]["failureCode"], json!("not_sent"));
     stack.telnyx().clear_rules();

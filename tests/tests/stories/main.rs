@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
+mod answers;
 mod churches;
 mod churn;
+mod commits;
 mod crashes;
 mod cursors;
 mod databases;
@@ -14,6 +16,7 @@ mod failing;
 mod frontend;
 mod history;
 mod holding;
+mod kills;
 mod leaving;
 mod limits;
 mod logs;
@@ -25,8 +28,10 @@ mod reconciling;
 mod relay;
 mod resuming;
 mod revocation;
+mod sdk;
 mod sending;
 mod settings;
+mod sharing;
 mod slow;
 mod tokens;
 mod types;

@@ -1,10 +1,10 @@
 //! message-api asks Telnyx about messages whose webhooks are missing.
 
 use common::store::{ASKED, Audit};
-use deploy::simulator::{Outcome, Rule};
+use deploy::simulator::{Answer, Outcome, Request, Retrieval, Rule};
 use serde_json::json;
 use sqlx::{ConnectOptions as _, Row as _};
-use tests::databases::Kind;
+use tests::databases::{self, Kind};
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
@@ -14,6 +14,8 @@ on_both_databases!(
     statuses_are_complete_by_asking_after_webhooks_are_lost_for_good,
     killing_message_api_while_it_asks_telnyx_loses_nothing,
     missing_webhooks_degrade_readiness_until_one_comes,
+    a_throttled_retrieval_waits_as_long_as_telnyx_asks,
+    a_retrieval_without_a_result_is_repeated,
 );
 
 const UNCONFIRMED: &str = "+12025550105";
@@ -124,4 +126,67 @@ async fn missing_webhooks_degrade_readiness_until_one_comes(kind: Kind) {
     let heard = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, heard, "delivered").await;
     eventually("readiness is ready", async || (!told().await).then_some(())).await;
+}
+
+/// All retrievals, in the order of time.
+fn retrievals(stack: &TestStack) -> Vec<Retrieval> {
+    let mut all: Vec<_> = stack.telnyx().entries().into_iter().flat_map(|entry| entry.retrievals).collect();
+    all.sort_by_key(|retrieval| retrieval.at);
+    all
+}
+
+/// Makes all retrievals due at once.
+async fn let_time_pass(stack: &TestStack) {
+    let sql = "update recipients set ask_at = $EPOCH where ask_at is not null";
+    databases::execute(&stack.stack.file().database, sql).await;
+}
+
+async fn a_throttled_retrieval_waits_as_long_as_telnyx_asks(kind: Kind) {
+    let stack = asking(kind, &[]).await;
+    stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
+    let bare = Answer::Refuse { status: 429, code: "10011".into() };
+    for (answer, times) in [(Answer::Throttle { retry_after: 3 }, 1), (bare, 2)] {
+        let throttling = Rule { request: Request::Retrieve, answer, times: Some(times), ..Rule::default() };
+        stack.telnyx().add_rule(throttling);
+    }
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    for count in 1..=3 {
+        eventually("Telnyx has throttled it", async || (retrievals(&stack).len() == count).then_some(()))
+            .await;
+        let_time_pass(&stack).await;
+    }
+    stack.until_status(CHURCH, message, "delivered").await;
+    let retrievals = retrievals(&stack);
+    assert_eq!(retrievals.iter().map(|it| it.answer).collect::<Vec<_>>(), [429, 429, 429, 200]);
+    // The pauses grow, unless Telnyx says how long to wait.
+    for (two, least) in retrievals.windows(2).zip([2, 4, 3]) {
+        assert!(two[1].at - two[0].at >= time::Duration::seconds(least), "{retrievals:?}");
+    }
+    assert_sound(&stack.audit().await);
+    assert_eq!(stack.telnyx().totals(), (1, 1));
+}
+
+async fn a_retrieval_without_a_result_is_repeated(kind: Kind) {
+    let stack = asking(kind, &[]).await;
+    stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
+    let unclear = [
+        Answer::Lose,
+        Answer::Break,
+        Answer::Refuse { status: 401, code: "10009".into() },
+        Answer::Refuse { status: 500, code: "10007".into() },
+    ];
+    let count = unclear.len();
+    for answer in unclear {
+        let rule = Rule { request: Request::Retrieve, answer, times: Some(1), ..Rule::default() };
+        stack.telnyx().add_rule(rule);
+    }
+    let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    for asked in 1..=count {
+        eventually("Telnyx is asked", async || (retrievals(&stack).len() == asked).then_some(())).await;
+        assert_eq!(stack.message(CHURCH, message).await["status"], "pending");
+        let_time_pass(&stack).await;
+    }
+    stack.until_status(CHURCH, message, "delivered").await;
+    assert_sound(&stack.audit().await);
+    assert_eq!(stack.telnyx().totals(), (1, 1));
 }
