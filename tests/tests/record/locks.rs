@@ -255,7 +255,8 @@ async fn a_call_that_takes_too_long_says_what_it_waited_for_and_gives_up_its_con
     assert_eq!(told.as_ref().unwrap_err().to_string(), "no answer from the database within 300ms");
     assert_eq!(waited_for(told), Wait::Answer);
     // The one connection was given up each time, and not given back while the database still works on it.
-    assert_eq!(hasty.sender(&grace).await.unwrap(), None);
+    // PostgreSQL would end that work after 5 s; a new connection may take a while on a busy machine.
+    assert_eq!(store.within(Duration::from_secs(4)).sender(&grace).await.unwrap(), None);
 
     let patient = store.clone();
     let waiting = tokio::spawn(async move { patient.message(&church("grace"), locked).await });
