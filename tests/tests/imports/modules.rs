@@ -166,7 +166,7 @@ impl Reader {
             self.module.items.extend(self.word(1));
         } else if self.is_at(1, "::") && !self.follows_path() {
             let path = self.path();
-            if let Some(path) = self.from_file(path) {
+            if let Some(path) = self.path_from_file(path) {
                 self.module.paths.push(path);
             }
             return;
@@ -201,7 +201,7 @@ impl Reader {
         let mut trees = Vec::new();
         self.tree(&[], &mut trees);
         for (path, name) in trees {
-            if let Some(path) = self.from_file(path) {
+            if let Some(path) = self.path_from_file(path) {
                 self.module.imports.push(Import { name, path, is_public });
             }
         }
@@ -256,7 +256,7 @@ impl Reader {
     }
 
     /// The path as it is seen from the file's module: `super` leaves inline modules first.
-    fn from_file(&self, path: Segments) -> Option<Segments> {
+    fn path_from_file(&self, path: Segments) -> Option<Segments> {
         let inline = self.braces.iter().filter(|is_module| **is_module).count();
         let supers = path.iter().take_while(|segment| *segment == "super").count();
         match supers.min(inline) {
