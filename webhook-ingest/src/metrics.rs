@@ -44,7 +44,7 @@ struct StatusLabel {
     status: String,
 }
 
-/// Why requests are refused: [`crate::error::Refused::code`].
+/// Why requests are refused: [`crate::error::IngestError::code`].
 const REFUSALS: &str = "signature_missing signature_api_v1 signature_repeated signature_malformed signature_wrong \
      timestamp_missing timestamp_malformed timestamp_stale body_broken too_large queue_full database_unavailable \
      unreadable stopping late not_found method_not_allowed";

@@ -281,7 +281,7 @@ fn recipients_of<'a>(church: &'a ChurchId, message: Uuid, query: &RecipientQuery
         .push(sql!(" order by ordinal limit $4"))
 }
 
-/// The condition for [`RecipientState::word`](crate::status::RecipientState::word) to be a status.
+/// The condition for [`RecipientState::status`](crate::status::RecipientState::status) to be a status.
 fn of_status(status: MessageStatus) -> Sql {
     match status {
         MessageStatus::Pending => sql!(" and rank < 4 and not closed"),

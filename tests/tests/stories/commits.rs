@@ -194,7 +194,7 @@ async fn a_process_that_vanishes_in_the_middle_of_a_claim_does_not_stop_the_othe
     let (mut stack, behind, proxy) = behind_a_proxy(&[]).await;
     let (token, phones) = (stack.token(CHURCH, AUTHOR), phones(5));
     stack.stack.terminate(API).await.unwrap();
-    proxy.swallow_after("claim_id = $3");
+    proxy.swallow_after("set attempted_at = $1, claim_id");
     let message = behind.send(&token, &borrowed(&phones)).await;
     proxy.until_swallowing().await;
     stack.restart_message_api().await;

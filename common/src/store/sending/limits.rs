@@ -30,7 +30,7 @@ impl Store {
         Ok(closed)
     }
 
-    /// Fails up to `limit` recipients that were held back for longer than [`SendLimits::within`], as `not_sent`.
+    /// Fails up to `limit` recipients that were held back for longer than [`SendLimits::within`](crate::store::SendLimits::within), as `not_sent`.
     /// Returns
     ///
     /// # Errors
