@@ -103,6 +103,23 @@ pub async fn execute(url: &str, sql: &str) {
     }
 }
 
+/// The number that a query of one row and column returns, from the database with this URL.
+///
+/// # Panics
+/// If the database refuses it.
+pub async fn number(url: &str, sql: &str) -> i64 {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    if url.starts_with("sqlite") {
+        let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().expect("a URL of SQLite");
+        let mut connection = options.read_only(true).connect().await.expect("the file can be opened");
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("SQLite accepts the query")
+    } else {
+        let options = url.parse::<sqlx::postgres::PgConnectOptions>().expect("a URL of PostgreSQL");
+        let mut connection = options.connect().await.expect("the server can be reached");
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("PostgreSQL accepts the query")
+    }
+}
+
 async fn start_server() -> (PrivateServer, Scratch) {
     let folder = folder();
     let server = PrivateServer::start_disposable(folder.path()).await.expect("a private PostgreSQL starts");

@@ -3,7 +3,6 @@
 use common::store::{ASKED, Audit};
 use deploy::simulator::{Answer, Outcome, Request, Retrieval, Rule};
 use serde_json::json;
-use sqlx::{ConnectOptions as _, Row as _};
 use tests::databases::{self, Kind};
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
@@ -34,14 +33,7 @@ async fn asking(kind: Kind, more: &[(&str, &str)]) -> TestStack {
 /// Number of stored reports that came from asking.
 async fn asked_reports(stack: &TestStack) -> i64 {
     let sql = format!("select count(*) from webhooks where event_type = '{ASKED}' and length(body) > 2");
-    let url = stack.stack.file().database.clone();
-    if url.starts_with("sqlite") {
-        let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().unwrap();
-        let mut connection = options.read_only(true).connect().await.unwrap();
-        return sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap().get(0);
-    }
-    let mut connection = url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().connect().await.unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap().get(0)
+    databases::number(&stack.stack.file().database, &sql).await
 }
 
 fn assert_sound(audit: &Audit) {

@@ -30,8 +30,9 @@ impl Store {
         Ok(closed)
     }
 
-    /// Fails up to `limit` recipients that were held back for longer than [`SendLimits::within`](crate::store::SendLimits::within), as `not_sent`.
-    /// Returns
+    /// Fails up to `limit` recipients that were held back for longer than
+    /// [`SendLimits::within`](crate::store::SendLimits::within), as `not_sent`.
+    /// Returns how many.
     ///
     /// # Errors
     /// The database is away.
