@@ -85,8 +85,13 @@ pub fn init(service: &'static str, options: &LogOptions) -> Result<(), ConfigErr
 
 /// The filter takes a word that is no level for the name of a target, and then logs nothing.
 fn check_levels(filter: &str) -> Result<(), String> {
-    let words =
-        filter.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[']));
+    // A comma between the fields of a span separates no directives.
+    let mut in_fields = false;
+    let directives = filter.split(|c| {
+        in_fields = (in_fields || c == '{') && c != '}';
+        c == ',' && !in_fields
+    });
+    let words = directives.map(str::trim).filter(|word| !word.is_empty() && !word.contains(['=', '[']));
     for word in words {
         if word.parse::<LevelFilter>().is_err() {
             return Err(format!(
@@ -270,7 +275,16 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_level_is_refused() {
-        for filter in ["", "info", "WARN", "off", "warn,common=debug", " info , async_nats=info", "0"] {
+        for filter in [
+            "info,[send{church,message,recipient}]=debug",
+            "",
+            "info",
+            "WARN",
+            "off",
+            "warn,common=debug",
+            " info , async_nats=info",
+            "0",
+        ] {
             assert_eq!(check_levels(filter), Ok(()), "{filter}");
         }
         for filter in ["inof", "common", "warn,verbose"] {

@@ -73,12 +73,21 @@ impl<'a> TelnyxMessage<'a> {
 
     /// Its recipients. `to` is a list, or a single entry; an entry is an object, or just the phone.
     pub fn recipients(self) -> impl Iterator<Item = TelnyxRecipient<'a>> {
-        let entries = match self.0.get("to") {
-            Some(Value::Array(entries)) => entries.as_slice(),
+        self.to().iter().filter_map(recipient)
+    }
+
+    /// Its only recipient, if it has no other, readable or not.
+    pub fn only_recipient(self) -> Option<TelnyxRecipient<'a>> {
+        let [only] = self.to() else { return None };
+        recipient(only)
+    }
+
+    fn to(self) -> &'a [Value] {
+        match self.0.get("to") {
+            Some(Value::Array(entries)) => entries,
             Some(entry) => std::slice::from_ref(entry),
             None => &[],
-        };
-        entries.iter().filter_map(recipient)
+        }
     }
 
     /// Why a recipient of this rank and status failed, or why the carrier confirms nothing.

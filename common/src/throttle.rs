@@ -41,6 +41,11 @@ impl Throttle {
 
     fn opens_at(&self, kind: &str, now: Instant) -> Option<u64> {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.len() >= MAX_KINDS && !kinds.contains_key(kind) {
+            let every = self.every;
+            kinds
+                .retain(|_, passed| passed.held_back > 0 || now.saturating_duration_since(passed.at) < every);
+        }
         let kind = if kinds.contains_key(kind) || kinds.len() < MAX_KINDS { kind } else { FURTHER };
         match kinds.get_mut(kind) {
             None => {
@@ -72,6 +77,16 @@ mod tests {
         assert_eq!(told(59, "b"), Some(0));
         assert_eq!(told(60, "a"), Some(2));
         assert_eq!((told(61, "a"), told(121, "a")), (None, Some(1)));
+    }
+
+    #[test]
+    fn kinds_that_are_over_make_room_for_others() {
+        let (throttle, start) = (Throttle::once_a_minute(), Instant::now());
+        for n in 0..MAX_KINDS {
+            assert_eq!(throttle.opens_at(&n.to_string(), start), Some(0));
+        }
+        let later = start + Duration::from_secs(60);
+        assert_eq!((throttle.opens_at("a", later), throttle.opens_at("b", later)), (Some(0), Some(0)));
     }
 
     #[test]

@@ -62,7 +62,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// Runs the gateway until the context's shutdown.
 ///
 /// # Errors
-/// A setting is wrong, the address can't be listened on, or a part failed.
+/// A setting is wrong, or the address can't be listened on. A vital task that fails ends the context, which keeps its
+/// error.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let cors = cors::layer(&settings.cors)?;
     let (gateway, work) = assemble(&settings, &context).await?;

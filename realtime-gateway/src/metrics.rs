@@ -37,7 +37,7 @@ const REFUSALS: &str = "stopping no_place connections rate address_rate church u
 const DISCONNECTS: &str =
     "transport_close transport_error heartbeat stalled bad_packet multiple_polls client server stopping";
 /// Why the gateway closed a transport.
-const CLOSES: &str = "slow token_expired token_revoked stream_unavailable stopping church user address gone";
+const CLOSES: &str = "slow token_expired token_revoked stream_unavailable stopping church user address";
 /// Where what a client had missed came from, or why it got nothing of it.
 const RESUMES: &str = "memory stream new unproved unavailable stuck gone";
 /// What became of a replayed event.

@@ -39,7 +39,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Runs the service until `context.shutdown` is cancelled, then finishes the requests under way.
 ///
 /// # Errors
-/// A setting is wrong, the address is taken, or the committer panicked.
+/// A setting is wrong, or the address is taken. A vital task that fails ends the context, which keeps its error.
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     // First: without a key the service can accept nothing.
     PublicKeys::parse(&settings.telnyx_public_key)?;

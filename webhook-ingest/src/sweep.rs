@@ -49,8 +49,9 @@ async fn round(
         let (claimed, next) = store.sweep_parked(cursor.as_deref(), PAGE).await?;
         if claimed > 0 {
             metrics.claimed_late(claimed);
+            debug!(webhooks = claimed, "the sweep found recipients of parked webhooks");
             if let Some(held_back) = REPEATS.opens("claimed") {
-                info!(webhooks = claimed, held_back, "the sweep found recipients of parked webhooks");
+                info!(held_back, "the sweep finds recipients of parked webhooks");
             }
         }
         if next.is_none() {

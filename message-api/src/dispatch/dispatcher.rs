@@ -123,7 +123,11 @@ impl Dispatcher {
             let count = if breaker.is_half_open() { 1 } else { permits.num_permits() };
             permits.split(count)
         };
-        shutdown.run_until_cancelled(acquired).await.flatten()
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => None,
+            permits = acquired => permits,
+        }
     }
 
     fn post_all(

@@ -1,5 +1,6 @@
 //! Closes recipients whose receipt is overdue, and fails those that were held back too long.
 
+use std::mem::take;
 use std::time::Duration;
 
 use common::store::{Overdue, Store, StoreError};
@@ -26,16 +27,17 @@ pub(crate) async fn close_overdue(
 ) {
     let shortest = options.unresolved_after.min(options.unconfirmed_after).min(options.send_within);
     let tick = (shortest / 10).clamp(Duration::from_millis(250), Duration::from_secs(30));
+    let (mut untold_closed, mut untold_unsent) = (0, 0);
     while !shutdown.is_cancelled() {
         match round(&store, &options).await {
             Ok((0, 0)) => {}
             Ok((count, unsent)) => {
                 closed.inc_by(count as u64);
-                if let Some(held_back) = REPEATS.opens("closed") {
-                    info!(
-                        count,
-                        unsent, held_back, "closed overdue recipients, failed those not sent in time"
-                    );
+                untold_closed += count;
+                untold_unsent += unsent;
+                if REPEATS.opens("closed").is_some() {
+                    let (count, unsent) = (take(&mut untold_closed), take(&mut untold_unsent));
+                    info!(count, unsent, "closed overdue recipients, failed those not sent in time");
                 }
                 continue;
             }

@@ -14,7 +14,8 @@ use super::breaker::{Cause, CircuitBreaker};
 use crate::metrics::{ApiMetrics, SendLabels};
 use crate::telnyx::{RetryReason, Telnyx, Verdict};
 
-/// Limits log lines that an outage repeats for each recipient. At debug level every POST has its line.
+/// Limits log lines that an outage repeats for each recipient; a church's own trouble has a line of its own. At debug
+/// level every POST has its line, with the reason.
 static REPEATS: Throttle = Throttle::once_a_minute();
 
 /// Posts attempts.
@@ -30,14 +31,15 @@ impl Poster {
         let posted_at = Instant::now();
         let verdict = self.telnyx.send(attempt).await;
         self.metrics.send_seconds.observe(posted_at.elapsed().as_secs_f64());
-        let outcome = match &verdict {
-            Verdict::Accepted { .. } => "accepted",
-            Verdict::Refused(_) => "refused",
-            Verdict::NotAccepted { .. } => "not_accepted",
-            Verdict::Unresolved(_) => "unresolved",
+        let (outcome, why) = match &verdict {
+            Verdict::Accepted { .. } => ("accepted", ""),
+            Verdict::Refused(failure) => ("refused", failure.code.as_str()),
+            Verdict::NotAccepted { reason, .. } => ("not_accepted", reason.label()),
+            Verdict::Unresolved(why) => ("unresolved", *why),
         };
         self.metrics.sends.get_or_create(&SendLabels { outcome }).inc();
-        debug!(recipient.id = %attempt.recipient_id, church.id = %attempt.church_id, outcome, "posted");
+        debug!(recipient.id = %attempt.recipient_id, church.id = %attempt.church_id, outcome, why,
+            "posted");
         self.answer(attempt, verdict, posted_at)
     }
 
@@ -83,12 +85,15 @@ impl Poster {
 
 fn log_not_accepted(attempt: &Attempt, reason: RetryReason) {
     let (recipient, church) = (attempt.recipient_id, &attempt.church_id);
-    let Some(held_back) = REPEATS.opens(reason.label()) else { return };
+    let label = reason.label();
+    let concerns_all = matches!(reason, RetryReason::KeyRefused | RetryReason::Unreachable);
+    let kind = if concerns_all { label.to_owned() } else { format!("{label} {church}") };
+    let Some(held_back) = REPEATS.opens(&kind) else { return };
     match reason {
         RetryReason::KeyRefused => error!(held_back, "{}", Cause::KeyRefused.text()),
         RetryReason::SenderRefused => error!(recipient.id = %recipient, church.id = %church, held_back,
             "Telnyx refuses the church's number or messaging profile; correct it with `ops sender`"),
-        _ => warn!(recipient.id = %recipient, church.id = %church, reason = reason.label(), held_back,
+        _ => warn!(recipient.id = %recipient, church.id = %church, reason = label, held_back,
             "Telnyx did not accept a message; trying again"),
     }
 }

@@ -28,13 +28,9 @@ fn phone_report(ask: &Ask, message: TelnyxMessage<'_>) -> Result<PhoneReport, &'
     if message.id() != Some(&ask.provider_id) {
         return Err("the answer is of another message");
     }
-    let mut recipients: Vec<_> = message.recipients().collect();
-    let asked_for = recipients.iter().position(|recipient| recipient.phone == ask.phone);
-    let recipient = match (asked_for, recipients.len()) {
-        (Some(place), _) => recipients.swap_remove(place),
-        (None, 1) => recipients.swap_remove(0),
-        _ => return Err("the answer does not name the recipient"),
-    };
+    let asked_for = message.recipients().find(|recipient| recipient.phone == ask.phone);
+    let recipient =
+        asked_for.or_else(|| message.only_recipient()).ok_or("the answer does not name the recipient")?;
     let rank = recipient.rank().ok_or("the answer's status is a word that we do not know")?;
     // A carrier without receipts: Telnyx has finished, and nothing will follow.
     let is_finished = message.is_completed() || rank == Rank::Unconfirmed;
@@ -102,6 +98,8 @@ mod tests {
         assert_eq!(reported(&json!({"id": "other", "to": to})), None);
         let two = json!([{"phone_number": "+2", "status": "delivered"}, {"phone_number": "+3"}]);
         assert_eq!(reported(&json!({"id": "p", "to": two})), None);
+        let one_unreadable = json!([{"phone_number": "+2", "status": "delivered"}, {"status": "sent"}]);
+        assert_eq!(reported(&json!({"id": "p", "to": one_unreadable})), None);
         assert!(matches!(read(&ask(), b"<html>").0, WebhookContent::Ignored { .. }));
     }
 }

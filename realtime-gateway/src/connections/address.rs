@@ -40,7 +40,14 @@ impl TrustedProxies {
 }
 
 fn network(text: &str) -> Result<IpNet, ConfigError> {
-    text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+    // IpNet's own parser takes 010.0.0.0 for 10.0.0.0.
+    let (address, prefix) =
+        text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let network = address.trim().parse::<IpAddr>().ok().and_then(|address| match prefix {
+        None => Some(IpNet::from(address)),
+        Some(bits) => IpNet::new(address, bits.trim().parse().ok()?).ok(),
+    });
+    network.ok_or_else(|| {
         let problem = format!("{text:?} is neither an address nor a network such as 10.0.0.0/8");
         ConfigError::new("TRUSTED_PROXIES", problem)
     })
@@ -72,6 +79,7 @@ mod tests {
         assert_eq!(address(&[], "10.0.0.1", &["1.2.3.4"]), "10.0.0.1");
         assert_eq!(address(&["10.0.0.0/8"], "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(address(&["10.0.0.0/8"], "11.0.0.1", &["1.2.3.4"]), "11.0.0.1");
+        assert_eq!(address(&["10.0.0.0 / 8"], "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(address(&["10.0.0.1"], "::ffff:10.0.0.1", &["2001:db8::1"]), "2001:db8::");
     }
 
@@ -86,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_proxy_that_is_no_network_is_a_wrong_setting() {
-        for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/x", "::/129", "proxy"] {
+        for text in ["", "10.0.0", "010.0.0.0/8", "10.0.0.0/33", "10.0.0.0/x", "::/129", "proxy"] {
             assert!(network(text).unwrap_err().to_string().contains("TRUSTED_PROXIES"), "{text}");
         }
     }

@@ -196,7 +196,7 @@ impl Follower {
         let missing = self.seen - self.last;
         self.source.health.unreadable(&format!("{missing} can't be read: {error}"));
         self.retry = Some(Instant::now() + RETRY);
-        if let Some(held_back) = self.throttle.opens(&error.to_string()) {
+        if let Some(held_back) = self.throttle.opens("missed events") {
             warn!(%error, missing, held_back, "missed events can't be read yet; trying again");
         }
     }
@@ -276,7 +276,7 @@ impl Follower {
     /// While the connection is down, that was logged already.
     fn warn_without_position(&self, error: &ReadError) {
         if self.source.broker.link().borrow().up
-            && let Some(held_back) = self.throttle.opens(&error.to_string())
+            && let Some(held_back) = self.throttle.opens("no position")
         {
             warn!(%error, held_back, "the gateway has no position in the stream yet; trying again");
         }

@@ -87,7 +87,10 @@ impl Hub {
     /// Closes a socket's transport, so that its client comes back and resumes. The socket leaves its room when it has
     /// disconnected.
     pub(crate) fn close(&self, subscriber: &Subscriber, reason: CloseReason) {
-        self.counters.closes.get_or_create(&Reason { reason: reason.label() }).inc();
+        // A socket that has gone may have been closed, and counted, before.
+        if reason != CloseReason::Gone {
+            self.counters.closes.get_or_create(&Reason { reason: reason.label() }).inc();
+        }
         if let Some(transport) = Transport::of(&subscriber.socket) {
             self.transports.close(transport);
         }

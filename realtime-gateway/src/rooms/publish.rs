@@ -86,7 +86,7 @@ impl Hub {
             for subscription in room.subscriptions().filter(|subscription| subscription.live) {
                 match subscription.welcome(&cursor, false) {
                     Ok(()) => {}
-                    // Its progress is void by now, so it is told when it catches up.
+                    // Its progress is void by now: unless its queue has room in time, it is closed as slow.
                     Err(Unsent::Full) => self.fall_behind(subscription, before.progress(before.last(), 0)),
                     Err(Unsent::Gone) => subscription.mark_gone(),
                 }
