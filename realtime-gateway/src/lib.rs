@@ -93,7 +93,9 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     context.spawn_vital(&tasks, "replaying", replaying);
     context.spawn_vital(&tasks, "following the stream", follower::follow(work.source, finished.clone()));
     context.shutdown.cancelled().await;
-    drain(&gateway.hub, Duration::from_secs(settings.limits.drain)).await;
+    // Without one of its parts it has nothing for its clients, so they go elsewhere at once.
+    let over = if context.health.has_failed() { 0 } else { settings.limits.drain };
+    drain(&gateway.hub, Duration::from_secs(over)).await;
     finished.cancel();
     tasks.close();
     // The end of the process closes what is still open after that.

@@ -104,6 +104,7 @@ impl Relay {
         let mut round = Round::new(&self.resources, term);
         let mut wakes = self.listen().await;
         let mut link = self.resources.broker.link();
+        let mut generation = link.borrow().generation;
         let (mut sweep, mut compare) = (interval(SWEEP), interval(COMPARE));
         for ticks in [&mut sweep, &mut compare] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,7 +119,14 @@ impl Relay {
                 // One look serves all wakes that have come so far.
                 () = woken(&mut wakes), if !round.in_trouble() => {}
                 changed = link.changed() => match changed {
-                    Ok(()) => round.end_back_off(),
+                    // Also each denial is a change; only a new connection may fare better.
+                    Ok(()) => {
+                        let newest = link.borrow_and_update().generation;
+                        if newest > generation {
+                            round.end_back_off();
+                        }
+                        generation = newest;
+                    }
                     Err(_) => return Stop::CutOff,
                 },
                 _ = sweep.tick() => if self.should_give_up(&round).await { return Stop::CutOff },

@@ -90,6 +90,11 @@ impl Health {
         state.failure.get_or_insert(failure);
     }
 
+    /// Whether a vital task has failed.
+    pub fn has_failed(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
     /// Takes the failure of a vital task.
     pub(super) fn failure(&self) -> Option<anyhow::Error> {
         self.lock().failure.take()

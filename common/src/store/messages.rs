@@ -14,7 +14,7 @@ use super::records::{
 };
 use super::rows::{MessageRow, json};
 use super::sending::estimate;
-use super::session::{Session, only};
+use super::session::{Session, leave, only};
 use super::sql::{Sql, Statement, sql};
 use crate::event::EventType;
 use crate::status::{MessageStatus, Tally};
@@ -76,7 +76,10 @@ async fn record<D: Database>(
     key: Option<&IdempotencyKey>,
 ) -> Result<Recorded, StoreError> {
     let mut reading = db.begin_reading().await?;
-    let estimated_seconds = estimate::seconds(&mut reading, message).await?;
+    let estimated_seconds = match estimate::seconds(&mut reading, message).await {
+        Ok(seconds) => seconds,
+        Err(error) => return leave(reading, Err(error)).await,
+    };
     let mut tx = db.begin_writing(reading).await?;
     if let Some(key) = key
         && let Some(first) = take_key(&mut tx, message, key).await?

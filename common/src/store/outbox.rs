@@ -161,10 +161,11 @@ async fn retry_refused<D: Database>(db: &D, event_id: Option<Uuid>) -> Result<u6
          select event_id, message_id, version, progress, subject, payload, created_at from refused_events
          where $1 is null or event_id = $1 order by created_at, version"[lock]
     );
-    const TAKE_OUT: Sql = sql!("delete from refused_events where $1 is null or event_id = $1");
+    // An event that was refused meanwhile is not back yet, and stays.
+    const TAKE_OUT: Sql = sql!("delete from refused_events where event_id in (select event_id from outbox)");
     let mut tx = db.begin().await?;
     let rows = tx.execute(PUT_BACK.bind(event_id)).await?;
-    tx.execute(TAKE_OUT.bind(event_id)).await?;
+    tx.execute(TAKE_OUT.into()).await?;
     tx.commit().await?;
     Ok(rows)
 }

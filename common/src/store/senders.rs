@@ -5,7 +5,7 @@ use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Store, dispatch};
 use super::records::Sender;
-use super::session::Session as _;
+use super::session::{Session as _, end};
 use super::sql::{Sql, sql};
 use crate::subject::ChurchId;
 
@@ -41,8 +41,8 @@ async fn set<D: Database>(db: &D, sender: &Sender) -> Result<(), StoreError> {
         .bind(&sender.messaging_profile_id)
         .bind(sender.rate.map(i64::from));
     let mut tx = db.begin().await?;
-    tx.execute(set).await?;
-    tx.commit().await
+    let done = tx.execute(set).await.map(drop);
+    end(tx, done).await
 }
 
 impl Read for Sender {

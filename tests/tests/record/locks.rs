@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::status::{MessageStatus, Rank};
 use common::store::{Answer, Outcome, Overdue, Recording, Store, StoreError, StoreOptions, Wait, Webhook};
 use sqlx::{Connection as _, Executor as _, PgConnection, SqliteConnection};
-use tests::databases::{Database, Kind};
+use tests::databases::{self, Database, Kind};
 use tests::{eventually, on_both_databases};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -332,4 +332,51 @@ async fn a_migration_is_not_bound_by_the_statement_timeout() {
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
     record(&database.store(), &message("grace", 1)).await;
+}
+
+/// Waits until a statement in this database waits for another transaction's lock.
+async fn until_waiting_for_a_lock(database: &Database) {
+    let waiting = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("a statement waits for a lock", async || {
+        (databases::number(&database.url, waiting).await > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_recipient_does_not_delay_the_claim_of_others() {
+    let database = Database::fresh(Kind::Postgres).await;
+    let store = database.migrated().await;
+    let new = message("grace", 3);
+    record(&store, &new).await;
+    let locked = new.recipients[1].id;
+    let mut other = holding(&database, "select id from recipients where id = $1 for update", locked).await;
+    let claimed = store.begin_attempts(10, now()).await.unwrap();
+    let free = [new.recipients[0].id, new.recipients[2].id];
+    assert_eq!(claimed.iter().map(|attempt| attempt.recipient_id).collect::<Vec<_>>(), free);
+    other.execute("rollback").await.unwrap();
+    let claimed = store.begin_attempts(10, now()).await.unwrap();
+    assert_eq!(claimed.iter().map(|attempt| attempt.recipient_id).collect::<Vec<_>>(), [locked]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_refused_during_a_retry_of_others_is_kept() {
+    const REFUSE: &str = "insert into refused_events
+        select $1, $1, 1, false, 'church.grace.sent', '{}', now(), now(), 'too large'";
+    let database = Database::fresh(Kind::Postgres).await;
+    let store = database.migrated().await;
+    let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
+    let mut admin = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::query(REFUSE).bind(first).execute(&mut admin).await.unwrap();
+    let mut other =
+        holding(&database, "select 1 from refused_events where event_id = $1 for update", first).await;
+    let retrying = store.clone();
+    let retry = tokio::spawn(async move { retrying.retry_refused(None).await });
+    until_waiting_for_a_lock(&database).await;
+    sqlx::query(REFUSE).bind(second).execute(&mut admin).await.unwrap();
+    other.execute("rollback").await.unwrap();
+    assert_eq!(retry.await.unwrap().unwrap(), 1);
+    let kept = store.refused_events(10).await.unwrap();
+    assert_eq!(kept.iter().map(|event| event.event_id).collect::<Vec<_>>(), [second]);
 }

@@ -14,6 +14,7 @@ use crate::store::sql::{Sql, Statement, sql};
 
 impl Store {
     /// Takes up to `limit` accepted recipients to ask Telnyx about. No other call takes them before
+    /// [`AskTimes::taken_until`].
     ///
     /// # Errors
     /// The database is away.
@@ -92,7 +93,8 @@ async fn ask_again<D: Database>(
     tx.commit().await
 }
 
-const LOCK: Sql = sql!("select id from recipients where id " [in 1] " order by id" [lock]);
+const LOCK: Sql =
+    sql!("select id from recipients where id " [in 1] " and ask_at is not null order by id" [lock]);
 const SAVE: Sql = sql!("update recipients set ask_at = new.ask_at, asked = asked + 1 from");
 const ASKED: Sql = sql!(" where recipients.id = new.id and recipients.ask_at is not null");
 

@@ -17,17 +17,19 @@ pub(super) async fn take_due<S: Session>(
     claim: &Claim<'_>,
     budgets: &[Budget],
 ) -> Result<Vec<Attempt>, StoreError> {
-    // Skips recipients that another process is claiming, and those that were attempted meanwhile.
+    // Skips recipients that another transaction holds, and those that were attempted meanwhile. Waiting for them would
+    // stop all sending, because the claim holds the paces.
     const ATTEMPT: Sql = sql!(
         "update recipients set attempted_at = $1, claim_id = $2
-         where id in (select id from recipients where id " [in 3] " and " [unsent] [skip locked] ")"
+         where id in (select id from recipients where id " [in 3] " and " [unsent] [skip locked] ")
+         returning id as value"
     );
     let due: Vec<Uuid> = tx.fetch(due_recipients(claim, budgets)).await?;
     if due.is_empty() {
         return Ok(Vec::new());
     }
-    tx.execute(ATTEMPT.bind(claim.now).bind(claim.id).bind(due.as_slice())).await?;
-    let mut attempts: Vec<Attempt> = tx.fetch(READ_ATTEMPTS.bind(due.as_slice()).bind(claim.id)).await?;
+    let taken: Vec<Uuid> = tx.fetch(ATTEMPT.bind(claim.now).bind(claim.id).bind(due.as_slice())).await?;
+    let mut attempts: Vec<Attempt> = tx.fetch(READ_ATTEMPTS.bind(taken.as_slice()).bind(claim.id)).await?;
     attempts.sort_by_key(|attempt| due.iter().position(|id| *id == attempt.recipient_id));
     Ok(attempts)
 }
