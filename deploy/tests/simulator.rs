@@ -46,6 +46,15 @@ struct World {
     http: reqwest::Client,
 }
 
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, waiting).await.is_ok(), "not in time: {what}");
+}
+
 impl World {
     async fn new() -> Self {
         let any_port = || TcpListener::bind("127.0.0.1:0");
@@ -80,22 +89,12 @@ impl World {
     }
 
     async fn until_held(&self, count: usize) {
-        let held = async {
-            while self.simulator.held_requests() != count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(LIMIT, held).await.expect("the requests do not wait");
+        until("the requests are held", || self.simulator.held_requests() == count).await;
     }
 
     /// Waits for this many webhooks. Returns type and status of each, sorted, because they may overtake each other.
     async fn webhooks(&self, count: usize) -> Vec<(String, String)> {
-        let come = async {
-            while self.receiver.bodies.lock().unwrap().len() < count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(LIMIT, come).await.expect("the webhooks did not come");
+        until("the webhooks have come", || self.receiver.bodies.lock().unwrap().len() >= count).await;
         let bodies = self.receiver.bodies.lock().unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let mut seen: Vec<_> = bodies

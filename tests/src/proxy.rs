@@ -85,8 +85,7 @@ impl Proxy {
     /// # Panics
     /// If it is not a PostgreSQL URL with an address, or no port is free.
     pub async fn to_postgres(url: &str) -> (Self, String) {
-        let (credentials, rest) = url.split_once('@').expect("a URL with a user");
-        let (address, name) = rest.split_once('/').expect("a URL with a database");
+        let (credentials, address, name) = parts_of_postgres_url(url);
         let proxy = Self::to(&format!("http://{address}")).await;
         let through = format!("{credentials}@127.0.0.1:{}/{name}", proxy.port.number());
         (proxy, through)
@@ -120,6 +119,15 @@ impl Proxy {
     pub fn lead_to(&self, url: &str) {
         self.lead_new_to(url);
         self.cut();
+    }
+
+    /// [`Proxy::lead_to`] for the PostgreSQL server of a URL.
+    ///
+    /// # Panics
+    /// If it is not a PostgreSQL URL with an address.
+    pub fn lead_to_postgres(&self, url: &str) {
+        let (_, address, _) = parts_of_postgres_url(url);
+        self.lead_to(&format!("http://{address}"));
     }
 
     /// Holds the target's answers back, or releases them.
@@ -304,6 +312,13 @@ async fn answer(
             tokio::time::sleep(DROP).await;
         }
     }
+}
+
+/// Scheme and credentials, address, and database.
+fn parts_of_postgres_url(url: &str) -> (&str, &str, &str) {
+    let (credentials, rest) = url.split_once('@').expect("a URL with a user");
+    let (address, name) = rest.split_once('/').expect("a URL with a database");
+    (credentials, address, name)
 }
 
 fn address(url: &str) -> SocketAddr {

@@ -7,6 +7,7 @@ use reqwest::RequestBuilder;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::databases;
 use crate::stack::TestStack;
 
 impl TestStack {
@@ -35,6 +36,12 @@ impl TestStack {
     pub async fn restart_message_api(&mut self) {
         self.stack.start_process(API).expect("message-api starts");
         self.stack.ready(API).await.expect("message-api is ready");
+    }
+
+    /// Makes every lookup at Telnyx due now, also those that a killed process had taken.
+    pub async fn make_lookups_due(&self) {
+        let sql = "update recipients set ask_at = $EPOCH where ask_at is not null";
+        databases::execute(&self.stack.file().database, sql).await;
     }
 
     /// The sum of a service's counters of a name, whatever their labels and their prefix are.

@@ -287,7 +287,7 @@ fn recipients_of<'a>(church: &'a ChurchId, message: Uuid, query: &RecipientQuery
 /// The condition for [`RecipientState::status`](crate::status::RecipientState::status) to be a status.
 fn of_status(status: MessageStatus) -> Sql {
     match status {
-        MessageStatus::Pending => sql!(" and rank < 4 and not closed"),
+        MessageStatus::Pending => sql!(" and "[open]),
         MessageStatus::Sent => sql!(" and rank < 4 and closed"),
         MessageStatus::Failed => sql!(" and rank = 4"),
         MessageStatus::Delivered => sql!(" and rank = 5"),

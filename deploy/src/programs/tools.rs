@@ -143,7 +143,7 @@ impl Package {
         let version = pinned.1.trim_end_matches([' ', '\\']);
         let folder = project().join(".tools").join(format!("{}-{version}", pinned.0));
         let programs = folder.join(self.programs.replace('*', version));
-        // The folder is renamed into place, so it is complete if it exists.
+        // A download is renamed into place once it is complete.
         if programs.is_dir() {
             return Ok(programs);
         }

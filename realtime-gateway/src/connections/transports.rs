@@ -1,8 +1,8 @@
 //! Which connections carry a session, and how to close a session so that the browser comes back.
 //!
 //! A session may begin with polling and upgrade to a websocket, whose request names the session. The Socket.IO library
-//! keeps the first request for as long as a session lives, and with it the session's [`Transport`]. Behind a proxy one
-//! connection carries the polls of many sessions, so it is never cut for one of them.
+//! keeps the first request for as long as a session lives, and with it the session's [`Transport`]. A connection that
+//! carries polls is never cut to close a session: behind a proxy it carries the polls of other sessions, too.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

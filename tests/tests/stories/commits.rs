@@ -23,6 +23,20 @@ enum Fate {
     Undone,
 }
 
+impl Fate {
+    /// Applies this outcome to the commit that the gate has stopped.
+    async fn befall(self, gate: Gate, proxy: &Proxy) {
+        match self {
+            Self::Late => gate.open().await,
+            Self::Lost => {
+                proxy.cut();
+                gate.open().await;
+            }
+            Self::Undone => gate.undo().await,
+        }
+    }
+}
+
 const FATES: [Fate; 3] = [Fate::Late, Fate::Lost, Fate::Undone];
 /// A place where no database is.
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -46,21 +60,13 @@ async fn a_send_with_an_unknown_outcome_says_so_and_a_key_makes_it_repeatable() 
         let mut gate = Gate::close(&database, Step::Message).await;
         let pressing = tokio::spawn(behind.request(&token, key, &[DELIVERED]).send());
         gate.until_reached().await;
-        let answer = match fate {
-            Fate::Late => {
-                let answer = pressing.await;
-                gate.open().await;
-                answer
-            }
-            Fate::Lost => {
-                proxy.cut();
-                gate.open().await;
-                pressing.await
-            }
-            Fate::Undone => {
-                gate.undo().await;
-                pressing.await
-            }
+        let answer = if fate == Fate::Late {
+            let answer = pressing.await;
+            fate.befall(gate, &proxy).await;
+            answer
+        } else {
+            fate.befall(gate, &proxy).await;
+            pressing.await
         };
         let answer = answer.unwrap().unwrap();
         let (status, retry) = (answer.status(), answer.headers().contains_key("retry-after"));
@@ -104,14 +110,7 @@ async fn a_claim_with_an_unknown_outcome_is_read_back_and_sent_once() {
         let mut gate = Gate::close(&database, Step::Claim).await;
         let message = behind.send(&token, &borrowed(&phones)).await;
         gate.until_reached().await;
-        match fate {
-            Fate::Late => gate.open().await,
-            Fate::Lost => {
-                proxy.cut();
-                gate.open().await;
-            }
-            Fate::Undone => gate.undo().await,
-        }
+        fate.befall(gate, &proxy).await;
         stack.restart_message_api().await;
         let shown = stack.until_status(CHURCH, message, "delivered").await;
         assert_eq!(shown["deliveredCount"], 5, "{fate:?}: {shown}");
@@ -130,14 +129,7 @@ async fn an_answer_of_telnyx_with_an_unknown_outcome_is_recorded_once() {
         let mut gate = Gate::close(&database, Step::Accepted).await;
         let message = behind.send(&token, &borrowed(&phones)).await;
         gate.until_reached().await;
-        match fate {
-            Fate::Late => gate.open().await,
-            Fate::Lost => {
-                proxy.cut();
-                gate.open().await;
-            }
-            Fate::Undone => gate.undo().await,
-        }
+        fate.befall(gate, &proxy).await;
         stack.restart_message_api().await;
         eventually("the answers are on record", async || {
             stack.message(CHURCH, message).await["sentAt"].is_string().then_some(())
@@ -171,7 +163,7 @@ async fn an_answer_recorded_again_after_another_attempt_sends_nothing_twice() {
     stack.until_accepted(1).await;
     let waiting = async || stack.sum(&behind.ops_url(), "api_answers_waiting").await;
     assert_eq!(waiting().await, 1.0);
-    proxy.lead_to(&address_of(&database));
+    proxy.lead_to_postgres(&database);
     eventually("the answer is recorded again", async || (waiting().await == 0.0).then_some(())).await;
     // What was wrongly due again would go before this one, by whichever process.
     let later = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -180,12 +172,6 @@ async fn an_answer_recorded_again_after_another_attempt_sends_nothing_twice() {
     stack.until_status(CHURCH, message, "delivered").await;
     stack.until_status(CHURCH, later, "delivered").await;
     assert_eq!((stack.sent_once().len(), stack.telnyx().totals()), (2, (3, 2)));
-}
-
-/// Where the PostgreSQL of a URL listens.
-fn address_of(database: &str) -> String {
-    let (_, rest) = database.split_once('@').unwrap();
-    format!("http://{}", rest.split_once('/').unwrap().0)
 }
 
 /// Its claim has locked what every claim needs: PostgreSQL ends its session, and the others go on.

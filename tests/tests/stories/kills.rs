@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tests::chance::Chance;
-use tests::databases::{self, Kind};
+use tests::databases::Kind;
 use tests::gate::{Gate, Step};
 use tests::message_api::MessageApi;
 use tests::stack::TestStack;
@@ -97,12 +97,6 @@ async fn a_kill_at_each_step_of_a_send_sends_nothing_twice(kind: Kind) {
     assert!(stack.audit().await.is_sound());
 }
 
-/// What a killed process had taken to ask for is free again after a while: makes it be so now.
-async fn let_time_pass(stack: &TestStack) {
-    let sql = "update recipients set ask_at = $EPOCH where ask_at is not null";
-    databases::execute(&stack.stack.file().database, sql).await;
-}
-
 async fn a_kill_at_each_step_of_a_retrieval_loses_no_receipt(kind: Kind) {
     let (mut stack, mut victim) = with_a_victim(kind).await;
     let (token, phones) = (stack.token(CHURCH, AUTHOR), phones(3));
@@ -116,7 +110,7 @@ async fn a_kill_at_each_step_of_a_retrieval_loses_no_receipt(kind: Kind) {
         victim.kill().await;
         until_held(&stack, "Telnyx has noticed that nobody waits", |held| held == 0).await;
         stack.telnyx().clear_rules();
-        let_time_pass(&stack).await;
+        stack.make_lookups_due().await;
         victim.restart().await;
         let end = end_of(&stack, message).await;
         assert_eq!(end, End { delivered: 3, unresolved: 0 }, "killed with the retrieval {hold:?}");
@@ -187,7 +181,7 @@ async fn a_kill_in_the_middle_of_each_commit_sends_nothing_twice() {
         stack.restart_message_api().await;
         stack.telnyx().clear_rules();
         stack.telnyx().hold(false);
-        let_time_pass(&stack).await;
+        stack.make_lookups_due().await;
         victim.restart().await;
         // The person at the office presses again.
         let pressed = eventually("the message is recorded", async || {

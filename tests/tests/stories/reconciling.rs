@@ -127,12 +127,6 @@ fn retrievals(stack: &TestStack) -> Vec<Retrieval> {
     all
 }
 
-/// Makes all retrievals due at once.
-async fn let_time_pass(stack: &TestStack) {
-    let sql = "update recipients set ask_at = $EPOCH where ask_at is not null";
-    databases::execute(&stack.stack.file().database, sql).await;
-}
-
 async fn a_throttled_retrieval_waits_as_long_as_telnyx_asks(kind: Kind) {
     let stack = asking(kind, &[]).await;
     stack.telnyx().add_rule(Rule { lose_webhooks: true, ..Rule::default() });
@@ -145,7 +139,7 @@ async fn a_throttled_retrieval_waits_as_long_as_telnyx_asks(kind: Kind) {
     for count in 1..=3 {
         eventually("Telnyx has throttled it", async || (retrievals(&stack).len() == count).then_some(()))
             .await;
-        let_time_pass(&stack).await;
+        stack.make_lookups_due().await;
     }
     stack.until_status(CHURCH, message, "delivered").await;
     let retrievals = retrievals(&stack);
@@ -176,7 +170,7 @@ async fn a_retrieval_without_a_result_is_repeated(kind: Kind) {
     for asked in 1..=count {
         eventually("Telnyx is asked", async || (retrievals(&stack).len() == asked).then_some(())).await;
         assert_eq!(stack.message(CHURCH, message).await["status"], "pending");
-        let_time_pass(&stack).await;
+        stack.make_lookups_due().await;
     }
     stack.until_status(CHURCH, message, "delivered").await;
     assert_sound(&stack.audit().await);

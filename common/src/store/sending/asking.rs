@@ -47,7 +47,7 @@ impl Store {
 
 /// Recipients to ask Telnyx about: due before $1 the first time, before $2 later.
 pub(in crate::store) const DUE: Sql = sql!(
-    "select id from recipients
+    "select id as value from recipients
      where ask_at <= " [greatest] "($1, $2) and ask_at <= case when asked = 0 then $1 else $2 end
      order by ask_at limit $3"
 );
@@ -55,7 +55,7 @@ pub(in crate::store) const DUE: Sql = sql!(
 async fn take<D: Database>(db: &D, limit: u32, times: &AskTimes) -> Result<Vec<Ask>, StoreError> {
     let due = |begin: Sql| Statement::from(begin).bind(times.first_before).bind(times.now).bind(limit);
     // Usually nothing is due. Reading shows that without SQLite's one writer.
-    if db.fetch::<Due>(due(DUE)).await?.is_empty() {
+    if db.fetch::<Uuid>(due(DUE)).await?.is_empty() {
         return Ok(Vec::new());
     }
     let take = due(sql!("update recipients set ask_at = $4 where id in ("))
@@ -66,15 +66,6 @@ async fn take<D: Database>(db: &D, limit: u32, times: &AskTimes) -> Result<Vec<A
     let asks = tx.fetch(take).await?;
     tx.commit().await?;
     Ok(asks)
-}
-
-/// A recipient that is due.
-struct Due;
-
-impl Read for Due {
-    fn read(_: &impl Columns) -> Result<Self, StoreError> {
-        Ok(Self)
-    }
 }
 
 async fn ask_again<D: Database>(
@@ -88,13 +79,13 @@ async fn ask_again<D: Database>(
     let mut tx = db.begin().await?;
     // Locked in the order of the ids, as everywhere.
     let ids: Vec<Uuid> = recipients.iter().map(|(id, _)| *id).collect();
-    tx.fetch::<Due>(LOCK.bind(ids.as_slice())).await?;
+    tx.fetch::<Uuid>(LOCK.bind(ids.as_slice())).await?;
     tx.execute(Statement::from(SAVE).push_rows(new).push(ASKED)).await?;
     tx.commit().await
 }
 
 const LOCK: Sql =
-    sql!("select id from recipients where id " [in 1] " and ask_at is not null order by id" [lock]);
+    sql!("select id as value from recipients where id " [in 1] " and ask_at is not null order by id" [lock]);
 const SAVE: Sql = sql!("update recipients set ask_at = new.ask_at, asked = asked + 1 from");
 const ASKED: Sql = sql!(" where recipients.id = new.id and recipients.ask_at is not null");
 

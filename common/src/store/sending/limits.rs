@@ -25,7 +25,9 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn close_overdue(&self, overdue: &Overdue, now: OffsetDateTime) -> Result<usize, StoreError> {
-        let (closed, events) = dispatch!(self, db => close_overdue(db, overdue, now).await)?;
+        let (closed, events) = dispatch!(self, db => {
+            leaving_locked(|locking| close_overdue(db, overdue, now, locking)).await
+        })?;
         self.committed(&events);
         Ok(closed)
     }
@@ -75,21 +77,28 @@ pub(in crate::store) const WAITING_SINCE: Sql = sql!(
      where " [unsent] " and sender = $1 and coalesce(m.send_at, m.created_at) < $2 limit $3"
 );
 
-/// Closes or fails overdue recipients. Locked rows are left to the next round. Returns how many, and the new events.
+/// Runs a transaction. If it waits too long for rows that another one has locked, runs it again without them: they are
+/// left to the next round.
+async fn leaving_locked<T, F>(transaction: impl Fn(Locking) -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    match transaction(Locking::Wait).await {
+        Err(error) if error.is_row_lock() => transaction(Locking::SkipLocked).await,
+        done => done,
+    }
+}
+
+/// Closes or fails overdue recipients. Returns how many, and the new events.
 async fn close_overdue<D: Database>(
     db: &D,
     overdue: &Overdue,
     now: OffsetDateTime,
+    locking: Locking,
 ) -> Result<(usize, NewEvents), StoreError> {
-    let mut locking = Locking::Wait;
-    loop {
-        let mut tx = db.begin().await?;
-        let closed = overdue_closed(&mut tx, overdue, now, locking).await;
-        match end(tx, closed).await {
-            Err(error) if error.is_row_lock() && locking == Locking::Wait => locking = Locking::SkipLocked,
-            closed => return closed,
-        }
-    }
+    let mut tx = db.begin().await?;
+    let closed = overdue_closed(&mut tx, overdue, now, locking).await;
+    end(tx, closed).await
 }
 
 async fn overdue_closed<L: Ledger>(
@@ -122,12 +131,7 @@ async fn fail_unsent<D: Database>(
         code: NOT_SENT.into(),
         reason: "The text was held back for too long and was not sent.".into(),
     };
-    match fail_waiting(db, &late, &not_sent, now, Locking::Wait).await {
-        Err(error) if error.is_row_lock() => {
-            fail_waiting(db, &late, &not_sent, now, Locking::SkipLocked).await
-        }
-        failed => failed,
-    }
+    leaving_locked(|locking| fail_waiting(db, &late, &not_sent, now, locking)).await
 }
 
 /// Fails those of these recipients that still wait to be sent. Returns how many, and the new events.

@@ -73,7 +73,8 @@ impl Pace {
             // Half a bucket, so that a claim is worth its transaction.
             Some(rate) => {
                 let missing = (rate * BURST / 2.0).max(1.0) - self.tokens;
-                self.refilled_at + Duration::seconds_f64(missing.max(0.0) / rate)
+                // Rounded up: tokens come with whole milliseconds, see `refill`.
+                self.refilled_at + Duration::milliseconds((missing.max(0.0) / rate * 1000.0).ceil() as i64)
             }
             None => OffsetDateTime::UNIX_EPOCH,
         };
@@ -173,6 +174,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_bucket_that_lacks_a_rounding_error_is_ready_a_millisecond_later() {
+        let (mut pace, mut now) = (pace(Some(20)), START);
+        for (pause, most, allowed) in [(0, 2, 2), (96, 1, 1), (4, 1, 0)] {
+            now += Duration::milliseconds(pause);
+            let count = pace.allowance(most, now);
+            pace.take(count, now);
+            assert_eq!(count, allowed, "after {pause} ms more");
+        }
+        assert_eq!(pace.ready_at(), now + Duration::MILLISECOND);
+        assert_eq!(pace.allowance(1, pace.ready_at()), 1);
     }
 
     #[test]
