@@ -1,6 +1,6 @@
 //! The simulator behaves like Telnyx, as far as the suite uses it.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails a test")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

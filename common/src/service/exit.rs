@@ -16,7 +16,7 @@ pub(super) fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
 
 /// Ends with clap's own message and exit code. Adds the environment variables of the arguments that clap names.
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
-pub(super) fn refuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
+pub fn refuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
     // A closed output has no reader.
     let _ = error.print();
     let variables = variables_of(error, command);
@@ -34,17 +34,27 @@ fn variables_of(error: &clap::Error, command: &clap::Command) -> Vec<String> {
         Some(ContextValue::Strings(flags)) => flags.iter().collect(),
         _ => Vec::new(),
     };
-    let variable = |flag: &&String| {
-        let name = flag.split_whitespace().next()?.strip_prefix("--")?;
-        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(name))?;
-        Some(argument.get_env()?.to_string_lossy().into_owned())
-    };
-    flags.iter().filter_map(variable).collect()
+    let names = flags.iter().filter_map(|flag| flag.split_whitespace().next()?.strip_prefix("--"));
+    names.filter_map(|name| variable_of(name, command)).collect()
+}
+
+/// The variable of a flag of the command or of one of its subcommands, where it is the same.
+fn variable_of(flag: &str, command: &clap::Command) -> Option<String> {
+    let argument = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
+    match argument.and_then(clap::Arg::get_env) {
+        Some(variable) => Some(variable.to_string_lossy().into_owned()),
+        None => command.get_subcommands().find_map(|subcommand| variable_of(flag, subcommand)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    enum Tool {
+        Run(Two),
+    }
 
     #[derive(Debug, clap::Parser)]
     struct Two {
@@ -61,5 +71,7 @@ mod tests {
             |arguments: &[&str]| variables_of(&Two::try_parse_from(arguments).unwrap_err(), &Two::command());
         assert_eq!(named(&["two"]), ["SERVICE_TEST_ONE_VALUE", "SERVICE_TEST_OTHER"]);
         assert_eq!(named(&["two", "--one-value", "x", "--other", "y"]), ["SERVICE_TEST_ONE_VALUE"]);
+        let error = Tool::try_parse_from(["tool", "run", "--one-value", "1"]).unwrap_err();
+        assert_eq!(variables_of(&error, &Tool::command()), ["SERVICE_TEST_OTHER"], "of a subcommand");
     }
 }

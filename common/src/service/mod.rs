@@ -59,6 +59,7 @@ mod signals;
 mod start;
 
 pub use context::Context;
+pub use exit::refuse;
 pub use health::{Condition, Health, Weight};
 pub use listener::{accept, bind, serve_http};
 pub use signals::next_signal;

@@ -65,14 +65,13 @@ const WEBHOOK_CONNECTIONS: u32 = 2;
 
 /// `DATABASE_URL`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Database")]
 pub struct StoreOptions {
     /// `sqlite:<file>` or `postgres://user:password@host/database`
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", help_heading = "Database")]
     pub database_url: SecretString,
     /// Connections to PostgreSQL for calls; webhook-ingest keeps two of them, or two more if there are fewer than
     /// three, for the webhooks alone, and the relay's lease has one of its own
-    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N",
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N", help_heading = "Database",
         value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub database_connections: u32,
 }

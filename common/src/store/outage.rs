@@ -28,6 +28,11 @@ impl Outage {
         Self { address, user, throttle: Throttle::once_a_minute() }
     }
 
+    /// Says which database an error concerns, and the cause.
+    pub(super) fn explain(&self, error: &StoreError) -> String {
+        format!("the database {} does not answer: {}", self.address, cause_of(error))
+    }
+
     /// Logs an error. Returns its cause for the readiness.
     pub(super) fn report(&self, error: &StoreError) -> String {
         let cause = cause_of(error);

@@ -54,6 +54,14 @@ impl Store {
         shutdown.run_until_cancelled(self.watch(readiness)).await;
     }
 
+    /// Checks within a few seconds that the database answers.
+    ///
+    /// # Errors
+    /// It does not. The text has its address, without the password, and the cause.
+    pub async fn check_reachable(&self) -> Result<(), String> {
+        self.look().await.map_err(|error| self.outage.explain(&error))
+    }
+
     async fn watch(&self, readiness: Readiness) {
         let mut writes = None;
         loop {

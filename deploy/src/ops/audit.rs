@@ -4,13 +4,15 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::{Store, StoreOptions};
+use common::store::StoreOptions;
+
+use super::database::open;
 
 /// Most refused events that are listed; the audit counts all.
 const NAMED: u32 = 100;
 
 pub(super) async fn run(options: &StoreOptions) -> anyhow::Result<ExitCode> {
-    let store = Store::new(options)?;
+    let store = open(options).await?;
     let audit = store.audit().await.context("can't audit the database")?;
     let mut out = std::io::stdout();
     writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?;

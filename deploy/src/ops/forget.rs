@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::{Store, StoreOptions};
+use common::store::StoreOptions;
 
+use super::database::open;
 use super::sender::e164;
 
 #[derive(clap::Args)]
@@ -22,7 +23,8 @@ pub(super) struct Forget {
 
 /// The output does not repeat the number, because it may be kept.
 pub(super) async fn run(options: Forget) -> anyhow::Result<ExitCode> {
-    let erased = Store::new(&options.store)?
+    let erased = open(&options.store)
+        .await?
         .erase_phone(&options.phone, options.dry_run)
         .await
         .context("can't erase everything; run the command again")?;

@@ -3,12 +3,14 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use common::config::ConfigError;
 use common::revocation::InFuture;
+use common::service;
 use common::store::StoreOptions;
 
 mod audit;
+mod database;
 mod forget;
 mod outbox;
 mod provision;
@@ -44,7 +46,11 @@ enum Action {
 
 /// Runs the command of the command line. Gives the process its exit code.
 pub async fn main() -> ExitCode {
-    let outcome = match Command::parse().action {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => return service::refuse(&error, &Command::command()),
+    };
+    let outcome = match command.action {
         Action::Provision(options) => provision::run(options).await,
         Action::Audit(options) => audit::run(&options).await,
         Action::Revoke(options) => revocations::revoke(options).await,
@@ -59,4 +65,23 @@ pub async fn main() -> ExitCode {
         let is_setting = error.is::<ConfigError>() || error.is::<InFuture>();
         ExitCode::from(if is_setting { 2 } else { 1 })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revocations_are_listed_with_or_without_the_word_list() {
+        let url = ["--database-url", "sqlite:x.db"];
+        for words in [&["revocations"][..], &["revocations", "list"]] {
+            for church in [&[][..], &["--church", "42"]] {
+                let arguments = ["ops"].iter().chain(words).chain(&url).chain(church);
+                assert!(Command::try_parse_from(arguments).is_ok(), "{words:?} {church:?}");
+            }
+        }
+        let undo = ["ops", "revocations", "undo", "--church", "42", url[0], url[1]];
+        assert!(Command::try_parse_from(undo).is_ok());
+        assert!(Command::try_parse_from(["ops", "revocations", "undo", url[0], url[1]]).is_err());
+    }
 }

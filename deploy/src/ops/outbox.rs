@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use common::store::{Store, StoreOptions};
+use common::store::StoreOptions;
 use uuid::Uuid;
+
+use super::database::open;
 
 #[derive(clap::Args)]
 pub(super) struct Outbox {
@@ -31,7 +33,8 @@ struct Retry {
 
 pub(super) async fn run(options: Outbox) -> anyhow::Result<ExitCode> {
     let Action::Retry(retry) = options.action;
-    let count = Store::new(&retry.store)?
+    let count = open(&retry.store)
+        .await?
         .retry_refused(retry.event)
         .await
         .context("can't put refused events back")?;

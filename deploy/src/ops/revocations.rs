@@ -8,9 +8,11 @@ use clap::{Parser as _, Subcommand};
 use common::claims::{IdClaim, Person};
 use common::event::timestamp;
 use common::revocation::Revocation;
-use common::store::{Store, StoreOptions};
+use common::store::StoreOptions;
 use common::subject::ChurchId;
 use time::OffsetDateTime;
+
+use super::database::open;
 
 /// Whose tokens. Sign-in systems number users and admins separately, so each claim has its own flag.
 #[derive(clap::Args)]
@@ -49,7 +51,10 @@ pub(super) struct Revoke {
 }
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Revocations {
+    #[command(flatten)]
+    list: Option<List>,
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -88,29 +93,34 @@ pub(super) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
     let until = options.issued_before.unwrap_or_else(OffsetDateTime::now_utc);
     let person = options.whose.person();
     let revocation = Revocation::new(options.whose.church, person, until).context("--issued-before")?;
-    Store::new(&options.store)?.revoke(&revocation).await.context("can't record the revocation")?;
+    open(&options.store).await?.revoke(&revocation).await.context("can't record the revocation")?;
     print(&revocation, "are revoked")
 }
 
 /// `ops revocations`; lists if no subcommand is given.
 pub(super) async fn run(options: Revocations) -> anyhow::Result<ExitCode> {
-    match options.action {
-        Some(Action::Undo(undo)) => undo_revocations(undo).await,
-        Some(Action::List(list)) => list_revocations(&list).await,
-        None => list_revocations(&List::parse_from(["ops revocations"])).await,
+    match (options.action, options.list) {
+        (Some(Action::Undo(undo)), _) => undo_revocations(undo).await,
+        (Some(Action::List(list)), _) | (None, Some(list)) => list_revocations(&list).await,
+        // The address comes from the environment, which clap does not count as an argument of the list.
+        (None, None) => list_revocations(&List::parse_from(["ops revocations"])).await,
     }
 }
 
 async fn list_revocations(options: &List) -> anyhow::Result<ExitCode> {
-    let revocations = Store::new(&options.store)?.revocations(options.church.as_ref()).await;
-    for revocation in revocations.context("can't read the revocations")? {
-        print(&revocation, "are revoked")?;
+    let revocations = open(&options.store).await?.revocations(options.church.as_ref()).await;
+    let revocations = revocations.context("can't read the revocations")?;
+    for revocation in &revocations {
+        print(revocation, "are revoked")?;
+    }
+    if revocations.is_empty() {
+        writeln!(std::io::stdout(), "no tokens are revoked")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn undo_revocations(undo: Undo) -> anyhow::Result<ExitCode> {
-    let store = Store::new(&undo.store)?;
+    let store = open(&undo.store).await?;
     let key = undo.whose.person().map(|person| person.to_string()).unwrap_or_default();
     let revocations =
         store.revocations(Some(&undo.whose.church)).await.context("can't read the revocations")?;

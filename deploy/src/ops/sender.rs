@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::{Sender, Store, StoreError, StoreOptions};
+use common::store::{Sender, StoreError, StoreOptions};
 use common::subject::ChurchId;
+
+use super::database::open;
 
 #[derive(clap::Args)]
 pub(super) struct SetSender {
@@ -42,8 +44,8 @@ pub(super) async fn run(options: SetSender) -> anyhow::Result<ExitCode> {
         messaging_profile_id: options.messaging_profile_id,
         rate: options.rate,
     };
-    match Store::new(&options.store)?.set_sender(&sender).await {
-        Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church has it already"),
+    match open(&options.store).await?.set_sender(&sender).await {
+        Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church sends from this number"),
         outcome => outcome.context("can't record the sender")?,
     }
     writeln!(std::io::stdout(), "{} now sends from its own number", sender.church_id)?;

@@ -1,6 +1,6 @@
-//! Arguments and signal handling that several commands share.
+//! Arguments, advice and signal handling that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use common::service::next_signal;
@@ -14,6 +14,19 @@ pub(super) struct StateFolder {
     pub(super) state: PathBuf,
 }
 
+/// A command of `stack` for a state folder, to be copied into a shell.
+pub(super) fn command(action: &str, state: &Path) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "stack".into());
+    let state = state.canonicalize().unwrap_or_else(|_| state.to_owned());
+    format!("{} {action} --state {}", quoted(&program), quoted(&state))
+}
+
+/// A path as a word of a shell's command.
+pub(super) fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    shlex::try_quote(&path).map(String::from).unwrap_or_else(|_| path.to_string())
+}
+
 /// Ends early on SIGTERM or SIGINT. Dropping the work kills its processes.
 pub(super) async fn unless_interrupted<T>(
     work: impl Future<Output = anyhow::Result<T>>,
@@ -21,5 +34,16 @@ pub(super) async fn unless_interrupted<T>(
     tokio::select! {
         outcome = work => outcome,
         _ = next_signal() => bail!("interrupted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_space_stays_one_word_of_a_printed_command() {
+        let words = shlex::split(&command("down", Path::new("/tmp/my church/it's"))).unwrap();
+        assert_eq!(words[1..], ["down", "--state", "/tmp/my church/it's"]);
     }
 }

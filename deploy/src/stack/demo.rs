@@ -70,9 +70,9 @@ pub(super) async fn run(state: &Path) -> anyhow::Result<()> {
     writeln!(out, "\nEvery step was seen. Next:")?;
     writeln!(
         out,
-        "  make up                          run it and keep it running; prints addresses, a token and"
+        "  make up                          run it and keep it running; prints addresses, and commands"
     )?;
-    writeln!(out, "                                   lines to send and to watch with; stop it with Ctrl-C")?;
+    writeln!(out, "                                   to send and to watch with; stop it with Ctrl-C")?;
     writeln!(out, "  make up ARGS='--traffic'         the same with a little traffic")?;
     writeln!(out, "  make up ARGS='--state .state/pg --database postgres --gateways 2'")?;
     writeln!(out, "  make test                        the tests, with a real broker, databases and clients")?;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use super::arguments::command;
+
 /// Locks the folder until the file is dropped, and writes our process id into it for `stack down`.
 pub(super) fn acquire(state: &Path) -> anyhow::Result<File> {
     let mut file = open(state)?;
     if file.try_lock().is_err() {
-        let state = state.display();
-        bail!("a stack already runs in {state}; stop it with `stack down --state {state}`");
+        bail!("a stack already runs in {}; stop it with: {}", state.display(), command("down", state));
     }
     file.set_len(0)?;
     write!(file, "{}", std::process::id())?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::arguments::command;
 use crate::programs::private_file::write_private;
 
 /// The content of `stack.json`.
@@ -92,8 +93,9 @@ impl StackFile {
     /// There is none, because no stack runs in the folder.
     pub fn read(state: &Path) -> anyhow::Result<Self> {
         let file = Self::path(state);
-        let text = std::fs::read(&file)
-            .with_context(|| format!("no stack runs in {}; start one with `stack up`", state.display()))?;
+        let text = std::fs::read(&file).with_context(|| {
+            format!("no stack runs in {}; start one with: {}", state.display(), command("up", state))
+        })?;
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", file.display()))
     }
 

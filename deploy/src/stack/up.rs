@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use common::service::next_signal;
 
-use super::arguments::{StateFolder, unless_interrupted};
+use super::arguments::{StateFolder, command, quoted, unless_interrupted};
 use super::demo;
 use super::installation::Database;
 use super::options::StackOptions;
@@ -120,10 +120,8 @@ async fn detach(options: &Up) -> anyhow::Result<()> {
         }
     };
     print_addresses(&file, options)?;
-    let (stack, state) = (std::env::current_exe()?, options.folder.state.canonicalize()?);
-    let (stack, state) = (stack.display(), state.display());
     writeln!(std::io::stdout(), "\nIt runs in the background. This command stops it; the data stays:")?;
-    writeln!(std::io::stdout(), "  {stack} down --state {state}")?;
+    writeln!(std::io::stdout(), "  {}", command("down", &options.folder.state))?;
     Ok(())
 }
 
@@ -191,17 +189,21 @@ fn own_address() -> Option<IpAddr> {
 }
 
 fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Result<()> {
-    let (stack, watch) = (std::env::current_exe()?, tools::project().join("deploy/client/watch.mjs"));
-    let (stack, watch, state) = (stack.display(), watch.display(), state.display());
+    let watch = quoted(&tools::project().join("deploy/client/watch.mjs"));
+    let ops = quoted(&std::env::current_exe()?.with_file_name("ops"));
     writeln!(
         out,
         "\nSend a text (numbers ending in 0101 are delivered, 0102 blocked, 0103 silent, 0104 read, 0105 unconfirmed):"
     )?;
-    writeln!(out, "  export TOKEN=$({stack} token --state {state})")?;
+    writeln!(out, "  export TOKEN=$({})", command("token", state))?;
     writeln!(out, "  curl -sS {}/api/messages/send -H \"Authorization: Bearer $TOKEN\" \\", file.api)?;
     writeln!(out, "    -H 'Content-Type: application/json' \\")?;
     writeln!(out, "    -d '{{\"content\":\"Hello\",\"recipients\":[{{\"phone\":\"+12025550101\"}}]}}'")?;
     writeln!(out, "Watch it live, with the same TOKEN:")?;
     writeln!(out, "  node {watch} {}", file.gateways.first().map_or("", String::as_str))?;
+    writeln!(out, "Check the database's counters; --help lists the other commands for operators:")?;
+    let stack_file = quoted(&StackFile::path(state));
+    writeln!(out, "  export DATABASE_URL=$(node -p 'require(process.argv[1]).database' {stack_file})")?;
+    writeln!(out, "  {ops} audit")?;
     Ok(())
 }

@@ -31,7 +31,7 @@ pub struct Settings {
     #[arg(long, env = "API_OPS_LISTEN", default_value = "127.0.0.1:9080", value_name = "ADDRESS")]
     pub api_ops_listen: SocketAddr,
     /// Longest time for a request
-    #[arg(long, env = "API_REQUEST_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "API_REQUEST_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "90s|15m|6h|3d")]
     pub api_request_timeout: Duration,
     /// Country of phone numbers without a country code, in two letters (US, NG, KR); by default they are refused
     #[arg(long, env = "DEFAULT_COUNTRY", value_parser = country, value_name = "COUNTRY")]
@@ -85,21 +85,21 @@ pub struct SendOptions {
     )]
     pub send_concurrency: u32,
     /// Longest wait for Telnyx's answer; after that it is unknown whether Telnyx accepted the message
-    #[arg(long, env = "SEND_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "SEND_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "90s|15m|6h|3d")]
     pub send_timeout: Duration,
     /// A message that an outage or Telnyx holds back for longer fails as `not_sent` instead of going out late
-    #[arg(long, env = "SEND_WITHIN", default_value = "12h", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "SEND_WITHIN", default_value = "12h", value_parser = duration, value_name = "90s|15m|6h|3d")]
     pub send_within: Duration,
     /// If it is unknown whether Telnyx accepted a message, it fails after this time without a webhook; must be longer
     /// than SEND_TIMEOUT
-    #[arg(long, env = "UNRESOLVED_AFTER", default_value = "6h", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "UNRESOLVED_AFTER", default_value = "6h", value_parser = duration, value_name = "90s|15m|6h|3d")]
     pub unresolved_after: Duration,
     /// An accepted message without a receipt that Telnyx no longer has is closed as unconfirmed after this time
-    #[arg(long, env = "UNCONFIRMED_AFTER", default_value = "72h", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "UNCONFIRMED_AFTER", default_value = "72h", value_parser = duration, value_name = "90s|15m|6h|3d")]
     pub unconfirmed_after: Duration,
     /// Time until a message without a receipt is looked up at Telnyx. It is looked up again after 4 and 24 times this
     /// time, then after every 96 times, up to 960 times: one hour, six hours, then daily for ten days by default
-    #[arg(long, env = "ASK_AFTER", default_value = "15m", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "ASK_AFTER", default_value = "15m", value_parser = duration, value_name = "90s|15m|6h|3d")]
     pub ask_after: Duration,
     /// Most lookups at Telnyx per second
     #[arg(
@@ -111,7 +111,7 @@ pub struct SendOptions {
     )]
     pub ask_rate: u32,
     /// Readiness reports `degraded: receipts` if a message was accepted longer ago than this and no webhook came for it
-    #[arg(long, env = "RECEIPTS_WITHIN", default_value = "10m", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "RECEIPTS_WITHIN", default_value = "10m", value_parser = duration, value_name = "90s|15m|6h|3d")]
     pub receipts_within: Duration,
 }
 

@@ -182,6 +182,7 @@ async fn message_api_refuses_a_wrong_setting_and_names_it() {
         ("SEND_RATE", "0"),
         ("SEND_RATE", "fast"),
         ("SEND_WITHIN", "soon"),
+        ("SEND_WITHIN", "12"),
         ("UNRESOLVED_AFTER", "soon"),
         ("UNRESOLVED_AFTER", "14s"),
         ("API_LISTEN", "8080"),
