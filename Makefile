@@ -6,6 +6,9 @@ CARGO_FLAGS ?=
 # Further arguments of `stack up` or `bench`, for instance: make up ARGS='--traffic --gateways 2'
 ARGS ?=
 
+# The tests wait more than they compute, so two run on each core.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 .PHONY: build help demo up down test bench lint check tools machine
 
 ## build: fetch the missing tools and build everything (the default)

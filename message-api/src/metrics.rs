@@ -79,7 +79,7 @@ impl ApiMetrics {
             held: metrics.gauges(
                 "api_senders_held",
                 "Senders with waiting messages that Telnyx holds back",
-                RetryReason::SENDER_LABELS.map(|reason| HeldLabels { reason }),
+                RetryReason::OF_A_SENDER.map(|reason| HeldLabels { reason: reason.into() }),
             ),
             asks: metrics.counters(
                 "api_lookups",

@@ -6,6 +6,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use strum::VariantNames as _;
+
+use crate::connections::Refusal;
 
 /// Why something was refused or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,17 +34,15 @@ pub(crate) struct Transport {
 /// Why a token is refused, when a socket connects or refreshes its token.
 const AUTH_FAILURES: &str = "missing invalid expired revoked church_missing church_malformed too_many \
      another_user not_newer too_late too_soon";
-/// Why a session is not let in, or a socket not into its room.
-const REFUSALS: &str = "stopping no_place connections rate address_rate church user address";
 /// Why a socket has left.
 const DISCONNECTS: &str =
     "transport_close transport_error heartbeat stalled bad_packet multiple_polls client server stopping";
 /// Why the gateway closed a transport.
 const CLOSES: &str = "slow token_expired token_revoked stream_unavailable stopping church user address";
 /// Where what a client had missed came from, or why it got nothing of it.
-const RESUMES: &str = "memory stream new unproved unavailable stuck gone";
+const RESUMES: &str = "memory stream new unproved unavailable slow gone";
 /// What became of a replayed event.
-const REPLAYS: &str = "accepted dropped nobody refused";
+const REPLAYS: &str = "accepted dropped no_subscriber refused";
 
 /// Counters of one gateway.
 #[derive(Clone)]
@@ -109,7 +110,7 @@ impl Counters {
             refusals: m.counters(
                 "gateway_refusals",
                 "Sessions and sockets refused for lack of room or readiness",
-                reasons(REFUSALS),
+                Refusal::VARIANTS.iter().map(|reason| Reason { reason }),
             ),
             disconnects: m.counters("gateway_disconnects", "Sockets that left", reasons(DISCONNECTS)),
             closes: m.counters("gateway_closes", "Transports that the gateway closed", reasons(CLOSES)),

@@ -11,24 +11,27 @@ use serde::Serialize;
 use crate::commit::CommitError;
 use crate::signature::SignatureError;
 
-/// Why a request is not answered 200.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a request is not answered 200. Its name in snake case is the error code in metrics and in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum IngestError {
     /// The request does not prove that Telnyx sent it.
     #[error(transparent)]
+    #[strum(transparent)]
     Signature(#[from] SignatureError),
     /// The connection ended before the body did.
     #[error("the body could not be read")]
-    BodyIncomplete,
+    BodyBroken,
     /// The body is longer than any webhook.
     #[error("the body is larger than 1 MiB")]
     TooLarge,
     /// The webhook could not be recorded.
     #[error(transparent)]
+    #[strum(transparent)]
     Commit(#[from] CommitError),
     /// The webhook could not be recorded in time.
     #[error("the webhook could not be recorded in time")]
-    TimedOut,
+    Late,
     /// No such path.
     #[error("there is nothing here; webhooks go to POST /webhooks/telnyx")]
     NotFound,
@@ -42,27 +45,11 @@ impl IngestError {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Signature(_) => StatusCode::UNAUTHORIZED,
-            Self::BodyIncomplete => StatusCode::BAD_REQUEST,
+            Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Commit(_) | Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Commit(_) | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        }
-    }
-
-    /// The error code in metrics and in the answer.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Signature(error) => error.as_str(),
-            Self::BodyIncomplete => "body_broken",
-            Self::TooLarge => "too_large",
-            Self::Commit(CommitError::QueueFull) => "queue_full",
-            Self::Commit(CommitError::Unavailable) => "database_unavailable",
-            Self::Commit(CommitError::Unreadable) => "unreadable",
-            Self::Commit(CommitError::Stopping) => "stopping",
-            Self::TimedOut => "late",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
         }
     }
 }
@@ -77,7 +64,7 @@ struct Failure {
 
 impl IntoResponse for IngestError {
     fn into_response(self) -> Response {
-        let body = Failure { success: false, error: self.to_string(), code: self.code() };
+        let body = Failure { success: false, error: self.to_string(), code: self.into() };
         let mut response = (self.status(), Json(body)).into_response();
         let (name, value) = match self.status() {
             StatusCode::SERVICE_UNAVAILABLE => (header::RETRY_AFTER, "1"),

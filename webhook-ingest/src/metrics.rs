@@ -12,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use strum::VariantNames as _;
+
 use crate::parse::Unreadable;
 
 /// The service's metrics.
@@ -44,7 +46,7 @@ struct StatusLabel {
     status: String,
 }
 
-/// Why requests are refused: [`crate::error::IngestError::code`].
+/// Why requests are refused: [`crate::error::IngestError`].
 const REFUSALS: &str = "signature_missing signature_api_v1 signature_repeated signature_malformed signature_wrong \
      timestamp_missing timestamp_malformed timestamp_stale body_broken too_large queue_full database_unavailable \
      unreadable stopping late not_found method_not_allowed";
@@ -58,14 +60,11 @@ const OTHER: &str = "other";
 impl IngestMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Self {
-        let outcomes =
-            [Outcome::Applied, Outcome::Duplicate, Outcome::Stale, Outcome::Parked, Outcome::Ignored];
-        let unreadable = [Unreadable::NotJson, Unreadable::NotAnObject, Unreadable::NoData];
         Self {
             webhooks: metrics.counters(
                 "ingest_webhooks",
                 "Webhooks recorded",
-                outcomes.map(|outcome| OutcomeLabel { outcome: outcome.as_str() }),
+                Outcome::VARIANTS.iter().map(|outcome| OutcomeLabel { outcome }),
             ),
             refusals: metrics.counters(
                 "ingest_refusals",
@@ -75,7 +74,7 @@ impl IngestMetrics {
             unreadable: metrics.counters(
                 "ingest_unreadable",
                 "Signed bodies that can't be read and are kept as ignored",
-                unreadable.map(|reason| ReasonLabel { reason: reason.as_str() }),
+                Unreadable::VARIANTS.iter().map(|reason| ReasonLabel { reason }),
             ),
             unknown_statuses: metrics.counters(
                 "ingest_unknown_statuses",
@@ -99,7 +98,7 @@ impl IngestMetrics {
     }
 
     pub(crate) fn recorded(&self, outcome: Outcome) {
-        self.webhooks.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
+        self.webhooks.get_or_create(&OutcomeLabel { outcome: outcome.into() }).inc();
     }
 
     pub(crate) fn refused(&self, reason: &'static str) {

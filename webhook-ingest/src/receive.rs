@@ -50,15 +50,15 @@ impl Receiver {
 
     /// Counts a refused request, and logs those that operators can act on. The committer logs trouble of the database.
     fn refused(&self, error: IngestError, parts: &Parts) {
-        let reason = error.code();
+        let reason: &str = error.into();
         self.metrics.refused(reason);
         let advice = match error {
-            IngestError::Signature(SignatureError::ApiV1) => "",
+            IngestError::Signature(SignatureError::SignatureApiV1) => "",
             IngestError::Signature(_) => "; if Telnyx sent it, check TELNYX_PUBLIC_KEY and the clock",
             IngestError::NotFound | IngestError::MethodNotAllowed => {
                 "; if Telnyx sent it, check the webhook's URL"
             }
-            IngestError::Commit(CommitError::QueueFull) | IngestError::TimedOut => "; Telnyx sends again",
+            IngestError::Commit(CommitError::QueueFull) | IngestError::Late => "; Telnyx sends again",
             _ => return debug!(reason, "not recorded: {error}"),
         };
         if let Some(held_back) = self.throttle.opens(reason) {
@@ -69,7 +69,7 @@ impl Receiver {
 
     /// Counts and logs a signed body that can't be read.
     fn unreadable(&self, webhook_id: &str, reason: Unreadable) {
-        self.metrics.unreadable(reason.as_str());
+        self.metrics.unreadable(reason.into());
         if let Some(held_back) = self.throttle.opens("unreadable") {
             warn!(webhook.id = webhook_id, held_back, "kept a signed webhook that can't be read: {reason}");
         }
@@ -128,7 +128,7 @@ async fn handle(receiver: &Receiver, parts: &Parts, body: Body, until: Instant) 
     let signature = SignatureHeaders::read(&parts.headers, now)?;
     let slot = receiver.queue.reserve()?;
     let recording = record(receiver, &signature, slot, body, now);
-    tokio::time::timeout_at(until, recording).await.unwrap_or(Err(IngestError::TimedOut))
+    tokio::time::timeout_at(until, recording).await.unwrap_or(Err(IngestError::Late))
 }
 
 /// `/webhooks/telnyx` or `/webhooks/telnyx/{recipientId}`, with any number of slashes at each place.
@@ -169,7 +169,7 @@ async fn read_body(body: Body) -> Result<Bytes, IngestError> {
     let mut whole = BytesMut::with_capacity(announced.min(MAX_BODY));
     let (mut chunks, mut length) = (body.into_data_stream(), 0);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| IngestError::BodyIncomplete)?;
+        let chunk = chunk.map_err(|_| IngestError::BodyBroken)?;
         length += chunk.len();
         if length <= MAX_BODY {
             whole.extend_from_slice(&chunk);

@@ -38,8 +38,10 @@ pub struct JwtOptions {
     pub jwt_audience: Option<String>,
 }
 
-/// Why a token is refused. The texts are part of the contract with front ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a token is refused. The texts are part of the contract with front ends. The name in snake case is the label in
+/// metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum TokenError {
     /// No token was sent.
     #[error("missing token")]

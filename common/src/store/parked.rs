@@ -152,7 +152,7 @@ async fn save<S: Session>(tx: &mut S, rows: &[Unparked]) -> Result<(), StoreErro
     }
     let new = bulk::rows(rows)
         .text("event_id", |row| &row.event_id)
-        .text("outcome", |row| row.outcome.as_str())
+        .text("outcome", |row| row.outcome.into())
         .id("recipient_id", |row| row.recipient_id)
         .build();
     let save = Statement::from(SAVE).push_rows(new).push(sql!(" where webhooks.event_id = new.event_id"));

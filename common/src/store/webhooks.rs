@@ -259,7 +259,7 @@ async fn save<S: Session>(tx: &mut S, rows: &[WebhookRow<'_>]) -> Result<(), Sto
         .text("event_id", |row| &row.webhook.event_id)
         .text("event_type", |row| &row.webhook.event_type)
         .number("deliveries", |row| row.deliveries)
-        .text("outcome", |row| row.outcome.as_str())
+        .text("outcome", |row| row.outcome.into())
         .opt_text("reason", |row| row.reason.map(str::to_owned))
         .opt_id("recipient_id", |row| row.recipient_id)
         .opt_text("provider_id", |row| row.provider_id().map(str::to_owned))

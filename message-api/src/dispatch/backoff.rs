@@ -25,7 +25,7 @@ pub(super) fn of_sender(
     };
     let midnight = (reason == RetryReason::SpendLimit).then(|| midnight_after(now));
     let asked_for = retry_after.map(|wait| now + wait);
-    Some(Setback { reason: reason.label().into(), first, longest, until: midnight.max(asked_for) })
+    Some(Setback { reason: <&str>::from(reason).into(), first, longest, until: midnight.max(asked_for) })
 }
 
 /// The next midnight in UTC, when Telnyx resets its daily limits.

@@ -34,7 +34,7 @@ impl Poster {
         let (outcome, why) = match &verdict {
             Verdict::Accepted { .. } => ("accepted", ""),
             Verdict::Refused(failure) => ("refused", failure.code.as_str()),
-            Verdict::NotAccepted { reason, .. } => ("not_accepted", reason.label()),
+            Verdict::NotAccepted { reason, .. } => ("not_accepted", (*reason).into()),
             Verdict::Unresolved(why) => ("unresolved", *why),
         };
         self.metrics.sends.get_or_create(&SendLabels { outcome }).inc();
@@ -85,7 +85,7 @@ impl Poster {
 
 fn log_not_accepted(attempt: &Attempt, reason: RetryReason) {
     let (recipient, church) = (attempt.recipient_id, &attempt.church_id);
-    let label = reason.label();
+    let label: &str = reason.into();
     let concerns_all = matches!(reason, RetryReason::KeyRefused | RetryReason::Unreachable);
     let kind = if concerns_all { label.to_owned() } else { format!("{label} {church}") };
     let Some(held_back) = REPEATS.opens(&kind) else { return };

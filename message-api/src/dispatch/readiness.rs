@@ -31,7 +31,7 @@ pub(super) async fn watch(
     while !shutdown.is_cancelled() {
         // While the database is away, the last answer stands; another condition reports the database.
         held = store.held_senders(OffsetDateTime::now_utc()).await.unwrap_or(held);
-        for reason in RetryReason::SENDER_LABELS {
+        for reason in RetryReason::OF_A_SENDER.map(<&str>::from) {
             let count = held.iter().filter(|sender| sender.reason == reason).count();
             metrics.held.get_or_create(&HeldLabels { reason }).set(count as i64);
         }
@@ -47,7 +47,7 @@ pub(super) async fn watch(
 /// `senders: 2 held back by spend_limit until 2026-11-23T00:00:00.000Z`; names no number.
 fn held_senders(held: &[HeldSender]) -> Option<String> {
     let is_reported = |sender: &&HeldSender| {
-        sender.reason != RetryReason::Throttled.label() || sender.setbacks >= REPORTED_SETBACKS
+        sender.reason != <&str>::from(RetryReason::Throttled) || sender.setbacks >= REPORTED_SETBACKS
     };
     let mut by_reason: BTreeMap<&str, (usize, OffsetDateTime)> = BTreeMap::new();
     for sender in held.iter().filter(is_reported) {

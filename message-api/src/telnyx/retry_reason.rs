@@ -1,7 +1,9 @@
 //! Why Telnyx did not accept a message, so that it may be sent again.
 
-/// A reason that proves that Telnyx does not have the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A reason that proves that Telnyx does not have the message. Its name in snake case stands in metrics, logs
+/// and readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum RetryReason {
     /// The sender sends too fast.
     Throttled,
@@ -20,25 +22,7 @@ pub(crate) enum RetryReason {
 }
 
 impl RetryReason {
-    /// The labels of the reasons that concern one sender.
-    pub(crate) const SENDER_LABELS: [&'static str; 5] = [
-        Self::Throttled.label(),
-        Self::QueueFull.label(),
-        Self::NumberUnusable.label(),
-        Self::SpendLimit.label(),
-        Self::SenderRefused.label(),
-    ];
-
-    /// The name in metrics, logs and readiness.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Throttled => "throttled",
-            Self::QueueFull => "queue_full",
-            Self::NumberUnusable => "number_unusable",
-            Self::SpendLimit => "spend_limit",
-            Self::SenderRefused => "sender_refused",
-            Self::Unreachable => "unreachable",
-            Self::KeyRefused => "key_refused",
-        }
-    }
+    /// The reasons that concern one sender.
+    pub(crate) const OF_A_SENDER: [Self; 5] =
+        [Self::Throttled, Self::QueueFull, Self::NumberUnusable, Self::SpendLimit, Self::SenderRefused];
 }

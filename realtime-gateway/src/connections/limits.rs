@@ -34,14 +34,15 @@ impl From<&LimitOptions> for SocketLimits {
     }
 }
 
-/// Why a session or a socket is refused for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a session or a socket is refused for now. Its name in snake case is the label in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Refusal {
     /// The gateway is stopping.
     #[error("the gateway is stopping")]
     Stopping,
     /// The gateway has no position in the stream yet, so it could not say what a client missed.
-    #[error("the gateway has no place in the stream yet")]
+    #[error("the gateway has no position in the stream yet")]
     NoPosition,
     /// All connections are taken.
     #[error("too many connections")]
@@ -61,22 +62,6 @@ pub(crate) enum Refusal {
     /// The address is at its limit.
     #[error("too many sockets of one address")]
     Address,
-}
-
-impl Refusal {
-    /// The label in metrics.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Stopping => "stopping",
-            Self::NoPosition => "no_place",
-            Self::Connections => "connections",
-            Self::Rate => "rate",
-            Self::AddressRate => "address_rate",
-            Self::Church => "church",
-            Self::User => "user",
-            Self::Address => "address",
-        }
-    }
 }
 
 /// Limits that are checked before a session exists.

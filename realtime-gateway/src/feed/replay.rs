@@ -98,7 +98,7 @@ impl Replay {
             return self.refuse("its subject is not one of the stream");
         };
         if !self.hub.has_sockets(&church) {
-            return self.count("nobody", 1);
+            return self.count("no_subscriber", 1);
         }
         if !self.queue.push(church, Waiting::new(&message.subject, &message.payload)) {
             self.drop_events(1);

@@ -125,7 +125,7 @@ impl Exchange<'_> {
         let Self { gateway, connection, .. } = self;
         let address = gateway.proxies.client_address(connection.peer(), headers);
         gateway.may_open(connection, address, token.as_deref()).map_err(|refusal| {
-            gateway.counters.refusals.get_or_create(&Reason { reason: refusal.label() }).inc();
+            gateway.counters.refusals.get_or_create(&Reason { reason: refusal.into() }).inc();
             Denied::Refused(refusal)
         })?;
         Ok(Transport::new(token, address, gateway.traffic))

@@ -2,8 +2,9 @@
 
 use crate::connections::Refusal;
 
-/// Why the gateway closes a client's transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why the gateway closes a client's transport. Its name in snake case is the label in metrics and logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum CloseReason {
     /// The client does not keep up.
     Slow,
@@ -14,24 +15,10 @@ pub(crate) enum CloseReason {
     /// Its token was revoked.
     TokenRevoked,
     /// A limit is reached.
+    #[strum(transparent)]
     Refused(Refusal),
     /// The gateway stops.
     Stopping,
     /// The socket has disconnected; only its transport may be left.
     Gone,
-}
-
-impl CloseReason {
-    /// The label in metrics and logs.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Slow => "slow",
-            Self::StreamUnavailable => "stream_unavailable",
-            Self::TokenExpired => "token_expired",
-            Self::TokenRevoked => "token_revoked",
-            Self::Refused(refusal) => refusal.label(),
-            Self::Stopping => "stopping",
-            Self::Gone => "gone",
-        }
-    }
 }

@@ -89,7 +89,7 @@ impl Hub {
     pub(crate) fn close(&self, subscriber: &Subscriber, reason: CloseReason) {
         // A socket that has gone may have been closed, and counted, before.
         if reason != CloseReason::Gone {
-            self.counters.closes.get_or_create(&Reason { reason: reason.label() }).inc();
+            self.counters.closes.get_or_create(&Reason { reason: reason.into() }).inc();
         }
         if let Some(transport) = Transport::of(&subscriber.socket) {
             self.transports.close(transport);
@@ -108,12 +108,12 @@ impl Hub {
         revocations: &Revocations,
     ) -> Result<i64, RefreshError> {
         if fresh.church_id != subscriber.client.church || *fresh.user_id != *subscriber.client.user {
-            return Err(RefreshError::Another);
+            return Err(RefreshError::AnotherUser);
         }
         let mut state = self.state();
         let term = &mut state.subscription(subscriber).ok_or(RefreshError::TooLate)?.term;
         if term.claim != fresh.claim {
-            return Err(RefreshError::Another);
+            return Err(RefreshError::AnotherUser);
         }
         if revocations.covers(&fresh.church_id, &fresh.person(), fresh.issued_at) {
             return Err(TokenError::Revoked.into());

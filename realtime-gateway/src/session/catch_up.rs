@@ -21,7 +21,10 @@ const RETRY: Duration = Duration::from_millis(250);
 /// How long to wait until half of a socket's credit is free. After that it gets what there is room for.
 const HALF_FREE: Duration = Duration::from_secs(1);
 
-/// Why a socket does not get from its cursor to the live events.
+/// Why a socket does not get from its cursor to the live events. Its name in snake case is the label
+/// in metrics and logs.
+#[derive(strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Stop {
     /// The client has no cursor.
     New,
@@ -36,17 +39,6 @@ pub(super) enum Stop {
 }
 
 impl Stop {
-    /// The label in metrics and logs.
-    pub(super) fn label(&self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Unproved => "unproved",
-            Self::Unavailable => "unavailable",
-            Self::Slow => "stuck",
-            Self::Gone => "gone",
-        }
-    }
-
     /// Begins at the head of the stream, or closes the socket.
     pub(super) fn apply(&self, gateway: &Gateway, subscriber: &Subscriber) {
         let reason = match self {
@@ -74,7 +66,7 @@ pub(crate) async fn serve_slow_consumers(
             let mut catch_up = CatchUp::new(&gateway, &subscriber, progress);
             let Subscriber { client, socket } = &subscriber;
             if let Some(Err(stop)) = client.gone.run_until_cancelled(catch_up.run()).await {
-                let reason = stop.label();
+                let reason: &str = (&stop).into();
                 debug!(church.id = %client.church, socket.id = %socket.id, reason, "a slow consumer did not catch up");
                 stop.apply(&gateway, &subscriber);
             }

@@ -77,7 +77,7 @@ fn end(gateway: &Gateway, subscription: &mut Subscription, reason: CloseReason) 
         return;
     }
     let Subscriber { client, socket } = &subscription.subscriber;
-    let (church, label) = (&client.church, reason.label());
+    let (church, label): (_, &str) = (&client.church, reason.into());
     debug!(church.id = %church, socket.id = %socket.id, reason = label, "the token is not good any more");
     gateway.hub.close(&subscription.subscriber, reason);
 }

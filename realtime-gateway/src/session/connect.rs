@@ -17,7 +17,7 @@ use crate::rooms::{Client, CloseReason, Subscriber};
 use crate::session::refresh;
 use crate::session::resume::resume;
 use crate::session::stale::is_connected;
-use crate::tokens::{Term, token_error_label};
+use crate::tokens::Term;
 
 /// What a client sends when it connects. Any field may be missing or of another type than expected.
 #[derive(Deserialize, Default)]
@@ -58,7 +58,7 @@ pub(super) async fn authenticate(
             Ok(())
         }
         Err(error) => {
-            gateway.counters.auth_failures.get_or_create(&Reason { reason: token_error_label(error) }).inc();
+            gateway.counters.auth_failures.get_or_create(&Reason { reason: error.into() }).inc();
             Err(error.into())
         }
     }
@@ -104,7 +104,7 @@ pub(super) async fn on_connect(
     transport.authenticate();
     let subscriber = Subscriber { socket, client };
     if let Err(refusal) = gateway.hub.join(&subscriber, Term::of(&claims)) {
-        gateway.counters.refusals.get_or_create(&Reason { reason: refusal.label() }).inc();
+        gateway.counters.refusals.get_or_create(&Reason { reason: refusal.into() }).inc();
         return gateway.hub.close(&subscriber, CloseReason::Refused(refusal));
     }
     // A socket that disconnected before the handler was set is not reported any more.

@@ -39,7 +39,7 @@ pub(super) async fn refresh(
     let answer = match replace(&gateway, &Subscriber { socket, client }, request.ok()) {
         Ok(exp) => Refreshed { ok: true, exp: Some(exp), error: None },
         Err(error) => {
-            gateway.counters.auth_failures.get_or_create(&Reason { reason: error.label() }).inc();
+            gateway.counters.auth_failures.get_or_create(&Reason { reason: (&error).into() }).inc();
             Refreshed { ok: false, exp: None, error: Some(error.to_string()) }
         }
     };

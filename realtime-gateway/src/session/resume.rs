@@ -22,8 +22,8 @@ pub(super) async fn resume(gateway: &Gateway, subscriber: &Subscriber, cursor: O
         Some(cursor) => from_cursor(gateway, subscriber, &cursor).await,
     };
     let reason = match &outcome {
-        Ok(from) => from,
-        Err(stop) => stop.label(),
+        Ok(from) => *from,
+        Err(stop) => stop.into(),
     };
     gateway.counters.resumes.get_or_create(&Outcome { outcome: reason }).inc();
     debug!(church.id = %subscriber.client.church, socket.id = %subscriber.socket.id, reason, "resumed");

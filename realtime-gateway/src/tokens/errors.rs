@@ -2,27 +2,17 @@
 
 use common::claims::TokenError;
 
-/// The label of a refused token in metrics.
-pub(crate) fn token_error_label(error: TokenError) -> &'static str {
-    match error {
-        TokenError::Missing => "missing",
-        TokenError::Invalid => "invalid",
-        TokenError::Expired => "expired",
-        TokenError::Revoked => "revoked",
-        TokenError::ChurchMissing => "church_missing",
-        TokenError::ChurchMalformed(_) => "church_malformed",
-    }
-}
-
-/// Why a token does not replace the one in use.
-#[derive(Debug, thiserror::Error)]
+/// Why a token does not replace the one in use. Its name in snake case is the label in metrics.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum RefreshError {
     /// The new one is refused.
     #[error("Authentication error: {0}")]
+    #[strum(transparent)]
     Token(#[from] TokenError),
     /// It is of another user or church.
     #[error("Authentication error: token of another user")]
-    Another,
+    AnotherUser,
     /// It is the one in use, or an older one.
     #[error("the token is no newer than the one in use, send a fresh one")]
     NotNewer,
@@ -32,17 +22,4 @@ pub(crate) enum RefreshError {
     /// The client tried a moment ago.
     #[error("too many attempts, try again in a second")]
     TooSoon,
-}
-
-impl RefreshError {
-    /// The label in metrics.
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::Token(error) => token_error_label(*error),
-            Self::Another => "another_user",
-            Self::NotNewer => "not_newer",
-            Self::TooLate => "too_late",
-            Self::TooSoon => "too_soon",
-        }
-    }
 }

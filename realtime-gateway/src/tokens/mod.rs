@@ -4,6 +4,6 @@ mod errors;
 mod revocations;
 mod term;
 
-pub(crate) use errors::{RefreshError, token_error_label};
+pub(crate) use errors::RefreshError;
 pub(crate) use revocations::Revocations;
 pub(crate) use term::{Due, Term};

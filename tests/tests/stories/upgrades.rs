@@ -61,8 +61,10 @@ async fn a_column_added_to_each_table_under_load_causes_no_error(kind: Kind) {
     for message in messages {
         stack.until_status(CHURCH, message, "delivered").await;
     }
-    let entries = stack.telnyx().entries();
-    let answers: Vec<_> = entries.iter().flat_map(|it| it.webhooks.clone()).collect();
-    assert!(answers.iter().all(|it| it.answer == Some(200) && it.attempt == 1), "{answers:#?}");
+    // On a busy machine an answer may be late. No statement may fail.
+    for reason in ["database_unavailable", "unreadable"] {
+        let refusals = format!("church_ingest_refusals_total{{reason=\"{reason}\"}}");
+        assert_eq!(stack.metric(&stack.stack.file().ops.ingest, &refusals).await, 0.0, "{reason}");
+    }
     assert!(stack.audit().await.is_sound());
 }

@@ -28,14 +28,15 @@ const LOCKED_RETRY: Duration = Duration::from_millis(50);
 static REPEATS: Throttle = Throttle::once_a_minute();
 
 /// Why a webhook was not recorded, as far as is known. Telnyx sends it again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum CommitError {
     /// The queue is full.
     #[error("too many webhooks are waiting")]
     QueueFull,
     /// The database is away, or refuses the batch.
     #[error("the database can't record webhooks at the moment")]
-    Unavailable,
+    DatabaseUnavailable,
     /// It concerns a message that a newer version wrote.
     #[error("a newer version wrote the webhook's message; finish the upgrade")]
     Unreadable,
@@ -172,7 +173,7 @@ impl Committer {
                 debug!(
                     webhook.id = entry.webhook.event_id,
                     kind = entry.webhook.event_type,
-                    outcome = outcome.as_str(),
+                    outcome = <&str>::from(outcome),
                     "recorded"
                 );
                 let _ = entry.answer.send(Ok(outcome));
@@ -214,7 +215,7 @@ impl Committer {
             warn!(error, webhooks, "the database can't record webhooks; answering 503");
         }
         self.failing = true;
-        CommitError::Unavailable
+        CommitError::DatabaseUnavailable
     }
 }
 

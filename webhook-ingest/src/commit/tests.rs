@@ -141,7 +141,7 @@ async fn a_database_without_tables_counts_as_unavailable() {
     let waiting = [setup.put("e1"), setup.put("e2")];
     let store = setup.committer.as_ref().unwrap().store.clone();
     let _running = setup.start();
-    assert_eq!(join_all(waiting).await, [Err(CommitError::Unavailable); 2]);
+    assert_eq!(join_all(waiting).await, [Err(CommitError::DatabaseUnavailable); 2]);
     store.migrate().await.unwrap();
     let again = setup.queue.reserve().unwrap().commit(webhook("e1"));
     assert_eq!(again.await, Ok(Outcome::Ignored));

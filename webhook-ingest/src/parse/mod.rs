@@ -18,8 +18,9 @@ use crate::signature::VerifiedBody;
 /// Event types are a few words.
 const MAX_EVENT_TYPE: usize = 64;
 
-/// Why a signed body can't be parsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a signed body can't be parsed. Its name in snake case is the label in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Unreadable {
     /// Not JSON, or nested deeper than anything that Telnyx sends.
     #[error("the body is not JSON")]
@@ -30,17 +31,6 @@ pub enum Unreadable {
     /// No `data` object, nor anything else that names an event.
     #[error("the body has no data object")]
     NoData,
-}
-
-impl Unreadable {
-    /// The label in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotJson => "not_json",
-            Self::NotAnObject => "not_an_object",
-            Self::NoData => "no_data",
-        }
-    }
 }
 
 /// A webhook for the store, and what operators should know about it.

@@ -49,21 +49,22 @@ impl PublicKeys {
     }
 }
 
-/// Why a signature is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a signature is not accepted. Its name in snake case is the error code in metrics and in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum SignatureError {
     /// No signature header.
     #[error("the telnyx-signature-ed25519 header is missing")]
     SignatureMissing,
     /// Only a signature of API v1.
     #[error("signed as by API v1; set the messaging profile's webhook version to 2")]
-    ApiV1,
+    SignatureApiV1,
     /// No timestamp header.
     #[error("the telnyx-timestamp header is missing")]
     TimestampMissing,
     /// A signature header is repeated.
     #[error("a signature header is given more than once")]
-    Repeated,
+    SignatureRepeated,
     /// Not padded standard base64 of 64 bytes.
     #[error("the signature is not the padded base64 of 64 bytes")]
     SignatureMalformed,
@@ -72,26 +73,10 @@ pub enum SignatureError {
     TimestampMalformed,
     /// Signed too long ago, or in the future.
     #[error("the timestamp is more than 300 seconds away from our clock")]
-    Stale,
+    TimestampStale,
     /// None of the keys signed this body and timestamp.
     #[error("the signature is not valid")]
-    Wrong,
-}
-
-impl SignatureError {
-    /// The error code in metrics and in the answer.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SignatureMissing => "signature_missing",
-            Self::ApiV1 => "signature_api_v1",
-            Self::TimestampMissing => "timestamp_missing",
-            Self::Repeated => "signature_repeated",
-            Self::SignatureMalformed => "signature_malformed",
-            Self::TimestampMalformed => "timestamp_malformed",
-            Self::Stale => "timestamp_stale",
-            Self::Wrong => "signature_wrong",
-        }
-    }
+    SignatureWrong,
 }
 
 /// The signature headers of a request. They are cheap to check, so they are checked before the body is read.
@@ -115,7 +100,7 @@ impl<'a> SignatureHeaders<'a> {
         let signature = parse_signature(signature).ok_or(SignatureError::SignatureMalformed)?;
         let seconds = parse_seconds(timestamp).ok_or(SignatureError::TimestampMalformed)?;
         if now.unix_timestamp().abs_diff(seconds) > TOLERANCE_SECONDS {
-            return Err(SignatureError::Stale);
+            return Err(SignatureError::TimestampStale);
         }
         Ok(Self { signature, timestamp })
     }
@@ -129,7 +114,7 @@ impl<'a> SignatureHeaders<'a> {
         if keys.0.iter().any(|key| key.verify(&signed, &self.signature).is_ok()) {
             Ok(VerifiedBody(body))
         } else {
-            Err(SignatureError::Wrong)
+            Err(SignatureError::SignatureWrong)
         }
     }
 }
@@ -137,7 +122,7 @@ impl<'a> SignatureHeaders<'a> {
 /// The values of the signature and timestamp headers.
 fn signed_headers(headers: &HeaderMap) -> Result<(&[u8], &[u8]), SignatureError> {
     let missing = match headers.contains_key(V1_HEADER) {
-        true => SignatureError::ApiV1,
+        true => SignatureError::SignatureApiV1,
         false => SignatureError::SignatureMissing,
     };
     let signature = only(headers, &SIGNATURE_HEADER)?.ok_or(missing)?;
@@ -149,7 +134,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(|value| value.as_bytes())),
-        _ => Err(SignatureError::Repeated),
+        _ => Err(SignatureError::SignatureRepeated),
     }
 }
 

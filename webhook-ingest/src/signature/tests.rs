@@ -58,11 +58,11 @@ fn a_signed_body_is_returned_unchanged() {
 #[test]
 fn the_timestamp_may_be_300_seconds_away_to_either_side_and_no_more() {
     for (offset, outcome) in [
-        (-301, Err(SignatureError::Stale)),
+        (-301, Err(SignatureError::TimestampStale)),
         (-300, Ok(Bytes::from_static(BODY))),
         (300, Ok(Bytes::from_static(BODY))),
-        (301, Err(SignatureError::Stale)),
-        (86_400, Err(SignatureError::Stale)),
+        (301, Err(SignatureError::TimestampStale)),
+        (86_400, Err(SignatureError::TimestampStale)),
     ] {
         let timestamp = (NOW + offset).to_string();
         assert_eq!(verify_with(&timestamp, &signed(&timestamp, BODY)), outcome, "{offset}");
@@ -101,7 +101,7 @@ fn a_timestamp_is_digits_and_nothing_else() {
 fn the_signature_covers_the_timestamp_header_as_received() {
     let padded = format!("00{NOW}");
     assert!(verify_with(&padded, &signed(&padded, BODY)).is_ok());
-    assert_eq!(verify_with(&padded, &signed(&NOW.to_string(), BODY)), Err(SignatureError::Wrong));
+    assert_eq!(verify_with(&padded, &signed(&NOW.to_string(), BODY)), Err(SignatureError::SignatureWrong));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_dot_instead_of_the_pipe_is_refused() {
     let now = NOW.to_string();
     for separator in [".", "", "\n", "||"] {
         let signature = sign(&[now.as_bytes(), separator.as_bytes(), BODY].concat());
-        assert_eq!(verify_with(&now, &signature), Err(SignatureError::Wrong), "{separator:?}");
+        assert_eq!(verify_with(&now, &signature), Err(SignatureError::SignatureWrong), "{separator:?}");
     }
 }
 
@@ -142,7 +142,7 @@ fn a_reserialized_body_is_refused() {
     let now = NOW.to_string();
     let again = serde_json::to_vec(&serde_json::from_slice::<serde_json::Value>(BODY).unwrap()).unwrap();
     assert_ne!(again, BODY);
-    assert_eq!(verify_with(&now, &signed(&now, &again)), Err(SignatureError::Wrong));
+    assert_eq!(verify_with(&now, &signed(&now, &again)), Err(SignatureError::SignatureWrong));
 }
 
 #[test]
@@ -151,7 +151,10 @@ fn another_key_is_refused_and_any_of_several_is_accepted() {
     let signature = signed(&now, BODY);
     let headers = headers(&[("telnyx-timestamp", &now), ("telnyx-signature-ed25519", &signature)]);
     let [other, both] = [public(2), format!(" {} ,{}\n", public(2), public(1))];
-    assert_eq!(verify(&headers, BODY, &PublicKeys::parse(&other).unwrap()), Err(SignatureError::Wrong));
+    assert_eq!(
+        verify(&headers, BODY, &PublicKeys::parse(&other).unwrap()),
+        Err(SignatureError::SignatureWrong)
+    );
     assert!(verify(&headers, BODY, &PublicKeys::parse(&both).unwrap()).is_ok());
 }
 
@@ -165,13 +168,17 @@ fn a_missing_a_misnamed_and_a_repeated_header_are_refused() {
         (headers(&[(name, &signature)]), SignatureError::TimestampMissing),
         (headers(&[(at, &now)]), SignatureError::SignatureMissing),
         (headers(&[(at, &now), ("telnyx-signature", &signature)]), SignatureError::SignatureMissing),
-        (headers(&[(at, &now), ("x-telnyx-signature", "t=1,h=abc")]), SignatureError::ApiV1),
-        (headers(&[(at, &now), (name, &signature), (name, &signature)]), SignatureError::Repeated),
-        (headers(&[(at, &now), (at, &now), (name, &signature)]), SignatureError::Repeated),
+        (headers(&[(at, &now), ("x-telnyx-signature", "t=1,h=abc")]), SignatureError::SignatureApiV1),
+        (headers(&[(at, &now), (name, &signature), (name, &signature)]), SignatureError::SignatureRepeated),
+        (headers(&[(at, &now), (at, &now), (name, &signature)]), SignatureError::SignatureRepeated),
     ] {
         assert_eq!(verify(&given, BODY, &keys()), Err(refusal), "{given:?}");
     }
-    assert!(SignatureError::ApiV1.to_string().contains("set the messaging profile's webhook version to 2"));
+    assert!(
+        SignatureError::SignatureApiV1
+            .to_string()
+            .contains("set the messaging profile's webhook version to 2")
+    );
 }
 
 #[test]
@@ -195,7 +202,7 @@ proptest! {
         let headers = headers(&[("telnyx-timestamp", &now), ("telnyx-signature-ed25519", &signature)]);
         let mut body = BODY.to_vec();
         body[at] ^= change;
-        prop_assert_eq!(verify(&headers, &body, &keys()), Err(SignatureError::Wrong));
+        prop_assert_eq!(verify(&headers, &body, &keys()), Err(SignatureError::SignatureWrong));
     }
 
     #[test]

@@ -73,8 +73,12 @@ pub struct PhoneReport {
     pub failure: Option<Failure>,
 }
 
-/// What became of a webhook. Every accepted webhook has exactly one outcome; the audit checks the sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What became of a webhook. Every accepted webhook has exactly one outcome; the audit checks the sum. Its
+/// name in lower case stands in the database and in metrics.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// It raised its recipient's state.
     Applied,
@@ -86,17 +90,4 @@ pub enum Outcome {
     Parked,
     /// A kind that we do not use, or one that can't be recorded.
     Ignored,
-}
-
-impl Outcome {
-    /// The word in the database and in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Duplicate => "duplicate",
-            Self::Stale => "stale",
-            Self::Parked => "parked",
-            Self::Ignored => "ignored",
-        }
-    }
 }
