@@ -58,8 +58,14 @@ const OTHER: &str = "other";
 impl IngestMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Self {
-        let outcomes =
-            [Outcome::Applied, Outcome::Duplicate, Outcome::Stale, Outcome::Parked, Outcome::Ignored];
+        let outcomes = [
+            Outcome::Applied,
+            Outcome::Duplicate,
+            Outcome::Stale,
+            Outcome::Parked,
+            Outcome::Received,
+            Outcome::Ignored,
+        ];
         let unreadable = [Unreadable::NotJson, Unreadable::NotAnObject, Unreadable::NoData];
         Self {
             webhooks: metrics.counters(

@@ -51,6 +51,19 @@ fn an_event_reaches_its_author_as_its_golden_packets() {
 }
 
 #[test]
+fn a_text_that_came_in_reaches_its_church_as_its_golden_packet() {
+    let event = include_str!("../../../../common/golden/received.json");
+    let golden: Value = serde_json::from_str(include_str!("../../../golden/received.json")).unwrap();
+    let parsed = serde_json::from_str(event).unwrap();
+    let delivery = Delivery::InOrder { cursor: CURSOR, finishes: false };
+    let packets = encode_inbound(&parsed, event.as_bytes(), delivery).unwrap();
+    let of_anybody = packets.of_user("u2").map(|packet| {
+        json!({"name": packet.name, "body": serde_json::from_str::<Value>(packet.body.get()).unwrap()})
+    });
+    assert_eq!(of_anybody.collect::<Value>(), golden);
+}
+
+#[test]
 fn a_replayed_event_is_its_golden_packets() {
     let golden: Value = serde_json::from_str(include_str!("../../../golden/replayed.json")).unwrap();
     let delivered = include_str!("../../../../common/golden/delivered.json");
