@@ -52,7 +52,7 @@ fn report(body: &Value) -> DeliveryReport {
 fn ignored(body: &Value) -> String {
     match parsed(body.to_string()).content {
         WebhookContent::Ignored { reason } => reason,
-        WebhookContent::Delivery(report) => panic!("not ignored: {report:?}"),
+        other => panic!("not ignored: {other:?}"),
     }
 }
 

@@ -138,7 +138,7 @@ fn stream() -> (Recent, Vec<Position>) {
     let mut positions = vec![stream.head().unwrap()];
     for sequence in 1..=10 {
         let church = if sequence % 2 == 0 { "even" } else { "odd" };
-        stream.take(&stored(sequence, church)).unwrap();
+        assert!(stream.take(&stored(sequence, church)).error.is_none());
         positions.push(stream.head().unwrap());
     }
     (stream, positions)
