@@ -10,7 +10,7 @@ use super::{AUTHOR, CHURCH, DELIVERED};
 
 on_both_databases!(a_column_added_to_each_table_under_load_causes_no_error,);
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "messages",
     "recipients",
     "webhooks",
@@ -22,6 +22,7 @@ const TABLES: [&str; 11] = [
     "refused_events",
     "paces",
     "writers",
+    "inbound",
 ];
 
 async fn add_columns(kind: Kind, url: &str) {
