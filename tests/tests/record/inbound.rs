@@ -50,12 +50,8 @@ fn text(event_id: &str, from: usize, to: &str, content: &str) -> Webhook {
 
 async fn store_of(database: &Database) -> Store {
     let store = database.migrated().await;
-    let sender = Sender {
-        church_id: church("grace"),
-        number: NUMBER.into(),
-        messaging_profile_id: None,
-        rate: None,
-    };
+    let sender =
+        Sender { church_id: church("grace"), number: NUMBER.into(), messaging_profile_id: None, rate: None };
     store.set_sender(&sender).await.unwrap();
     store
 }
@@ -103,7 +99,10 @@ async fn a_text_belongs_to_the_church_of_the_number_that_it_was_sent_to(kind: Ki
     for (shown, sent) in [(&grace, first), (&hope, second)] {
         let [shown] = shown.as_slice() else { panic!("{shown:?}") };
         assert_eq!((&shown.from, &shown.content), (&sent.from, &sent.content));
-        assert_eq!((shown.media_count, shown.opt_out, shown.received_at), (2, sent.opt_out, sent.received_at));
+        assert_eq!(
+            (shown.media_count, shown.opt_out, shown.received_at),
+            (2, sent.opt_out, sent.received_at)
+        );
     }
     let news = news(&store).await;
     assert_eq!((news[0].church_id.as_str(), news[0].inbound_id), ("grace", grace[0].id));
