@@ -86,9 +86,14 @@ impl BackEnd {
         }));
     }
 
+    /// Its base URL.
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port.number())
+    }
+
     /// `INBOUND_URL`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/inbound", self.port.number())
+        format!("{}/inbound", self.base_url())
     }
 
     /// Answers the next requests with these statuses.
