@@ -31,15 +31,6 @@ pub(crate) enum DecodeError {
     Mismatch,
 }
 
-/// What a message of the stream is.
-#[derive(Debug)]
-pub(crate) enum Decoded {
-    /// News for browsers.
-    Event(ReadEvent),
-    /// Meant for the gateways, not for browsers.
-    Internal,
-}
-
 /// An event as its publisher wrote it.
 #[derive(Debug)]
 pub(crate) enum ReadEvent {
@@ -77,21 +68,21 @@ impl ReadEvent {
     }
 }
 
-/// Parses a message whose payload matches its subject.
+/// Parses a message whose payload matches its subject; `None` if it is meant for the gateways and not for browsers.
 ///
 /// # Errors
 /// Says what is wrong with the message.
-pub(crate) fn parse(subject: &str, payload: &[u8]) -> Result<Decoded, DecodeError> {
+pub(crate) fn parse(subject: &str, payload: &[u8]) -> Result<Option<ReadEvent>, DecodeError> {
     let (church, topic) = subject::parse(subject).ok_or_else(|| DecodeError::Subject(subject.to_owned()))?;
     let event = match topic {
-        Topic::Revoked => return Ok(Decoded::Internal),
+        Topic::Revoked => return Ok(None),
         Topic::Received => ReadEvent::Inbound(read(payload)?),
         Topic::Sent | Topic::Status => match read::<ChurchEvent>(payload)? {
             event if event.kind.topic() == topic => ReadEvent::Message(event),
             _ => return Err(DecodeError::Mismatch),
         },
     };
-    if *event.church() == church { Ok(Decoded::Event(event)) } else { Err(DecodeError::Mismatch) }
+    if *event.church() == church { Ok(Some(event)) } else { Err(DecodeError::Mismatch) }
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, DecodeError> {
@@ -112,12 +103,12 @@ pub(crate) fn fingerprint(stored: &Stored) -> Fingerprint {
 
 /// Of a message that can't be read, too, by its id: then versions of the gateway agree about its position, and the event
 /// after it names it.
-fn fingerprint_of(parsed: &Result<Decoded, DecodeError>, stored: &Stored) -> Fingerprint {
+fn fingerprint_of(parsed: &Result<Option<ReadEvent>, DecodeError>, stored: &Stored) -> Fingerprint {
     #[derive(Deserialize)]
     struct Identified {
         id: Uuid,
     }
-    if let Ok(Decoded::Event(event)) = parsed {
+    if let Ok(Some(event)) = parsed {
         return Fingerprint::of_event(event.id());
     }
     let identified = serde_json::from_slice::<Identified>(&stored.payload);
@@ -144,10 +135,8 @@ pub(crate) fn prepare(
     let parsed = parse(&stored.subject, &stored.payload);
     let fingerprint = fingerprint_of(&parsed, stored);
     let position = Position { created, sequence: stored.sequence, fingerprint };
-    let event = parsed.and_then(|decoded| match decoded {
-        Decoded::Event(event) => Ok(Some(encode(position, &event, stored, status_before)?)),
-        Decoded::Internal => Ok(None),
-    });
+    let encoded = |event: ReadEvent| encode(position, &event, stored, status_before);
+    let event = parsed.and_then(|event| Ok(event.map(encoded).transpose()?));
     let (event, error) = match event {
         Ok(event) => (event, None),
         Err(error) => (unknown(position, stored), Some(error)),
@@ -206,11 +195,7 @@ mod tests {
     }
 
     fn parse(subject: &str, payload: &[u8]) -> Result<ReadEvent, Option<DecodeError>> {
-        match super::parse(subject, payload) {
-            Ok(Decoded::Event(event)) => Ok(event),
-            Ok(Decoded::Internal) => Err(None),
-            Err(error) => Err(Some(error)),
-        }
+        super::parse(subject, payload).map_err(Some).and_then(|event| event.ok_or(None))
     }
 
     #[test]

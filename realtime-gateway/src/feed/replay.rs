@@ -19,8 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::events::Delivery;
-use crate::events::decode::{self, Decoded};
+use crate::events::{Delivery, decode};
 use crate::feed::replay::ack::{Ack, Consumers};
 use crate::feed::replay::queue::{Queue, Waiting};
 use crate::metrics::{Counters, Outcome};
@@ -116,7 +115,7 @@ impl Replay {
     }
 
     fn send(&mut self, waiting: &Waiting) -> Result<(), &'static str> {
-        let Ok(Decoded::Event(event)) = decode::parse(&waiting.subject, &waiting.payload) else {
+        let Ok(Some(event)) = decode::parse(&waiting.subject, &waiting.payload) else {
             return Err("its payload does not match its subject");
         };
         let packets = event
