@@ -94,7 +94,7 @@ export interface Connected {
   churchId: string;
   socketId: string;
   timestamp: string;
-  /** Where you are: your own cursor if `recovered`, else the newest place. */
+  /** Where you are: your own cursor if `recovered`, else the place from which on you get every event. */
   cursor: string;
   /** True: every event after your cursor follows. False: something may be missing, read the history. */
   recovered: boolean;
