@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Texts told at the same time.
 const AT_ONCE: u32 = 16;
 /// How long a text is reserved for the process that tells it. Longer than the request and its record take.
-const LEASE: Duration = TIME_LIMIT.saturating_mul(3);
+const LEASE: Duration = TIME_LIMIT.saturating_mul(2);
 /// For how long a text is tried.
 const GIVE_UP_AFTER: time::Duration = time::Duration::hours(24);
 /// First and longest wait after a failure; it doubles.
