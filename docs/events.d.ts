@@ -67,6 +67,26 @@ export interface MessageEvent<Name extends MessageEventName = MessageEventName> 
   replay?: true;
 }
 
+/** A text came in. Its number and its text stand in `GET /api/messages/inbound`, not in the event. */
+export interface ReceivedEvent {
+  type: "message:received";
+  /** The same when the event comes again. */
+  eventId: string;
+  churchId: string;
+  /** The text's `id` in `GET /api/messages/inbound`. */
+  inboundId: string;
+  /** When the carrier received it (RFC 3339, UTC, milliseconds). */
+  receivedAt: string;
+  /** The person asks for no more texts, for texts again, or who sends them. */
+  optOut?: "stop" | "start" | "help";
+  /** When it was recorded. */
+  timestamp: string;
+  /** Where you are once you have this packet; opaque. */
+  cursor?: string;
+  /** An operator sent it again. */
+  replay?: true;
+}
+
 /** The first packet of every connection, and again if continuity is lost while connected. */
 export interface Connected {
   status: "connected";
@@ -74,7 +94,7 @@ export interface Connected {
   churchId: string;
   socketId: string;
   timestamp: string;
-  /** Where you are: your own cursor if `recovered`, else the newest place. */
+  /** Where you are: your own cursor if `recovered`, else the place from which on you get every event. */
   cursor: string;
   /** True: every event after your cursor follows. False: something may be missing, read the history. */
   recovered: boolean;
@@ -113,6 +133,7 @@ export interface ServerToClientEvents {
   "message:delivered": (event: MessageEvent<"message:delivered">) => void;
   "message:failed": (event: MessageEvent<"message:failed">) => void;
   "message:read": (event: MessageEvent<"message:read">) => void;
+  "message:received": (event: ReceivedEvent) => void;
   notification: (event: Notification) => void;
   "live:degraded": (event: LiveDegraded) => void;
   /** The token ends in a minute, at `exp` (Unix seconds). */

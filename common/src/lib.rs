@@ -10,6 +10,7 @@ pub mod config;
 pub mod cors;
 pub mod event;
 pub mod failure;
+pub mod inbound;
 pub mod json;
 pub mod relay;
 pub mod retention;

@@ -30,8 +30,8 @@ pub struct RetentionOptions {
     #[arg(long, env = "WEBHOOK_RETENTION_DAYS", default_value_t = 90, value_name = "DAYS",
         value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub webhook_retention_days: u32,
-    /// Days to keep finished messages and their recipients after their last change; for ever if not set. At least 8,
-    /// because idempotency keys are kept for 7
+    /// Days to keep finished messages and their recipients after their last change, and texts that came in; for ever if
+    /// not set. At least 8, because idempotency keys are kept for 7
     #[arg(long, env = "MESSAGE_RETENTION_DAYS", value_name = "DAYS",
         value_parser = clap::value_parser!(u32).range(8..=36_500))]
     pub message_retention_days: Option<u32>,
@@ -51,7 +51,9 @@ impl RetentionOptions {
             (Prunable::IdempotencyKeys, days(KEY_DAYS)),
             (Prunable::Revocations, days(self.revocation_retention_days)),
         ];
-        limits.extend(self.message_retention_days.map(|limit| (Prunable::Messages, days(limit))));
+        if let Some(limit) = self.message_retention_days {
+            limits.extend([Prunable::Messages, Prunable::Inbound].map(|what| (what, days(limit))));
+        }
         limits
     }
 }

@@ -97,6 +97,8 @@ pub enum Topic {
     Sent,
     /// The status or the counters of a message changed.
     Status,
+    /// Somebody sent a text to the church.
+    Received,
     /// Tokens were revoked.
     Revoked,
 }
@@ -106,12 +108,13 @@ impl Topic {
         match self {
             Self::Sent => "sent",
             Self::Status => "status",
+            Self::Received => "received",
             Self::Revoked => "revoked",
         }
     }
 }
 
-/// `church.<id>.sent`, `church.<id>.status` or `church.<id>.revoked`.
+/// `church.<id>.sent`, `church.<id>.status`, `church.<id>.received` or `church.<id>.revoked`.
 pub fn church(id: &ChurchId, topic: Topic) -> String {
     format!("church.{id}.{}", topic.token())
 }
@@ -128,17 +131,28 @@ pub fn live(id: &ChurchId, topic: Topic) -> String {
 
 /// Parses `church.<id>.<topic>` or `live.church.<id>.<topic>`. `None` for any other subject.
 pub fn parse(subject: &str) -> Option<(ChurchId, Topic)> {
-    let mut tokens = subject.strip_prefix("live.").unwrap_or(subject).split('.');
-    let ("church", id, topic, None) = (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()) else {
-        return None;
-    };
+    let (church, topic) = tokens(subject)?;
     let topic = match topic {
         "sent" => Topic::Sent,
         "status" => Topic::Status,
+        "received" => Topic::Received,
         "revoked" => Topic::Revoked,
         _ => return None,
     };
-    Some((id.parse().ok()?, topic))
+    Some((church, topic))
+}
+
+/// The church of a subject, also where this version does not know the topic.
+pub fn church_of(subject: &str) -> Option<ChurchId> {
+    tokens(subject).map(|(church, _)| church)
+}
+
+fn tokens(subject: &str) -> Option<(ChurchId, &str)> {
+    let mut tokens = subject.strip_prefix("live.").unwrap_or(subject).split('.');
+    match (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()) {
+        ("church", id, topic, None) => Some((id.parse().ok()?, topic)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +162,7 @@ mod tests {
     #[test]
     fn a_subject_is_parsed_back() {
         let id: ChurchId = "grace_church-7".parse().unwrap();
-        for topic in [Topic::Sent, Topic::Status, Topic::Revoked] {
+        for topic in [Topic::Sent, Topic::Status, Topic::Received, Topic::Revoked] {
             assert_eq!(parse(&church(&id, topic)), Some((id.clone(), topic)));
             assert_eq!(parse(&live(&id, topic)), Some((id.clone(), topic)));
         }
@@ -169,6 +183,16 @@ mod tests {
             ["church", "church.7", "church.7.other", "church.7.sent.x", "dead.church.7.sent", "church..sent"]
         {
             assert_eq!(parse(subject), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn the_church_of_an_unknown_topic_is_known() {
+        let grace = Some("grace".parse().unwrap());
+        assert_eq!(church_of("live.church.grace.invented"), grace);
+        assert_eq!(church_of("church.grace.sent"), grace);
+        for subject in ["church.grace", "church.a b.sent", "church.grace.sent.x", "other.grace.sent"] {
+            assert_eq!(church_of(subject), None, "{subject}");
         }
     }
 }

@@ -56,6 +56,40 @@ impl<'a> TelnyxMessage<'a> {
         text(self.0, "direction") == Some("inbound")
     }
 
+    /// Whether it was sent, not received, as far as it says.
+    pub fn is_outbound(self) -> bool {
+        text(self.0, "direction") == Some("outbound")
+    }
+
+    /// Who sent it. `from` is an object, or just the phone.
+    pub fn sender(self) -> Option<&'a str> {
+        match self.0.get("from")? {
+            Value::Object(from) => name(from, "phone_number", MAX_PHONE),
+            Value::String(phone) => Some(phone.as_str()).filter(|phone| is_name(phone, MAX_PHONE)),
+            _ => None,
+        }
+    }
+
+    /// Its text; empty if it has only media.
+    pub fn content(self) -> &'a str {
+        text(self.0, "text").unwrap_or_default()
+    }
+
+    /// How many media it has.
+    pub fn media_count(self) -> usize {
+        self.0.get("media").and_then(Value::as_array).map_or(0, Vec::len)
+    }
+
+    /// What Telnyx answered by itself: `STOP`, `START` or `HELP`.
+    pub fn autoresponse(self) -> Option<&'a str> {
+        text(self.0, "autoresponse_type")
+    }
+
+    /// When Telnyx received it.
+    pub fn received_at(self) -> Option<OffsetDateTime> {
+        text(self.0, "received_at").and_then(timestamp::parse)
+    }
+
     /// Whether Telnyx has finished with it.
     pub fn is_completed(self) -> bool {
         text(self.0, "completed_at").is_some()

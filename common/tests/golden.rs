@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
 use common::event::{ChangedRecipient, ChurchEvent, EventType, FORMAT, MAX_CHANGED, timestamp};
+use common::inbound::{InboundEvent, InboundType, OptOut};
 use common::status::{MessageStatus, Tally};
 use serde_json::Value;
 use uuid::Uuid;
@@ -80,6 +81,24 @@ fn a_golden_file_with_unknown_fields_is_read_as_its_event() {
         golden["addedLater"] = Value::Bool(true);
         assert_eq!(serde_json::from_value::<ChurchEvent>(golden).unwrap(), event, "{name}");
     }
+}
+
+#[test]
+fn the_news_of_a_text_is_written_and_read_as_its_golden_file() {
+    let event = InboundEvent {
+        v: FORMAT,
+        id: "01939f5e-7c00-7000-8000-000000000001".parse().unwrap(),
+        kind: InboundType::Received,
+        church_id: "grace".parse().unwrap(),
+        inbound_id: "01939f5e-7c00-7000-8000-00000000000c".parse().unwrap(),
+        received_at: timestamp::parse("2026-11-22T20:15:30.9Z").unwrap(),
+        opt_out: Some(OptOut::Stop),
+        timestamp: timestamp::parse("2026-11-22T20:15:31.123Z").unwrap(),
+    };
+    let mut golden: Value = serde_json::from_str(include_str!("../golden/received.json")).unwrap();
+    assert_eq!(serde_json::to_value(&event).unwrap(), golden);
+    golden["addedLater"] = Value::Bool(true);
+    assert_eq!(serde_json::from_value::<InboundEvent>(golden).unwrap(), event);
 }
 
 #[test]

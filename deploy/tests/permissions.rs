@@ -15,9 +15,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A subject that no user may use. Its refusal marks the end of the earlier ones.
 const END: &str = "no.user.may";
 
-const PUBLISH: [&str; 23] = [
+const PUBLISH: [&str; 24] = [
     "church.grace.sent",
     "church.grace.status",
+    "church.grace.received",
     "live.church.grace.sent",
     "relay.wake",
     "replay.church",
@@ -60,12 +61,12 @@ type Allowed = (&'static str, &'static [&'static str], &'static [&'static str]);
 const USERS: [Allowed; 5] = [
     (
         "ingest",
-        &["church.grace.sent", "church.grace.status", "relay.wake"],
+        &["church.grace.sent", "church.grace.status", "church.grace.received", "relay.wake"],
         &["relay.wake", "_INBOX_ingest.x.>"],
     ),
     (
         "message_api",
-        &["church.grace.sent", "church.grace.status", "relay.wake"],
+        &["church.grace.sent", "church.grace.status", "church.grace.received", "relay.wake"],
         &["relay.wake", "_INBOX_message_api.x.>"],
     ),
     (

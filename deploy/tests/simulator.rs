@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use deploy::simulator::{Answer, Hold, Outcome, Pace, Request, Rule, Settings, Simulator};
+use deploy::simulator::{Answer, Hold, InboundText, Outcome, Pace, Request, Rule, Settings, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -260,4 +260,59 @@ async fn a_retrieval_has_rules_of_its_own_and_stands_in_the_book() {
     assert_eq!(retrieve().await.status(), 200);
     let entries = world.simulator.entries();
     assert_eq!(entries[0].retrievals.iter().map(|it| it.answer).collect::<Vec<_>>(), [429, 200]);
+}
+
+fn text(world: &World, words: &str) -> InboundText {
+    InboundText {
+        from: "+12025557001".into(),
+        to: "+12025550100".into(),
+        text: words.into(),
+        media: vec!["https://example.org/1.jpg".into()],
+        webhook_url: world.webhook_url.clone(),
+        copies: 2,
+    }
+}
+
+#[tokio::test]
+async fn a_text_is_a_signed_webhook_that_is_repeated_until_it_is_taken() {
+    let world = World::new().await;
+    *world.receiver.refusals_left.lock().unwrap() = 1;
+    let delivery = world.simulator.receive(text(&world, "Thank you")).await;
+    assert_eq!(delivery.answers, [Some(200); 2]);
+    let bodies = world.receiver.bodies.lock().unwrap().clone();
+    assert_eq!(bodies.len(), 3, "two copies, and one of them twice");
+    for body in &bodies {
+        let (data, payload) = (&body["data"], &body["data"]["payload"]);
+        assert_eq!(
+            (&data["event_type"], &data["id"]),
+            (&json!("message.received"), &json!(delivery.event_id))
+        );
+        assert_eq!((&payload["direction"], &payload["text"]), (&json!("inbound"), &json!("Thank you")));
+        assert_eq!(payload["from"]["phone_number"], "+12025557001");
+        assert_eq!(payload["to"][0]["phone_number"], "+12025550100");
+        assert_eq!((&payload["type"], payload["media"].as_array().unwrap().len()), (&json!("MMS"), 1));
+        assert_eq!(payload.get("autoresponse_type"), None);
+    }
+}
+
+#[tokio::test]
+async fn after_stop_texts_to_that_person_are_refused_until_start() {
+    let world = World::new().await;
+    let request = json!({
+        "from": "+12025550100", "to": "+12025557001", "text": "Service at ten", "webhook_url": world.webhook_url,
+    });
+    for (word, status) in [("hello", 200), ("Stop", 409), ("help", 409), ("START", 200)] {
+        world.simulator.receive(text(&world, word)).await;
+        let answer = world.send(&request).await.unwrap();
+        assert_eq!(answer.0, status, "{word}: {}", answer.1);
+    }
+    let told = world
+        .receiver
+        .bodies
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|body| body["data"]["payload"]["autoresponse_type"].as_str().map(str::to_owned))
+        .collect::<Vec<_>>();
+    assert_eq!(told, ["STOP", "STOP", "HELP", "HELP", "START", "START"]);
 }

@@ -184,3 +184,25 @@ async fn killing_the_stack_stops_all_its_processes() {
     rustix::process::kill_process(stack, rustix::process::Signal::KILL).unwrap();
     eventually("something is still running", || running(&file).is_empty()).await;
 }
+
+#[tokio::test]
+async fn trigger_reply_sends_a_text_to_the_church_of_the_stack() {
+    let state = Scratch::new().unwrap();
+    let (file, _) = up_in_background(state.path()).await;
+    let stack = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stack"));
+        let output = command.args(arguments).arg("--state").arg(state.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = stack(&["trigger", "reply", "--text", "STOP", "--media", "https://example.org/1.jpg"]);
+    assert!(said.contains("recorded"), "{said}");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request =
+        http.get(format!("{}/api/messages/inbound", file.api)).bearer_auth(stack(&["token"]).trim());
+    let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    let text = &answer["data"][0];
+    assert_eq!((&text["text"], &text["optOut"]), (&"STOP".into(), &"stop".into()), "{answer}");
+    assert_eq!(text["mediaCount"], 1);
+    stack(&["down"]);
+}

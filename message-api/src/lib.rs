@@ -2,7 +2,7 @@
 //!
 //! Start with `router`, the table of routes. `messages` answers a send once the message is recorded. `dispatch` then
 //! posts it to `telnyx`, once for each recipient, and records the answers. `reconcile` retrieves what no webhook told;
-//! the webhooks themselves go to webhook-ingest.
+//! the webhooks themselves go to webhook-ingest. `forward` tells the product's own back end of texts that came in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::app::App;
 use crate::dispatch::{Dispatcher, close_overdue};
+use crate::forward::{BackEnd, Forwarder};
 use crate::metrics::ApiMetrics;
 use crate::reconcile::Reconciler;
 use crate::telnyx::Telnyx;
@@ -30,6 +31,7 @@ mod auth;
 mod characters;
 mod dispatch;
 mod error;
+mod forward;
 mod idempotency;
 mod messages;
 mod metrics;
@@ -40,7 +42,7 @@ mod segments;
 mod settings;
 mod telnyx;
 
-pub use settings::{DefaultSender, SendOptions, Settings, TelnyxOptions};
+pub use settings::{BackEndOptions, DefaultSender, SendOptions, Settings, TelnyxOptions};
 
 /// How much sooner than the request a database call times out, so that the answer can name what it waited for.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(250);
@@ -64,6 +66,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     settings.sending.check()?;
     settings.telnyx.check_key()?;
     let telnyx = Telnyx::new(&settings.telnyx, settings.sending.send_timeout)?;
+    let back_end = BackEnd::new(&settings.back_end)?;
     let app = App {
         store: store.within(settings.api_request_timeout.saturating_sub(RESPONSE_MARGIN)),
         verifier: TokenVerifier::new(&settings.jwt)?,
@@ -91,6 +94,11 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
     context.spawn_vital(&tasks, "schema", watching);
     relay::start(store.clone(), broker.clone(), &context, &tasks);
     retention::start(&settings.retention, store.clone(), &context, &tasks);
+    if let Some(back_end) = back_end {
+        let condition = context.health.condition("inbound", Weight::Degrading);
+        let forwarder = Forwarder::new(store.clone(), back_end, metrics, condition);
+        context.spawn_vital(&tasks, "inbound texts", forward_when_ready(forwarder, &app, &context));
+    }
     let sending = send_when_ready(settings.sending.clone(), telnyx, sending, context.clone(), tasks.clone());
     context.spawn_vital(&tasks, "sending", sending);
 
@@ -132,6 +140,20 @@ async fn send_when_ready(
     context.spawn_vital(&tasks, "overdue recipients", overdue);
     context.spawn_vital(&tasks, "receipts", receipts);
     context.shutdown.cancelled().await;
+}
+
+/// Runs the forwarder once the schema is ready.
+fn forward_when_ready(
+    forwarder: Forwarder,
+    app: &App,
+    context: &Context,
+) -> impl Future<Output = ()> + use<> {
+    let (ready, shutdown) = (app.schema_ready.clone(), context.shutdown.clone());
+    async move {
+        if shutdown.run_until_cancelled(ready.cancelled()).await.is_some() {
+            forwarder.run(shutdown).await;
+        }
+    }
 }
 
 /// Cancels `ready` once the service is ready for the first time: then the schema is up to date.

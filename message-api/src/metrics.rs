@@ -41,6 +41,13 @@ pub(crate) struct AskLabels {
     pub outcome: &'static str,
 }
 
+/// How the back end took a text that came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ForwardLabels {
+    /// `accepted`, `refused`, `unreachable` or `expired`.
+    pub outcome: &'static str,
+}
+
 /// message-api's metrics.
 #[derive(Clone)]
 pub(crate) struct ApiMetrics {
@@ -62,6 +69,10 @@ pub(crate) struct ApiMetrics {
     pub waiting_answers: Gauge,
     /// Recipients whose waiting for a receipt was ended.
     pub closed: Counter,
+    /// Attempts to tell the back end of a text that came in.
+    pub forwards: Family<ForwardLabels, Counter>,
+    /// Texts that the back end was not told of yet.
+    pub forwards_waiting: Gauge,
 }
 
 impl ApiMetrics {
@@ -88,6 +99,13 @@ impl ApiMetrics {
             ),
             paused: metrics.gauge("api_dispatcher_paused", "1 while sending waits because of Telnyx"),
             waiting_answers: metrics.gauge("api_answers_waiting", "Answers of Telnyx not recorded yet"),
+            forwards: metrics.counters(
+                "api_inbound_forwards",
+                "Attempts to tell INBOUND_URL of a text that came in",
+                ["accepted", "refused", "unreachable", "expired"].map(|outcome| ForwardLabels { outcome }),
+            ),
+            forwards_waiting: metrics
+                .gauge("api_inbound_waiting", "Texts that came in and INBOUND_URL was not told of yet"),
             closed: metrics.counter("api_receipts_overdue", "Recipients closed because no receipt came"),
         }
     }
@@ -98,6 +116,7 @@ fn known_requests() -> Vec<RequestLabels> {
     let routes = [
         ("POST", "/api/messages/send", 201, 422),
         ("GET", "/api/messages/history", 200, 422),
+        ("GET", "/api/messages/inbound", 200, 422),
         ("GET", "/api/messages/{id}", 200, 404),
         ("GET", "/api/messages/{id}/recipients", 200, 404),
     ];

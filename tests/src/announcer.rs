@@ -6,6 +6,7 @@ use common::event::{ChurchEvent, EventType, FORMAT};
 use common::status::MessageStatus;
 use common::subject::ChurchId;
 use futures_util::future::join_all;
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -44,6 +45,18 @@ impl Announcer {
             }
         }
         events.into_iter().map(|event| event.id).collect()
+    }
+
+    /// Publishes JSON that may be no event of this version, with its `id` as the message's.
+    ///
+    /// # Panics
+    /// If the stream does not take it.
+    pub async fn publish(&self, subject: &str, message: &Value) {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", message["id"].as_str().expect("it has an id"));
+        let payload = message.to_string().into();
+        let published = self.stream.publish_with_headers(subject.to_owned(), headers, payload).await;
+        published.expect("the broker is there").await.expect("the stream stores it");
     }
 }
 

@@ -90,13 +90,14 @@ impl Database {
 /// If the database refuses it.
 pub async fn execute(url: &str, sql: &str) {
     if url.starts_with("sqlite") {
-        let sql = sql.replace("$EPOCH", "0");
+        let an_hour_ago = "(unixepoch() - 3600) * 1000";
+        let sql = sql.replace("$EPOCH", "0").replace("$AN_HOUR_AGO", an_hour_ago);
         let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>().expect("a URL of SQLite");
         let options = options.busy_timeout(std::time::Duration::from_secs(30));
         let mut connection = options.connect().await.expect("the file can be opened");
         connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("SQLite accepts the statement");
     } else {
-        let sql = sql.replace("$EPOCH", "'epoch'");
+        let sql = sql.replace("$EPOCH", "'epoch'").replace("$AN_HOUR_AGO", "now() - interval '1 hour'");
         let options = url.parse::<sqlx::postgres::PgConnectOptions>().expect("a URL of PostgreSQL");
         let mut connection = options.connect().await.expect("the server can be reached");
         connection.execute(sqlx::AssertSqlSafe(sql)).await.expect("PostgreSQL accepts the statement");

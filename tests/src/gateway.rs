@@ -22,6 +22,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A running gateway, ended when dropped. If its test fails, its folder with the logs is kept.
 pub struct TestGateway {
     broker: TestBroker,
+    nats_url: String,
     port: Port,
     ops_port: Port,
     http: reqwest::Client,
@@ -45,9 +46,24 @@ impl TestGateway {
     pub async fn start_at(broker: TestBroker, nats_url: &str, environment: &[(&str, &str)]) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("an HTTP client");
         let (port, ops_port) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
+        let mut gateway = Self { broker, nats_url: nats_url.to_owned(), port, ops_port, http };
+        gateway.run(environment).await;
+        gateway
+    }
+
+    /// Kills it (SIGKILL) and starts it again with these environment variables.
+    ///
+    /// # Panics
+    /// If it does not run, or does not start.
+    pub async fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        self.broker.processes.kill(&services::gateway(1)).await.expect("the gateway runs");
+        self.run(environment).await;
+    }
+
+    async fn run(&mut self, environment: &[(&str, &str)]) {
         let wiring = Wiring {
             jwt_secret: SECRET.into(),
-            nats_url: nats_url.to_owned(),
+            nats_url: self.nats_url.clone(),
             nats_passwords: broker::passwords(),
             database_url: String::new(),
             telnyx_url: String::new(),
@@ -57,14 +73,12 @@ impl TestGateway {
             listen: std::net::Ipv4Addr::LOCALHOST.into(),
             cors_origins: vec!["localhost".into()],
         };
-        let program = wiring.gateway(1, port.number(), ops_port.number());
+        let program = wiring.gateway(1, self.port.number(), self.ops_port.number());
         let mut program = program.expect("the gateway was built");
         let set = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         program.environment.extend(environment.iter().map(set));
-        let mut gateway = Self { broker, port, ops_port, http };
-        gateway.broker.processes.start(program).expect("the gateway starts");
-        gateway.until_ready().await;
-        gateway
+        self.broker.processes.start(program).expect("the gateway starts");
+        self.until_ready().await;
     }
 
     /// Waits until it is ready.

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails a test or a measurement")]
 
 pub mod announcer;
+pub mod back_end;
 pub mod broker;
 pub mod chance;
 pub mod client;

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_nats::jetstream::message::StreamMessage;
 use common::event::ChurchEvent;
 use common::store::{Audit, Store};
 use common::subject::{ChurchId, STREAM};
 use deploy::ops::stream::{Limits, provision};
 use deploy::ports::Ports;
 use deploy::scratch::Scratch;
-use deploy::simulator::{Entry, Pace, Simulator};
+use deploy::simulator::{Entry, InboundDelivery, InboundText, Pace, Simulator};
 use deploy::stack::{Database, Stack, StackOptions};
 use deploy::traffic;
 use jsonwebtoken::{EncodingKey, Header};
@@ -238,6 +239,22 @@ impl TestStack {
         Announcer::new(self.stack.nats("ingest").await.expect("the broker accepts ingest"))
     }
 
+    /// Somebody sends a text. Returns once webhook-ingest has answered.
+    ///
+    /// # Panics
+    /// If the simulator was stopped.
+    pub async fn receive(&self, from: &str, to: &str, text: &str) -> InboundDelivery {
+        let webhook_url = format!("{}/webhooks/telnyx", self.stack.file().ingest);
+        let text = InboundText {
+            from: from.into(),
+            to: to.into(),
+            text: text.into(),
+            webhook_url,
+            ..InboundText::default()
+        };
+        self.telnyx().receive(text).await
+    }
+
     /// The audit of the database.
     ///
     /// # Panics
@@ -254,22 +271,34 @@ impl TestStack {
         databases::Database::named(&self.stack.file().database)
     }
 
-    /// A church's events in the stream, oldest first. Fails if a sequence is missing.
+    /// A church's events about messages in the stream, oldest first. Fails if a sequence is missing.
     ///
     /// # Panics
     /// If the stream can't be read.
     pub async fn stored(&self, church: &str) -> Vec<ChurchEvent> {
         let church: ChurchId = church.parse().expect("a church id");
+        let messages = self.stream().await.into_iter();
+        let is_news = |message: &StreamMessage| !message.subject.ends_with(".received");
+        let events = messages.filter(is_news).map(|message| serde_json::from_slice(&message.payload));
+        events
+            .map(|event| event.expect("an event"))
+            .filter(|event: &ChurchEvent| event.church_id == church)
+            .collect()
+    }
+
+    /// All messages in the stream, oldest first. Fails if a sequence is missing.
+    ///
+    /// # Panics
+    /// If the stream can't be read.
+    pub async fn stream(&self) -> Vec<StreamMessage> {
         let client = self.stack.nats("ops").await.expect("the broker accepts ops");
         let stream = async_nats::jetstream::new(client).get_stream(STREAM).await.expect("there is a stream");
         let state = &stream.cached_info().state;
-        let mut events = Vec::new();
+        let mut messages = Vec::new();
         for sequence in state.first_sequence..=state.last_sequence {
-            let message = stream.get_raw_message(sequence).await.expect("nothing is missing in the stream");
-            let event: ChurchEvent = serde_json::from_slice(&message.payload).expect("an event");
-            events.extend(Some(event).filter(|event| event.church_id == church));
+            messages.push(stream.get_raw_message(sequence).await.expect("nothing is missing in the stream"));
         }
-        events
+        messages
     }
 
     /// Waits until the outbox is empty.

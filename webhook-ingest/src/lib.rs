@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 pub mod commit;
 pub mod error;
+pub mod inbound;
 pub mod metrics;
 pub mod parse;
 pub mod receive;
@@ -43,6 +44,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     // First: without a key the service can accept nothing.
     PublicKeys::parse(&settings.telnyx_public_key)?;
+    settings.default_number.read()?;
     let listener = service::bind("INGEST_LISTEN", settings.ingest_listen).await?;
     serve(listener, settings, context).await
 }
@@ -53,6 +55,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn serve(listener: TcpListener, settings: Settings, context: Context) -> anyhow::Result<()> {
     let keys = PublicKeys::parse(&settings.telnyx_public_key)?;
+    let default_number = settings.default_number.read()?;
     let (store, webhooks) = Store::with_webhooks(&settings.store)?;
     let readiness = Readiness {
         reads: context.health.condition("database", Weight::Required),
@@ -74,7 +77,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let committing = context.spawn_vital(&tasks, "committer", committer.run(closing.clone()));
 
     info!(address = %listener.local_addr()?, "taking webhooks");
-    let router = receive::router(Arc::new(Receiver::new(keys, queue, metrics)));
+    let router = receive::router(Arc::new(Receiver::new(keys, default_number, queue, metrics)));
     service::serve_http(listener, router, shutdown.clone()).await;
     closing.cancel();
     // Every accepted webhook is answered, however long its commit takes.

@@ -22,6 +22,7 @@ use crate::commit::{CommitError, Queue, Slot};
 use crate::error::IngestError;
 use crate::metrics::IngestMetrics;
 use crate::parse::{self, Unreadable};
+use crate::settings::DefaultNumber;
 use crate::signature::{PublicKeys, SignatureError, SignatureHeaders};
 
 /// Longest body that is accepted.
@@ -36,6 +37,7 @@ const MAX_LOGGED_PATH: usize = 48;
 /// The state of the route.
 pub struct Receiver {
     keys: PublicKeys,
+    default_number: Option<DefaultNumber>,
     queue: Queue,
     metrics: IngestMetrics,
     /// Limits log lines that strangers can cause.
@@ -43,9 +45,15 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Accepts webhooks that one of the keys signed, and puts them into the queue.
-    pub fn new(keys: PublicKeys, queue: Queue, metrics: IngestMetrics) -> Self {
-        Self { keys, queue, metrics, throttle: Throttle::once_a_minute() }
+    /// Accepts webhooks that one of the keys signed, and puts them into the queue. `default_number` is the number of
+    /// churches without a sender of their own.
+    pub fn new(
+        keys: PublicKeys,
+        default_number: Option<DefaultNumber>,
+        queue: Queue,
+        metrics: IngestMetrics,
+    ) -> Self {
+        Self { keys, default_number, queue, metrics, throttle: Throttle::once_a_minute() }
     }
 
     /// Counts a refused request, and logs those that operators can act on. The committer logs trouble of the database.
@@ -146,7 +154,7 @@ async fn record(
     now: OffsetDateTime,
 ) -> Result<(), IngestError> {
     let verified = signature.verify(read_body(body).await?, &receiver.keys)?;
-    let parsed = parse::webhook(&verified, now);
+    let parsed = parse::webhook(&verified, receiver.default_number.as_ref(), now);
     let webhook_id = parsed.webhook.event_id.clone();
     // A repetition was logged when it came first.
     if slot.commit(parsed.webhook).await? != Outcome::Duplicate {

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use common::broker::NatsOptions;
+use common::config::ConfigError;
 use common::retention::RetentionOptions;
 use common::store::StoreOptions;
+use common::subject::ChurchId;
 use common::telemetry::LogOptions;
 
 /// Receives Telnyx's signed delivery webhooks, records them and announces the changes.
@@ -27,6 +29,9 @@ pub struct Settings {
         hide_default_value = true
     )]
     pub telnyx_public_key: String,
+    /// Whose texts to the account's own number are
+    #[command(flatten)]
+    pub default_number: DefaultNumberOptions,
     /// Limits of the queue before the database
     #[command(flatten)]
     pub queue: QueueOptions,
@@ -42,6 +47,53 @@ pub struct Settings {
     /// Logs
     #[command(flatten)]
     pub log: LogOptions,
+}
+
+/// The number of churches without a sender of their own, and the church that gets the texts to it.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Texts that come in")]
+pub struct DefaultNumberOptions {
+    /// The number that message-api sends from for churches without a sender of their own, in E.164
+    #[arg(long, env = "TELNYX_FROM", value_name = "NUMBER")]
+    pub telnyx_from: Option<String>,
+    /// The church that gets the texts to TELNYX_FROM; without it they are kept as ignored. Texts to a number of
+    /// `ops sender` go to its church
+    #[arg(long, env = "TELNYX_FROM_CHURCH", value_name = "ID")]
+    pub telnyx_from_church: Option<String>,
+}
+
+/// A number, and the church that gets the texts to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultNumber {
+    /// E.164.
+    pub number: String,
+    /// The church.
+    pub church: ChurchId,
+}
+
+impl DefaultNumberOptions {
+    /// The number with its church, if texts to it have one. An empty variable counts as not set.
+    ///
+    /// # Errors
+    /// `TELNYX_FROM_CHURCH` is no church id, or there is no `TELNYX_FROM`.
+    pub fn read(&self) -> Result<Option<DefaultNumber>, ConfigError> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let Some(church) = given(&self.telnyx_from_church) else { return Ok(None) };
+        let wrong = |help: String| ConfigError::new("TELNYX_FROM_CHURCH", help);
+        let church = church.trim().parse().map_err(|error| wrong(format!("is no church id: {error}")))?;
+        let number = given(&self.telnyx_from).ok_or_else(|| wrong("needs TELNYX_FROM, its number".into()))?;
+        if !is_e164(number.trim()) {
+            return Err(ConfigError::new("TELNYX_FROM", "is no number in E.164; write it as +15551234567"));
+        }
+        Ok(Some(DefaultNumber { number: number.trim().to_owned(), church }))
+    }
+}
+
+/// A number that is written otherwise would never be found in a webhook.
+fn is_e164(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (8..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Limits of the queue before the database.
@@ -87,6 +139,21 @@ mod tests {
         }
         let help = Settings::command().render_long_help().to_string();
         assert!(help.contains("NATS_PASSWORD") && !help.contains("NATS_PASSWORD="));
+    }
+
+    #[test]
+    fn the_church_of_the_default_number_needs_the_number() {
+        let read = |from: &str, church: &str| {
+            let [telnyx_from, telnyx_from_church] = [from, church].map(|text| Some(text.to_owned()));
+            DefaultNumberOptions { telnyx_from, telnyx_from_church }.read()
+        };
+        let expected = DefaultNumber { number: "+15550000000".into(), church: "grace".parse().unwrap() };
+        assert_eq!(read("+15550000000", "grace").unwrap(), Some(expected));
+        assert_eq!(read("+15550000000", "").unwrap(), None);
+        for (from, church) in [("", "grace"), ("+15550000000", "two words")] {
+            let error = read(from, church).unwrap_err().to_string();
+            assert!(error.starts_with("TELNYX_FROM_CHURCH"), "{error}");
+        }
     }
 
     #[test]

@@ -323,14 +323,21 @@ impl Announcer {
     }
 }
 
-/// Logs an event of a message that is stored in the stream. Progress shows at debug.
+/// Logs an event that is stored in the stream. Progress shows at debug, revocations not at all.
 fn log_announced(row: &OutboxRow, sequence: i64) {
-    let Some((church, Topic::Sent | Topic::Status)) = subject::parse(&row.subject) else { return };
+    let Some((church, topic)) = subject::parse(&row.subject) else { return };
     let (message, event) = (row.message_id, row.event_id);
-    if row.progress {
-        debug!(message.id = %message, church.id = %church, event.id = %event, sequence, "announced");
-    } else {
-        info!(message.id = %message, church.id = %church, event.id = %event, sequence, "announced");
+    match topic {
+        Topic::Revoked => {}
+        Topic::Received => {
+            info!(inbound.id = %message, church.id = %church, event.id = %event, sequence, "announced");
+        }
+        Topic::Sent | Topic::Status if row.progress => {
+            debug!(message.id = %message, church.id = %church, event.id = %event, sequence, "announced");
+        }
+        Topic::Sent | Topic::Status => {
+            info!(message.id = %message, church.id = %church, event.id = %event, sequence, "announced");
+        }
     }
 }
 

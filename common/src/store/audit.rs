@@ -33,6 +33,7 @@ async fn sum<L: Ledger>(tx: &mut L) -> Result<Audit, StoreError> {
         (select count(*) from webhooks where outcome = 'applied') as applied,
         (select count(*) from webhooks where outcome = 'stale') as stale,
         (select count(*) from webhooks where outcome = 'parked') as parked,
+        (select count(*) from webhooks where outcome = 'received') as received,
         (select count(*) from webhooks where outcome = 'ignored') as ignored,
         (select count(*) from webhooks
          where (outcome in ('applied', 'stale')) <> (recipient_id is not null)) as unmatched,
@@ -64,6 +65,7 @@ impl Read for Audit {
             duplicate: row.number("duplicate")?,
             stale: row.number("stale")?,
             parked: row.number("parked")?,
+            received: row.number("received")?,
             ignored: row.number("ignored")?,
             unmatched_webhooks: row.number("unmatched")?,
             miscounted_messages: row.number("miscounted")?,

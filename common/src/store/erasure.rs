@@ -12,7 +12,7 @@ use super::ledger::{Ledger as _, Locking};
 use super::records::Failure;
 use super::rows::ERASED;
 use super::sending::limits::fail_waiting;
-use super::session::{Session, leave};
+use super::session::{Session, leave, only};
 use super::sql::{Sql, sql};
 
 /// Rows read or changed by one statement, so that it holds its locks for a short time.
@@ -28,6 +28,8 @@ pub struct Erased {
     pub unsent: u64,
     /// Webhooks whose body and report were erased.
     pub webhooks: u64,
+    /// Texts from the number that were deleted.
+    pub inbound: u64,
     /// Events in the outbox whose reason named the number.
     pub events: u64,
 }
@@ -65,13 +67,14 @@ impl Store {
             self.fail_erased(&unsent).await?;
         }
         let webhooks = self.erase_webhooks(&Traces { ids: &ids, phone }, dry).await?;
+        let inbound = self.erase_inbound(phone, dry).await?;
         let events = dispatch!(self, db => erase_events(db, phone, dry).await)?;
         if !dry {
             for batch in ids.chunks(BATCH_ROWS) {
                 dispatch!(self, db => erase_recipients(db, batch, phone).await)?;
             }
         }
-        Ok(Erased { recipients: ids.len() as u64, unsent: unsent.len() as u64, webhooks, events })
+        Ok(Erased { recipients: ids.len() as u64, unsent: unsent.len() as u64, webhooks, inbound, events })
     }
 
     async fn fail_erased(&self, unsent: &[Uuid]) -> Result<(), StoreError> {
@@ -89,6 +92,18 @@ impl Store {
         Ok(())
     }
 
+    /// Deletes the texts from the number, batch by batch. The back end is told of none of them any more.
+    async fn erase_inbound(&self, phone: &str, dry: bool) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let erased = on_either!(self, db => erase_inbound(db, phone, dry).await)?;
+            all += erased;
+            if dry || erased < BATCH_ROWS as u64 {
+                return Ok(all);
+            }
+        }
+    }
+
     /// Erases the webhooks of the recipients and those that name the number, page by page.
     async fn erase_webhooks(&self, traces: &Traces<'_>, dry: bool) -> Result<u64, StoreError> {
         let (mut all, mut after) = (0, String::new());
@@ -101,6 +116,24 @@ impl Store {
             }
         }
     }
+}
+
+/// Deletes or counts one batch of the texts from a number.
+async fn erase_inbound<D: Database>(db: &D, phone: &str, dry: bool) -> Result<u64, StoreError> {
+    const COUNT: Sql = sql!("select count(*) as value from inbound where from_number = $1");
+    const DELETE: Sql = sql!(
+        "delete from inbound where id in (select id from inbound where from_number = $1 order by id limit $2)"
+    );
+    let mut tx = db.begin().await?;
+    // No index finds a number.
+    tx.lift_time_limit().await?;
+    if dry {
+        let count = tx.fetch::<i64>(COUNT.bind(phone)).await;
+        return Ok(u64::try_from(only(leave(tx, count).await?)?).unwrap_or(0));
+    }
+    let erased = tx.execute(DELETE.bind(phone).bind(BATCH_ROWS as i64)).await?;
+    tx.commit().await?;
+    Ok(erased)
 }
 
 async fn recipients_with<D: Database>(db: &D, phone: &str) -> Result<Vec<Match>, StoreError> {

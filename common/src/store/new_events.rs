@@ -4,12 +4,16 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::event::ChurchEvent;
+use crate::inbound::InboundEvent;
 use crate::status::MessageStatus;
 use crate::subject::ChurchId;
 
 /// The events that a transaction put into the outbox.
 #[derive(Debug, Default)]
-pub(super) struct NewEvents(Vec<Step>);
+pub(super) struct NewEvents {
+    steps: Vec<Step>,
+    inbound: Vec<InboundEvent>,
+}
 
 /// One message's new version.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ struct Step {
 
 impl NewEvents {
     pub(super) fn add(&mut self, event: &ChurchEvent, progress: bool) {
-        self.0.push(Step {
+        self.steps.push(Step {
             message_id: event.message_id,
             church_id: event.church_id.clone(),
             event_id: event.id,
@@ -33,17 +37,25 @@ impl NewEvents {
         });
     }
 
+    pub(super) fn add_inbound(&mut self, events: Vec<InboundEvent>) {
+        self.inbound.extend(events);
+    }
+
     pub(super) fn append(&mut self, later: Self) {
-        self.0.extend(later.0);
+        self.steps.extend(later.steps);
+        self.inbound.extend(later.inbound);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.steps.is_empty() && self.inbound.is_empty()
     }
 
-    /// Logs each new version: at `info` if the status changed, else at `debug`.
+    /// Logs each new version: at `info` if the status changed, else at `debug`. And each text, at `info`.
     pub(super) fn log(&self) {
-        for step in &self.0 {
+        for InboundEvent { inbound_id, church_id, id, .. } in &self.inbound {
+            info!(inbound.id = %inbound_id, church.id = %church_id, event.id = %id, "recorded a text that came in");
+        }
+        for step in &self.steps {
             let (message, church, event) = (step.message_id, &step.church_id, step.event_id);
             let status = step.status.as_str();
             if step.progress {

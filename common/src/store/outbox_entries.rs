@@ -10,6 +10,7 @@ use super::rows::json;
 use super::session::Session;
 use super::sql::{Sql, Statement, sql};
 use crate::event::ChurchEvent;
+use crate::inbound::InboundEvent;
 use crate::revocation::Revocation;
 
 /// An event on its way into the outbox.
@@ -32,6 +33,19 @@ impl OutboxEntry {
             message_id: event.message_id,
             version: event.version,
             progress,
+            subject: event.subject(),
+            payload: json(event)?,
+            created_at: event.timestamp,
+        })
+    }
+
+    /// The row of the news of a text. It takes the message's place.
+    pub(super) fn of_inbound(event: &InboundEvent) -> Result<Self, StoreError> {
+        Ok(Self {
+            event_id: event.id,
+            message_id: event.inbound_id,
+            version: 0,
+            progress: false,
             subject: event.subject(),
             payload: json(event)?,
             created_at: event.timestamp,

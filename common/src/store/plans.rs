@@ -8,14 +8,15 @@ use super::columns::{Columns, Read};
 use super::connections::LastCommit;
 use super::database::Database as _;
 use super::failures::StoreError;
+use super::inbound::page_of as inbound_page;
 use super::messages::{count_of, page_of};
-use super::records::{HistoryQuery, Overdue, SendLimits};
+use super::records::{HistoryQuery, InboundQuery, Overdue, SendLimits};
 use super::retention::{FINISHED, Prunable, deletion};
 use super::rows::{Budget, Claim};
 use super::sending::{asking, due, estimate, limits, paces};
 use super::sql::{Sql, Statement};
 use super::sqlite::Sqlite;
-use super::{outbox, parked};
+use super::{forwarding, outbox, parked};
 use crate::status::MessageStatus;
 use crate::subject::ChurchId;
 
@@ -62,6 +63,9 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
     let older = HistoryQuery { before: Some((NOW, Uuid::nil())), ..all.clone() };
     let failed = HistoryQuery { statuses: vec![MessageStatus::Failed], ..all.clone() };
     let changed = HistoryQuery { updated_since: Some(NOW), ..all.clone() };
+    let texts = InboundQuery { limit: 10, ..InboundQuery::default() };
+    let older_texts = InboundQuery { before: Some((NOW, Uuid::nil())), ..texts.clone() };
+    let new_texts = InboundQuery { updated_since: Some(NOW), ..texts.clone() };
     let prune = |what| bare(deletion(what).unwrap());
     for (name, statement, indexes) in [
         (
@@ -81,6 +85,13 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("failed history", page_of(&church, &failed), vec!["messages_history"]),
         ("changed history", page_of(&church, &changed), vec!["messages_updated"]),
         ("count of history", count_of(&church, &all), vec!["messages_updated"]),
+        ("texts", inbound_page(&church, &texts), vec!["inbound_history"]),
+        ("older texts", inbound_page(&church, &older_texts), vec!["inbound_history"]),
+        ("new texts", inbound_page(&church, &new_texts), vec!["inbound_history"]),
+        ("due forwards", bare(forwarding::DUE), vec!["inbound_forward", "inbound_forward_turn"]),
+        ("too old forwards", bare(forwarding::TOO_OLD), vec!["inbound_forward"]),
+        ("waiting forwards", bare(forwarding::STATE), vec!["inbound_forward"]),
+        ("old texts", prune(Prunable::Inbound), vec!["inbound_recorded"]),
         ("parked", bare(parked::PAGE), vec!["webhooks_parked"]),
         ("outbox", bare(outbox::WAITING), vec!["outbox_waiting"]),
         ("old events", prune(Prunable::Events), vec!["INTEGER PRIMARY KEY", "outbox_announced"]),

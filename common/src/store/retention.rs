@@ -24,6 +24,8 @@ pub enum Prunable {
     IdempotencyKeys,
     /// Finished messages and their recipients, by their last change. Pending ones stay.
     Messages,
+    /// Texts that people sent, by when they were recorded.
+    Inbound,
     /// Revocations, by the time until which the revoked tokens were issued.
     Revocations,
 }
@@ -70,6 +72,10 @@ pub(super) fn deletion(what: Prunable) -> Option<Sql> {
         Prunable::Revocations => sql!(
             "delete from revocations where (church_id, user_id) in (
                  select church_id, user_id from revocations where issued_until < $3 limit $2" [skip locked] ")"
+        ),
+        Prunable::Inbound => sql!(
+            "delete from inbound where id in (
+                 select id from inbound where recorded_at < $1 order by recorded_at limit $2" [skip locked] ")"
         ),
         Prunable::Messages => return None,
     })

@@ -65,6 +65,9 @@ macro_rules! piece {
          delivered_count, failed_count, unconfirmed_count, read_count, failure_reason, sent_at, created_at, \
          updated_at, estimated_seconds from messages "
     };
+    ($db:ident [select inbound]) => {
+        "select id, church_id, from_number, content, media_count, opt_out, received_at, recorded_at from inbound "
+    };
     ($db:ident [select recipients]) => {
         "select id, message_id, ordinal, phone, member_id, first_name, last_name, rank, closed, provider_id, due_at, \
          attempted_at, claim_id, sender, ask_at, tried, failure_code, failure_reason, delivered_at, failed_at \

@@ -15,6 +15,7 @@ use super::bulk;
 use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Store, dispatch};
+use super::inbound::NewTexts;
 use super::ledger::{Ledger, Locking};
 use super::new_events::NewEvents;
 use super::parked::match_parked;
@@ -166,6 +167,7 @@ async fn record_part<L: Ledger>(
     let provider_ids: Vec<&str> = reports().map(|report| report.provider_id.as_str()).collect();
     let hints: Vec<Uuid> = reports().filter_map(|report| report.recipient_hint).collect();
     let mut book = Book::open(tx, &provider_ids, &hints, locking).await?;
+    let mut texts = NewTexts::open(tx, batch).await?;
 
     let mut rows: BTreeMap<&str, WebhookRow<'_>> = BTreeMap::new();
     let mut left_out: HashSet<&str> = HashSet::new();
@@ -190,7 +192,10 @@ async fn record_part<L: Ledger>(
             (true, _) => WebhookRow::new(webhook, Outcome::Duplicate),
             // The sweep applies it once the row is unlocked.
             (_, true) => WebhookRow::new(webhook, Outcome::Parked),
-            _ => book.apply(webhook),
+            _ => match webhook.inbound() {
+                Some(text) => texts.take(webhook, text),
+                None => book.apply(webhook),
+            },
         };
         if row.outcome == Outcome::Parked && !is_locked {
             recorded.parked.extend(parked(webhook));
@@ -200,6 +205,7 @@ async fn record_part<L: Ledger>(
     }
     // Webhooks are locked last, as everywhere.
     recorded.events = book.close(tx).await?;
+    recorded.events.add_inbound(texts.save(tx).await?);
     save(tx, &Vec::from_iter(rows.into_values())).await?;
     Ok(recorded)
 }

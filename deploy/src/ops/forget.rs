@@ -32,10 +32,11 @@ pub(super) async fn run(options: Forget) -> anyhow::Result<ExitCode> {
     writeln!(
         std::io::stdout(),
         "{verb} the number and names of {} recipients ({} of them fail instead of being sent a text), the bodies of {} \
-         webhooks and the reasons of {} events",
+         webhooks, {} texts that came in and the reasons of {} events",
         erased.recipients,
         erased.unsent,
         erased.webhooks,
+        erased.inbound,
         erased.events
     )?;
     Ok(ExitCode::SUCCESS)

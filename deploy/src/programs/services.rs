@@ -60,6 +60,8 @@ pub struct Wiring {
 
 /// The sender number of the stack's churches.
 pub const FROM: &str = "+12025550100";
+/// The church that gets the texts to that number.
+pub const FROM_CHURCH: &str = "grace";
 
 impl Wiring {
     /// message-api on these two ports.
@@ -90,6 +92,8 @@ impl Wiring {
         program.environment.extend(own([
             ("DATABASE_URL", &*self.database_url),
             ("TELNYX_PUBLIC_KEY", &self.telnyx_public_key),
+            ("TELNYX_FROM", FROM),
+            ("TELNYX_FROM_CHURCH", FROM_CHURCH),
         ]));
         Ok(program)
     }

@@ -174,7 +174,8 @@ fn obey(answer: &Answer) -> Result<(), Refusal> {
 fn judge(telnyx: &Telnyx, request: &Value, answer: &Answer) -> Result<&'static str, Refusal> {
     obey(answer)?;
     check(request)?;
-    if is_blocked(request["to"].as_str().unwrap_or_default()) {
+    let [from, to] = ["from", "to"].map(|field| request[field].as_str().unwrap_or_default().to_owned());
+    if is_blocked(&to) || telnyx.state().opted_out.contains(&(from, to)) {
         let detail = "The recipient has answered STOP.";
         return Err(Refusal::new(409, "40300", "Blocked due to STOP message", detail));
     }

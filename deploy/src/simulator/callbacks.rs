@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use super::state::Telnyx;
 /// Most webhooks under way at once.
 pub(super) const MAX_POSTS: usize = 128;
 /// Attempts of a webhook at each of the message's URLs.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// Sends the webhooks of an accepted message in the background.
 pub(super) fn follow(telnyx: &Arc<Telnyx>, message: Message, rule: &Rule) {
@@ -108,17 +109,9 @@ async fn deliver(telnyx: &Telnyx, message: &Message, event: &Event<'_>) {
 
 /// One attempt. Returns whether it was answered with success.
 async fn post(telnyx: &Telnyx, message: &Message, event: &Event<'_>, (url, attempt): (&str, u32)) -> bool {
-    let mut held = telnyx.held.subscribe();
-    // The sender lives as long as the simulator.
-    let _ = held.wait_for(|held| !held).await;
-    let Ok(_permit) = telnyx.posts.acquire().await else { return false };
-    let body = message.webhook(event, attempt, url).to_string();
+    until_released(telnyx).await;
     let at = OffsetDateTime::now_utc();
-    let mut request = telnyx.http.post(url).header("content-type", "application/json");
-    for (name, value) in telnyx.signer.headers(at.unix_timestamp(), body.as_bytes()) {
-        request = request.header(name, value);
-    }
-    let answer = request.body(body).send().await.ok().map(|answer| answer.status());
+    let answer = post_signed(telnyx, url, message.webhook(event, attempt, url).to_string()).await;
     let attempt = Attempt {
         event_id: event.id,
         event_type: event.kind.to_owned(),
@@ -130,4 +123,21 @@ async fn post(telnyx: &Telnyx, message: &Message, event: &Event<'_>, (url, attem
     };
     telnyx.state().book.attempted(message.id, attempt);
     answer.is_some_and(|status| status.is_success())
+}
+
+async fn until_released(telnyx: &Telnyx) {
+    let mut held = telnyx.held.subscribe();
+    // The sender lives as long as the simulator.
+    let _ = held.wait_for(|held| !held).await;
+}
+
+/// Posts a signed body, unless webhooks are held back. Returns the answer's status, if one came.
+pub(super) async fn post_signed(telnyx: &Telnyx, url: &str, body: String) -> Option<StatusCode> {
+    until_released(telnyx).await;
+    let _permit = telnyx.posts.acquire().await.ok()?;
+    let mut request = telnyx.http.post(url).header("content-type", "application/json");
+    for (name, value) in telnyx.signer.headers(OffsetDateTime::now_utc().unix_timestamp(), body.as_bytes()) {
+        request = request.header(name, value);
+    }
+    request.body(body).send().await.ok().map(|answer| answer.status())
 }

@@ -5,6 +5,7 @@
 //! - `POST /simulator/hold` and `/simulator/release`: hold back webhooks, release them
 //! - `POST /simulator/requests/release`: release the requests that a rule holds
 //! - `POST /simulator/messages/{id}/{outcome}`: end a message with an outcome
+//! - `POST /simulator/inbound`: somebody sends a text ([`InboundText`]); answers once its webhook was answered
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use super::behaviour::{Outcome, Rule};
 use super::book::{CAPACITY, Entry};
 use super::callbacks;
+use super::inbound::{self, InboundDelivery, InboundText};
 use super::state::Telnyx;
 
 /// Most rules.
@@ -34,6 +36,7 @@ pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
         .route("/simulator/release", post(|State(telnyx): Shared| async move { hold(&telnyx, false) }))
         .route("/simulator/requests/release", post(release_requests))
         .route("/simulator/messages/{id}/{outcome}", post(end))
+        .route("/simulator/inbound", post(receive))
         .with_state(telnyx)
 }
 
@@ -99,4 +102,8 @@ async fn release_requests(State(telnyx): Shared) -> StatusCode {
 
 async fn end(State(telnyx): Shared, Path((id, outcome)): Path<(Uuid, Outcome)>) -> StatusCode {
     if callbacks::trigger(&telnyx, id, outcome) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
+
+async fn receive(State(telnyx): Shared, Json(text): Json<InboundText>) -> Json<InboundDelivery> {
+    Json(inbound::receive(&telnyx, text).await)
 }

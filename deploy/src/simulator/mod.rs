@@ -24,6 +24,7 @@ mod callbacks;
 mod connection;
 mod control;
 mod hold;
+mod inbound;
 mod pace;
 mod payload;
 mod signer;
@@ -31,6 +32,7 @@ mod state;
 
 pub use behaviour::{Answer, Hold, Outcome, Request, Rule};
 pub use book::{Attempt, Book, CAPACITY, Entry, Retrieval};
+pub use inbound::{InboundDelivery, InboundText};
 pub use pace::Pace;
 pub use signer::Signer;
 pub use state::MAX_UNFINISHED;
@@ -138,6 +140,11 @@ impl Simulator {
     /// id in its webhook URL. Returns whether there is such a message.
     pub fn trigger(&self, id: Uuid, outcome: Outcome) -> bool {
         callbacks::trigger(&self.telnyx, id, outcome)
+    }
+
+    /// Somebody sends a text. Returns once its webhook was answered, or given up.
+    pub async fn receive(&self, text: InboundText) -> InboundDelivery {
+        inbound::receive(&self.telnyx, text).await
     }
 
     /// Stops accepting messages and sending webhooks.

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The messaging profile of a number, where the request names none.
-const PROFILE: &str = "40017e8b-0000-4000-8000-000000000001";
+pub(super) const PROFILE: &str = "40017e8b-0000-4000-8000-000000000001";
 
 /// An accepted message.
 #[derive(Debug, Clone)]

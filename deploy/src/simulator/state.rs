@@ -1,6 +1,6 @@
 //! The state that the simulator's parts share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
@@ -35,6 +35,8 @@ pub(super) struct Telnyx {
 pub(super) struct State {
     pub(super) book: Book,
     pub(super) rules: Vec<Rule>,
+    /// Who sent STOP to which number: the number, and the person.
+    pub(super) opted_out: HashSet<(String, String)>,
     /// Messages with outstanding webhooks, and how to cancel those.
     pub(super) unfinished: HashMap<Uuid, CancellationToken>,
 }

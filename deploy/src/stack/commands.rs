@@ -36,7 +36,7 @@ enum Action {
     Demo,
     /// Print a token for a user
     Token(Token),
-    /// Make the simulator end a message: delivered, failed, read, unconfirmed or silent
+    /// Make the simulator end a message (delivered, failed, read, unconfirmed or silent), or send a text (reply)
     Trigger(Trigger),
     /// Fetch missing programs: nats-server, PostgreSQL, npm packages
     Tools,

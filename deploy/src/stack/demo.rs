@@ -16,10 +16,11 @@ use super::options::StackOptions;
 use super::running::Stack;
 use crate::client::traffic;
 use crate::client::watch::{Seen, Watcher};
+use crate::programs::services;
 use crate::simulator::Entry;
 
 /// The church and the user of the demo.
-pub(super) const CHURCH: &str = "grace";
+pub(super) const CHURCH: &str = services::FROM_CHURCH;
 /// See [`CHURCH`].
 pub(super) const USER: &str = "pastor";
 /// Time limit for all steps.

@@ -10,10 +10,26 @@ use super::arguments::StateFolder;
 use super::demo;
 use super::stack_file::StackFile;
 use crate::client::token;
-use crate::simulator::Outcome;
+use crate::programs::services;
+use crate::simulator::{InboundDelivery, InboundText, Outcome};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Trigger {
+    #[command(subcommand)]
+    reply: Option<Action>,
+    #[command(flatten)]
+    end: Option<End>,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Make somebody send a text to a church's number
+    Reply(Reply),
+}
+
+#[derive(clap::Args)]
+struct End {
     /// The outcome of the message
     outcome: Outcome,
     /// The message's id at message-api, a recipient's id, or Telnyx's id of the message
@@ -25,9 +41,57 @@ pub(super) struct Trigger {
     folder: StateFolder,
 }
 
+#[derive(clap::Args)]
+struct Reply {
+    /// Who sends the text
+    #[arg(long, value_name = "NUMBER", default_value = "+12025550101")]
+    from: String,
+    /// The number that it is sent to; the default one is that of the church grace
+    #[arg(long, value_name = "NUMBER", default_value = services::FROM)]
+    to: String,
+    /// The text; STOP, START and HELP have their meaning
+    #[arg(long, default_value = "")]
+    text: String,
+    /// URL of a picture; may be given several times
+    #[arg(long, value_name = "URL")]
+    media: Vec<String>,
+    #[command(flatten)]
+    folder: StateFolder,
+}
+
 pub(super) async fn run(options: Trigger) -> anyhow::Result<()> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+    match (options.reply, options.end) {
+        (Some(Action::Reply(reply)), _) => receive(&http, reply).await,
+        (None, Some(end)) => finish(&http, end).await,
+        (None, None) => anyhow::bail!("give an outcome and a message, or `reply`"),
+    }
+}
+
+/// Makes the simulator send the webhook of a text.
+async fn receive(http: &reqwest::Client, options: Reply) -> anyhow::Result<()> {
     let file = StackFile::read(&options.folder.state)?;
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let text = InboundText {
+        from: options.from,
+        to: options.to,
+        text: options.text,
+        media: options.media,
+        webhook_url: format!("{}/webhooks/telnyx", file.ingest),
+        copies: 1,
+    };
+    let request = http.post(format!("{}/simulator/inbound", file.telnyx)).json(&text);
+    let answer = request.send().await.context("the simulator does not answer")?.error_for_status()?;
+    let delivery: InboundDelivery = answer.json().await?;
+    match delivery.answers.as_slice() {
+        [Some(200)] => writeln!(std::io::stdout(), "sent the text; webhook-ingest has recorded its webhook")?,
+        answers => anyhow::bail!("webhook-ingest did not take the webhook: {answers:?}"),
+    }
+    Ok(())
+}
+
+/// Makes the simulator end a message.
+async fn finish(http: &reqwest::Client, options: End) -> anyhow::Result<()> {
+    let file = StackFile::read(&options.folder.state)?;
     let outcome = serde_json::to_value(options.outcome)?;
     let simulator = format!("{}/simulator/messages", file.telnyx);
     let end = async |id: &str| -> anyhow::Result<bool> {
@@ -37,7 +101,7 @@ pub(super) async fn run(options: Trigger) -> anyhow::Result<()> {
     let mut ended = usize::from(end(&options.message.to_string()).await?);
     if ended == 0 {
         let token = token::mint(&file.jwt_secret, &options.church, demo::USER, Duration::from_secs(60))?;
-        for recipient in recipients(&http, &file, &token, options.message).await? {
+        for recipient in recipients(http, &file, &token, options.message).await? {
             ended += usize::from(end(&recipient).await?);
         }
     }

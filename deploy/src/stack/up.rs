@@ -201,6 +201,8 @@ fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Resu
     writeln!(out, "    -d '{{\"content\":\"Hello\",\"recipients\":[{{\"phone\":\"+12025550101\"}}]}}'")?;
     writeln!(out, "Watch it live, with the same TOKEN:")?;
     writeln!(out, "  node {watch} {}", file.gateways.first().map_or("", String::as_str))?;
+    writeln!(out, "Answer it as a member:")?;
+    writeln!(out, "  {} --text 'Thank you'", command("trigger reply", state))?;
     writeln!(out, "Check the database's counters; --help lists the other commands for operators:")?;
     let stack_file = quoted(&StackFile::path(state));
     writeln!(out, "  export DATABASE_URL=$(node -p 'require(process.argv[1]).database' {stack_file})")?;

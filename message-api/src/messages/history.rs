@@ -10,10 +10,10 @@ use common::event::timestamp;
 use common::status::MessageStatus;
 use common::store::HistoryQuery;
 use serde::{Deserialize, Serialize};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::cursor;
-use super::parameters::{self, given, number};
+use super::parameters::{self, given, number, updated_since};
 use super::response::MessageSummary;
 use crate::app::App;
 use crate::auth::Caller;
@@ -23,8 +23,6 @@ const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
 /// Beyond this, clients page by cursor.
 const MAX_PAGE: u32 = 100_000;
-/// How long after its time a change may become visible: a transaction takes its time when it starts.
-const LATE_COMMITS: Duration = Duration::seconds(20);
 
 /// The query string, before it is checked.
 #[derive(Debug, Default, Deserialize)]
@@ -119,15 +117,6 @@ fn before(value: &Option<String>, page: u32) -> Result<Option<(OffsetDateTime, u
             None => Err(Problem::new("cursor", "give the nextCursor of an earlier answer")),
         },
     }
-}
-
-fn updated_since(value: &Option<String>) -> Result<Option<OffsetDateTime>, Problem> {
-    let Some(text) = given(value) else { return Ok(None) };
-    // An unescaped plus arrives as a space.
-    let since = timestamp::parse(text).or_else(|| timestamp::parse(&text.replace(' ', "+")));
-    let since = since.and_then(|since| since.checked_sub(LATE_COMMITS));
-    let help = "give a time as 2026-11-22T20:15:31.123Z, best the asOf of an earlier answer";
-    since.map(Some).ok_or_else(|| Problem::new("updatedSince", help))
 }
 
 #[cfg(test)]

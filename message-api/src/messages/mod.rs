@@ -5,6 +5,7 @@ mod cursor;
 mod draft;
 mod fields;
 mod history;
+mod inbound;
 mod parameters;
 mod recipients;
 mod response;
@@ -12,6 +13,7 @@ mod send;
 mod show;
 
 pub(crate) use history::history;
+pub(crate) use inbound::inbound;
 pub(crate) use parameters::unknown_method;
 pub(crate) use recipients::recipients;
 pub(crate) use send::send;

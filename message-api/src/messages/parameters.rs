@@ -3,10 +3,15 @@
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
+use common::event::timestamp;
 use common::status::MessageStatus;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::error::{ApiError, Problem};
+
+/// How long after its time a change may become visible: a transaction takes its time when it starts.
+const LATE_COMMITS: Duration = Duration::seconds(20);
 
 /// The message id in the path. A path with anything else in its place is an unknown route.
 pub(crate) struct MessageId(pub(super) Uuid);
@@ -41,6 +46,16 @@ pub(super) fn number(field: &str, value: &Option<String>, default: u32, most: u3
     let Some(text) = given(value) else { return Ok(default) };
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| Problem::new(field, format!("give a whole number from 1 to {most}")))
+}
+
+/// The moment since which a client asks for changes, and some more before it.
+pub(super) fn updated_since(value: &Option<String>) -> Result<Option<OffsetDateTime>, Problem> {
+    let Some(text) = given(value) else { return Ok(None) };
+    // An unescaped plus arrives as a space.
+    let since = timestamp::parse(text).or_else(|| timestamp::parse(&text.replace(' ', "+")));
+    let since = since.and_then(|since| since.checked_sub(LATE_COMMITS));
+    let help = "give a time as 2026-11-22T20:15:31.123Z, best the asOf of an earlier answer";
+    since.map(Some).ok_or_else(|| Problem::new("updatedSince", help))
 }
 
 /// A message status, as the socket names it.

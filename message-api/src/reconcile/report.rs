@@ -61,7 +61,7 @@ mod tests {
                 let to = report.to.into_iter().next()?;
                 Some((Rank::from_i16(to.rank)?, to.closed, to.failure))
             }
-            WebhookContent::Ignored { .. } => None,
+            WebhookContent::Inbound(_) | WebhookContent::Ignored { .. } => None,
         }
     }
 

@@ -15,9 +15,11 @@ use common::telemetry::LogOptions;
 use self::values::{country, duration};
 use crate::phone::Country;
 
+mod back_end;
 mod telnyx;
 mod values;
 
+pub use back_end::BackEndOptions;
 pub use telnyx::{DefaultSender, TelnyxOptions};
 
 /// The front end's REST API, and sending through Telnyx.
@@ -39,6 +41,9 @@ pub struct Settings {
     /// Telnyx.
     #[command(flatten)]
     pub telnyx: TelnyxOptions,
+    /// The product's own back end.
+    #[command(flatten)]
+    pub back_end: BackEndOptions,
     /// How messages are sent.
     #[command(flatten)]
     pub sending: SendOptions,

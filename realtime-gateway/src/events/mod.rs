@@ -7,5 +7,5 @@ pub(crate) mod packets;
 
 pub(crate) use decode::DecodeError;
 pub(crate) use degraded::{Cause, DEGRADED, Degradation, Degraded};
-pub(crate) use event::Event;
+pub(crate) use event::{Event, News};
 pub(crate) use packets::{Delivery, Packet, Packets};

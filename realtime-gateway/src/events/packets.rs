@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use common::event::{ChurchEvent, EventType, timestamp};
+use common::inbound::InboundEvent;
 use common::status::MessageStatus;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -74,24 +75,13 @@ pub(crate) fn encode(
     payload: &[u8],
     delivery: Delivery<'_>,
 ) -> serde_json::Result<Packets> {
-    let fields = shared_fields(payload)?;
     let base = match event.kind {
         EventType::Sent => EventType::Sent,
         _ => EventType::StatusUpdate,
     };
-    let names = [base, event.kind];
+    let names = [base.as_str(), event.kind.as_str()];
     let names = if base == event.kind { &names[..1] } else { &names[..] };
-    let last = names.len() - 1;
-    let packets = names.iter().enumerate().map(|(i, kind)| {
-        let cursor = match delivery {
-            Delivery::InOrder { cursor, .. } if i == last => Some(cursor),
-            _ => None,
-        };
-        let replay = matches!(delivery, Delivery::Replayed).then_some(true);
-        let body = Body { kind: kind.as_str(), fields: &fields, replay, cursor };
-        Ok(Packet { name: kind.as_str(), body: serde_json::value::to_raw_value(&body)? })
-    });
-    let all = packets.collect::<serde_json::Result<Vec<_>>>()?;
+    let all = named(names, payload, delivery)?;
     let notice = match (delivery, &event.user_id) {
         (Delivery::InOrder { finishes: true, .. }, Some(user)) => {
             Some(Notice { user: user.clone(), packet: notification(event)? })
@@ -99,6 +89,34 @@ pub(crate) fn encode(
         _ => None,
     };
     Ok(Packets { notice, all })
+}
+
+/// Encodes the packet of a text that came in, in the same way.
+///
+/// # Errors
+/// The payload is not the JSON object that `event` was read from.
+pub(crate) fn encode_inbound(
+    event: &InboundEvent,
+    payload: &[u8],
+    delivery: Delivery<'_>,
+) -> serde_json::Result<Packets> {
+    Ok(Packets { notice: None, all: named(&[event.kind.as_str()], payload, delivery)? })
+}
+
+/// A packet for each name. The last one has the cursor.
+fn named(names: &[&'static str], payload: &[u8], delivery: Delivery<'_>) -> serde_json::Result<Vec<Packet>> {
+    let fields = shared_fields(payload)?;
+    let last = names.len() - 1;
+    let packets = names.iter().enumerate().map(|(i, name)| {
+        let cursor = match delivery {
+            Delivery::InOrder { cursor, .. } if i == last => Some(cursor),
+            _ => None,
+        };
+        let replay = matches!(delivery, Delivery::Replayed).then_some(true);
+        let body = Body { kind: name, fields: &fields, replay, cursor };
+        Ok(Packet { name, body: serde_json::value::to_raw_value(&body)? })
+    });
+    packets.collect()
 }
 
 /// Whether an event finishes its message, judged by the status before it. `before` is called only if needed, because

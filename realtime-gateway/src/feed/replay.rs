@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::events::{Delivery, decode, packets};
+use crate::events::{Delivery, decode};
 use crate::feed::replay::ack::{Ack, Consumers};
 use crate::feed::replay::queue::{Queue, Waiting};
 use crate::metrics::{Counters, Outcome};
@@ -115,11 +115,13 @@ impl Replay {
     }
 
     fn send(&mut self, waiting: &Waiting) -> Result<(), &'static str> {
-        let event = decode::parse(&waiting.subject, &waiting.payload)
-            .map_err(|_| "its payload does not match its subject")?;
-        let packets = packets::encode(&event, &waiting.payload, Delivery::Replayed)
+        let Ok(Some(event)) = decode::parse(&waiting.subject, &waiting.payload) else {
+            return Err("its payload does not match its subject");
+        };
+        let packets = event
+            .packets(&waiting.payload, Delivery::Replayed)
             .map_err(|_| "its payload can't be encoded")?;
-        let skipped = self.hub.replay(&event.church_id, &packets);
+        let skipped = self.hub.replay(event.church(), &packets);
         self.unreported.skipped += skipped;
         self.counters.replays_skipped.inc_by(skipped);
         Ok(())

@@ -64,8 +64,8 @@ impl Source {
                     let (floor, at_floor) = (stored.sequence - 1, Some(Fingerprint::default()));
                     recent = Recent::new(self.limits, extent.created, floor, at_floor);
                 }
-                // A message that is no event was logged when it came.
-                let _ = recent.take(&stored);
+                // A message that can't be read was logged when it came.
+                recent.take(&stored);
             }
         }
         self.revocations.read_back(&self.reader).await?;

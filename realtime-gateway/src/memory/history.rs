@@ -41,7 +41,7 @@ pub(crate) struct Page {
 impl Page {
     /// Bytes, roughly.
     fn weight(&self) -> u32 {
-        let events: usize = self.events.iter().map(|event| OVERHEAD + event.packets.size()).sum();
+        let events: usize = self.events.iter().map(|event| OVERHEAD + event.size()).sum();
         u32::try_from(OVERHEAD + events).unwrap_or(u32::MAX)
     }
 }
@@ -134,9 +134,9 @@ fn events(created: u64, stored: &[Stored]) -> Vec<Arc<Event>> {
     let mut events = Vec::with_capacity(stored.len());
     for message in stored {
         let status_before = |event: &ChurchEvent| statuses.get(&event.message_id).copied();
-        // A message that is no event was logged when it came.
-        if let (_, Ok(event)) = decode::prepare(created, message, status_before) {
-            statuses.insert(event.message, event.status);
+        // A message that can't be read was logged when it came.
+        if let Some(event) = decode::prepare(created, message, status_before).event {
+            statuses.extend(event.message());
             events.push(event);
         }
     }
@@ -153,7 +153,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::events::{Packet, Packets};
+    use crate::events::{News, Packet, Packets};
 
     /// Longer than any read here takes; the clock is paused.
     const LONG: Duration = Duration::from_secs(600);
@@ -188,10 +188,12 @@ mod tests {
             let event = Event {
                 sequence: n,
                 church: "grace".parse().unwrap(),
-                message: Uuid::nil(),
-                status: MessageStatus::Pending,
-                at: OffsetDateTime::UNIX_EPOCH,
-                packets: Packets { notice: None, all: vec![packet] },
+                news: News::Message {
+                    id: Uuid::nil(),
+                    status: MessageStatus::Pending,
+                    at: OffsetDateTime::UNIX_EPOCH,
+                    packets: Packets { notice: None, all: vec![packet] },
+                },
             };
             let page = Page { anchor: None, events: vec![Arc::new(event)], reach: n, last: (n, None) };
             history.pages.insert(key(n), Arc::new(page)).await;

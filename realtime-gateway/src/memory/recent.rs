@@ -10,7 +10,8 @@ use common::event::ChurchEvent;
 use common::status::MessageStatus;
 use common::subject::ChurchId;
 
-use crate::events::{DecodeError, Event, decode};
+use crate::events::Event;
+use crate::events::decode::{self, Prepared};
 use crate::memory::fingerprints::Fingerprints;
 use crate::memory::progress::{Progress, Proof};
 use crate::memory::ring::Ring;
@@ -72,15 +73,12 @@ impl Recent {
         }
     }
 
-    /// Takes the next message of the stream. Returns its event.
-    ///
-    /// # Errors
-    /// The message is no event for browsers; its sequence is taken all the same.
-    pub(crate) fn take(&mut self, stored: &Stored) -> Result<Arc<Event>, DecodeError> {
+    /// Takes the next message of the stream, whatever it is.
+    pub(crate) fn take(&mut self, stored: &Stored) -> Prepared {
         let status_before = |event: &ChurchEvent| self.status_of(event);
-        let (fingerprint, event) = decode::prepare(self.created, stored, status_before);
-        self.push(fingerprint, event.as_ref().ok().cloned());
-        event
+        let prepared = decode::prepare(self.created, stored, status_before);
+        self.push(prepared.fingerprint, prepared.event.clone());
+        prepared
     }
 
     /// Takes the next sequence: an event, or `None` for a message that is no event.
@@ -99,7 +97,7 @@ impl Recent {
     }
 
     fn remember(&mut self, event: Arc<Event>) {
-        self.bytes += event.packets.size();
+        self.bytes += event.size();
         let floor = self.heard_from;
         let ring = self.rings.entry(event.church.clone()).or_insert_with(|| Ring::new(floor, None));
         ring.push(event);

@@ -38,7 +38,7 @@ impl Ring {
             // The ring may stay empty for long; give its buffer back.
             self.events = VecDeque::new();
         }
-        oldest.packets.size()
+        oldest.size()
     }
 
     /// The sequence of the oldest event.
@@ -59,6 +59,7 @@ impl Ring {
 
     /// The newest status of a message that an event here tells.
     pub(super) fn status_of(&self, message: Uuid) -> Option<MessageStatus> {
-        self.events.iter().rev().find(|event| event.message == message).map(|event| event.status)
+        let mut newest_first = self.events.iter().rev().filter_map(|event| event.message());
+        newest_first.find(|(id, _)| *id == message).map(|(_, status)| status)
     }
 }

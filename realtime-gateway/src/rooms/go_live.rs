@@ -112,7 +112,7 @@ impl Hub {
         if event.sequence <= progress.sequence {
             return Ok(());
         }
-        let (sent, outcome) = subscriber.send(&event.packets, progress.packets);
+        let (sent, outcome) = subscriber.send(event, progress.packets);
         self.counters.deliveries.inc_by(sent as u64);
         progress.packets += sent;
         outcome?;

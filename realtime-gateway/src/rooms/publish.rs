@@ -5,7 +5,8 @@ use common::subject::{self, ChurchId, Topic};
 use time::OffsetDateTime;
 use tracing::{debug, info, warn};
 
-use crate::events::{DecodeError, Degradation, Event, Packets};
+use crate::events::decode::Prepared;
+use crate::events::{DecodeError, Degradation, Event, News, Packets};
 use crate::memory::{Progress, Recent};
 use crate::rooms::hub::{Hub, SlowConsumer, State};
 use crate::rooms::room::Room;
@@ -18,11 +19,9 @@ impl Hub {
     pub(crate) fn publish(&self, stored: &Stored) {
         let mut state = self.state();
         let State { recent: Some(recent), rooms, .. } = &mut *state else { return };
-        let taken = recent.take(stored);
-        if let Ok(event) = &taken {
-            let age = OffsetDateTime::now_utc() - event.at;
-            self.counters.events.inc();
-            self.counters.event_age.observe(age.as_seconds_f64().max(0.0));
+        let Prepared { event, error, .. } = recent.take(stored);
+        if let Some(event) = &event {
+            self.count(event);
             for subscription in rooms.get_mut(&event.church).into_iter().flat_map(Room::subscriptions) {
                 self.send_live(subscription, event, recent);
             }
@@ -30,11 +29,18 @@ impl Hub {
         self.measure(recent);
         self.last.send_replace(stored.sequence);
         drop(state);
-        match taken {
-            Ok(event) => log_emitted(&event, stored),
-            Err(DecodeError::Internal) => {}
-            Err(error) => self.note_foreign(stored, &error),
+        match (error, event) {
+            (Some(error), _) => self.note_foreign(stored, &error),
+            (None, Some(event)) => log_emitted(&event, stored),
+            (None, None) => {}
         }
+    }
+
+    fn count(&self, event: &Event) {
+        let Some(at) = event.at() else { return };
+        let age = OffsetDateTime::now_utc() - at;
+        self.counters.events.inc();
+        self.counters.event_age.observe(age.as_seconds_f64().max(0.0));
     }
 
     /// A socket that has no room for all packets gets the rest when it has.
@@ -42,7 +48,7 @@ impl Hub {
         if !subscription.live {
             return;
         }
-        let (sent, outcome) = subscription.subscriber.send(&event.packets, 0);
+        let (sent, outcome) = subscription.subscriber.send(event, 0);
         self.counters.deliveries.inc_by(sent as u64);
         match outcome {
             Ok(()) => {}
@@ -66,7 +72,10 @@ impl Hub {
         self.counters.foreign.inc();
         if let Some(held_back) = self.throttle.opens("foreign") {
             let (sequence, subject) = (stored.sequence, &stored.subject);
-            warn!(sequence, subject, %error, held_back, "ignored a message in the stream that is no event");
+            warn!(
+                sequence, subject, %error, held_back,
+                "can't read a message in the stream; its church's clients are told to load anew"
+            );
         }
     }
 
@@ -140,13 +149,17 @@ impl Hub {
 
 /// Logs a change of status at `info`, and mere progress at `debug`.
 fn log_emitted(event: &Event, stored: &Stored) {
-    let (message, church, sequence) = (event.message, &event.church, event.sequence);
-    let status = event.status.as_str();
+    let (church, sequence) = (&event.church, event.sequence);
+    if let News::Inbound { id, .. } = event.news {
+        info!(inbound.id = %id, church.id = %church, sequence, "emitted");
+    }
+    let Some((message, status)) = event.message() else { return };
+    let word = status.as_str();
     let accepted = matches!(subject::parse(&stored.subject), Some((_, Topic::Sent)));
-    if accepted || event.status != MessageStatus::Pending {
-        info!(message.id = %message, church.id = %church, sequence, status, "emitted");
+    if accepted || status != MessageStatus::Pending {
+        info!(message.id = %message, church.id = %church, sequence, status = word, "emitted");
     } else {
-        debug!(message.id = %message, church.id = %church, sequence, status, "emitted");
+        debug!(message.id = %message, church.id = %church, sequence, status = word, "emitted");
     }
 }
 

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Credit, Share};
-use crate::events::{Packet, Packets};
+use crate::events::{Event, News, Packet, Packets};
 
 /// Whose a socket is. The socket keeps it, too, so it must not hold the socket: neither would ever be freed.
 pub(crate) struct Client {
@@ -110,8 +110,16 @@ impl Subscriber {
     ///
     /// # Errors
     /// Why the next one did not.
-    pub(crate) fn send(&self, packets: &Packets, from: usize) -> (usize, Result<(), Unsent>) {
-        self.put_all(Share::Whole, packets.of_user(&self.client.user).skip(from))
+    pub(crate) fn send(&self, event: &Event, from: usize) -> (usize, Result<(), Unsent>) {
+        match &event.news {
+            News::Message { packets, .. } | News::Inbound { packets, .. } => {
+                self.put_all(Share::Whole, packets.of_user(&self.client.user).skip(from))
+            }
+            News::Unknown { cursor } => {
+                let told = self.welcome(cursor, false);
+                (usize::from(told.is_ok()), told)
+            }
+        }
     }
 
     /// Sends the packets of a replayed event. Returns how many of them got into the queue. They fill no more than half

@@ -8,6 +8,7 @@ mod lapses;
 mod replays;
 mod slow;
 mod tokens;
+mod unknown;
 
 use std::time::Duration;
 

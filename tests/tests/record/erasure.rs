@@ -51,7 +51,7 @@ async fn erasing_a_person_removes_all_traces_and_touches_no_other_person(kind: K
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (sent, waiting) = history(&store).await;
-    let expected = Erased { recipients: 2, unsent: 1, webhooks: 3, events: 2 };
+    let expected = Erased { recipients: 2, unsent: 1, webhooks: 3, inbound: 0, events: 2 };
     assert_eq!(store.erase_phone(&phone(0), true).await.unwrap(), expected);
     let grace = church("grace");
     assert_eq!(

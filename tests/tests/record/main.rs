@@ -6,6 +6,7 @@ mod asking;
 mod attempts;
 mod church;
 mod erasure;
+mod inbound;
 mod late;
 mod locks;
 mod model;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use deploy::services::FROM;
 use serde_json::{Value, json};
 use tests::client::Client;
 use tests::databases::Kind;
@@ -94,6 +95,44 @@ async fn the_hook_shows_each_change_and_polls_only_without_a_gateway() {
     until_shown(&mut page, message).await;
     assert_eq!(polls_in_two_rounds(&mut page).await, 0, "a reconnected page does not poll");
     timeout(ENDING, page.stop()).await.expect("the hook leaves nothing running");
+}
+
+/// Waits until the page shows exactly these texts, the newest first.
+async fn until_texts(page: &mut Client, texts: &[&str]) {
+    let shown =
+        |data: &Value| data.as_array().is_some_and(|all| all.iter().map(|one| &one["text"]).eq(texts));
+    page.until_one(|seen| seen.event == "shown" && shown(&seen.data)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_each_text_that_comes_in_also_after_an_outage_and_what_is_unknown() {
+    let code = Code::unpacked().await;
+    let mut stack = TestStack::start(Kind::Sqlite).await;
+    let mut program = code.program("listing.js", &[]);
+    let file = stack.stack.file();
+    program
+        .env("API", &file.api)
+        .env("GATEWAY", &file.gateways[0])
+        .env("TOKENS", stack.token(CHURCH, AUTHOR));
+    let member = "+12025557001";
+    stack.receive(member, FROM, "before").await;
+    let mut page = Client::run(program);
+    until_texts(&mut page, &["before"]).await;
+    stack.receive(member, FROM, "live").await;
+    until_texts(&mut page, &["live", "before"]).await;
+
+    stack.stack.kill("realtime-gateway-1").await.unwrap();
+    stack.receive(member, FROM, "missed").await;
+    stack.stack.start_process("realtime-gateway-1").unwrap();
+    until_texts(&mut page, &["missed", "live", "before"]).await;
+
+    // Of tomorrow: the gateway says that something may be missing, and the page reads.
+    let before = page.seen().len();
+    let unknown = json!({"v": 1, "id": Uuid::now_v7(), "type": "message:invented", "churchId": CHURCH});
+    stack.announcer().await.publish(&format!("church.{CHURCH}.invented"), &unknown).await;
+    assert_eq!(page.until("connected").await.data["recovered"], false);
+    until_texts(&mut page, &["missed", "live", "before"]).await;
+    assert!(!page.seen()[before..].iter().any(|seen| seen.event == "disconnect"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,10 +4,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use deploy::services::{API, INGEST, binary, gateway};
+use deploy::services::{API, FROM, INGEST, binary, gateway};
 use deploy::stack::StackOptions;
 use serde_json::Value;
 use sqlx::Connection as _;
+use tests::back_end::{BackEnd, SECRET};
 use tests::client::Client;
 use tests::databases::Kind;
 use tests::eventually;
@@ -17,6 +18,8 @@ use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH, SILENT, borrowed, phones};
 
+/// Who sends a text to the church.
+const MEMBER: &str = "+12025557001";
 /// Longest wait for a line.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The services by process name and by their name in the logs.
@@ -94,7 +97,14 @@ async fn a_message_id_finds_one_log_line_a_step_in_all_three_services() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
     let finest = "trace,tungstenite=trace,tokio_tungstenite=trace,engineioxide=trace,async_nats=trace";
-    let stack = TestStack::start_with(Kind::Sqlite, logging(finest)).await;
+    let back_end = BackEnd::start().await;
+    let stack = TestStack::start_with(Kind::Sqlite, |options| {
+        logging(finest)(options);
+        for (name, value) in [("INBOUND_URL", &*back_end.url()), ("RECIPIENTS_SECRET", SECRET)] {
+            options.environment.push((API.into(), name.into(), value.into()));
+        }
+    })
+    .await;
     let (file, token) = (stack.stack.file(), stack.token(CHURCH, AUTHOR));
     for place in ["auth", "query", "header"] {
         for transports in ["websocket", "polling", "polling,websocket"] {
@@ -108,12 +118,21 @@ async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
     client.until("connected").await;
     let message = stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     client.until("message:sent").await;
+    stack.receive(MEMBER, FROM, "I shall come").await;
+    let text = client.until("message:received").await.data["inboundId"].as_str().unwrap().to_owned();
+    back_end.until(1).await;
+    eventually("message-api logs it", async || {
+        let log = log(&stack, API);
+        log.lines().any(|line| line.contains("told the back end") && line.contains(&text)).then_some(())
+    })
+    .await;
 
     let signature = token.rsplit_once('.').unwrap().1.to_owned();
     let claims = token.split('.').nth(1).unwrap().to_owned();
     let passwords = file.nats.users.values().cloned();
     let secrets: Vec<String> = passwords
         .chain([signature, claims, file.jwt_secret.clone(), SILENT.into(), "Service at ten".into()])
+        .chain([MEMBER, "I shall come", SECRET].map(str::to_owned))
         .collect();
     for (process, _) in SERVICES {
         let log = log(&stack, process);
@@ -123,7 +142,9 @@ async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
             assert_eq!(line, None, "{process} logs secret {index}");
         }
     }
-    assert!(log(&stack, &gateway(1)).contains(&message.to_string()));
+    for id in [message.to_string(), text] {
+        assert!(log(&stack, &gateway(1)).contains(&id));
+    }
 }
 
 /// Runs webhook-ingest with further variables until it logs this text. Returns the line's fields.

@@ -26,6 +26,7 @@ mod outages;
 mod processes;
 mod reconciling;
 mod relay;
+mod replies;
 mod resuming;
 mod revocation;
 mod sdk;

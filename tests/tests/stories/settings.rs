@@ -186,8 +186,13 @@ async fn message_api_refuses_a_wrong_setting_and_names_it() {
         ("UNRESOLVED_AFTER", "soon"),
         ("UNRESOLVED_AFTER", "14s"),
         ("API_LISTEN", "8080"),
+        ("INBOUND_URL", "nowhere"),
+        ("INBOUND_URL", "http://user:hunter2@church.example.org/inbound"),
     ];
     refuses_each(&api, &own).await;
+    let back_end = ("INBOUND_URL", "https://user:hunter2@church.example.org/inbound");
+    refuses(&api, "RECIPIENTS_SECRET", &[back_end]).await;
+    refuses(&api, "RECIPIENTS_SECRET", &[back_end, ("RECIPIENTS_SECRET", PASSWORD)]).await;
     refuses(&api, "UNRESOLVED_AFTER", &[("SEND_TIMEOUT", "1h"), ("UNRESOLVED_AFTER", "30m")]).await;
     refuses_a_wrong_ca(&api, folder.path()).await;
     names_a_taken_port(&api, ["API_LISTEN", "API_OPS_LISTEN"]).await;
@@ -207,6 +212,9 @@ async fn webhook_ingest_refuses_a_wrong_setting_and_names_it() {
         ("INGEST_QUEUE", "0"),
         ("INGEST_BATCH", "0"),
         ("INGEST_LISTEN", "8081"),
+        ("TELNYX_FROM", "5551230000"),
+        ("TELNYX_FROM", ""),
+        ("TELNYX_FROM_CHURCH", "two words"),
     ];
     refuses_each(&ingest, &own).await;
     refuses_a_wrong_ca(&ingest, folder.path()).await;

@@ -10,11 +10,25 @@ use serde_json::{Map, Value, json};
 use tests::frontend::{Block, Code, document};
 
 /// The blocks that these tests compile or run.
-const BLOCKS: [(&str, &str); 4] =
-    [("diff", "useMessages.ts"), ("ts", "live.ts"), ("ts", "send.ts"), ("js", "connect.js")];
+const BLOCKS: [(&str, &str); 5] = [
+    ("diff", "useMessages.ts"),
+    ("ts", "live.ts"),
+    ("ts", "send.ts"),
+    ("js", "connect.js"),
+    ("ts", "replies.ts"),
+];
 /// Optional fields of packets.
-const OPTIONAL: [&str; 8] =
-    ["conversationId", "failureReason", "changed", "changedMore", "userId", "occurredAt", "cursor", "replay"];
+const OPTIONAL: [&str; 9] = [
+    "conversationId",
+    "failureReason",
+    "changed",
+    "changedMore",
+    "userId",
+    "occurredAt",
+    "cursor",
+    "replay",
+    "optOut",
+];
 
 /// Name and body of every golden packet, and of `auth:expiring`, which has no golden file but a story.
 fn packets() -> Vec<(String, Map<String, Value>)> {
@@ -37,7 +51,7 @@ struct Literals(String);
 
 impl Literals {
     fn new() -> Self {
-        let head = "import type { MessageEvent, ServerToClientEvents as Events } from \"./events\"\n\
+        let head = "import type { MessageEvent, ReceivedEvent, ServerToClientEvents as Events } from \"./events\"\n\
                     type Body<Name extends keyof Events> = Parameters<Events[Name]>[0]\n\
                     export const packets = [\n";
         Self(head.into())
@@ -117,8 +131,10 @@ async fn the_types_match_the_gateways_packets_and_the_documents_code() {
     }
     let names: BTreeSet<_> = packets.iter().map(|(name, _)| name.as_str()).collect();
     literals.all_of("Events", names.into_iter());
-    let messages = packets.iter().filter(|(name, _)| name.starts_with("message:"));
+    let (texts, others): (Vec<_>, Vec<_>) = packets.iter().partition(|(name, _)| name == "message:received");
+    let messages = others.into_iter().filter(|(name, _)| name.starts_with("message:"));
     literals.all_of("MessageEvent", messages.flat_map(|(_, body)| body.keys().map(String::as_str)));
+    literals.all_of("ReceivedEvent", texts.into_iter().flat_map(|(_, body)| body.keys().map(String::as_str)));
     code.write("packets.ts", &literals.end());
     let complaints = code.complaints().await;
     assert!(complaints.is_empty(), "{complaints}");

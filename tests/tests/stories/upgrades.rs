@@ -1,7 +1,9 @@
 //! Schema changes under running services.
 
+use deploy::services::{API, FROM};
 use futures_util::future::join_all;
 use sqlx::{Connection as _, Executor as _};
+use tests::back_end::{BackEnd, SECRET};
 use tests::databases::Kind;
 use tests::on_both_databases;
 use tests::stack::TestStack;
@@ -10,7 +12,7 @@ use super::{AUTHOR, CHURCH, DELIVERED};
 
 on_both_databases!(a_column_added_to_each_table_under_load_causes_no_error,);
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "messages",
     "recipients",
     "webhooks",
@@ -22,6 +24,7 @@ const TABLES: [&str; 11] = [
     "refused_events",
     "paces",
     "writers",
+    "inbound",
 ];
 
 async fn add_columns(kind: Kind, url: &str) {
@@ -41,7 +44,13 @@ async fn add_columns(kind: Kind, url: &str) {
 }
 
 async fn a_column_added_to_each_table_under_load_causes_no_error(kind: Kind) {
-    let stack = TestStack::start(kind).await;
+    let back_end = BackEnd::start().await;
+    let stack = TestStack::start_with(kind, |options| {
+        for (name, value) in [("INBOUND_URL", &*back_end.url()), ("RECIPIENTS_SECRET", SECRET)] {
+            options.environment.push((API.into(), name.into(), value.into()));
+        }
+    })
+    .await;
     let mut messages = Vec::new();
     for _ in 0..5 {
         messages.extend(join_all((0..4).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await);
@@ -49,7 +58,10 @@ async fn a_column_added_to_each_table_under_load_causes_no_error(kind: Kind) {
     let url = stack.stack.file().database.clone();
     let sending = async {
         let mut sent = Vec::new();
-        for _ in 0..20 {
+        for number in 0..20 {
+            let text = stack.receive(&format!("+1202557{number:04}"), FROM, "Amen").await;
+            assert_eq!(text.answers, [Some(200)]);
+            assert_eq!(stack.get(CHURCH, AUTHOR, "/api/messages/inbound").await.0, 200);
             // Each request is answered 201.
             sent.extend(join_all((0..4).map(|_| stack.send(CHURCH, AUTHOR, &[DELIVERED]))).await);
             assert_eq!(stack.get(CHURCH, AUTHOR, "/api/messages/history").await.0, 200);
@@ -61,6 +73,7 @@ async fn a_column_added_to_each_table_under_load_causes_no_error(kind: Kind) {
     for message in messages {
         stack.until_status(CHURCH, message, "delivered").await;
     }
+    back_end.until(20).await;
     // On a busy machine an answer may be late. No statement may fail.
     for reason in ["database_unavailable", "unreadable"] {
         let refusals = format!("church_ingest_refusals_total{{reason=\"{reason}\"}}");

@@ -13,6 +13,8 @@ use common::telnyx_message::{MAX_ID, TelnyxMessage, name, text};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::inbound;
+use crate::settings::DefaultNumber;
 use crate::signature::VerifiedBody;
 
 /// Event types are a few words.
@@ -52,23 +54,44 @@ struct Event<'a> {
     payload: Option<&'a Map<String, Value>>,
 }
 
-/// Parses a webhook.
-pub fn webhook(verified: &VerifiedBody, received_at: OffsetDateTime) -> ParsedWebhook {
+impl<'a> Event<'a> {
+    /// The message, if it is one that was received.
+    fn inbound(&self) -> Option<TelnyxMessage<'a>> {
+        let is_received = self.kind == Some("message.received");
+        self.payload.filter(|_| is_received).map(TelnyxMessage::new)
+    }
+}
+
+/// Parses a webhook. `default` is the number of churches without a sender of their own.
+pub fn webhook(
+    verified: &VerifiedBody,
+    default: Option<&DefaultNumber>,
+    received_at: OffsetDateTime,
+) -> ParsedWebhook {
     let body = verified.body();
     match parse_lenient(body).map_err(|_| Unreadable::NotJson) {
         Ok(envelope) => match envelope.as_object().ok_or(Unreadable::NotAnObject).and_then(read_event) {
-            Ok(event) => parsed(&event, body, received_at),
+            Ok(event) => parsed(&event, body, default, received_at),
             Err(unreadable) => kept_unreadable(unreadable, body, received_at),
         },
         Err(unreadable) => kept_unreadable(unreadable, body, received_at),
     }
 }
 
-fn parsed(event: &Event<'_>, body: &Bytes, received_at: OffsetDateTime) -> ParsedWebhook {
-    let (content, unknown_statuses) = match delivery(event) {
-        Ok((report, unknown)) => (WebhookContent::Delivery(report), unknown),
-        Err(reason) => (WebhookContent::Ignored { reason }, Vec::new()),
+fn parsed(
+    event: &Event<'_>,
+    body: &Bytes,
+    default: Option<&DefaultNumber>,
+    received_at: OffsetDateTime,
+) -> ParsedWebhook {
+    let read = match event.inbound() {
+        Some(message) => inbound::read(message, default, received_at)
+            .map(|text| (WebhookContent::Inbound(text), Vec::new()))
+            .map_err(str::to_owned),
+        None => delivery(event).map(|(report, unknown)| (WebhookContent::Delivery(report), unknown)),
     };
+    let (content, unknown_statuses) =
+        read.unwrap_or_else(|reason| (WebhookContent::Ignored { reason }, Vec::new()));
     let webhook = Webhook {
         event_id: event.id.map_or_else(|| derived_id(body), str::to_owned),
         event_type: event.kind.unwrap_or("unknown").to_owned(),

@@ -99,7 +99,7 @@ async fn two_webhooks_of_one_recipient_in_one_commit_have_own_outcomes() {
             let now = OffsetDateTime::now_utc();
             let signature = SignatureHeaders::read(&headers, now).unwrap();
             let verified = signature.verify(body.into(), &keys).unwrap();
-            queue.reserve().unwrap().commit(parse::webhook(&verified, now).webhook)
+            queue.reserve().unwrap().commit(parse::webhook(&verified, None, now).webhook)
         });
         let [first, second] = waiting;
         let committing = async {

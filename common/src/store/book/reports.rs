@@ -22,6 +22,8 @@ impl Book {
             recipient_id,
         };
         match &webhook.content {
+            // It changes no recipient; `store::inbound` records it.
+            WebhookContent::Inbound(_) => row(Outcome::Received, None, None),
             WebhookContent::Ignored { reason } => row(Outcome::Ignored, Some(reason.as_str()), None),
             WebhookContent::Delivery(report) => match self.apply_report(report, webhook.occurred_at) {
                 Some((recipient, outcome)) => row(outcome, None, Some(recipient)),

@@ -16,6 +16,8 @@ pub struct Audit {
     pub stale: i64,
     /// Of these, waiting for their recipient.
     pub parked: i64,
+    /// Of these, texts that were recorded.
+    pub received: i64,
     /// Of these, ignored.
     pub ignored: i64,
     /// Webhooks whose outcome and recipient contradict each other.
@@ -33,7 +35,8 @@ pub struct Audit {
 impl Audit {
     /// Whether everything adds up.
     pub fn is_sound(&self) -> bool {
-        self.accepted == self.applied + self.duplicate + self.stale + self.parked + self.ignored
+        self.accepted
+            == self.applied + self.duplicate + self.stale + self.parked + self.received + self.ignored
             && self.unmatched_webhooks == 0
             && self.miscounted_messages == 0
             && self.unannounced_messages == 0

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::inbound::InboundText;
 use super::messages::Failure;
 
 /// The event type of reports that Telnyx was asked for and that no webhook brought.
@@ -32,7 +33,15 @@ impl Webhook {
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         match &self.content {
             WebhookContent::Delivery(report) => Some(report),
-            WebhookContent::Ignored { .. } => None,
+            WebhookContent::Inbound(_) | WebhookContent::Ignored { .. } => None,
+        }
+    }
+
+    /// The text that it brings, if it does.
+    pub fn inbound(&self) -> Option<&InboundText> {
+        match &self.content {
+            WebhookContent::Inbound(text) => Some(text),
+            WebhookContent::Delivery(_) | WebhookContent::Ignored { .. } => None,
         }
     }
 }
@@ -42,6 +51,8 @@ impl Webhook {
 pub enum WebhookContent {
     /// The status of a message that was sent.
     Delivery(DeliveryReport),
+    /// A text that somebody sent to a church.
+    Inbound(InboundText),
     /// Nothing that we use.
     Ignored {
         /// Why, for operators.
@@ -88,6 +99,8 @@ pub enum Outcome {
     Stale,
     /// Its recipient is not known yet.
     Parked,
+    /// It brought a text, which is recorded.
+    Received,
     /// A kind that we do not use, or one that can't be recorded.
     Ignored,
 }

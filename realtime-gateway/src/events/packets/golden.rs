@@ -32,12 +32,11 @@ const FILES: [(&str, &str, &str); 5] = [
 fn packets(event: &str, delivery: Delivery<'_>) -> Value {
     let parsed: ChurchEvent = serde_json::from_str(event).unwrap();
     let packets = encode(&parsed, event.as_bytes(), delivery).unwrap();
-    packets
-        .of_user("u1")
-        .map(|packet| {
-            json!({"name": packet.name, "body": serde_json::from_str::<Value>(packet.body.get()).unwrap()})
-        })
-        .collect()
+    packets.of_user("u1").map(shown).collect()
+}
+
+fn shown(packet: &Packet) -> Value {
+    json!({"name": packet.name, "body": serde_json::from_str::<Value>(packet.body.get()).unwrap()})
 }
 
 #[test]
@@ -51,8 +50,23 @@ fn an_event_reaches_its_author_as_its_golden_packets() {
 }
 
 #[test]
+fn a_text_that_came_in_reaches_its_church_as_its_golden_packet() {
+    let event = include_str!("../../../../common/golden/received.json");
+    let golden: Value = serde_json::from_str(include_str!("../../../golden/received.json")).unwrap();
+    let parsed = serde_json::from_str(event).unwrap();
+    let delivery = Delivery::InOrder { cursor: CURSOR, finishes: false };
+    let packets = encode_inbound(&parsed, event.as_bytes(), delivery).unwrap();
+    assert_eq!(packets.of_user("u2").map(shown).collect::<Value>(), golden);
+}
+
+#[test]
 fn a_replayed_event_is_its_golden_packets() {
     let golden: Value = serde_json::from_str(include_str!("../../../golden/replayed.json")).unwrap();
     let delivered = include_str!("../../../../common/golden/delivered.json");
-    assert_eq!(packets(delivered, Delivery::Replayed), golden);
+    let received = include_str!("../../../../common/golden/received.json");
+    let text = serde_json::from_str(received).unwrap();
+    let text = encode_inbound(&text, received.as_bytes(), Delivery::Replayed).unwrap();
+    let mut all = packets(delivered, Delivery::Replayed);
+    all.as_array_mut().unwrap().extend(text.all.iter().map(shown));
+    assert_eq!(all, golden);
 }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
-use crate::events::{Packet, Packets};
+use crate::events::{News, Packet, Packets};
 
 const CREATED: u64 = 1_700_000_000_000_000_000;
 const LIMITS: RecentLimits = RecentLimits { events: 6, bytes: 1 << 20, church_events: 3 };
@@ -24,10 +24,12 @@ fn event(sequence: u64, id: &str) -> Arc<Event> {
     Arc::new(Event {
         sequence,
         church: church(id),
-        message: Uuid::from_u128(sequence.into()),
-        status: MessageStatus::Pending,
-        at: OffsetDateTime::UNIX_EPOCH,
-        packets: Packets { notice: None, all: vec![packet] },
+        news: News::Message {
+            id: Uuid::from_u128(sequence.into()),
+            status: MessageStatus::Pending,
+            at: OffsetDateTime::UNIX_EPOCH,
+            packets: Packets { notice: None, all: vec![packet] },
+        },
     })
 }
 
@@ -136,7 +138,7 @@ fn stream() -> (Recent, Vec<Position>) {
     let mut positions = vec![stream.head().unwrap()];
     for sequence in 1..=10 {
         let church = if sequence % 2 == 0 { "even" } else { "odd" };
-        stream.take(&stored(sequence, church)).unwrap();
+        assert!(stream.take(&stored(sequence, church)).error.is_none());
         positions.push(stream.head().unwrap());
     }
     (stream, positions)
