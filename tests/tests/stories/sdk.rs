@@ -4,13 +4,26 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
 use deploy::simulator::{Answer, Pace, Rule, Settings, Simulator};
+use deploy::tools;
+use deploy::watch::Seen;
 use serde_json::{Value, json};
 use tests::client::Client;
 use tests::frontend::Code;
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
 const KEY: &str = "KEY-of-the-test";
+
+/// The requests that the simulator refuses: the SDK's error, the status and Telnyx's code.
+const REFUSALS: [(&str, &str, u16, &str); 5] = [
+    ("stop", "ConflictError", 409, "40300"),
+    ("number", "BadRequestError", 400, "40310"),
+    ("unknown", "NotFoundError", 404, "10005"),
+    ("key", "AuthenticationError", 401, "10009"),
+    ("throttled", "RateLimitError", 429, "10011"),
+];
 
 async fn simulator() -> Simulator {
     let pace =
@@ -35,13 +48,7 @@ async fn telnyxs_sdk_takes_the_simulators_answers_errors_and_webhooks() {
         (&sent["data"]["to"][0]["status"], &sent["data"]["id"]),
         (&json!("queued"), &retrieved["data"]["id"])
     );
-    for (what, name, status, code) in [
-        ("stop", "ConflictError", 409, "40300"),
-        ("number", "BadRequestError", 400, "40310"),
-        ("unknown", "NotFoundError", 404, "10005"),
-        ("key", "AuthenticationError", 401, "10009"),
-        ("throttled", "RateLimitError", 429, "10011"),
-    ] {
+    for (what, name, status, code) in REFUSALS {
         let refused = sdk.until("refused").await.data;
         let told = (&refused["what"], &refused["name"], &refused["status"], &refused["errors"][0]["code"]);
         assert_eq!(told, (&json!(what), &json!(name), &json!(status), &json!(code)), "{refused}");
@@ -58,6 +65,40 @@ async fn telnyxs_sdk_takes_the_simulators_answers_errors_and_webhooks() {
     assert!(sdk.seen().iter().all(|seen| seen.event != "unverified"));
     assert_eq!(simulator.totals(), (6, 2));
     assert_fit(&code, &[("Send", &sent), ("Send", &patient), ("Retrieve", &retrieved)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telnyxs_python_sdk_takes_the_simulators_answers_errors_and_webhooks() {
+    let simulator = simulator().await;
+    let answer = Answer::Throttle { retry_after: 1 };
+    simulator.add_rule(Rule { phone: "0107".into(), answer, times: Some(2), ..Rule::default() });
+    let packages = tokio::task::spawn_blocking(tools::python_packages).await.unwrap().unwrap();
+    let mut program = Command::new("python3");
+    program.arg(tools::project().join("tests/python/telnyx_sdk.py")).env("PYTHONPATH", packages);
+    program.env("TELNYX_BASE_URL", format!("{}/v2", simulator.url()));
+    program.env("TELNYX_API_KEY", KEY).env("TELNYX_PUBLIC_KEY", simulator.signer().public_key());
+    let mut sdk = Client::run(program);
+
+    let sent = sdk.until("sent").await.data;
+    let retrieved = sdk.until("retrieved").await.data;
+    assert_eq!(
+        (&sent["data"]["to"][0]["status"], &sent["data"]["id"]),
+        (&json!("queued"), &retrieved["data"]["id"])
+    );
+    for (what, name, status, code) in REFUSALS {
+        let refused = sdk.until("refused").await.data;
+        assert_eq!(refused, json!({ "what": what, "name": name, "status": status, "code": code }));
+    }
+    assert!(sdk.until("patient").await.data["data"]["id"].is_string());
+    let is_of = |seen: &Seen, kind: &str| seen.event == "webhook" && seen.data["event_type"] == kind;
+    for kind in ["message.sent", "message.finalized"] {
+        let is_seen = sdk.seen().iter().any(|seen| is_of(seen, kind));
+        if !is_seen {
+            sdk.until_one(|seen| is_of(seen, kind)).await;
+        }
+    }
+    assert!(sdk.seen().iter().all(|seen| seen.event != "unverified"), "{:#?}", sdk.seen());
+    assert_eq!(simulator.totals(), (6, 2));
 }
 
 /// The types of the SDK take these answers, and take no others.
