@@ -162,7 +162,7 @@ async fn an_answer_recorded_again_after_another_attempt_sends_nothing_twice() {
     stack.restart_message_api().await;
     stack.until_accepted(1).await;
     let waiting = async || stack.sum(&behind.ops_url(), "api_answers_waiting").await;
-    assert_eq!(waiting().await, 1.0);
+    eventually("the answer waits to be recorded", async || (waiting().await == 1.0).then_some(())).await;
     proxy.lead_to_postgres(&database);
     eventually("the answer is recorded again", async || (waiting().await == 0.0).then_some(())).await;
     // What was wrongly due again would go before this one, by whichever process.

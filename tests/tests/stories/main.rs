@@ -39,6 +39,7 @@ mod types;
 mod upgrades;
 mod way;
 mod webhooks;
+mod write_lock;
 
 /// The church of most stories.
 const CHURCH: &str = "grace";
