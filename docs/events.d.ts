@@ -49,6 +49,8 @@ export interface MessageEvent<Name extends MessageEventName = MessageEventName> 
   /** Closed without a receipt. */
   unconfirmedCount: number;
   readCount: number;
+  /** Cancelled before they were sent; they count as failed, too. Missing if there are none. */
+  cancelledCount?: number;
   /** Why the newest failed recipient failed, in words for a person. */
   failureReason?: string;
   /** Recipients that changed, at most 20. */

@@ -36,10 +36,12 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// The type of a change from one status to another.
-    pub fn of_change(before: MessageStatus, after: MessageStatus) -> Self {
-        match after {
-            _ if before == after => Self::StatusUpdate,
+    /// The type of a change from one status to another. A message that only failed because it was cancelled makes no
+    /// notification.
+    pub fn of_change(before: MessageStatus, after: &Tally) -> Self {
+        match after.status() {
+            status if status == before => Self::StatusUpdate,
+            MessageStatus::Failed if after.is_only_cancelled() => Self::StatusUpdate,
             MessageStatus::Delivered => Self::Delivered,
             MessageStatus::Failed => Self::Failed,
             MessageStatus::Read => Self::Read,
@@ -106,6 +108,9 @@ pub struct ChurchEvent {
     pub unconfirmed_count: i32,
     /// Recipients who read it.
     pub read_count: i32,
+    /// Recipients, among the failed ones, whose text was cancelled before it was sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cancelled_count: i32,
     /// Why the newest failed recipient failed, as a sentence for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
@@ -139,6 +144,7 @@ impl ChurchEvent {
         self.failed_count = tally.failed;
         self.unconfirmed_count = tally.unconfirmed;
         self.read_count = tally.read;
+        self.cancelled_count = tally.cancelled;
     }
 
     /// Names the recipients that changed, cut at [`MAX_CHANGED`].
@@ -163,6 +169,11 @@ impl ChurchEvent {
         self.changed_more |= older.changed_more;
         self.set_changed(changed);
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &i32) -> bool {
+    *count == 0
 }
 
 /// RFC 3339 in UTC with milliseconds, `2026-11-22T20:15:31.123Z`.

@@ -138,6 +138,7 @@ mod tests {
             user_id: user.into(),
             claim,
             church_id: church.parse().unwrap(),
+            role: None,
             expires_at: i64::MAX,
             issued_at,
         }

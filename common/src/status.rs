@@ -164,6 +164,8 @@ pub struct Tally {
     pub unconfirmed: i32,
     /// Read.
     pub read: i32,
+    /// Failed because their message was cancelled before their turn.
+    pub cancelled: i32,
 }
 
 impl Tally {
@@ -189,6 +191,11 @@ impl Tally {
                 self.read += by;
             }
         }
+    }
+
+    /// Whether every failure so far is a cancellation, of which nobody has to be notified.
+    pub fn is_only_cancelled(&self) -> bool {
+        self.cancelled > 0 && self.cancelled == self.failed
     }
 
     /// The message's status that follows from the counts.

@@ -21,6 +21,7 @@ fn event(kind: EventType, status: MessageStatus, version: i64, tally: Tally) -> 
         recipient_count: 0,
         delivered_count: 0,
         failed_count: 0,
+        cancelled_count: 0,
         unconfirmed_count: 0,
         read_count: 0,
         failure_reason: None,
@@ -54,6 +55,11 @@ fn golden() -> Vec<(&'static str, ChurchEvent, &'static str)> {
     let mut failed = event(EventType::Failed, MessageStatus::Failed, 2, Tally { failed: 1, ..Tally::new(1) });
     failed.failure_reason = Some("The recipient has opted out (STOP).".into());
     failed.set_changed(changed(MessageStatus::Failed));
+    let cancelled = Tally { failed: 1, cancelled: 1, ..Tally::new(1) };
+    let kind = EventType::of_change(MessageStatus::Pending, &cancelled);
+    let mut cancelled = event(kind, MessageStatus::Failed, 2, cancelled);
+    cancelled.failure_reason = Some("Cancelled by u1.".into());
+    cancelled.set_changed(changed(MessageStatus::Failed));
     let mut read =
         event(EventType::Read, MessageStatus::Read, 3, Tally { delivered: 1, read: 1, ..Tally::new(1) });
     read.set_changed(changed(MessageStatus::Read));
@@ -62,6 +68,7 @@ fn golden() -> Vec<(&'static str, ChurchEvent, &'static str)> {
         ("status_update", update, include_str!("../golden/status_update.json")),
         ("delivered", delivered, include_str!("../golden/delivered.json")),
         ("failed", failed, include_str!("../golden/failed.json")),
+        ("cancelled", cancelled, include_str!("../golden/cancelled.json")),
         ("read", read, include_str!("../golden/read.json")),
     ]
 }

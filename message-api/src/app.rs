@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::ApiMetrics;
 use crate::phone::Country;
+use crate::roles::SendRoles;
 use crate::settings::DefaultSender;
 
 /// Largest body, in MiB. 10 000 recipients with the longest ids and names fit, in any script.
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub default_sender: Option<DefaultSender>,
     /// The country of numbers without a country code.
     pub default_country: Option<Country>,
+    /// Who may send.
+    pub send_roles: SendRoles,
     /// Wakes the dispatcher.
     pub wake: Arc<Notify>,
     /// Metrics.

@@ -26,6 +26,9 @@ pub(crate) enum ApiError {
     /// 401: the token is missing, invalid, expired or revoked.
     #[error(transparent)]
     Unauthorized(#[from] TokenError),
+    /// 403: the caller's role is not among `SEND_ROLES`.
+    #[error("your role may not send messages")]
+    RoleNotAllowed,
     /// 404: it does not exist, or belongs to another church.
     #[error("message not found")]
     MessageNotFound,
@@ -179,6 +182,7 @@ impl ApiError {
             Self::Unauthorized(TokenError::ChurchMalformed(_)) => {
                 (StatusCode::UNAUTHORIZED, "church_malformed")
             }
+            Self::RoleNotAllowed => (StatusCode::FORBIDDEN, "role_not_allowed"),
             Self::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "route_not_found"),
             Self::UnknownMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),

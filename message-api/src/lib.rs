@@ -24,6 +24,7 @@ use crate::dispatch::{Dispatcher, close_overdue};
 use crate::forward::{BackEnd, Forwarder};
 use crate::metrics::ApiMetrics;
 use crate::reconcile::Reconciler;
+use crate::roles::SendRoles;
 use crate::telnyx::Telnyx;
 
 mod app;
@@ -37,6 +38,7 @@ mod messages;
 mod metrics;
 mod phone;
 mod reconcile;
+mod roles;
 mod router;
 mod segments;
 mod settings;
@@ -72,6 +74,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         verifier: TokenVerifier::new(&settings.jwt)?,
         default_sender: settings.telnyx.default_sender()?,
         default_country: settings.default_country,
+        send_roles: SendRoles::new(&settings.send_roles),
         wake: Arc::new(Notify::new()),
         metrics: metrics.clone(),
         health: context.health.clone(),

@@ -24,7 +24,10 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
         .route("/api/messages/send", post(messages::send))
         .route("/api/messages/history", get(messages::history))
         .route("/api/messages/inbound", get(messages::inbound))
-        .route("/api/messages/{id}", get(messages::show).fallback(messages::unknown_method))
+        .route(
+            "/api/messages/{id}",
+            get(messages::show).delete(messages::cancel).fallback(messages::unknown_method),
+        )
         .route("/api/messages/{id}/recipients", get(messages::recipients).fallback(messages::unknown_method))
         .fallback(|| async { ApiError::UnknownRoute })
         .method_not_allowed_fallback(|| async { ApiError::UnknownMethod })

@@ -83,6 +83,7 @@ pub fn progress(church_id: ChurchId) -> ChurchEvent {
         recipient_count: 10,
         delivered_count: 1,
         failed_count: 0,
+        cancelled_count: 0,
         unconfirmed_count: 0,
         read_count: 0,
         failure_reason: None,

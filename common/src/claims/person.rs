@@ -59,6 +59,8 @@ pub struct Claims {
     pub claim: IdClaim,
     /// The church whose data the caller may see.
     pub church_id: ChurchId,
+    /// The caller's role, in the product's own words, if the token says it.
+    pub role: Option<String>,
     /// When the token expires, in Unix seconds, without the leeway.
     pub expires_at: i64,
     /// When the token was issued, in Unix seconds, if the token says so.

@@ -77,6 +77,8 @@ struct RawClaims {
     admin_id: Option<Id>,
     sub: Option<Id>,
     church_id: Option<Id>,
+    /// Anything else than a text counts as no role.
+    role: Option<serde_json::Value>,
     exp: f64,
     iat: Option<f64>,
 }
@@ -172,7 +174,8 @@ fn claims(token: TokenData<RawClaims>, now: OffsetDateTime) -> Result<Claims, To
     let fits = |id: &str| id.len() <= MAX_USER_LEN && !id.chars().any(char::is_control);
     let (claim, user_id) = user.filter(|(_, id)| fits(id)).ok_or(TokenError::Invalid)?;
     let issued_at = raw.iat.map(|at| at as i64);
-    Ok(Claims { user_id, claim, church_id, expires_at: raw.exp as i64, issued_at })
+    let role = raw.role.and_then(|role| role.as_str().map(str::to_owned));
+    Ok(Claims { user_id, claim, church_id, role, expires_at: raw.exp as i64, issued_at })
 }
 
 fn validation(algorithm: Algorithm, options: &JwtOptions) -> Validation {

@@ -90,6 +90,7 @@ mod tests {
             recipient_count: 3,
             delivered_count: 0,
             failed_count: 0,
+            cancelled_count: 0,
             unconfirmed_count: 0,
             read_count: 0,
             failure_reason: None,

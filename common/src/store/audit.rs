@@ -48,10 +48,12 @@ async fn sum<L: Ledger>(tx: &mut L) -> Result<Audit, StoreError> {
                    count(*) filter (where rank >= 5) as delivered,
                    count(*) filter (where rank = 4) as failed,
                    count(*) filter (where rank < 4 and closed) as unconfirmed,
-                   count(*) filter (where rank = 6) as read
+                   count(*) filter (where rank = 6) as read,
+                   count(*) filter (where rank = 4 and failure_code = 'cancelled') as cancelled
             from recipients group by message_id) r on r.message_id = m.id
-         where (m.recipient_count, m.delivered_count, m.failed_count, m.unconfirmed_count, m.read_count)
-            <> (r.recipients, r.delivered, r.failed, r.unconfirmed, r.read)) as miscounted"
+         where (m.recipient_count, m.delivered_count, m.failed_count, m.unconfirmed_count, m.read_count,
+                m.cancelled_count)
+            <> (r.recipients, r.delivered, r.failed, r.unconfirmed, r.read, r.cancelled)) as miscounted"
     );
     tx.lift_time_limit().await?;
     only(tx.fetch(SUM.into()).await?)

@@ -53,6 +53,7 @@ pub(super) trait Columns {
             failed: self.count("failed_count")?,
             unconfirmed: self.count("unconfirmed_count")?,
             read: self.count("read_count")?,
+            cancelled: self.count("cancelled_count")?,
         })
     }
 

@@ -222,6 +222,7 @@ fn sent_event(new: &NewMessage) -> Result<OutboxEntry, StoreError> {
         version: FIRST_VERSION,
         tally: tally(new),
         failure_reason: None,
+        cancelled_by: None,
         sent_at: None,
         updated_at: new.created_at,
     };

@@ -48,6 +48,7 @@
 mod audit;
 mod book;
 mod bulk;
+mod cancelling;
 mod columns;
 mod connections;
 mod database;

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::columns::{Columns, Read, unreadable};
 use super::failures::StoreError;
-use super::records::{DeliveryReport, Failure, Outcome, SendLimits, Webhook};
+use super::records::{CANCELLED, DeliveryReport, Failure, Outcome, SendLimits, Webhook};
 use crate::event::{ChurchEvent, EventType, FORMAT};
-use crate::status::{MessageStatus, RecipientState, Tally};
+use crate::status::{MessageStatus, Rank, RecipientState, Tally};
 use crate::subject::ChurchId;
 
 /// Replaces an erased number.
@@ -53,6 +53,14 @@ impl Read for RecipientRow {
     }
 }
 
+impl RecipientRow {
+    /// Whether its text was cancelled before it was sent.
+    pub(super) fn is_cancelled(&self) -> bool {
+        let is_cancellation = |failure: &Failure| failure.code == CANCELLED;
+        self.state.rank == Rank::Failed && self.failure.as_ref().is_some_and(is_cancellation)
+    }
+}
+
 /// The columns of a message that its recipients decide.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct MessageRow {
@@ -64,6 +72,8 @@ pub(super) struct MessageRow {
     pub(super) version: i64,
     pub(super) tally: Tally,
     pub(super) failure_reason: Option<String>,
+    /// Who cancelled it. What has not left by then is not sent any more.
+    pub(super) cancelled_by: Option<String>,
     pub(super) sent_at: Option<OffsetDateTime>,
     pub(super) updated_at: OffsetDateTime,
 }
@@ -79,6 +89,7 @@ impl Read for MessageRow {
             version: row.number("version")?,
             tally: row.tally()?,
             failure_reason: row.opt_text("failure_reason")?,
+            cancelled_by: row.opt_text("cancelled_by")?,
             sent_at: row.opt_time("sent_at")?,
             updated_at: row.time("updated_at")?,
         })
@@ -102,6 +113,7 @@ impl MessageRow {
             failed_count: 0,
             unconfirmed_count: 0,
             read_count: 0,
+            cancelled_count: 0,
             failure_reason: self.failure_reason.clone(),
             changed: Vec::new(),
             changed_more: false,

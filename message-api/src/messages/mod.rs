@@ -1,6 +1,7 @@
-//! The routes of a church's messages: send one, list them, show one and its recipients.
+//! The routes of a church's messages: send one, list them, show one and its recipients, cancel one.
 
 mod body;
+mod cancel;
 mod cursor;
 mod draft;
 mod fields;
@@ -12,6 +13,7 @@ mod response;
 mod send;
 mod show;
 
+pub(crate) use cancel::cancel;
 pub(crate) use history::history;
 pub(crate) use inbound::inbound;
 pub(crate) use parameters::unknown_method;

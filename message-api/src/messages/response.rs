@@ -36,6 +36,8 @@ pub(super) struct MessageSummary {
     failed_count: i32,
     unconfirmed_count: i32,
     read_count: i32,
+    /// Among the failed ones.
+    cancelled_count: i32,
     /// Delivered recipients, in per cent of all.
     delivery_rate: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +65,7 @@ impl From<Message> for MessageSummary {
             failed_count: tally.failed,
             unconfirmed_count: tally.unconfirmed,
             read_count: tally.read,
+            cancelled_count: tally.cancelled,
             delivery_rate: percentage(tally.delivered, tally.recipients),
             failure_reason: message.failure_reason,
             sent_at: message.sent_at,

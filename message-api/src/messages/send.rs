@@ -30,6 +30,7 @@ pub(crate) async fn send(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
+    app.send_roles.check(&caller)?;
     let body = body?;
     let key = idempotency::key(&headers, &body)?;
     let now = timestamp::millis(OffsetDateTime::now_utc());

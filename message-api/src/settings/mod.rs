@@ -38,6 +38,10 @@ pub struct Settings {
     /// Country of phone numbers without a country code, in two letters (US, NG, KR); by default they are refused
     #[arg(long, env = "DEFAULT_COUNTRY", value_parser = country, value_name = "COUNTRY")]
     pub default_country: Option<Country>,
+    /// Roles (the token's `role`) that may send and cancel, comma separated; by default everybody may. Authors may
+    /// always cancel their own messages
+    #[arg(long, env = "SEND_ROLES", value_delimiter = ',', value_name = "ROLE")]
+    pub send_roles: Vec<String>,
     /// Telnyx.
     #[command(flatten)]
     pub telnyx: TelnyxOptions,

@@ -121,12 +121,17 @@ fn named(names: &[&'static str], payload: &[u8], delivery: Delivery<'_>) -> serd
 
 /// Whether an event finishes its message, judged by the status before it. `before` is called only if needed, because
 /// finding it takes time. It returns `None` if the status is forgotten; then a message that was read counts as finished
-/// before, because it must have been delivered first.
+/// before, because it must have been delivered first. A message that was cancelled as a whole does not count.
 pub(crate) fn finishes(event: &ChurchEvent, before: impl FnOnce() -> Option<MessageStatus>) -> bool {
-    if event.kind == EventType::Sent || event.status == MessageStatus::Pending {
+    if event.kind == EventType::Sent || event.status == MessageStatus::Pending || is_only_cancelled(event) {
         return false;
     }
     before().map_or(event.kind != EventType::Read, |before| before == MessageStatus::Pending)
+}
+
+/// Whether nothing of the message was sent. Who cancelled it needs no notification.
+fn is_only_cancelled(event: &ChurchEvent) -> bool {
+    event.status == MessageStatus::Failed && event.cancelled_count == event.recipient_count
 }
 
 type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;

@@ -40,7 +40,8 @@ pub(crate) async fn two_of_one_session() -> (SocketIo, [SocketRef; 2]) {
 /// A subscriber of the church `grace`, and its term.
 pub(crate) fn subscriber(socket: &SocketRef) -> (Subscriber, Term) {
     let (user_id, church_id) = ("ann".into(), "grace".parse().unwrap());
-    let claims = Claims { user_id, claim: IdClaim::UserId, church_id, expires_at: 1_000, issued_at: None };
+    let claims =
+        Claims { user_id, claim: IdClaim::UserId, church_id, role: None, expires_at: 1_000, issued_at: None };
     let credit = Arc::new(Credit::new(CreditLimit { packets: 8, bytes: 1_000 }));
     let client = Client::new(&claims, Ipv4Addr::LOCALHOST.into(), credit);
     (Subscriber { socket: socket.clone(), client: Arc::new(client) }, Term::of(&claims))

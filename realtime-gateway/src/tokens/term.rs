@@ -90,7 +90,14 @@ mod tests {
 
     fn claims(expires_at: i64) -> Claims {
         let church_id = "grace".parse().unwrap();
-        Claims { user_id: "ann".into(), claim: IdClaim::UserId, church_id, expires_at, issued_at: None }
+        Claims {
+            user_id: "ann".into(),
+            claim: IdClaim::UserId,
+            church_id,
+            role: None,
+            expires_at,
+            issued_at: None,
+        }
     }
 
     #[test]

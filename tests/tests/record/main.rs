@@ -4,6 +4,7 @@
 
 mod asking;
 mod attempts;
+mod cancelling;
 mod church;
 mod erasure;
 mod inbound;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
 mod answers;
+mod cancelling;
 mod churches;
 mod churn;
 mod commits;

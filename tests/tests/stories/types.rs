@@ -18,7 +18,8 @@ const BLOCKS: [(&str, &str); 5] = [
     ("ts", "replies.ts"),
 ];
 /// Optional fields of packets.
-const OPTIONAL: [&str; 9] = [
+const OPTIONAL: [&str; 10] = [
+    "cancelledCount",
     "conversationId",
     "failureReason",
     "changed",

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::locked::Book;
 use crate::status::{Rank, RecipientState};
-use crate::store::records::{Answer, AttemptId, Failure, Overdue, Setback, UNRESOLVED};
+use crate::store::records::{Answer, AttemptId, CANCELLED, Failure, Overdue, Setback, UNRESOLVED};
 use crate::store::rows::RecipientRow;
 
 /// An answer to a running attempt, and what it says about the sender.
@@ -55,6 +55,7 @@ impl Book {
             }
             Answer::NotAccepted { again_at, setback } => {
                 self.requeue(id, *again_at);
+                self.fail_if_cancelled(id, now);
                 answered.verdict = setback.as_ref().map_or(Verdict::Nothing, Verdict::SetBack);
             }
             Answer::Unresolved => answered.verdict = Verdict::Nothing,
@@ -81,6 +82,27 @@ impl Book {
                 row.tried += 1;
             }
         });
+    }
+
+    /// Cancels a message: notes by whom, and fails the recipients that still wait to be sent. Those under way fail when
+    /// Telnyx turns out not to have accepted them. Returns how many failed.
+    pub(in crate::store) fn cancel(&mut self, message: Uuid, by: &str, now: OffsetDateTime) -> usize {
+        let Some(row) = self.messages.get_mut(&message) else { return 0 };
+        if row.cancelled_by.is_none() {
+            row.cancelled_by = Some(by.to_owned());
+            self.touched.insert(message);
+        }
+        let of_message = |row: &&RecipientRow| row.message_id == message;
+        let ids: Vec<Uuid> = self.recipients.values().filter(of_message).map(|row| row.id).collect();
+        ids.into_iter().filter(|id| self.fail_if_cancelled(*id, now)).count()
+    }
+
+    /// Fails a recipient that waits to be sent if its message was cancelled. Returns whether it did.
+    fn fail_if_cancelled(&mut self, id: Uuid, now: OffsetDateTime) -> bool {
+        let message = self.recipients.get(&id).and_then(|row| self.messages.get(&row.message_id));
+        let Some(by) = message.and_then(|message| message.cancelled_by.as_ref()) else { return false };
+        let failure = Failure { code: CANCELLED.into(), reason: format!("Cancelled by {by}.") };
+        self.fail_unsent(id, &failure, now)
     }
 
     /// Delays a waiting recipient, because its sender is held back.

@@ -41,7 +41,8 @@ pub(super) async fn save_recipients<S: Session>(tx: &mut S, rows: &[RecipientRow
 const MESSAGES: Sql = sql!(
     "update messages
      set status = new.status, version = new.version, delivered_count = new.delivered, failed_count = new.failed,
-         unconfirmed_count = new.unconfirmed, read_count = new.read, failure_reason = new.failure_reason,
+         unconfirmed_count = new.unconfirmed, read_count = new.read,
+         cancelled_count = new.cancelled, cancelled_by = new.cancelled_by, failure_reason = new.failure_reason,
          sent_at = new.sent_at, updated_at = new.updated_at
      from"
 );
@@ -58,6 +59,8 @@ pub(super) async fn save_messages<S: Session>(tx: &mut S, rows: &[MessageRow]) -
         .number("failed", |row| row.tally.failed.into())
         .number("unconfirmed", |row| row.tally.unconfirmed.into())
         .number("read", |row| row.tally.read.into())
+        .number("cancelled", |row| row.tally.cancelled.into())
+        .opt_text("cancelled_by", |row| row.cancelled_by.clone())
         .opt_text("failure_reason", |row| row.failure_reason.clone())
         .opt_time("sent_at", |row| row.sent_at)
         .time("updated_at", |row| row.updated_at)

@@ -20,8 +20,10 @@ pub(super) fn advance(
     let mut named = Vec::new();
     let mut failures: Vec<(OffsetDateTime, &Failure)> = Vec::new();
     for row in changed {
-        let old = before.get(&row.id)?.state;
-        message.tally.moved(old, row.state);
+        let old = before.get(&row.id)?;
+        message.tally.moved(old.state, row.state);
+        message.tally.cancelled += i32::from(row.is_cancelled()) - i32::from(old.is_cancelled());
+        let old = old.state;
         if old.status() != row.state.status() {
             named.push(ChangedRecipient { recipient_id: row.id, status: row.state.status() });
         }
@@ -39,7 +41,7 @@ pub(super) fn advance(
     if message.tally.failed == 0 {
         message.failure_reason = None;
     }
-    let kind = EventType::of_change(status, message.status);
+    let kind = EventType::of_change(status, &message.tally);
     let mut event = message.event(kind, now);
     event.set_changed(named);
     event.occurred_at = occurred_at;

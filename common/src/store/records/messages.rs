@@ -172,6 +172,18 @@ pub struct HistoryQuery {
     pub updated_since: Option<OffsetDateTime>,
 }
 
+/// Failure code of a recipient whose message was cancelled before it was sent.
+pub const CANCELLED: &str = "cancelled";
+
+/// What cancelling a message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Recipients who will get no text.
+    pub cancelled: i64,
+    /// Recipients whose text had left, or was leaving.
+    pub left: i64,
+}
+
 /// One page, newest first.
 #[derive(Debug, Clone)]
 pub struct HistoryPage {

@@ -8,7 +8,7 @@ use super::*;
 const CURSOR: &str = "AQ";
 
 /// Name, the event as the broker carries it, and its packets.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("sent", include_str!("../../../../common/golden/sent.json"), include_str!("../../../golden/sent.json")),
     (
         "status_update",
@@ -24,6 +24,11 @@ const FILES: [(&str, &str, &str); 5] = [
         "failed",
         include_str!("../../../../common/golden/failed.json"),
         include_str!("../../../golden/failed.json"),
+    ),
+    (
+        "cancelled",
+        include_str!("../../../../common/golden/cancelled.json"),
+        include_str!("../../../golden/cancelled.json"),
     ),
     ("read", include_str!("../../../../common/golden/read.json"), include_str!("../../../golden/read.json")),
 ];

@@ -1,0 +1,74 @@
+//! Cancelling: what has not left yet is not sent.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::book::Book;
+use super::database::Database;
+use super::failures::StoreError;
+use super::handle::{Store, dispatch};
+use super::ledger::{Ledger, Locking};
+use super::new_events::NewEvents;
+use super::records::Cancelled;
+use super::session::{Session, end, only};
+use super::sql::{Sql, sql};
+use crate::subject::ChurchId;
+
+impl Store {
+    /// Cancels a message of a church: its recipients that no attempt was committed for fail as `cancelled`, in one
+    /// transaction. An attempt that Telnyx turns out not to have accepted is not repeated. A second call changes
+    /// nothing and returns the same counts.
+    ///
+    /// # Errors
+    /// The database is away. The message may be cancelled all the same; call again.
+    pub async fn cancel(
+        &self,
+        church: &ChurchId,
+        message: Uuid,
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<Cancelled, StoreError> {
+        let (cancelled, events) = dispatch!(self, db => cancel(db, (church, message), by, now).await)?;
+        self.committed(&events);
+        Ok(cancelled)
+    }
+}
+
+async fn cancel<D: Database>(
+    db: &D,
+    (church, message): (&ChurchId, Uuid),
+    by: &str,
+    now: OffsetDateTime,
+) -> Result<(Cancelled, NewEvents), StoreError> {
+    let mut tx = db.begin().await?;
+    let cancelled = cancel_unsent(&mut tx, (church, message), by, now).await;
+    end(tx, cancelled).await
+}
+
+async fn cancel_unsent<L: Ledger>(
+    tx: &mut L,
+    (church, message): (&ChurchId, Uuid),
+    by: &str,
+    now: OffsetDateTime,
+) -> Result<(Cancelled, NewEvents), StoreError> {
+    // Those under way, too: Telnyx may turn out not to have accepted them.
+    const UNFINISHED: Sql =
+        sql!("select id as value from recipients where message_id = $1 and church_id = $2 and "[open]);
+    let ids: Vec<Uuid> = tx.fetch(UNFINISHED.bind(message).bind(church.as_str())).await?;
+    let mut book = Book::open(tx, &[], &ids, Locking::Wait).await?;
+    book.cancel(message, by, now);
+    let events = book.close(tx).await?;
+    Ok((count(tx, church, message).await?, events))
+}
+
+async fn count<S: Session>(tx: &mut S, church: &ChurchId, message: Uuid) -> Result<Cancelled, StoreError> {
+    const CANCELLED: Sql =
+        sql!("select cancelled_count as value from messages where id = $1 and church_id = $2");
+    const LEFT: Sql = sql!(
+        "select count(*) as value from recipients
+         where message_id = $1 and church_id = $2 and attempted_at is not null"
+    );
+    let cancelled: i64 = only(tx.fetch(CANCELLED.bind(message).bind(church.as_str())).await?)?;
+    let left: i64 = only(tx.fetch(LEFT.bind(message).bind(church.as_str())).await?)?;
+    Ok(Cancelled { cancelled, left })
+}

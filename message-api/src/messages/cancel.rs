@@ -1,0 +1,43 @@
+//! `DELETE /api/messages/{id}`: cancels what has not left yet.
+
+use axum::Json;
+use axum::extract::State;
+use common::event::timestamp;
+use serde::Serialize;
+use time::OffsetDateTime;
+use tracing::info;
+use uuid::Uuid;
+
+use super::parameters::MessageId;
+use super::response::Success;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
+
+/// What cancelling came to. A repetition gets the same answer, except for texts that failed meanwhile.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelledMessage {
+    id: Uuid,
+    /// Recipients who will get no text.
+    cancelled: i64,
+    /// Recipients whose text had left, or was leaving.
+    already_left: i64,
+}
+
+/// Answers 404 if the caller's church has no such message, 403 if neither the caller wrote it nor the role may send.
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    MessageId(id): MessageId,
+    Caller(caller): Caller,
+) -> Result<Json<Success<impl Serialize>>, ApiError> {
+    let church = &caller.church_id;
+    let message = app.store.message(church, id).await?.ok_or(ApiError::MessageNotFound)?;
+    if message.author_id != caller.user_id {
+        app.send_roles.check(&caller)?;
+    }
+    let now = timestamp::millis(OffsetDateTime::now_utc());
+    let done = app.store.cancel(church, id, &caller.user_id, now).await?;
+    info!(message.id = %id, church.id = %church, recipients = done.cancelled, "cancelled a message");
+    Ok(Json(Success::new(CancelledMessage { id, cancelled: done.cancelled, already_left: done.left })))
+}
