@@ -1,5 +1,10 @@
 //! Telnyx's error codes as sentences for the message's author, the same for a refused send and a failed delivery.
 
+/// Codes of failures that may be gone the next time: the carrier, the account or the church's number was in the way, and
+/// `not_sent` because the text was held back. Nothing is wrong with these recipients.
+pub const PASSING: [&str; 10] =
+    ["not_sent", "40006", "40008", "40010", "40305", "40312", "40314", "40318", "40320", "40333"];
+
 /// The sentence for a code; `None` for an unknown code.
 pub fn reason_of(code: &str) -> Option<&'static str> {
     Some(match code {

@@ -25,3 +25,15 @@ impl FromRequestParts<App> for Caller {
         if is_revoked(claims.issued_at, revoked) { Err(TokenError::Revoked.into()) } else { Ok(Self(claims)) }
     }
 }
+
+/// # Errors
+/// 403: the caller's role may not send.
+pub(crate) fn check_may_send(app: &App, caller: &Claims) -> Result<(), ApiError> {
+    if app.send_roles.allow(caller) { Ok(()) } else { Err(ApiError::RoleNotAllowed) }
+}
+
+/// # Errors
+/// 403: the caller is not the message's author, and the caller's role may not send.
+pub(crate) fn check_may_change(app: &App, caller: &Claims, author: &str) -> Result<(), ApiError> {
+    if caller.user_id == author { Ok(()) } else { check_may_send(app, caller) }
+}

@@ -119,6 +119,7 @@ fn known_requests() -> Vec<RequestLabels> {
         ("GET", "/api/messages/inbound", 200, 422),
         ("GET", "/api/messages/{id}", 200, 404),
         ("DELETE", "/api/messages/{id}", 200, 404),
+        ("POST", "/api/messages/{id}/retry", 201, 422),
         ("GET", "/api/messages/{id}/recipients", 200, 404),
     ];
     let of_route = |(method, route, done, wrong): (&'static str, &str, u16, u16)| {

@@ -28,6 +28,7 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
             "/api/messages/{id}",
             get(messages::show).delete(messages::cancel).fallback(messages::unknown_method),
         )
+        .route("/api/messages/{id}/retry", post(messages::retry).fallback(messages::unknown_method))
         .route("/api/messages/{id}/recipients", get(messages::recipients).fallback(messages::unknown_method))
         .fallback(|| async { ApiError::UnknownRoute })
         .method_not_allowed_fallback(|| async { ApiError::UnknownMethod })

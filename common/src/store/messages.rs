@@ -135,7 +135,7 @@ async fn take_key<S: Session>(
     only(tx.fetch(FIND.bind(message.church_id.as_str()).bind(&key.key)).await?).map(Some)
 }
 
-async fn insert_message<S: Session>(
+pub(super) async fn insert_message<S: Session>(
     tx: &mut S,
     message: &NewMessage,
     estimated_seconds: Option<i64>,
@@ -163,7 +163,10 @@ async fn insert_message<S: Session>(
     tx.execute(insert).await.map(drop)
 }
 
-async fn insert_recipients<S: Session>(tx: &mut S, message: &NewMessage) -> Result<(), StoreError> {
+pub(super) async fn insert_recipients<S: Session>(
+    tx: &mut S,
+    message: &NewMessage,
+) -> Result<(), StoreError> {
     const INSERT: Sql = sql!(
         "insert into recipients (message_id, church_id, due_at, sender, id, ordinal, phone, member_id, first_name,
              last_name)
@@ -207,12 +210,13 @@ fn as_message(new: &NewMessage, estimated_seconds: Option<i64>) -> Message {
         sent_at: None,
         created_at: new.created_at,
         updated_at: new.created_at,
+        retry_of: None,
         estimated_seconds,
     }
 }
 
 /// Its `message:sent` event.
-fn sent_event(new: &NewMessage) -> Result<OutboxEntry, StoreError> {
+pub(super) fn sent_event(new: &NewMessage) -> Result<OutboxEntry, StoreError> {
     let row = MessageRow {
         id: new.id,
         church_id: new.church_id.clone(),
@@ -229,7 +233,11 @@ fn sent_event(new: &NewMessage) -> Result<OutboxEntry, StoreError> {
     OutboxEntry::new(&row.event(EventType::Sent, new.created_at), false)
 }
 
-async fn find<D: Database>(db: &D, church: &ChurchId, id: Uuid) -> Result<Option<Message>, StoreError> {
+pub(super) async fn find<D: Database>(
+    db: &D,
+    church: &ChurchId,
+    id: Uuid,
+) -> Result<Option<Message>, StoreError> {
     const FIND: Sql = sql!([select messages] "where id = $1 and church_id = $2");
     Ok(db.fetch(FIND.bind(id).bind(church.as_str())).await?.pop())
 }
@@ -312,6 +320,7 @@ impl Read for Message {
             sent_at: row.opt_time("sent_at")?,
             created_at: row.time("created_at")?,
             updated_at: row.time("updated_at")?,
+            retry_of: row.opt_id("retry_of")?,
             estimated_seconds: row.opt_number("estimated_seconds")?,
         })
     }

@@ -71,6 +71,7 @@ mod postgres;
 mod readiness;
 mod records;
 mod retention;
+mod retrying;
 mod revocations;
 mod rows;
 mod senders;

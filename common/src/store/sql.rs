@@ -63,7 +63,7 @@ macro_rules! piece {
     ($db:ident [select messages]) => {
         "select id, church_id, author_id, conversation_id, content, target_type, status, version, recipient_count, \
          delivered_count, failed_count, unconfirmed_count, read_count, cancelled_count, cancelled_by, failure_reason, sent_at, \
-         created_at, updated_at, estimated_seconds from messages "
+         created_at, updated_at, estimated_seconds, retry_of from messages "
     };
     ($db:ident [select inbound]) => {
         "select id, church_id, from_number, content, media_count, opt_out, received_at, recorded_at from inbound "

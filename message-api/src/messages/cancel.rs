@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::parameters::MessageId;
 use super::response::Success;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, check_may_change};
 use crate::error::ApiError;
 
 /// What cancelling came to. A repetition gets the same answer, except for texts that failed meanwhile.
@@ -33,9 +33,7 @@ pub(crate) async fn cancel(
 ) -> Result<Json<Success<impl Serialize>>, ApiError> {
     let church = &caller.church_id;
     let message = app.store.message(church, id).await?.ok_or(ApiError::MessageNotFound)?;
-    if message.author_id != caller.user_id {
-        app.send_roles.check(&caller)?;
-    }
+    check_may_change(&app, &caller, &message.author_id)?;
     let now = timestamp::millis(OffsetDateTime::now_utc());
     let done = app.store.cancel(church, id, &caller.user_id, now).await?;
     info!(message.id = %id, church.id = %church, recipients = done.cancelled, "cancelled a message");

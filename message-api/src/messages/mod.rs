@@ -1,4 +1,4 @@
-//! The routes of a church's messages: send one, list them, show one and its recipients, cancel one.
+//! The routes of a church's messages: send one, list them, show one and its recipients, cancel one, retry one.
 
 mod body;
 mod cancel;
@@ -10,6 +10,7 @@ mod inbound;
 mod parameters;
 mod recipients;
 mod response;
+mod retry;
 mod send;
 mod show;
 
@@ -18,5 +19,6 @@ pub(crate) use history::history;
 pub(crate) use inbound::inbound;
 pub(crate) use parameters::unknown_method;
 pub(crate) use recipients::recipients;
+pub(crate) use retry::retry;
 pub(crate) use send::send;
 pub(crate) use show::show;

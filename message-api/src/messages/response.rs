@@ -31,6 +31,9 @@ pub(super) struct MessageSummary {
     version: i64,
     target_type: String,
     conversation_id: Option<String>,
+    /// The message that it retries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<Uuid>,
     total_recipients: i32,
     delivered_count: i32,
     failed_count: i32,
@@ -60,6 +63,7 @@ impl From<Message> for MessageSummary {
             version: message.version,
             target_type: message.target_type,
             conversation_id: message.conversation_id,
+            retry_of: message.retry_of,
             total_recipients: tally.recipients,
             delivered_count: tally.delivered,
             failed_count: tally.failed,
@@ -149,6 +153,9 @@ pub(super) struct AcceptedMessage {
     content: String,
     target_type: String,
     conversation_id: Option<String>,
+    /// The message that it retries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<Uuid>,
     total_recipients: i32,
     status: MessageStatus,
     version: i64,
@@ -169,6 +176,7 @@ impl From<Message> for AcceptedMessage {
             content: message.content,
             target_type: message.target_type,
             conversation_id: message.conversation_id,
+            retry_of: message.retry_of,
             total_recipients: message.tally.recipients,
             status: MessageStatus::Pending,
             version: 1,

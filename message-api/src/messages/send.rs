@@ -16,7 +16,7 @@ use super::body::SendRequest;
 use super::draft::Draft;
 use super::response::{AcceptedMessage, Success};
 use crate::app::{App, WriteStarted};
-use crate::auth::Caller;
+use crate::auth::{Caller, check_may_send};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::phone::Country;
@@ -30,7 +30,7 @@ pub(crate) async fn send(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
-    app.send_roles.check(&caller)?;
+    check_may_send(&app, &caller)?;
     let body = body?;
     let key = idempotency::key(&headers, &body)?;
     let now = timestamp::millis(OffsetDateTime::now_utc());
@@ -91,7 +91,7 @@ fn store_error(error: StoreError, has_key: bool) -> ApiError {
 }
 
 /// The church's own sender, else the default sender.
-async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSender, ApiError> {
+pub(super) async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSender, ApiError> {
     if let Some(own) = app.store.sender(church).await? {
         let (number, messaging_profile_id) = (Some(own.number), own.messaging_profile_id);
         return Ok(DefaultSender { number, messaging_profile_id });

@@ -119,7 +119,9 @@ async fn a_path_with_a_malformed_message_id_is_an_unknown_route() {
     let unknown = format!("/api/messages/{}", uuid::Uuid::nil());
     assert_eq!(api.get(&token, &unknown).await.1["code"], "message_not_found");
     let deleted = api.request("DELETE", &unknown).bearer_auth(&token).send().await.unwrap();
-    assert_eq!(deleted.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(deleted.status(), StatusCode::NOT_FOUND);
+    let changed = api.request("PUT", &unknown).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(changed.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod receipts;
 mod relay;
 mod reports;
 mod retention;
+mod retrying;
 mod revocations;
 mod sending;
 mod store;

@@ -29,6 +29,7 @@ mod reconciling;
 mod relay;
 mod replies;
 mod resuming;
+mod retrying;
 mod revocation;
 mod sdk;
 mod sending;

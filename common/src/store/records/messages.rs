@@ -107,6 +107,8 @@ pub struct Message {
     pub created_at: OffsetDateTime,
     /// When it last got a new version.
     pub updated_at: OffsetDateTime,
+    /// The message that it retries.
+    pub retry_of: Option<Uuid>,
     /// Seconds until the last recipient is sent, as estimated when the message was recorded; `None` before any process
     /// has published its rate.
     pub estimated_seconds: Option<i64>,
@@ -174,6 +176,38 @@ pub struct HistoryQuery {
 
 /// Failure code of a recipient whose message was cancelled before it was sent.
 pub const CANCELLED: &str = "cancelled";
+
+/// A message that tries again to reach recipients of an earlier one.
+#[derive(Debug, Clone)]
+pub struct NewRetry {
+    /// UUID v7 of the new message, made by the caller.
+    pub id: Uuid,
+    /// The church of both.
+    pub church_id: ChurchId,
+    /// The earlier message.
+    pub retry_of: Uuid,
+    /// Who asks for it.
+    pub author_id: String,
+    /// The number it is sent from.
+    pub from_number: Option<String>,
+    /// The Telnyx messaging profile it is sent with.
+    pub messaging_profile_id: Option<String>,
+    /// Also recipients of whom nobody knows whether the text reached them.
+    pub include_unresolved: bool,
+    /// When it was accepted.
+    pub created_at: OffsetDateTime,
+}
+
+/// How a retry ended.
+#[derive(Debug, Clone)]
+pub enum Retried {
+    /// A new message is on its way.
+    New(Message),
+    /// All recipients were retried before; this is the newest retry.
+    Repeated(Message),
+    /// No recipient failed for a reason that passes.
+    Nothing,
+}
 
 /// What cancelling a message came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
