@@ -10,6 +10,7 @@ use common::store::Store;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::directory::Directory;
 use crate::metrics::ApiMetrics;
 use crate::phone::Country;
 use crate::roles::SendRoles;
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub default_sender: Option<DefaultSender>,
     /// The country of numbers without a country code.
     pub default_country: Option<Country>,
+    /// Who belongs to a group, a branch or the church.
+    pub directory: Option<Directory>,
     /// Who may send.
     pub send_roles: SendRoles,
     /// Wakes the dispatcher.

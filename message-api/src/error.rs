@@ -55,6 +55,15 @@ pub(crate) enum ApiError {
         /// For a person.
         message: &'static str,
     },
+    /// 422: the product's back end does not know the target.
+    #[error("the product does not know these targets")]
+    UnknownTarget(Problems),
+    /// 502: the product's back end is down or answers wrong.
+    #[error("the recipients can't be looked up at the moment; nothing was sent")]
+    RecipientsUnavailable,
+    /// 504: the product's back end is slow.
+    #[error("looking up the recipients took too long; nothing was sent")]
+    RecipientsTimedOut,
     /// 503 with Retry-After while the database is away, else 500.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -172,6 +181,10 @@ struct Envelope {
 static REPEATS: Throttle = Throttle::once_a_minute();
 
 impl ApiError {
+    /// Nobody is meant.
+    pub(crate) const NO_RECIPIENTS: Self =
+        Self::Unprocessable { code: "no_recipients", message: "the message has no recipient" };
+
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthorized(TokenError::Missing) => (StatusCode::UNAUTHORIZED, "token_missing"),
@@ -189,6 +202,9 @@ impl ApiError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "body_malformed"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            Self::UnknownTarget(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_target"),
+            Self::RecipientsUnavailable => (StatusCode::BAD_GATEWAY, "recipients_unavailable"),
+            Self::RecipientsTimedOut => (StatusCode::GATEWAY_TIMEOUT, "recipients_unavailable"),
             Self::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
             Self::Store(cause) if cause.is_temporary() => unavailable(),
             Self::Starting => unavailable(),
@@ -233,7 +249,11 @@ impl IntoResponse for ApiError {
         };
         let may_repeat = !matches!(self, Self::OutcomeUnknown);
         let Problems { listed: details, count } =
-            if let Self::Invalid(problems) = self { problems } else { Problems::default() };
+            if let Self::Invalid(problems) | Self::UnknownTarget(problems) = self {
+                problems
+            } else {
+                Problems::default()
+            };
         let problem_count = Some(count).filter(|count| *count > details.len());
         let envelope = Envelope { success: false, error, code, details, problem_count };
         let mut response = (status, Json(envelope)).into_response();

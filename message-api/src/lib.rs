@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::app::App;
+use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, close_overdue};
 use crate::forward::{BackEnd, Forwarder};
 use crate::metrics::ApiMetrics;
@@ -29,7 +30,9 @@ use crate::telnyx::Telnyx;
 
 mod app;
 mod auth;
+mod back_end;
 mod characters;
+mod directory;
 mod dispatch;
 mod error;
 mod forward;
@@ -74,6 +77,11 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         verifier: TokenVerifier::new(&settings.jwt)?,
         default_sender: settings.telnyx.default_sender()?,
         default_country: settings.default_country,
+        directory: Directory::new(
+            &settings.back_end,
+            settings.api_request_timeout / 2,
+            settings.default_country,
+        )?,
         send_roles: SendRoles::new(&settings.send_roles),
         wake: Arc::new(Notify::new()),
         metrics: metrics.clone(),

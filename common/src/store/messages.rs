@@ -40,6 +40,18 @@ impl Store {
         Ok(recorded)
     }
 
+    /// What a request with this key came to, if one was recorded before.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn recorded_before(
+        &self,
+        church: &ChurchId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Recorded>, StoreError> {
+        dispatch!(self, db => recorded_before(db, church, key).await)
+    }
+
     /// A page of a church's messages, newest first.
     ///
     /// # Errors
@@ -86,11 +98,7 @@ async fn record<D: Database>(
     {
         // The first request is committed: taking the key waited for that.
         tx.roll_back().await?;
-        if first.body_digest != key.body_digest {
-            return Ok(Recorded::KeyReused);
-        }
-        let found = find(db, &message.church_id, first.message_id).await?;
-        return Ok(found.map_or(Recorded::KeyReused, Recorded::Repeated));
+        return repeated(db, &message.church_id, &first, key).await;
     }
     insert_message(&mut tx, message, estimated_seconds).await?;
     insert_recipients(&mut tx, message).await?;
@@ -98,6 +106,33 @@ async fn record<D: Database>(
     tx.commit().await?;
     Ok(Recorded::New(as_message(message, estimated_seconds)))
 }
+
+async fn recorded_before<D: Database>(
+    db: &D,
+    church: &ChurchId,
+    key: &IdempotencyKey,
+) -> Result<Option<Recorded>, StoreError> {
+    match db.fetch(FIRST_REQUEST.bind(church.as_str()).bind(&key.key)).await?.pop() {
+        Some(first) => repeated(db, church, &first, key).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn repeated<D: Database>(
+    db: &D,
+    church: &ChurchId,
+    first: &FirstRequest,
+    key: &IdempotencyKey,
+) -> Result<Recorded, StoreError> {
+    if first.body_digest != key.body_digest {
+        return Ok(Recorded::KeyReused);
+    }
+    let found = find(db, church, first.message_id).await?;
+    Ok(found.map_or(Recorded::KeyReused, Recorded::Repeated))
+}
+
+const FIRST_REQUEST: Sql =
+    sql!("select body_digest, message_id from idempotency_keys where church_id = $1 and key = $2");
 
 /// The first request with a key.
 struct FirstRequest {
@@ -121,8 +156,6 @@ async fn take_key<S: Session>(
         "insert into idempotency_keys (church_id, key, body_digest, message_id, created_at)
                             values ($1, $2, $3, $4, $5) on conflict do nothing"
     );
-    const FIND: Sql =
-        sql!("select body_digest, message_id from idempotency_keys where church_id = $1 and key = $2");
     let take = TAKE
         .bind(message.church_id.as_str())
         .bind(&key.key)
@@ -132,7 +165,7 @@ async fn take_key<S: Session>(
     if tx.execute(take).await? == 1 {
         return Ok(None);
     }
-    only(tx.fetch(FIND.bind(message.church_id.as_str()).bind(&key.key)).await?).map(Some)
+    only(tx.fetch(FIRST_REQUEST.bind(message.church_id.as_str()).bind(&key.key)).await?).map(Some)
 }
 
 pub(super) async fn insert_message<S: Session>(

@@ -7,11 +7,12 @@ use common::event::timestamp;
 use common::inbound::OptOut;
 use common::store::Inbound;
 use common::subject::ChurchId;
-use reqwest::{Url, header, redirect, retry};
+use reqwest::Url;
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::back_end::client;
 use crate::settings::BackEndOptions;
 
 /// Longest wait for an answer.
@@ -66,18 +67,7 @@ impl BackEnd {
     /// A setting is wrong; the error names its variable.
     pub(crate) fn new(options: &BackEndOptions) -> Result<Option<Self>, ConfigError> {
         let Some(url) = options.inbound_url()? else { return Ok(None) };
-        let authorization = (header::AUTHORIZATION, options.authorization()?);
-        let http = reqwest::Client::builder()
-            .default_headers(header::HeaderMap::from_iter([authorization]))
-            .user_agent(concat!("message-api/", env!("CARGO_PKG_VERSION")))
-            .timeout(TIME_LIMIT)
-            .connect_timeout(TIME_LIMIT / 3)
-            // The secret is for this address alone.
-            .redirect(redirect::Policy::none())
-            .retry(retry::never());
-        // Plain http stays in the own network.
-        let http = if url.scheme() == "http" { http.no_proxy() } else { http };
-        let http = http.build().map_err(|error| ConfigError::new("INBOUND_URL", error.to_string()))?;
+        let http = client(options, ("INBOUND_URL", &url), TIME_LIMIT)?;
         Ok(Some(Self { http, url }))
     }
 

@@ -4,6 +4,7 @@ use common::store::NewRecipient;
 use time::OffsetDateTime;
 
 use super::body::SendRequest;
+use crate::directory::Target;
 use crate::error::{ApiError, Problems};
 use crate::phone::Country;
 
@@ -15,6 +16,8 @@ pub(super) struct Draft {
     pub(super) conversation_id: Option<String>,
     pub(super) media_urls: Vec<String>,
     pub(super) send_at: Option<OffsetDateTime>,
+    /// Whose recipients the directory is asked for; then none are listed.
+    pub(super) target: Option<Target>,
     /// Each number once, with the names of its first entry.
     pub(super) recipients: Vec<NewRecipient>,
 }
@@ -23,7 +26,7 @@ impl SendRequest {
     /// Checks every field. Numbers without a country code belong to `country`.
     ///
     /// # Errors
-    /// Fields are wrong, or there is no recipient.
+    /// Fields are wrong, or there is neither a recipient nor a target.
     pub(super) fn check(self, now: OffsetDateTime, country: Option<Country>) -> Result<Draft, ApiError> {
         let mut problems = Problems::default();
         let content = problems.content(self.content);
@@ -31,32 +34,22 @@ impl SendRequest {
         let target_ids = problems.list("targetIds", self.target_ids);
         let has_targets = target_type.is_some() || target_ids.is_some();
         let target_type = problems.target_type(target_type);
-        let has_ids = problems.target_ids(target_ids.unwrap_or_default());
+        let ids = problems.target_ids(target_ids.unwrap_or_default());
         let conversation_id = problems.id("conversationId", self.conversation_id);
         let media_urls = problems.media(self.media_urls);
         let send_at = problems.send_at(self.send_at, now);
         let entries = problems.list("recipients", self.recipients).unwrap_or_default();
-        if has_ids && !entries.is_empty() {
+        if !ids.is_empty() && !entries.is_empty() {
             problems.add("targetIds", "give either targetIds or recipients");
         }
         let recipients = problems.recipients(entries, country);
         problems.into_result()?;
-        if recipients.is_empty() {
-            return Err(no_recipient(has_targets));
+        if recipients.is_empty() && !has_targets {
+            return Err(ApiError::NO_RECIPIENTS);
         }
-        Ok(Draft { content, target_type, conversation_id, media_urls, send_at, recipients })
-    }
-}
-
-fn no_recipient(has_targets: bool) -> ApiError {
-    if has_targets {
-        ApiError::Unprocessable {
-            code: "directory_unavailable",
-            message: "there is no member directory yet that targetType and targetIds could be looked up in; \
-                      list the recipients by phone in `recipients`",
-        }
-    } else {
-        ApiError::Unprocessable { code: "no_recipients", message: "the message has no recipient" }
+        let asks = recipients.is_empty();
+        let target = asks.then(|| Target { kind: target_type.clone(), ids });
+        Ok(Draft { content, target_type, conversation_id, media_urls, send_at, target, recipients })
     }
 }
 

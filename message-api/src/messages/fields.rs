@@ -10,19 +10,19 @@ use uuid::Uuid;
 
 use super::body::{Field, RecipientEntry};
 use crate::characters::is_blank;
+use crate::directory::MAX_RECIPIENTS;
 use crate::error::Problems;
 use crate::phone::{self, Country};
 use crate::segments;
 
-const MAX_RECIPIENTS: usize = 10_000;
 const MAX_MEDIA: usize = 10;
 const MAX_URL_LEN: usize = 2_000;
 /// Longest id of a member, conversation or target.
 const MAX_ID_CHARS: usize = 128;
 const MAX_NAME_CHARS: usize = 100;
-/// How far ahead a message may be scheduled, as at Telnyx. We hold it until then, so Telnyx's minimum of five minutes
-/// does not apply. A past time means now, so that a repeated request stays valid.
-const MAX_AHEAD: Duration = Duration::days(5);
+/// How far ahead a message may be scheduled. We hold it until then, so Telnyx's limits of five minutes and five days do
+/// not apply. A past time means now, so that a repeated request stays valid.
+const MAX_AHEAD: Duration = Duration::days(90);
 /// Values of `targetType`.
 const TARGET_TYPES: [&str; 4] = ["individual", "groups", "branches", "all"];
 
@@ -87,16 +87,12 @@ impl Problems {
         target_type
     }
 
-    /// Checks the ids. Returns whether there are any.
-    pub(super) fn target_ids(&mut self, ids: Vec<Field<String>>) -> bool {
+    pub(super) fn target_ids(&mut self, ids: Vec<Field<String>>) -> Vec<String> {
         if ids.len() > MAX_RECIPIENTS {
             self.add("targetIds", format!("give at most {MAX_RECIPIENTS}"));
         }
-        let mut any = false;
-        for (index, id) in ids.into_iter().take(MAX_RECIPIENTS).enumerate() {
-            any |= self.id(&format!("targetIds[{index}]"), Some(id)).is_some();
-        }
-        any
+        let ids = ids.into_iter().take(MAX_RECIPIENTS).enumerate();
+        ids.filter_map(|(index, id)| self.id(&format!("targetIds[{index}]"), Some(id))).collect()
     }
 
     pub(super) fn media(&mut self, given: Option<Field<Vec<Field<String>>>>) -> Vec<String> {
@@ -127,7 +123,7 @@ impl Problems {
         let send_at = timestamp::parse(text.trim());
         match send_at {
             None => self.add("sendAt", "give a time as 2026-11-22T20:15:00Z"),
-            Some(at) if at > now + MAX_AHEAD => self.add("sendAt", "give a time within the next five days"),
+            Some(at) if at > now + MAX_AHEAD => self.add("sendAt", "give a time within the next 90 days"),
             Some(_) => {}
         }
         send_at.filter(|at| *at > now)

@@ -148,7 +148,7 @@ impl From<Recipient> for RecipientItem {
 /// The answer to a send: the message as it was recorded. A repetition gets the same answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AcceptedMessage {
+pub(crate) struct AcceptedMessage {
     id: Uuid,
     content: String,
     target_type: String,
@@ -165,8 +165,23 @@ pub(super) struct AcceptedMessage {
     read_count: i32,
     /// Expected time until the last recipient's turn, as estimated when the message was recorded.
     estimated_seconds: Option<i64>,
+    /// People of the target without a number that can be read. Only in the first answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    skipped_recipients: usize,
     #[serde(with = "timestamp")]
     created_at: OffsetDateTime,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl AcceptedMessage {
+    /// The answer, with the number of recipients that were left out.
+    pub(super) fn skipping(self, skipped_recipients: usize) -> Self {
+        Self { skipped_recipients, ..self }
+    }
 }
 
 impl From<Message> for AcceptedMessage {
@@ -185,6 +200,7 @@ impl From<Message> for AcceptedMessage {
             unconfirmed_count: 0,
             read_count: 0,
             estimated_seconds: message.estimated_seconds,
+            skipped_recipients: 0,
             created_at: message.created_at,
         }
     }

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
+use common::claims::Claims;
 use common::event::timestamp;
 use common::store::{NewMessage, Recorded, StoreError};
 use common::subject::ChurchId;
@@ -17,7 +18,8 @@ use super::draft::Draft;
 use super::response::{AcceptedMessage, Success};
 use crate::app::{App, WriteStarted};
 use crate::auth::{Caller, check_may_send};
-use crate::error::ApiError;
+use crate::directory::{Found, NoRecipients, Target};
+use crate::error::{ApiError, Problems};
 use crate::idempotency;
 use crate::phone::Country;
 use crate::settings::DefaultSender;
@@ -29,13 +31,24 @@ pub(crate) async fn send(
     Extension(write_started): Extension<WriteStarted>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
+) -> Result<(StatusCode, Json<Success<AcceptedMessage>>), ApiError> {
     check_may_send(&app, &caller)?;
     let body = body?;
     let key = idempotency::key(&headers, &body)?;
     let now = timestamp::millis(OffsetDateTime::now_utc());
-    let draft = read(body, now, app.default_country).await?;
+    let mut draft = read(body, now, app.default_country).await?;
     let sender = sender_of(&app, &caller.church_id).await?;
+    let mut skipped = 0;
+    if let Some(target) = &draft.target {
+        // A repetition gets the first answer, whatever the directory says by now.
+        if let Some(key) = &key
+            && let Some(recorded) = app.store.recorded_before(&caller.church_id, key).await?
+        {
+            return answer(&app, recorded, 0);
+        }
+        let found = ask(&app, &caller, target).await?;
+        (draft.recipients, skipped) = (found.recipients, found.skipped);
+    }
     let message = NewMessage {
         id: Uuid::now_v7(),
         church_id: caller.church_id,
@@ -54,11 +67,20 @@ pub(crate) async fn send(
         write_started.set();
     }
     let recorded = app.store.record_message(&message, key.as_ref()).await;
-    let message = match recorded.map_err(|error| store_error(error, key.is_some()))? {
+    answer(&app, recorded.map_err(|error| store_error(error, key.is_some()))?, skipped)
+}
+
+/// The answer to a send. `skipped` recipients of the directory have no number that can be read.
+fn answer(
+    app: &App,
+    recorded: Recorded,
+    skipped: usize,
+) -> Result<(StatusCode, Json<Success<AcceptedMessage>>), ApiError> {
+    let message = match recorded {
         Recorded::New(message) => {
             app.wake.notify_one();
             let recipients = message.tally.recipients;
-            info!(message.id = %message.id, church.id = %message.church_id, recipients, "recorded a message");
+            info!(message.id = %message.id, church.id = %message.church_id, recipients, skipped, "recorded a message");
             message
         }
         Recorded::Repeated(message) => message,
@@ -69,7 +91,36 @@ pub(crate) async fn send(
             });
         }
     };
-    Ok((StatusCode::CREATED, Json(Success::new(AcceptedMessage::from(message)))))
+    let accepted = AcceptedMessage::from(message).skipping(skipped);
+    Ok((StatusCode::CREATED, Json(Success::new(accepted))))
+}
+
+/// Asks the directory who belongs to a target.
+async fn ask(app: &App, caller: &Claims, target: &Target) -> Result<Found, ApiError> {
+    let directory = app.directory.as_ref().ok_or(ApiError::Unprocessable {
+        code: "directory_unavailable",
+        message: "targetType and targetIds can't be looked up, because RECIPIENTS_URL is not set; list the recipients \
+                  by phone in `recipients`",
+    })?;
+    directory.recipients(caller, target).await.map_err(|problem| match problem {
+        NoRecipients::Unknown(ids) => ApiError::UnknownTarget(unknown(target, &ids)),
+        NoRecipients::Nobody => ApiError::NO_RECIPIENTS,
+        NoRecipients::TooMany => ApiError::Unprocessable {
+            code: "too_many_recipients",
+            message: "the target has more than 10,000 recipients; send to smaller groups",
+        },
+        NoRecipients::Slow => ApiError::RecipientsTimedOut,
+        NoRecipients::Wrong(_) => ApiError::RecipientsUnavailable,
+    })
+}
+
+/// Names the ids that are not known.
+fn unknown(target: &Target, ids: &[String]) -> Problems {
+    let mut problems = Problems::default();
+    for (index, _) in target.ids.iter().enumerate().filter(|(_, id)| ids.contains(id)) {
+        problems.add(format!("targetIds[{index}]"), "the product knows no such id");
+    }
+    problems
 }
 
 /// Parses and checks the body on a blocking thread: 10 000 numbers take a while.

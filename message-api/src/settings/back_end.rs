@@ -15,6 +15,10 @@ pub struct BackEndOptions {
     /// is in the own network
     #[arg(long, env = "INBOUND_URL", hide_env_values = true, value_name = "URL")]
     pub inbound_url: Option<String>,
+    /// URL that is asked for the recipients of groups, branches, members or everybody, by POST; https, unless its host is
+    /// in the own network
+    #[arg(long, env = "RECIPIENTS_URL", hide_env_values = true, value_name = "URL")]
+    pub recipients_url: Option<String>,
     /// Bearer token of the requests to the back end; at least 16 characters
     #[arg(long, env = "RECIPIENTS_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub recipients_secret: Option<SecretString>,
@@ -29,8 +33,15 @@ impl BackEndOptions {
     /// # Errors
     /// `INBOUND_URL` is no URL, or has neither https nor a host of the own network.
     pub fn inbound_url(&self) -> Result<Option<Url>, ConfigError> {
-        let set = self.inbound_url.as_deref().map(str::trim).filter(|url| !url.is_empty());
-        set.map(|url| back_end_url("INBOUND_URL", url)).transpose()
+        back_end_url("INBOUND_URL", self.inbound_url.as_deref())
+    }
+
+    /// Where recipients are asked for, if that is set. An empty variable counts as not set.
+    ///
+    /// # Errors
+    /// `RECIPIENTS_URL` is no URL, or has neither https nor a host of the own network.
+    pub fn recipients_url(&self) -> Result<Option<Url>, ConfigError> {
+        back_end_url("RECIPIENTS_URL", self.recipients_url.as_deref())
     }
 
     /// The `Authorization` header of the requests.
@@ -41,7 +52,9 @@ impl BackEndOptions {
         let wrong = |problem: &str| ConfigError::new("RECIPIENTS_SECRET", problem);
         let secret = self.recipients_secret.as_ref().map_or("", |secret| secret.expose_secret()).trim();
         if secret.len() < SHORTEST_SECRET || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong("is needed for INBOUND_URL: at least 16 characters without blanks"));
+            return Err(wrong(
+                "is needed for INBOUND_URL and RECIPIENTS_URL: at least 16 characters without blanks",
+            ));
         }
         let mut value = HeaderValue::from_str(&format!("Bearer {secret}"))
             .map_err(|_| wrong("can't be sent in a header"))?;
@@ -50,16 +63,17 @@ impl BackEndOptions {
     }
 }
 
-/// A URL of the back end. The secret and the texts must not cross the internet in the clear.
-fn back_end_url(variable: &'static str, text: &str) -> Result<Url, ConfigError> {
+/// A URL of the back end, if it is set. The secret and the texts must not cross the internet in the clear.
+fn back_end_url(variable: &'static str, text: Option<&str>) -> Result<Option<Url>, ConfigError> {
+    let Some(text) = text.map(str::trim).filter(|url| !url.is_empty()) else { return Ok(None) };
     // The error does not repeat the URL, which may contain a password.
     let wrong = |problem: &str| ConfigError::new(variable, problem);
     let url: Url = text.parse().map_err(|_| wrong("is not a URL; write https://host/path"))?;
     match url.scheme() {
         _ if !url.has_host() => Err(wrong("has no host")),
         _ if url.fragment().is_some() => Err(wrong("must not have a fragment")),
-        "https" => Ok(url),
-        "http" if url.host_str().is_some_and(is_own_network) => Ok(url),
+        "https" => Ok(Some(url)),
+        "http" if url.host_str().is_some_and(is_own_network) => Ok(Some(url)),
         "http" => Err(wrong("needs https: its host is not in the own network")),
         _ => Err(wrong("is not an http or https URL")),
     }
@@ -83,7 +97,11 @@ mod tests {
     use super::*;
 
     fn options(url: &str, secret: &str) -> BackEndOptions {
-        BackEndOptions { inbound_url: Some(url.into()), recipients_secret: Some(secret.into()) }
+        BackEndOptions {
+            inbound_url: Some(url.into()),
+            recipients_url: None,
+            recipients_secret: Some(secret.into()),
+        }
     }
 
     #[test]

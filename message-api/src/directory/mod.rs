@@ -1,0 +1,152 @@
+//! The member directory: the product's own back end, which is asked at `RECIPIENTS_URL` who belongs to a target.
+
+mod page;
+mod recipients;
+
+use std::time::Duration;
+
+use common::claims::Claims;
+use common::config::ConfigError;
+use common::throttle::Throttle;
+use reqwest::{StatusCode, Url};
+use tracing::{error, warn};
+
+use self::page::{Page, Question};
+use self::recipients::Collected;
+pub(crate) use self::recipients::Found;
+use crate::back_end::client;
+use crate::phone::Country;
+use crate::settings::BackEndOptions;
+
+/// Longest page.
+const MAX_PAGE: usize = 1 << 20;
+/// Most pages of one answer.
+const MAX_PAGES: usize = 1_000;
+/// Most recipients of a message.
+pub(crate) const MAX_RECIPIENTS: usize = 10_000;
+
+static REPEATS: Throttle = Throttle::once_a_minute();
+
+/// Who is meant: a kind of target, and which of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// `individual`, `groups`, `branches` or `all`.
+    pub(crate) kind: String,
+    /// Ids in the product's own words.
+    pub(crate) ids: Vec<String>,
+}
+
+/// Why a target has no recipients.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRecipients {
+    /// The back end does not know these ids; none are named if it knows nothing of the target.
+    #[error("the target is not known")]
+    Unknown(Vec<String>),
+    /// Nobody belongs to the target.
+    #[error("nobody belongs to the target")]
+    Nobody,
+    /// More than a message may have.
+    #[error("the target has more than {MAX_RECIPIENTS} recipients")]
+    TooMany,
+    /// The back end did not answer in time.
+    #[error("it does not answer in time")]
+    Slow,
+    /// The back end is down, or answers something else than the contract.
+    #[error("{0}")]
+    Wrong(&'static str),
+}
+
+/// A client of the back end's endpoint for recipients.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    http: reqwest::Client,
+    url: Url,
+    time_limit: Duration,
+    country: Option<Country>,
+}
+
+impl Directory {
+    /// A client of `RECIPIENTS_URL`, if that is set; it connects later. The limit is for all pages together.
+    ///
+    /// # Errors
+    /// A setting is wrong; the error names its variable.
+    pub(crate) fn new(
+        options: &BackEndOptions,
+        time_limit: Duration,
+        country: Option<Country>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let Some(url) = options.recipients_url()? else { return Ok(None) };
+        let http = client(options, ("RECIPIENTS_URL", &url), time_limit)?;
+        Ok(Some(Self { http, url, time_limit, country }))
+    }
+
+    /// Asks who belongs to a target, page by page. Each number comes once.
+    ///
+    /// # Errors
+    /// Nobody belongs to it, or the back end does not say.
+    pub(crate) async fn recipients(&self, caller: &Claims, target: &Target) -> Result<Found, NoRecipients> {
+        let asking = tokio::time::timeout(self.time_limit, self.ask(caller, target)).await;
+        let found = asking.unwrap_or(Err(NoRecipients::Slow));
+        if let Err(problem @ (NoRecipients::Slow | NoRecipients::Wrong(_))) = &found
+            && let Some(held_back) = REPEATS.opens("recipients")
+        {
+            warn!(error = problem as &dyn std::error::Error, held_back, "RECIPIENTS_URL gave no recipients");
+        }
+        found
+    }
+
+    async fn ask(&self, caller: &Claims, target: &Target) -> Result<Found, NoRecipients> {
+        let mut collected = Collected::new(self.country);
+        let mut cursor = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.page(&Question::new(caller, target, cursor.as_deref())).await?;
+            if let Some(unknown) = page.unknown.filter(|unknown| !unknown.is_empty()) {
+                return Err(NoRecipients::Unknown(unknown));
+            }
+            // Ten thousand numbers take a while to read.
+            let adding = tokio::task::spawn_blocking(move || collected.with(page.recipients));
+            collected = adding.await.map_err(|_| NoRecipients::Wrong("its answer can't be read"))??;
+            cursor = page.next;
+            if cursor.is_none() {
+                return collected.finish();
+            }
+        }
+        Err(NoRecipients::Wrong("it does not come to an end of its pages"))
+    }
+
+    async fn page(&self, question: &Question<'_>) -> Result<Page, NoRecipients> {
+        let mut answer = self.http.post(self.url.clone()).json(question).send().await.map_err(lost)?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Err(NoRecipients::Unknown(Vec::new())),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                if let Some(held_back) = REPEATS.opens("secret") {
+                    error!(
+                        held_back,
+                        "the back end refuses RECIPIENTS_SECRET; set the same secret on both sides"
+                    );
+                }
+                return Err(NoRecipients::Wrong("it refuses RECIPIENTS_SECRET"));
+            }
+            status if status.is_redirection() => return Err(NoRecipients::Wrong("it redirects")),
+            _ => return Err(NoRecipients::Wrong("it answers with an error")),
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(lost)? {
+            if body.len() + chunk.len() > MAX_PAGE {
+                return Err(NoRecipients::Wrong("its page is larger than 1 MiB"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&body)
+            .map_err(|_| NoRecipients::Wrong("its answer is not the JSON of the contract"))
+    }
+}
+
+fn lost(error: reqwest::Error) -> NoRecipients {
+    match error {
+        error if error.is_timeout() => NoRecipients::Slow,
+        error if error.is_connect() => NoRecipients::Wrong("it can't be reached"),
+        _ => NoRecipients::Wrong("the connection was lost before the answer"),
+    }
+}
