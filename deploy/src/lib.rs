@@ -1,6 +1,8 @@
-//! Runs the suite: everything on one machine ([`stack`]), a simulated Telnyx ([`simulator`]), and the operators'
+//! Runs the suite: everything on one machine ([`stack`]), a simulated Telnyx ([`simulator`]), a
+//! product's back end for the demo ([`back_end`]), and the operators'
 //! commands ([`ops`]). The programs `stack` and `ops` and the tests use this library.
 
+pub mod back_end;
 mod client;
 pub mod ops;
 mod programs;

@@ -70,6 +70,8 @@ impl TestGateway {
             telnyx_api_key: String::new(),
             telnyx_public_key: String::new(),
             ingest_url: String::new(),
+            recipients_url: String::new(),
+            recipients_secret: String::new(),
             listen: std::net::Ipv4Addr::LOCALHOST.into(),
             cors_origins: vec!["localhost".into()],
         };

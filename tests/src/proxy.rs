@@ -241,13 +241,18 @@ async fn accept(listener: TcpListener, control: watch::Sender<Control>) {
         let now = control.borrow().clone();
         let target = now.targets[turn % now.targets.len()];
         turn += 1;
-        let carrying = carry(stream, target, control.clone());
+        let carrying = carry(stream, target, control.clone(), now.connections.clone());
         tokio::spawn(now.connections.run_until_cancelled_owned(carrying));
     }
 }
 
 /// Ends when either side ends, with or without an error.
-async fn carry(mut client: TcpStream, target: SocketAddr, control: watch::Sender<Control>) {
+async fn carry(
+    mut client: TcpStream,
+    target: SocketAddr,
+    control: watch::Sender<Control>,
+    cut: CancellationToken,
+) {
     let Ok(mut server) = connect(target).await else { return };
     // Small packets must not wait for one another.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
@@ -255,7 +260,7 @@ async fn carry(mut client: TcpStream, target: SocketAddr, control: watch::Sender
     let is_lost = AtomicBool::new(false);
     tokio::select! {
         () = ask(client_in, server_out, &control, &is_lost) => {}
-        () = answer(server_in, client_out, control.subscribe(), &is_lost) => {}
+        () = answer(server_in, client_out, control.subscribe(), (&is_lost, &cut)) => {}
     }
 }
 
@@ -293,14 +298,15 @@ async fn answer(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut control: watch::Receiver<Control>,
-    is_lost: &AtomicBool,
+    (is_lost, cut): (&AtomicBool, &CancellationToken),
 ) {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let drop = control.borrow().trickle.map(|bytes_a_second| bytes_a_second.div_ceil(10));
         let most = drop.map_or(buffer.len(), |drop| drop.min(buffer.len()));
         let Ok(read @ 1..) = from.read(&mut buffer[..most]).await else { return };
-        if is_lost.load(Ordering::Relaxed) {
+        // This task may run only now, after the connection was cut and the answer came.
+        if is_lost.load(Ordering::Relaxed) || cut.is_cancelled() {
             return;
         }
         // The control lives as long as the proxy.

@@ -30,11 +30,26 @@ pub async fn send(
     phones: &[&str],
 ) -> anyhow::Result<Value> {
     let recipients: Vec<_> = phones.iter().map(|phone| json!({"phone": phone})).collect();
+    send_to(http, api_url, token, content, json!({ "recipients": recipients })).await
+}
+
+/// Sends a text to whom the fields name: `recipients`, or `targetType` and `targetIds`.
+///
+/// # Errors
+/// message-api does not answer 201.
+pub async fn send_to(
+    http: &reqwest::Client,
+    api_url: &str,
+    token: &str,
+    content: &str,
+    mut body: Value,
+) -> anyhow::Result<Value> {
+    body["content"] = content.into();
     let request = http
         .post(format!("{api_url}/api/messages/send"))
         .bearer_auth(token)
         .header("Idempotency-Key", Uuid::now_v7().to_string())
-        .json(&json!({"content": content, "recipients": recipients}));
+        .json(&body);
     let answer = request.send().await.context("message-api does not answer")?;
     let status = answer.status();
     let mut body: Value = answer.json().await.context("message-api's answer is not JSON")?;

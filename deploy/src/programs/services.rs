@@ -52,6 +52,10 @@ pub struct Wiring {
     pub telnyx_public_key: String,
     /// `PUBLIC_WEBHOOK_URL`.
     pub ingest_url: String,
+    /// `RECIPIENTS_URL`.
+    pub recipients_url: String,
+    /// `RECIPIENTS_SECRET`.
+    pub recipients_secret: String,
     /// Where message-api and the gateways listen.
     pub listen: IpAddr,
     /// `CORS_ORIGINS`.
@@ -79,6 +83,8 @@ impl Wiring {
             ("TELNYX_BASE_URL", &self.telnyx_url),
             ("TELNYX_FROM", FROM),
             ("PUBLIC_WEBHOOK_URL", &self.ingest_url),
+            ("RECIPIENTS_URL", &self.recipients_url),
+            ("RECIPIENTS_SECRET", &self.recipients_secret),
         ]));
         Ok(program)
     }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use common::event::ChurchEvent;
 use common::subject;
 use futures_util::StreamExt as _;
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
@@ -55,7 +56,11 @@ pub(super) async fn run(state: &Path) -> anyhow::Result<()> {
     writeln!(out, "Starting nats-server, the Telnyx simulator and the three services …")?;
     let began = Instant::now();
     let stack = Stack::start(StackOptions::new(state)).await?;
-    writeln!(out, "Ready after {:.1} s. Sending one text and watching it.\n", began.elapsed().as_secs_f64())?;
+    writeln!(
+        out,
+        "Ready after {:.1} s. Sending one text to a group and watching it.\n",
+        began.elapsed().as_secs_f64()
+    )?;
     let outcome = follow_one_message(&stack).await;
     stack.stop().await;
     let (sent_at, steps, missing) = outcome?;
@@ -91,7 +96,8 @@ async fn follow_one_message(stack: &Stack) -> anyhow::Result<Followed> {
 
     let sent_at = OffsetDateTime::now_utc();
     let text = "Service begins at ten this Sunday";
-    let data = traffic::send(stack.http(), &stack.file().api, &token, text, &["+12025550101"]).await?;
+    let to_ushers = json!({ "targetType": "groups", "targetIds": ["ushers"] });
+    let data = traffic::send_to(stack.http(), &stack.file().api, &token, text, to_ushers).await?;
     let answered_at = OffsetDateTime::now_utc();
     let message_id = data["id"].as_str().context("message-api named no id")?.to_owned();
 

@@ -49,6 +49,13 @@ pub(super) struct Secrets {
     pub(super) nats: std::collections::BTreeMap<String, String>,
     /// PostgreSQL's password.
     pub(super) postgres: String,
+    /// What message-api shows to the demo's back end. Folders of earlier versions have none yet.
+    #[serde(default = "fresh_password")]
+    pub(super) back_end: String,
+}
+
+fn fresh_password() -> String {
+    password().unwrap_or_default()
 }
 
 impl std::fmt::Debug for Secrets {
@@ -102,6 +109,7 @@ impl Secrets {
             telnyx_seed: STANDARD.encode(random()?),
             nats,
             postgres: password()?,
+            back_end: password()?,
         })
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn reserve_ports(
         ("nats".into(), 4222),
         ("nats-monitor".into(), 8222),
         ("telnyx".into(), 8090),
+        ("back-end".into(), 8091),
     ];
     if installation.database == Database::Postgres {
         wishes.push(("postgres".into(), 15432));
@@ -105,6 +106,7 @@ pub(super) fn stack_file(
         ingest: url("ingest")?,
         gateways: gateways("")?,
         telnyx: url("telnyx")?,
+        back_end: url("back-end")?,
         ops: OpsUrls { api: url("api-ops")?, ingest: url("ingest-ops")?, gateways: gateways("-ops")? },
         nats: NatsAccess {
             url: format!("nats://127.0.0.1:{}", port(ports, "nats")?),

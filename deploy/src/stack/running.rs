@@ -16,6 +16,7 @@ use super::layout::{self, local};
 use super::lock;
 use super::options::StackOptions;
 use super::stack_file::StackFile;
+use crate::back_end::BackEnd;
 use crate::client::token;
 use crate::ops::stream::{Limits, provision};
 use crate::programs::nats;
@@ -39,6 +40,7 @@ pub struct Stack {
     processes: Processes,
     postgres: Option<Postgres>,
     simulator: Option<Simulator>,
+    back_end: Option<BackEnd>,
     http: reqwest::Client,
     file: StackFile,
     _lock: File,
@@ -66,6 +68,7 @@ impl Stack {
             processes: Processes::new(&options.state.join("logs"))?,
             http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?,
             simulator: None,
+            back_end: None,
             options,
             installation,
             ports,
@@ -86,6 +89,7 @@ impl Stack {
             postgres.create_database("church")?;
         }
         self.start_telnyx().await?;
+        self.start_back_end().await?;
         self.broker_ready().await?;
         let provisioned = provision(self.nats("provisioner").await?, &Limits::default()).await?;
         debug!(?provisioned, "the stream is there");
@@ -235,6 +239,20 @@ impl Stack {
         }
     }
 
+    async fn start_back_end(&mut self) -> anyhow::Result<()> {
+        let port = self.port("back-end")?;
+        let listener = TcpListener::bind(("127.0.0.1", port))
+            .await
+            .with_context(|| format!("can't listen on port {port}"))?;
+        self.back_end = Some(BackEnd::start(listener, &self.installation.secrets.back_end));
+        Ok(())
+    }
+
+    /// Stops the product's back end, so that nobody can be asked for recipients.
+    pub fn stop_back_end(&mut self) {
+        self.back_end = None;
+    }
+
     /// Starts the simulator with its kept book, on its port.
     ///
     /// # Errors
@@ -298,6 +316,8 @@ impl Stack {
             telnyx_api_key: secrets.telnyx_api_key.clone(),
             telnyx_public_key: file.telnyx_key.public.clone(),
             ingest_url: file.ingest.clone(),
+            recipients_url: format!("{}/recipients", file.back_end),
+            recipients_secret: secrets.back_end.clone(),
             listen: self.options.listen,
             cors_origins: std::iter::once("localhost".to_owned()).chain(self.options.cors.clone()).collect(),
         }

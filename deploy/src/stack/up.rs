@@ -149,6 +149,11 @@ fn print_addresses(file: &StackFile, options: &Up) -> anyhow::Result<()> {
     let gateways = file.gateways.join("  ");
     writeln!(out, "realtime-gateway  {gateways}   (operators: {})", file.ops.gateways.join("  "))?;
     writeln!(out, "Telnyx simulator  {}   (its book: {}/simulator/book)", file.telnyx, file.telnyx)?;
+    writeln!(
+        out,
+        "demo's back end   {}   (groups choir, ushers, youth; branches north, south)",
+        file.back_end
+    )?;
     writeln!(out, "NATS              {}   (monitor: {})", file.nats.url, file.nats.monitor)?;
     writeln!(out, "passwords, keys   {}", StackFile::path(&state).display())?;
     writeln!(out, "logs              {}", state.join("logs").display())?;

@@ -2,6 +2,7 @@
 
 mod page;
 mod recipients;
+mod target;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tracing::{error, warn};
 use self::page::{Page, Question};
 use self::recipients::Collected;
 pub(crate) use self::recipients::Found;
+pub(crate) use self::target::{MAX_RECIPIENTS, NoRecipients, Target};
 use crate::back_end::client;
 use crate::phone::Country;
 use crate::settings::BackEndOptions;
@@ -22,39 +24,8 @@ use crate::settings::BackEndOptions;
 const MAX_PAGE: usize = 1 << 20;
 /// Most pages of one answer.
 const MAX_PAGES: usize = 1_000;
-/// Most recipients of a message.
-pub(crate) const MAX_RECIPIENTS: usize = 10_000;
 
 static REPEATS: Throttle = Throttle::once_a_minute();
-
-/// Who is meant: a kind of target, and which of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// `individual`, `groups`, `branches` or `all`.
-    pub(crate) kind: String,
-    /// Ids in the product's own words.
-    pub(crate) ids: Vec<String>,
-}
-
-/// Why a target has no recipients.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoRecipients {
-    /// The back end does not know these ids; none are named if it knows nothing of the target.
-    #[error("the target is not known")]
-    Unknown(Vec<String>),
-    /// Nobody belongs to the target.
-    #[error("nobody belongs to the target")]
-    Nobody,
-    /// More than a message may have.
-    #[error("the target has more than {MAX_RECIPIENTS} recipients")]
-    TooMany,
-    /// The back end did not answer in time.
-    #[error("it does not answer in time")]
-    Slow,
-    /// The back end is down, or answers something else than the contract.
-    #[error("{0}")]
-    Wrong(&'static str),
-}
 
 /// A client of the back end's endpoint for recipients.
 #[derive(Clone)]

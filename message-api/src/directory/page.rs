@@ -3,7 +3,7 @@
 use common::claims::Claims;
 use serde::{Deserialize, Serialize};
 
-use super::Target;
+use super::target::Target;
 
 /// What is asked.
 #[derive(Debug, Serialize)]

@@ -6,7 +6,7 @@ use common::store::NewRecipient;
 use uuid::Uuid;
 
 use super::page::Entry;
-use super::{MAX_RECIPIENTS, NoRecipients};
+use super::target::{MAX_RECIPIENTS, NoRecipients};
 use crate::phone::{self, Country};
 
 /// Longest id and name that are kept, in characters.

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn each_wrong_field_is_named() {
-        let far = timestamp::to_text(OffsetDateTime::now_utc() + Duration::days(6));
+        let far = timestamp::to_text(OffsetDateTime::now_utc() + Duration::days(91));
         for (field, wrong) in [
             ("content", json!("")),
             ("content", json!(" \n")),
@@ -232,11 +232,6 @@ mod tests {
         for (body, expected) in [
             (json!({"content": "Hello"}), "no_recipients"),
             (json!({"content": "Hello", "recipients": []}), "no_recipients"),
-            (
-                json!({"content": "Hello", "targetType": "groups", "targetIds": ["g1"]}),
-                "directory_unavailable",
-            ),
-            (json!({"content": "Hello", "targetType": "all"}), "directory_unavailable"),
             (json!({"content": "Hello", "targetType": "", "recipients": null}), "no_recipients"),
         ] {
             match check(&body) {

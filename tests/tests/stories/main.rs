@@ -25,6 +25,7 @@ mod metrics;
 mod operators;
 mod outages;
 mod processes;
+mod recipients;
 mod reconciling;
 mod relay;
 mod replies;

@@ -30,6 +30,8 @@ fn wiring(folder: &Path) -> Wiring {
         telnyx_api_key: "KEY".into(),
         telnyx_public_key: "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into(),
         ingest_url: "http://127.0.0.1:1".into(),
+        recipients_url: String::new(),
+        recipients_secret: String::new(),
         listen: std::net::Ipv4Addr::LOCALHOST.into(),
         cors_origins: vec!["localhost".into()],
     }
