@@ -84,8 +84,9 @@ impl Installation {
             .with_context(|| format!("{} is damaged; use another state folder", file.display()))?;
         anyhow::ensure!(
             database.is_none_or(|wished| wished == kept.database),
-            "the data in {} is in the other database; use another state folder",
-            state.display()
+            "{} has its data in {:?}; leave --database out, or choose another folder by --state",
+            state.display(),
+            kept.database
         );
         Ok(kept)
     }
