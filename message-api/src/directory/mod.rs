@@ -68,7 +68,7 @@ impl Directory {
 
     async fn ask(&self, caller: &Claims, target: &Target) -> Result<Found, NoRecipients> {
         let mut collected = Collected::new(self.country);
-        let mut cursor = None;
+        let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let page = self.page(&Question::new(caller, target, cursor.as_deref())).await?;
             if let Some(unknown) = page.unknown.filter(|unknown| !unknown.is_empty()) {
@@ -77,9 +77,10 @@ impl Directory {
             // Ten thousand numbers take a while to read.
             let adding = tokio::task::spawn_blocking(move || collected.with(page.recipients));
             collected = adding.await.map_err(|_| NoRecipients::Wrong("its answer can't be read"))??;
-            cursor = page.next;
-            if cursor.is_none() {
-                return collected.finish();
+            match page.next {
+                None => return collected.finish(),
+                next if next == cursor => return Err(NoRecipients::Wrong("its page leads to itself")),
+                next => cursor = next,
             }
         }
         Err(NoRecipients::Wrong("it does not come to an end of its pages"))

@@ -47,7 +47,7 @@ pub(super) struct Page {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry {
-    pub(super) phone: String,
+    pub(super) phone: Option<String>,
     pub(super) member_id: Option<String>,
     pub(super) first_name: Option<String>,
     pub(super) last_name: Option<String>,

@@ -9,7 +9,7 @@ use super::page::Entry;
 use super::target::{MAX_RECIPIENTS, NoRecipients};
 use crate::phone::{self, Country};
 
-/// Longest id and name that are kept, in characters.
+/// Longest id that is kept, and longest name, in characters.
 const MAX_CHARS: usize = 128;
 
 /// The recipients of a target.
@@ -17,7 +17,7 @@ const MAX_CHARS: usize = 128;
 pub(crate) struct Found {
     /// At least one, each number once.
     pub(crate) recipients: Vec<NewRecipient>,
-    /// Entries whose number can't be read.
+    /// Entries without a number that can be read.
     pub(crate) skipped: usize,
 }
 
@@ -36,7 +36,7 @@ impl Collected {
     /// Adds a page. Somebody who is in two groups gets one text.
     pub(super) fn with(mut self, entries: Vec<Entry>) -> Result<Self, NoRecipients> {
         for entry in entries {
-            let Ok(phone) = phone::read(&entry.phone, self.country) else {
+            let Ok(phone) = phone::read(entry.phone.as_deref().unwrap_or_default(), self.country) else {
                 self.found.skipped += 1;
                 continue;
             };
@@ -56,7 +56,8 @@ fn recipient(phone: String, entry: Entry) -> NewRecipient {
     NewRecipient {
         id: Uuid::now_v7(),
         phone,
-        member_id: line(entry.member_id),
+        // An id that is cut could be another member's.
+        member_id: line(entry.member_id.filter(|id| id.chars().count() <= MAX_CHARS)),
         first_name: line(entry.first_name),
         last_name: line(entry.last_name),
     }

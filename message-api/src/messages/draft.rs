@@ -38,16 +38,21 @@ impl SendRequest {
         let conversation_id = problems.id("conversationId", self.conversation_id);
         let media_urls = problems.media(self.media_urls);
         let send_at = problems.send_at(self.send_at, now);
-        let entries = problems.list("recipients", self.recipients).unwrap_or_default();
+        let entries = problems.list("recipients", self.recipients);
+        // An empty list means nobody. It must not become everybody.
+        let asks = has_targets && entries.is_none();
+        let entries = entries.unwrap_or_default();
         if !ids.is_empty() && !entries.is_empty() {
             problems.add("targetIds", "give either targetIds or recipients");
         }
+        if asks {
+            problems.needed_ids(&target_type, &ids);
+        }
         let recipients = problems.recipients(entries, country);
         problems.into_result()?;
-        if recipients.is_empty() && !has_targets {
+        if recipients.is_empty() && !asks {
             return Err(ApiError::NO_RECIPIENTS);
         }
-        let asks = recipients.is_empty();
         let target = asks.then(|| Target { kind: target_type.clone(), ids });
         Ok(Draft { content, target_type, conversation_id, media_urls, send_at, target, recipients })
     }
@@ -232,6 +237,11 @@ mod tests {
         for (body, expected) in [
             (json!({"content": "Hello"}), "no_recipients"),
             (json!({"content": "Hello", "recipients": []}), "no_recipients"),
+            (json!({"content": "Hello", "recipients": [], "targetType": "all"}), "no_recipients"),
+            (
+                json!({"content": "Hello", "recipients": [], "targetType": "groups", "targetIds": ["g1"]}),
+                "no_recipients",
+            ),
             (json!({"content": "Hello", "targetType": "", "recipients": null}), "no_recipients"),
         ] {
             match check(&body) {
@@ -239,6 +249,20 @@ mod tests {
                 other => panic!("{body}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_target_other_than_everybody_needs_an_id() {
+        for body in [
+            json!({"content": "Hello", "targetType": "groups"}),
+            json!({"content": "Hello", "targetType": "branches", "targetIds": []}),
+            json!({"content": "Hello", "targetType": "individual", "targetIds": [" "]}),
+            json!({"content": "Hello", "targetIds": []}),
+        ] {
+            assert_eq!(fields(&body), ["targetIds"], "{body}");
+        }
+        let everybody = check(&json!({"content": "Hello", "targetType": "all"})).unwrap().target;
+        assert_eq!(everybody, Some(Target { kind: "all".into(), ids: Vec::new() }));
     }
 
     #[test]

@@ -95,6 +95,13 @@ impl Problems {
         ids.filter_map(|(index, id)| self.id(&format!("targetIds[{index}]"), Some(id))).collect()
     }
 
+    /// Only everybody needs no id. A back end may take an empty list for no limit.
+    pub(super) fn needed_ids(&mut self, target_type: &str, ids: &[String]) {
+        if target_type != "all" && ids.is_empty() {
+            self.add("targetIds", "give at least one id");
+        }
+    }
+
     pub(super) fn media(&mut self, given: Option<Field<Vec<Field<String>>>>) -> Vec<String> {
         let urls = self.list("mediaUrls", given).unwrap_or_default();
         if urls.len() > MAX_MEDIA {
