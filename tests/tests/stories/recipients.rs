@@ -74,8 +74,12 @@ async fn asking(url: &str) -> TestStack {
 }
 
 async fn send(stack: &TestStack, body: &Value, key: Option<&str>) -> (u16, Value) {
+    send_in(stack, CHURCH, body, key).await
+}
+
+async fn send_in(stack: &TestStack, church: &str, body: &Value, key: Option<&str>) -> (u16, Value) {
     let token = stack.token_with(&json!({
-        "adminId": AUTHOR, "churchId": CHURCH, "role": "PASTOR", "exp": 4_000_000_000_i64,
+        "adminId": AUTHOR, "churchId": church, "role": "PASTOR", "exp": 4_000_000_000_i64,
     }));
     let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
     let mut request = http.post(format!("{}/api/messages/send", stack.stack.file().api)).bearer_auth(token);
@@ -131,6 +135,9 @@ async fn pages_are_followed_and_each_number_is_sent_one_text() {
             None => json!({"next": "2", "recipients": [
                 {"phone": "+12025550101", "memberId": "m1", "firstName": "Ann"},
                 {"phone": "no number"},
+                {"phone": null, "memberId": "m3"},
+                {"memberId": "m4"},
+                {"phone": "+12025552101", "memberId": "m".repeat(200)},
             ]}),
             Some("2") => json!({"next": "3", "recipients": []}),
             _ => json!({"next": null, "recipients": [
@@ -143,10 +150,12 @@ async fn pages_are_followed_and_each_number_is_sent_one_text() {
     .await;
     let stack = asking(&directory.url).await;
     let (status, answer) = send(&stack, &to("groups", &["choir", "youth"]), None).await;
-    assert_eq!((status, &answer["data"]["totalRecipients"]), (201, &json!(2)), "{answer}");
-    assert_eq!(answer["data"]["skippedRecipients"], 1);
-    stack.until_status(CHURCH, id_of(&answer["data"]), "delivered").await;
-    assert_eq!(stack.sent_once().len(), 2);
+    assert_eq!((status, &answer["data"]["totalRecipients"]), (201, &json!(3)), "{answer}");
+    assert_eq!(answer["data"]["skippedRecipients"], 3);
+    let shown = stack.until_status(CHURCH, id_of(&answer["data"]), "delivered").await;
+    // An id that is cut would be another member's.
+    assert_eq!(shown["recipients"][1]["member"]["id"], Value::Null, "{shown}");
+    assert_eq!(stack.sent_once().len(), 3);
     let question = |cursor: Option<&str>| {
         let mut question = json!({
             "churchId": CHURCH, "userId": AUTHOR, "role": "PASTOR",
@@ -189,7 +198,11 @@ fn wrong(question: &Value) -> Response {
         "no-json" => "{".into_response(),
         "other-json" => page(json!({"members": []})),
         "large" => Body::from(vec![b' '; 2 << 20]).into_response(),
-        "endless" => page(json!({"recipients": [], "next": "more"})),
+        "same-page" => page(json!({"recipients": [], "next": "more"})),
+        "endless" => {
+            let page_number: u64 = question["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
+            page(json!({"recipients": [], "next": (page_number + 1).to_string()}))
+        }
         "too-many" => {
             let first: u64 = question["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
             let phone = |number: u64| json!({"phone": format!("+1202{:07}", 2_000_000 + number)});
@@ -215,12 +228,18 @@ async fn whatever_goes_wrong_has_its_code_and_nothing_is_recorded() {
         ("no-json", 502, "recipients_unavailable"),
         ("other-json", 502, "recipients_unavailable"),
         ("large", 502, "recipients_unavailable"),
-        ("endless", 502, "recipients_unavailable"),
+        ("same-page", 502, "recipients_unavailable"),
         ("too-many", 422, "too_many_recipients"),
     ] {
         let (found, answer) = send(&stack, &to("groups", &[id]), Some(id)).await;
         assert_eq!((found, &answer["code"]), (status, &json!(code)), "{id}: {answer}");
     }
+    let pages = |id: &str| directory.asked().iter().filter(|asked| asked["targetIds"][0] == id).count();
+    assert_eq!(pages("same-page"), 2, "a page that leads to itself is asked for once more");
+    // The last of the pages or the time limit, whichever comes first.
+    let (status, answer) = send(&stack, &to("groups", &["endless"]), None).await;
+    assert!([502, 504].contains(&status) && pages("endless") <= 1_000, "{answer}");
+    assert_eq!(answer["code"], "recipients_unavailable", "{answer}");
     let (_, answer) = send(&stack, &to("groups", &["unknown"]), None).await;
     assert_eq!(answer["details"][0]["field"], "targetIds[0]", "{answer}");
     let (status, answer) = send(&stack, &to("branches", &["slow"]), None).await;
@@ -269,6 +288,9 @@ async fn the_documented_endpoint_names_the_recipients_of_each_target() {
         let (status, answer) = send(&stack, &to("groups", ids), None).await;
         assert_eq!((status, &answer["code"]), (422, &json!("unknown_target")), "{answer}");
     }
+    // Several pages, and the last member of a page leaves while the next page is asked for.
+    let (status, answer) = send_in(&stack, "hope", &to("all", &[]), None).await;
+    assert_eq!((status, &answer["data"]["totalRecipients"]), (201, &json!(2_501)), "{answer}");
     // Members of another church are not found.
     let (_, answer) = send(&stack, &to("individual", &["m5"]), None).await;
     assert_eq!(answer["code"], "unknown_target", "{answer}");
