@@ -71,8 +71,10 @@ async fn a_send_with_an_unknown_outcome_says_so_and_a_key_makes_it_repeatable() 
         let answer = answer.unwrap().unwrap();
         let (status, retry) = (answer.status(), answer.headers().contains_key("retry-after"));
         let body: Value = answer.json().await.unwrap();
-        let code = if key.is_some() { "unavailable" } else { "outcome_unknown" };
-        assert_eq!((status.as_u16(), &body["code"], retry), (503, &json!(code), key.is_some()), "{church}");
+        // The limit of the store's call or that of the request, whichever a busy machine notices first.
+        let codes = if key.is_some() { &["unavailable", "timed_out"][..] } else { &["outcome_unknown"] };
+        assert_eq!((status.as_u16(), retry), (503, key.is_some()), "{church}: {body}");
+        assert!(codes.iter().any(|code| body["code"] == **code), "{church}: {body}");
 
         // Without a key, the history is what tells; with one, the request may be repeated, by whichever process.
         let stands = usize::from(fate != Fate::Undone);
