@@ -2,7 +2,7 @@
 
 use deploy::services::API;
 use deploy::simulator::{Answer, Rule};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::databases::Kind;
 use tests::eventually;
 use tests::gate::{Gate, Step};
