@@ -132,6 +132,9 @@ pub enum MessageStatus {
 }
 
 impl MessageStatus {
+    /// All of them, from lowest to highest.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Sent, Self::Failed, Self::Delivered, Self::Read];
+
     /// The status in JSON and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -145,9 +148,7 @@ impl MessageStatus {
 
     /// Reads [`MessageStatus::as_str`] back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Pending, Self::Sent, Self::Failed, Self::Delivered, Self::Read]
-            .into_iter()
-            .find(|s| s.as_str() == text)
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 

@@ -34,6 +34,7 @@ mod back_end;
 mod characters;
 mod directory;
 mod dispatch;
+mod document;
 mod error;
 mod forward;
 mod idempotency;

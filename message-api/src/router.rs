@@ -4,32 +4,29 @@ use std::any::Any;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Method;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use tracing::debug;
 
 use crate::app::{App, MAX_BODY_MIB, WriteStarted};
+use crate::document;
 use crate::error::ApiError;
 use crate::messages;
 use crate::metrics::RequestLabels;
 
 /// Builds the router. The layers are listed from the inside to the outside.
 pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
-    Router::new()
-        .route("/api/messages/send", post(messages::send))
-        .route("/api/messages/history", get(messages::history))
-        .route("/api/messages/inbound", get(messages::inbound))
-        .route(
-            "/api/messages/{id}",
-            get(messages::show).delete(messages::cancel).fallback(messages::unknown_method),
-        )
-        .route("/api/messages/{id}/retry", post(messages::retry).fallback(messages::unknown_method))
-        .route("/api/messages/{id}/recipients", get(messages::recipients).fallback(messages::unknown_method))
+    let (routes, document) = document::described(messages::routes()).split_for_parts();
+    let document = Bytes::from(document.to_json().unwrap_or_default());
+    routes
+        .route("/api/openapi.json", get(move || async { ([(CONTENT_TYPE, "application/json")], document) }))
         .fallback(|| async { ApiError::UnknownRoute })
         .method_not_allowed_fallback(|| async { ApiError::UnknownMethod })
         .layer(DefaultBodyLimit::max(MAX_BODY_MIB * 1024 * 1024))

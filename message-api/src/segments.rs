@@ -6,6 +6,8 @@
 
 /// Most segments of a message.
 pub(crate) const MAX_SEGMENTS: usize = 10;
+/// Most characters in each of several segments.
+pub(crate) const SEGMENT_CHARS: usize = 153;
 
 /// The basic character set of GSM 03.38, without the escape.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
@@ -27,7 +29,7 @@ fn septets(character: char) -> Option<usize> {
 /// The segments of a text; 0 for an empty one.
 pub(crate) fn count(text: &str) -> usize {
     match text.chars().map(septets).collect::<Option<Vec<_>>>() {
-        Some(septets) => fill(septets.into_iter(), 160, 153),
+        Some(septets) => fill(septets.into_iter(), 160, SEGMENT_CHARS),
         None => fill(text.chars().map(char::len_utf16), 70, 67),
     }
 }
@@ -96,7 +98,7 @@ mod tests {
         fn segments_hold_the_whole_text_and_waste_little(text in "[a-zé€{}ж😀 ]{0,900}") {
             let gsm = text.chars().all(|c| septets(c).is_some());
             let places: usize = text.chars().map(|c| septets(c).filter(|_| gsm).unwrap_or(c.len_utf16())).sum();
-            let (alone, each) = if gsm { (160, 153) } else { (70, 67) };
+            let (alone, each) = if gsm { (160, SEGMENT_CHARS) } else { (70, 67) };
             let segments = count(&text);
             if places <= alone {
                 prop_assert_eq!(segments, usize::from(places > 0));

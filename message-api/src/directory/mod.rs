@@ -15,7 +15,7 @@ use tracing::{error, warn};
 use self::page::{Page, Question};
 use self::recipients::Collected;
 pub(crate) use self::recipients::Found;
-pub(crate) use self::target::{MAX_RECIPIENTS, NoRecipients, Target};
+pub(crate) use self::target::{MAX_RECIPIENTS, NoRecipients, TARGET_TYPES, Target};
 use crate::back_end::client;
 use crate::phone::Country;
 use crate::settings::BackEndOptions;

@@ -3,10 +3,13 @@
 /// Most recipients of a message.
 pub(crate) const MAX_RECIPIENTS: usize = 10_000;
 
+/// The kinds of target.
+pub(crate) const TARGET_TYPES: [&str; 4] = ["individual", "groups", "branches", "all"];
+
 /// Who is meant: a kind of target, and which of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// `individual`, `groups`, `branches` or `all`.
+    /// One of [`TARGET_TYPES`].
     pub(crate) kind: String,
     /// Ids in the product's own words.
     pub(crate) ids: Vec<String>,

@@ -3,29 +3,45 @@
 use common::json::without_lone_surrogates;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use utoipa::ToSchema;
 
+use super::schemas;
 use crate::error::{ApiError, Problem};
 
 /// The body. `draft` checks types and required fields, so that one answer names everything that is wrong, in our words.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(
+    description = "Give either `recipients`, or `targetType` with `targetIds`. A blank text counts as absent."
+)]
 pub(super) struct SendRequest {
+    #[schema(schema_with = schemas::content, required = true)]
     pub(super) content: Option<Field<String>>,
+    #[schema(schema_with = schemas::target_type)]
     pub(super) target_type: Option<Field<String>>,
+    #[schema(schema_with = schemas::target_ids)]
     pub(super) target_ids: Option<Field<Vec<Field<String>>>>,
+    #[schema(value_type = Vec<RecipientEntry>, required = false, min_items = 1, max_items = 10_000)]
     pub(super) recipients: Option<Field<Vec<Field<RecipientEntry>>>>,
+    #[schema(schema_with = schemas::id)]
     pub(super) conversation_id: Option<Field<String>>,
+    #[schema(schema_with = schemas::media_urls)]
     pub(super) media_urls: Option<Field<Vec<Field<String>>>>,
+    #[schema(schema_with = schemas::send_at)]
     pub(super) send_at: Option<Field<String>>,
 }
 
-/// A recipient.
-#[derive(Deserialize)]
+/// A recipient. Each number gets one text, however often it is listed.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RecipientEntry {
+    #[schema(schema_with = schemas::phone, required = true)]
     pub(super) phone: Option<Field<String>>,
+    #[schema(schema_with = schemas::id)]
     pub(super) member_id: Option<Field<String>>,
+    #[schema(schema_with = schemas::name)]
     pub(super) first_name: Option<Field<String>>,
+    #[schema(schema_with = schemas::name)]
     pub(super) last_name: Option<Field<String>>,
 }
 

@@ -6,6 +6,7 @@ use common::event::timestamp;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tracing::info;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::parameters::MessageId;
@@ -15,7 +16,7 @@ use crate::auth::{Caller, check_may_change};
 use crate::error::ApiError;
 
 /// What cancelling came to. A repetition gets the same answer, except for texts that failed meanwhile.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CancelledMessage {
     id: Uuid,
@@ -25,8 +26,16 @@ struct CancelledMessage {
     already_left: i64,
 }
 
-/// Answers 404 if the caller's church has no such message, 403 if neither the caller wrote it nor the role may send.
-pub(crate) async fn cancel(
+/// Cancels the texts that have not left. For the author, and for roles that may send. May be repeated.
+#[utoipa::path(
+    delete,
+    path = "/api/messages/{id}",
+    tag = "messages",
+    summary = "Cancel a message",
+    params(MessageId),
+    responses((status = 200, description = "What could be cancelled", body = Success<CancelledMessage>)),
+)]
+pub(super) async fn cancel(
     State(app): State<App>,
     MessageId(id): MessageId,
     Caller(caller): Caller,

@@ -245,7 +245,7 @@ mod tests {
             (json!({"content": "Hello", "targetType": "", "recipients": null}), "no_recipients"),
         ] {
             match check(&body) {
-                Err(ApiError::Unprocessable { code, .. }) => assert_eq!(code, expected, "{body}"),
+                Err(ApiError::Unprocessable { code, .. }) => assert_eq!(code.as_str(), expected, "{body}"),
                 other => panic!("{body}: {other:?}"),
             }
         }

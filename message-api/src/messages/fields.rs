@@ -9,22 +9,12 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::body::{Field, RecipientEntry};
+use super::limits::{MAX_DAYS_AHEAD, MAX_ID_CHARS, MAX_MEDIA, MAX_NAME_CHARS, MAX_URL_LEN};
 use crate::characters::is_blank;
-use crate::directory::MAX_RECIPIENTS;
+use crate::directory::{MAX_RECIPIENTS, TARGET_TYPES};
 use crate::error::Problems;
 use crate::phone::{self, Country};
 use crate::segments;
-
-const MAX_MEDIA: usize = 10;
-const MAX_URL_LEN: usize = 2_000;
-/// Longest id of a member, conversation or target.
-const MAX_ID_CHARS: usize = 128;
-const MAX_NAME_CHARS: usize = 100;
-/// How far ahead a message may be scheduled. We hold it until then, so Telnyx's limits of five minutes and five days do
-/// not apply. A past time means now, so that a repeated request stays valid.
-const MAX_AHEAD: Duration = Duration::days(90);
-/// Values of `targetType`.
-const TARGET_TYPES: [&str; 4] = ["individual", "groups", "branches", "all"];
 
 impl Problems {
     /// A text. A blank one counts as absent.
@@ -121,6 +111,7 @@ impl Problems {
         media
     }
 
+    /// A past time means now, so that a repeated request stays valid.
     pub(super) fn send_at(
         &mut self,
         given: Option<Field<String>>,
@@ -130,7 +121,9 @@ impl Problems {
         let send_at = timestamp::parse(text.trim());
         match send_at {
             None => self.add("sendAt", "give a time as 2026-11-22T20:15:00Z"),
-            Some(at) if at > now + MAX_AHEAD => self.add("sendAt", "give a time within the next 90 days"),
+            Some(at) if at > now + Duration::days(MAX_DAYS_AHEAD) => {
+                self.add("sendAt", format!("give a time within the next {MAX_DAYS_AHEAD} days"));
+            }
             Some(_) => {}
         }
         send_at.filter(|at| *at > now)

@@ -11,34 +11,39 @@ use common::status::MessageStatus;
 use common::store::HistoryQuery;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
 use super::cursor;
+use super::limits::{LAST_PAGE, MAX_PAGE, PAGE};
 use super::parameters::{self, given, number, updated_since};
 use super::response::MessageSummary;
+use super::schemas;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem, Problems};
 
-const DEFAULT_LIMIT: u32 = 20;
-const MAX_LIMIT: u32 = 100;
-/// Beyond this, clients page by cursor.
-const MAX_PAGE: u32 = 100_000;
-
 /// The query string, before it is checked.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(crate) struct HistoryParameters {
+    #[param(schema_with = schemas::page)]
     page: Option<String>,
+    #[param(schema_with = schemas::limit)]
     limit: Option<String>,
+    #[param(schema_with = schemas::status_filter)]
     status: Option<String>,
+    #[param(schema_with = schemas::cursor)]
     cursor: Option<String>,
+    #[param(schema_with = schemas::updated_since)]
     updated_since: Option<String>,
 }
 
 /// One page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HistoryAnswer {
+    /// Always true.
     success: bool,
     data: Vec<MessageSummary>,
     pagination: Pagination,
@@ -48,20 +53,32 @@ pub(crate) struct HistoryAnswer {
 }
 
 /// The position of the page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HistoryPagination)]
 struct Pagination {
     page: u32,
     limit: u32,
     /// Number of messages that match; null on a page by cursor.
+    #[schema(required = true)]
     total: Option<u64>,
+    #[schema(required = true)]
     pages: Option<u64>,
     /// Null at the end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
-/// Answers one page.
-pub(crate) async fn history(
+/// Answers one page, newest first. Changes of a shown message come with `updatedSince`.
+#[utoipa::path(
+    get,
+    path = "/api/messages/history",
+    tag = "messages",
+    summary = "List the church's messages",
+    params(HistoryParameters),
+    responses((status = 200, description = "One page", body = HistoryAnswer)),
+)]
+pub(super) async fn history(
     State(app): State<App>,
     Caller(caller): Caller,
     parameters: Result<Query<HistoryParameters>, QueryRejection>,
@@ -87,9 +104,9 @@ impl HistoryParameters {
     /// The page's number and the query, or everything that is wrong.
     fn read(&self) -> Result<(u32, HistoryQuery), ApiError> {
         let mut problems = Problems::default();
-        let page = problems.note(number("page", &self.page, 1, MAX_PAGE)).unwrap_or(1);
-        let limit = problems.note(number("limit", &self.limit, DEFAULT_LIMIT, MAX_LIMIT));
-        let limit = limit.unwrap_or(DEFAULT_LIMIT);
+        let page = problems.note(number("page", &self.page, 1, LAST_PAGE)).unwrap_or(1);
+        let limit = problems.note(number("limit", &self.limit, PAGE, MAX_PAGE));
+        let limit = limit.unwrap_or(PAGE);
         let statuses = problems.note(statuses(&self.status)).unwrap_or_default();
         let before = problems.note(before(&self.cursor, page)).flatten();
         let updated_since = problems.note(updated_since(&self.updated_since)).flatten();

@@ -11,30 +11,35 @@ use common::inbound::OptOut;
 use common::store::{Inbound, InboundQuery};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::cursor;
+use super::limits::{MAX_PAGE, PAGE};
 use super::parameters::{self, given, number, updated_since};
+use super::schemas;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem, Problems};
 
-const DEFAULT_LIMIT: u32 = 20;
-const MAX_LIMIT: u32 = 100;
-
 /// The query string, before it is checked.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(crate) struct InboundParameters {
+    #[param(schema_with = schemas::limit)]
     limit: Option<String>,
+    #[param(schema_with = schemas::cursor)]
     cursor: Option<String>,
+    #[param(schema_with = schemas::updated_since)]
     updated_since: Option<String>,
 }
 
 /// One page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InboundAnswer {
+    /// Always true.
     success: bool,
     data: Vec<InboundItem>,
     pagination: Pagination,
@@ -44,17 +49,22 @@ pub(crate) struct InboundAnswer {
 }
 
 /// The position of the page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
     limit: u32,
     /// Null at the end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
-/// A text.
-#[derive(Debug, Serialize)]
+/// A text that came in.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "01939f5e-7c00-7000-8000-0000000000c1", "receivedAt": "2026-11-22T20:16:02.000Z", "from": "+15551230101",
+    "text": "STOP", "mediaCount": 0, "optOut": "stop",
+}))]
 struct InboundItem {
     id: Uuid,
     #[serde(with = "timestamp")]
@@ -63,6 +73,7 @@ struct InboundItem {
     text: String,
     media_count: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::opt_out)]
     opt_out: Option<OptOut>,
 }
 
@@ -79,8 +90,16 @@ impl From<Inbound> for InboundItem {
     }
 }
 
-/// Answers one page.
-pub(crate) async fn inbound(
+/// Answers one page, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/messages/inbound",
+    tag = "messages",
+    summary = "List the texts that the church received",
+    params(InboundParameters),
+    responses((status = 200, description = "One page", body = InboundAnswer)),
+)]
+pub(super) async fn inbound(
     State(app): State<App>,
     Caller(caller): Caller,
     parameters: Result<Query<InboundParameters>, QueryRejection>,
@@ -100,11 +119,11 @@ impl InboundParameters {
     /// The query, or everything that is wrong.
     fn read(&self) -> Result<InboundQuery, ApiError> {
         let mut problems = Problems::default();
-        let limit = problems.note(number("limit", &self.limit, DEFAULT_LIMIT, MAX_LIMIT));
+        let limit = problems.note(number("limit", &self.limit, PAGE, MAX_PAGE));
         let before = problems.note(before(&self.cursor)).flatten();
         let updated_since = problems.note(updated_since(&self.updated_since)).flatten();
         problems.into_result()?;
-        Ok(InboundQuery { limit: limit.unwrap_or(DEFAULT_LIMIT), before, updated_since })
+        Ok(InboundQuery { limit: limit.unwrap_or(PAGE), before, updated_since })
     }
 }
 

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use common::event::timestamp;
 use common::status::MessageStatus;
 use time::{Duration, OffsetDateTime};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::error::{ApiError, Problem};
@@ -14,6 +15,8 @@ use crate::error::{ApiError, Problem};
 const LATE_COMMITS: Duration = Duration::seconds(20);
 
 /// The message id in the path. A path with anything else in its place is an unknown route.
+#[derive(IntoParams)]
+#[into_params(names("id"), parameter_in = Path)]
 pub(crate) struct MessageId(pub(super) Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for MessageId {

@@ -6,45 +6,59 @@ use axum::extract::{Query, State};
 use common::store::{RecipientQuery, Store};
 use common::subject::ChurchId;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::cursor;
+use super::limits::MAX_RECIPIENTS_PAGE;
 use super::parameters::{self, MessageId, given, number, status};
 use super::response::RecipientItem;
+use super::schemas;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Problem, Problems};
 
-/// Recipients on a page, unless the request asks for fewer.
-pub(super) const MAX_LIMIT: u32 = 1_000;
-
 /// The query string, before it is checked.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct RecipientParameters {
+    #[param(schema_with = schemas::recipients_limit)]
     limit: Option<String>,
+    #[param(schema_with = schemas::status_filter)]
     status: Option<String>,
+    #[param(schema_with = schemas::cursor)]
     cursor: Option<String>,
 }
 
 /// One page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecipientsAnswer {
+    /// Always true.
     success: bool,
     data: Vec<RecipientItem>,
     pagination: Pagination,
 }
 
 /// The position of the page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
     limit: u32,
     /// Null at the end.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
-/// Answers one page, or 404 if the caller's church has no such message.
-pub(crate) async fn recipients(
+/// Answers one page, in the order in which the recipients were given.
+#[utoipa::path(
+    get,
+    path = "/api/messages/{id}/recipients",
+    tag = "messages",
+    summary = "List a message's recipients",
+    params(MessageId, RecipientParameters),
+    responses((status = 200, description = "One page", body = RecipientsAnswer)),
+)]
+pub(super) async fn recipients(
     State(app): State<App>,
     MessageId(id): MessageId,
     Caller(caller): Caller,
@@ -78,7 +92,8 @@ pub(super) async fn page(
 impl RecipientParameters {
     fn read(&self) -> Result<RecipientQuery, ApiError> {
         let mut problems = Problems::default();
-        let limit = problems.note(number("limit", &self.limit, MAX_LIMIT, MAX_LIMIT)).unwrap_or(MAX_LIMIT);
+        let limit = problems.note(number("limit", &self.limit, MAX_RECIPIENTS_PAGE, MAX_RECIPIENTS_PAGE));
+        let limit = limit.unwrap_or(MAX_RECIPIENTS_PAGE);
         let status = problems.note(status(&self.status)).flatten();
         let after = problems.note(after(&self.cursor)).flatten();
         problems.into_result()?;

@@ -5,11 +5,15 @@ use common::status::MessageStatus;
 use common::store::{Message, Recipient};
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::schemas::Status;
+
 /// The envelope of every success: `{"success":true, "data":…}`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Success<T> {
+    /// Always true.
     success: bool,
     data: T,
 }
@@ -22,17 +26,27 @@ impl<T> Success<T> {
 }
 
 /// A message in the history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "01939f5e-7c00-7000-8000-00000000000a", "content": "Service is at ten", "status": "delivered", "version": 4,
+    "targetType": "groups", "conversationId": null, "totalRecipients": 3, "deliveredCount": 2, "failedCount": 1,
+    "unconfirmedCount": 0, "readCount": 0, "cancelledCount": 0, "deliveryRate": 67,
+    "failureReason": "The recipient has opted out (STOP).", "sentAt": "2026-11-22T20:15:32.004Z",
+    "createdAt": "2026-11-22T20:15:31.123Z", "updatedAt": "2026-11-22T20:15:34.871Z",
+}))]
 pub(super) struct MessageSummary {
     id: Uuid,
     content: String,
+    #[schema(value_type = Status)]
     status: MessageStatus,
     version: i64,
     target_type: String,
+    #[schema(required = true)]
     conversation_id: Option<String>,
     /// The message that it retries.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     retry_of: Option<Uuid>,
     total_recipients: i32,
     delivered_count: i32,
@@ -44,8 +58,10 @@ pub(super) struct MessageSummary {
     /// Delivered recipients, in per cent of all.
     delivery_rate: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     failure_reason: Option<String>,
     #[serde(with = "timestamp::option")]
+    #[schema(required = true)]
     sent_at: Option<OffsetDateTime>,
     #[serde(with = "timestamp")]
     created_at: OffsetDateTime,
@@ -89,7 +105,7 @@ fn percentage(part: i32, whole: i32) -> i32 {
 }
 
 /// A message with its recipients.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessageDetail {
     #[serde(flatten)]
@@ -97,30 +113,46 @@ pub(super) struct MessageDetail {
     /// All recipients, or the first page of many.
     pub(super) recipients: Vec<RecipientItem>,
     /// The cursor of the next page; null if these are all.
+    #[schema(required = true)]
     pub(super) recipients_next: Option<String>,
 }
 
 /// A recipient.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "01939f5e-7c00-7000-8000-0000000000b1", "status": "failed", "deliveredAt": null,
+    "member": {"id": "m1", "firstName": "Ada", "lastName": "Lovelace", "phone": "+15551230102"},
+    "failedAt": "2026-11-22T20:15:34.871Z", "failureReason": "The recipient has opted out (STOP).",
+    "failureCode": "40300",
+}))]
 pub(crate) struct RecipientItem {
     id: Uuid,
     member: Member,
+    #[schema(value_type = Status)]
     status: MessageStatus,
     #[serde(with = "timestamp::option")]
+    #[schema(required = true)]
     delivered_at: Option<OffsetDateTime>,
     #[serde(with = "timestamp::option")]
+    #[schema(required = true)]
     failed_at: Option<OffsetDateTime>,
+    #[schema(required = true)]
     failure_reason: Option<String>,
+    /// Telnyx's code, or one of ours, such as `cancelled`.
+    #[schema(required = true)]
     failure_code: Option<String>,
 }
 
 /// The person. A number that belongs to no member has neither id nor names.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Member {
+    #[schema(required = true)]
     id: Option<String>,
+    #[schema(required = true)]
     first_name: Option<String>,
+    #[schema(required = true)]
     last_name: Option<String>,
     phone: String,
 }
@@ -146,17 +178,26 @@ impl From<Recipient> for RecipientItem {
 }
 
 /// The answer to a send: the message as it was recorded. A repetition gets the same answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "01939f5e-7c00-7000-8000-00000000000a", "content": "Service is at ten", "targetType": "groups",
+    "conversationId": null, "totalRecipients": 3, "status": "pending", "version": 1, "deliveredCount": 0,
+    "failedCount": 0, "unconfirmedCount": 0, "readCount": 0, "estimatedSeconds": 3,
+    "createdAt": "2026-11-22T20:15:31.123Z",
+}))]
 pub(crate) struct AcceptedMessage {
     id: Uuid,
     content: String,
     target_type: String,
+    #[schema(required = true)]
     conversation_id: Option<String>,
     /// The message that it retries.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     retry_of: Option<Uuid>,
     total_recipients: i32,
+    #[schema(value_type = Status)]
     status: MessageStatus,
     version: i64,
     delivered_count: i32,
@@ -164,9 +205,11 @@ pub(crate) struct AcceptedMessage {
     unconfirmed_count: i32,
     read_count: i32,
     /// Expected time until the last recipient's turn, as estimated when the message was recorded.
+    #[schema(required = true)]
     estimated_seconds: Option<i64>,
     /// People of the target without a number that can be read. Only in the first answer.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     skipped_recipients: usize,
     #[serde(with = "timestamp")]
     created_at: OffsetDateTime,

@@ -10,6 +10,7 @@ use common::store::{NewRetry, Retried};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tracing::info;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::parameters::MessageId;
@@ -17,18 +18,31 @@ use super::response::{AcceptedMessage, Success};
 use super::send::sender_of;
 use crate::app::App;
 use crate::auth::{Caller, check_may_change};
-use crate::error::{ApiError, Problem};
+use crate::error::{ApiError, Code, Problem};
 
 /// The body. It may be missing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct RetryRequest {
     /// Also those of whom it is unknown whether the text reached them. They may get it twice.
     include_unresolved: bool,
 }
 
-/// Answers 201 with the new message. A repetition answers 200 with the same message.
-pub(crate) async fn retry(
+/// Makes a new message to those whom this one did not reach for a passing reason. For the author, and for roles that may
+/// send. Each recipient is retried once: a repetition answers the same message.
+#[utoipa::path(
+    post,
+    path = "/api/messages/{id}/retry",
+    tag = "messages",
+    summary = "Retry a message",
+    params(MessageId),
+    request_body = Option<RetryRequest>,
+    responses(
+        (status = 201, description = "The new message is recorded", body = Success<AcceptedMessage>),
+        (status = 200, description = "It was retried before: the message of then", body = Success<AcceptedMessage>),
+    ),
+)]
+pub(super) async fn retry(
     State(app): State<App>,
     MessageId(id): MessageId,
     Caller(caller): Caller,
@@ -59,7 +73,7 @@ pub(crate) async fn retry(
             Ok((StatusCode::OK, Json(Success::new(AcceptedMessage::from(message)))))
         }
         Retried::Nothing => Err(ApiError::Unprocessable {
-            code: "nothing_to_retry",
+            code: Code::NothingToRetry,
             message: "no recipient of this message failed for a reason that passes with time",
         }),
     }
@@ -70,5 +84,5 @@ fn read(body: &[u8]) -> Result<RetryRequest, ApiError> {
         return Ok(RetryRequest::default());
     }
     let wrong = |_| Problem::new("body", "give {\"includeUnresolved\": true}, or no body").into();
-    serde_json::from_slice(body).map_err(wrong)
+    serde_json::from_slice::<Option<_>>(body).map(Option::unwrap_or_default).map_err(wrong)
 }

@@ -19,13 +19,27 @@ use super::response::{AcceptedMessage, Success};
 use crate::app::{App, WriteStarted};
 use crate::auth::{Caller, check_may_send};
 use crate::directory::{Found, NoRecipients, Target};
-use crate::error::{ApiError, Problems};
+use crate::error::{ApiError, Code, Problems};
 use crate::idempotency;
 use crate::phone::Country;
 use crate::settings::DefaultSender;
 
-/// Answers 201 once the message, its recipients and its event are committed.
-pub(crate) async fn send(
+/// Answers once the message is recorded. It is sent afterwards.
+#[utoipa::path(
+    post,
+    path = "/api/messages/send",
+    tag = "messages",
+    summary = "Send a message",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+        description = "New for each press of the button. A request with the same key and body gets the first answer")),
+    request_body(content = SendRequest, examples(
+        ("by phone" = (value = json!({"content": "Service is at ten", "recipients": [{"phone": "+15551230101", "firstName": "Ada"}]}))),
+        ("to a group" = (value = json!({"content": "Service is at ten", "targetType": "groups", "targetIds": ["ushers"]}))),
+        ("to everybody" = (value = json!({"content": "Service is at ten", "targetType": "all"}))),
+    )),
+    responses((status = 201, description = "The message is recorded", body = Success<AcceptedMessage>)),
+)]
+pub(super) async fn send(
     State(app): State<App>,
     Caller(caller): Caller,
     Extension(write_started): Extension<WriteStarted>,
@@ -86,7 +100,7 @@ fn answer(
         Recorded::Repeated(message) => message,
         Recorded::KeyReused => {
             return Err(ApiError::Unprocessable {
-                code: "idempotency_key_reused",
+                code: Code::IdempotencyKeyReused,
                 message: "this Idempotency-Key was used for another request; make a new one for each message",
             });
         }
@@ -98,7 +112,7 @@ fn answer(
 /// Asks the directory who belongs to a target.
 async fn ask(app: &App, caller: &Claims, target: &Target) -> Result<Found, ApiError> {
     let directory = app.directory.as_ref().ok_or(ApiError::Unprocessable {
-        code: "directory_unavailable",
+        code: Code::DirectoryUnavailable,
         message: "targetType and targetIds can't be looked up, because RECIPIENTS_URL is not set; list the recipients \
                   by phone in `recipients`",
     })?;
@@ -106,7 +120,7 @@ async fn ask(app: &App, caller: &Claims, target: &Target) -> Result<Found, ApiEr
         NoRecipients::Unknown(ids) => ApiError::UnknownTarget(unknown(target, &ids)),
         NoRecipients::Nobody => ApiError::NO_RECIPIENTS,
         NoRecipients::TooMany => ApiError::Unprocessable {
-            code: "too_many_recipients",
+            code: Code::TooManyRecipients,
             message: "the target has more than 10,000 recipients; send to smaller groups",
         },
         NoRecipients::Slow => ApiError::RecipientsTimedOut,
@@ -148,7 +162,7 @@ pub(super) async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSen
         return Ok(DefaultSender { number, messaging_profile_id });
     }
     app.default_sender.clone().ok_or(ApiError::Unprocessable {
-        code: "no_sender",
+        code: Code::NoSender,
         message: "this church has no number to send from yet; an administrator has to set one up",
     })
 }

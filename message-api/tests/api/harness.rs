@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::document;
+
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// Time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -127,8 +129,15 @@ impl Api {
     }
 }
 
+/// The answer's status and body, which the API's document must know.
 async fn answer(response: Response) -> (StatusCode, Value) {
-    (response.status(), response.json().await.unwrap())
+    let (status, path) = (response.status(), response.url().path().to_owned());
+    let body = response.json().await.unwrap();
+    assert!(
+        document::allows(&path, status, &body),
+        "docs/openapi.json does not know {status} at {path}: {body}"
+    );
+    (status, body)
 }
 
 /// The settings of a test, with a broker that is away.

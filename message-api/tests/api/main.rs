@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story ends where something is not as it tells")]
 
+mod document;
 mod harness;
 mod rest;
 mod sending;

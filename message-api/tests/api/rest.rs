@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::document::{COMMITTED, DOCUMENT};
 use crate::harness::{Api, message, token, token_until};
 use crate::telnyx::Telnyx;
 
@@ -379,4 +380,16 @@ async fn requests_are_counted_by_route_and_never_by_path() {
         assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
     }
     assert!(!metrics.contains(&id) && !metrics.contains("coffee"));
+}
+
+#[tokio::test]
+async fn the_committed_document_is_the_served_one() {
+    let telnyx = Telnyx::start().await;
+    let api = Api::start(&telnyx.url).await;
+    let served: Value = api.request("GET", "/api/openapi.json").send().await.unwrap().json().await.unwrap();
+    if *DOCUMENT != served {
+        let current = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi.json");
+        std::fs::write(&current, serde_json::to_vec_pretty(&served).unwrap()).unwrap();
+        panic!("{COMMITTED} is not up to date; update it with: cp {} {COMMITTED}", current.display());
+    }
 }
