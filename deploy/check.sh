@@ -26,6 +26,12 @@ check "licences, bans and sources of the dependencies" cargo-deny \
     "cargo install cargo-deny --version 0.20.2 --locked" \
     cargo deny --all-features check licenses bans sources
 
+# Schemathesis runs on nothing older.
+python=python3
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || python=python3.11
+check "the running API against its document" "$python" "apt install python3, or see python.org: 3.11 or newer" \
+    cargo test --workspace --test stories -- --ignored document
+
 echo "check: summary$skipped$failed"
 [ -z "$failed" ] || exit 1
 [ -n "$skipped" ] || echo "  all checks passed"

@@ -75,13 +75,13 @@ pub fn frontend() -> anyhow::Result<PathBuf> {
     with_packages("tests/frontend")
 }
 
-/// The folder of the Python packages that the tests use: it belongs into `PYTHONPATH`.
+/// The folder of the Python packages in `tests/python/<name>.txt`: it belongs into `PYTHONPATH`.
 ///
 /// # Errors
 /// Python 3 or pip is missing or failed.
-pub fn python_packages() -> anyhow::Result<PathBuf> {
-    let requirements = project().join("tests/python/requirements.txt");
-    let folder = project().join(".tools/python");
+pub fn python_packages(name: &str) -> anyhow::Result<PathBuf> {
+    let requirements = project().join(format!("tests/python/{name}.txt"));
+    let folder = project().join(".tools/python").join(name);
     let wanted = fs::read(&requirements).with_context(|| format!("can't read {}", requirements.display()))?;
     let is_there = || fs::read(folder.join("requirements.txt")).is_ok_and(|installed| installed == wanted);
     if is_there() {
@@ -95,7 +95,9 @@ pub fn python_packages() -> anyhow::Result<PathBuf> {
     let pip = ["-m", "pip", "install", "-q", "--require-hashes", "--only-binary=:all:", "--no-deps"];
     let pip = pip.into_iter().chain(["--disable-pip-version-check", "--root-user-action=ignore"]);
     complete(Command::new("python3").args(pip).arg("--target").arg(&fresh).arg("-r").arg(&requirements))
-        .context("can't install the Python packages of the tests; Python 3.9 or newer with pip is needed")?;
+        .with_context(|| {
+            format!("can't install {}; Python 3.9 or newer with pip is needed", requirements.display())
+        })?;
     fs::write(fresh.join("requirements.txt"), &wanted)?;
     put_in_place(&fresh, &folder)?;
     Ok(folder)

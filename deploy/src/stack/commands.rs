@@ -118,6 +118,6 @@ fn fetch_tools() -> anyhow::Result<()> {
     writeln!(out, "PostgreSQL        {}", tools::postgres()?.display())?;
     writeln!(out, "socket.io-client  {}", tools::client()?.join("node_modules").display())?;
     writeln!(out, "React, TypeScript {}", tools::frontend()?.join("node_modules").display())?;
-    writeln!(out, "Telnyx for Python {}", tools::python_packages()?.display())?;
+    writeln!(out, "Telnyx for Python {}", tools::python_packages("telnyx")?.display())?;
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) struct SendRequest {
     pub(super) target_type: Option<Field<String>>,
     #[schema(schema_with = schemas::target_ids)]
     pub(super) target_ids: Option<Field<Vec<Field<String>>>>,
-    #[schema(value_type = Vec<RecipientEntry>, required = false, min_items = 1, max_items = 10_000)]
+    #[schema(value_type = Option<Vec<RecipientEntry>>, min_items = 1, max_items = 10_000)]
     pub(super) recipients: Option<Field<Vec<Field<RecipientEntry>>>>,
     #[schema(schema_with = schemas::id)]
     pub(super) conversation_id: Option<Field<String>>,

@@ -2,7 +2,8 @@
 
 use common::inbound::OptOut;
 use common::status::MessageStatus;
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use serde_json::Value;
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{Array, Object, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -47,31 +48,32 @@ pub(super) fn phone() -> Object {
 }
 
 pub(super) fn id() -> Object {
-    string().max_length(Some(MAX_ID_CHARS)).build()
+    string_or_null().max_length(Some(MAX_ID_CHARS)).build()
 }
 
 pub(super) fn name() -> Object {
-    string().max_length(Some(MAX_NAME_CHARS)).build()
+    string_or_null().max_length(Some(MAX_NAME_CHARS)).build()
 }
 
 pub(super) fn target_type() -> Object {
     let help = "With `targetIds`: who is meant. With `recipients`: kept for the front end";
-    string().enum_values(Some(TARGET_TYPES)).description(Some(help)).build()
+    let kinds = TARGET_TYPES.map(Value::from).into_iter().chain([Value::Null]);
+    string_or_null().enum_values(Some(kinds)).description(Some(help)).build()
 }
 
 pub(super) fn target_ids() -> Array {
     let help = "Ids of the product's back end. Needed for each targetType but `all`";
-    ArrayBuilder::new().items(id()).max_items(Some(MAX_RECIPIENTS)).description(Some(help)).build()
+    array_or_null().items(id()).max_items(Some(MAX_RECIPIENTS)).description(Some(help)).build()
 }
 
 pub(super) fn media_urls() -> Array {
-    let url = string().format(Some(SchemaFormat::Custom("uri".into()))).max_length(Some(MAX_URL_LEN));
-    ArrayBuilder::new().items(url).max_items(Some(MAX_MEDIA)).build()
+    let url = string_or_null().format(Some(SchemaFormat::Custom("uri".into()))).max_length(Some(MAX_URL_LEN));
+    array_or_null().items(url).max_items(Some(MAX_MEDIA)).build()
 }
 
 pub(super) fn send_at() -> Object {
     let help = format!("At most {MAX_DAYS_AHEAD} days ahead. A past time means now");
-    date_time().description(Some(help)).build()
+    date_time().schema_type(or_null(Type::String)).description(Some(help)).build()
 }
 
 pub(super) fn updated_since() -> Object {
@@ -103,6 +105,19 @@ pub(super) fn cursor() -> Object {
 
 fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
+}
+
+/// An optional field of a body: null counts as absent.
+fn string_or_null() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(or_null(Type::String))
+}
+
+fn array_or_null() -> ArrayBuilder {
+    ArrayBuilder::new().schema_type(or_null(Type::Array))
+}
+
+fn or_null(kind: Type) -> SchemaType {
+    SchemaType::Array(vec![kind, Type::Null])
 }
 
 fn date_time() -> ObjectBuilder {

@@ -37,7 +37,12 @@ use crate::settings::DefaultSender;
         ("to a group" = (value = json!({"content": "Service is at ten", "targetType": "groups", "targetIds": ["ushers"]}))),
         ("to everybody" = (value = json!({"content": "Service is at ten", "targetType": "all"}))),
     )),
-    responses((status = 201, description = "The message is recorded", body = Success<AcceptedMessage>)),
+    responses((status = 201, description = "The message is recorded", body = Success<AcceptedMessage>, links(
+        ("message" = (operation_id = "show", parameters(("id" = "$response.body#/data/id")))),
+        ("recipients" = (operation_id = "recipients", parameters(("id" = "$response.body#/data/id")))),
+        ("cancel" = (operation_id = "cancel", parameters(("id" = "$response.body#/data/id")))),
+        ("retry" = (operation_id = "retry", parameters(("id" = "$response.body#/data/id")))),
+    ))),
 )]
 pub(super) async fn send(
     State(app): State<App>,

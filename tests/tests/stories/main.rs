@@ -10,6 +10,7 @@ mod commits;
 mod crashes;
 mod cursors;
 mod databases;
+mod document;
 mod draining;
 mod edge;
 mod expiry;

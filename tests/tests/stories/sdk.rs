@@ -72,7 +72,7 @@ async fn telnyxs_python_sdk_takes_the_simulators_answers_errors_and_webhooks() {
     let simulator = simulator().await;
     let answer = Answer::Throttle { retry_after: 1 };
     simulator.add_rule(Rule { phone: "0107".into(), answer, times: Some(2), ..Rule::default() });
-    let packages = tokio::task::spawn_blocking(tools::python_packages).await.unwrap().unwrap();
+    let packages = tokio::task::spawn_blocking(|| tools::python_packages("telnyx")).await.unwrap().unwrap();
     let mut program = Command::new("python3");
     program.arg(tools::project().join("tests/python/telnyx_sdk.py")).env("PYTHONPATH", packages);
     program.env("TELNYX_BASE_URL", format!("{}/v2", simulator.url()));
