@@ -28,9 +28,10 @@ up: tools
 down:
 	@$(STACK) down $(ARGS)
 
-## test: run all tests, with a real broker, real databases and the real Socket.IO client
+## test: run all tests, with a real broker, real databases and the real Socket.IO client; then those of the client package
 test: tools
 	cargo test --workspace $(CARGO_FLAGS)
+	npm test --prefix realtime-gateway/client
 
 ## bench: measure a release build; ARGS='storm --help' shows one measurement's options
 bench: tools

@@ -32,6 +32,13 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || pyt
 check "the running API against its document" "$python" "apt install python3, or see python.org: 3.11 or newer" \
     cargo test --workspace --test stories -- --ignored document
 
+check "the client package: types, size, and a fresh page that installs it" npm "see nodejs.org" \
+    npm run --prefix realtime-gateway/client check:package
+browser=chromium
+for name in "$CHROMIUM" chromium-browser google-chrome; do has "$name" && browser=$name; done
+check "the client package's hooks in a browser" "$browser" "apt install chromium, or set CHROMIUM to its path" \
+    npm run --prefix realtime-gateway/client check:browser
+
 echo "check: summary$skipped$failed"
 [ -z "$failed" ] || exit 1
 [ -n "$skipped" ] || echo "  all checks passed"

@@ -1,4 +1,4 @@
-// Runs connect.js of docs/frontend.md unchanged and prints what its socket receives.
+// Runs connect.js of docs/protocol.md unchanged and prints what its socket receives.
 //
 //   GATEWAY=… TOKENS=… [OPTIONS={"transports":["polling"]}] node connecting.js
 //

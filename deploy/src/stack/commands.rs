@@ -118,6 +118,7 @@ fn fetch_tools() -> anyhow::Result<()> {
     writeln!(out, "PostgreSQL        {}", tools::postgres()?.display())?;
     writeln!(out, "socket.io-client  {}", tools::client()?.join("node_modules").display())?;
     writeln!(out, "React, TypeScript {}", tools::frontend()?.join("node_modules").display())?;
+    writeln!(out, "client package    {}", tools::client_package()?.display())?;
     writeln!(out, "Telnyx for Python {}", tools::python_packages("telnyx")?.display())?;
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The code of docs/frontend.md works with the real gateway as the document says.
+//! The code of docs/frontend.md and docs/protocol.md works with the real gateway as the document says.
 
 use std::time::Duration;
 
-use deploy::services::FROM;
+use deploy::tools;
 use serde_json::{Value, json};
 use tests::client::Client;
 use tests::databases::Kind;
@@ -11,6 +11,7 @@ use tests::proxy::Proxy;
 use tests::stack::TestStack;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -34,7 +35,7 @@ fn connecting(code: &Code, stack: &TestStack, url: &str, options: &Value) -> Cli
 /// A page with one of the document's hooks.
 fn mounted(code: &Code, stack: &TestStack, hook: &str, tokens: &[String]) -> Client {
     let file = stack.stack.file();
-    let mut program = code.program("mounting.js", &[hook]);
+    let mut program = code.program("mounting.mjs", &[hook]);
     program.env("API", &file.api).env("GATEWAY", &file.gateways[0]).env("TOKENS", tokens.join(","));
     Client::run(program)
 }
@@ -97,51 +98,12 @@ async fn the_hook_shows_each_change_and_polls_only_without_a_gateway() {
     timeout(ENDING, page.stop()).await.expect("the hook leaves nothing running");
 }
 
-/// Waits until the page shows exactly these texts, the newest first.
-async fn until_texts(page: &mut Client, texts: &[&str]) {
-    let shown =
-        |data: &Value| data.as_array().is_some_and(|all| all.iter().map(|one| &one["text"]).eq(texts));
-    page.until_one(|seen| seen.event == "shown" && shown(&seen.data)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_list_shows_each_text_that_comes_in_also_after_an_outage_and_what_is_unknown() {
-    let code = Code::unpacked().await;
-    let mut stack = TestStack::start(Kind::Sqlite).await;
-    let mut program = code.program("listing.js", &[]);
-    let file = stack.stack.file();
-    program
-        .env("API", &file.api)
-        .env("GATEWAY", &file.gateways[0])
-        .env("TOKENS", stack.token(CHURCH, AUTHOR));
-    let member = "+12025557001";
-    stack.receive(member, FROM, "before").await;
-    let mut page = Client::run(program);
-    until_texts(&mut page, &["before"]).await;
-    stack.receive(member, FROM, "live").await;
-    until_texts(&mut page, &["live", "before"]).await;
-
-    stack.stack.kill("realtime-gateway-1").await.unwrap();
-    stack.receive(member, FROM, "missed").await;
-    stack.stack.start_process("realtime-gateway-1").unwrap();
-    until_texts(&mut page, &["missed", "live", "before"]).await;
-
-    // Of tomorrow: the gateway says that something may be missing, and the page reads.
-    let before = page.seen().len();
-    let unknown = json!({"v": 1, "id": Uuid::now_v7(), "type": "message:invented", "churchId": CHURCH});
-    stack.announcer().await.publish(&format!("church.{CHURCH}.invented"), &unknown).await;
-    assert_eq!(page.until("connected").await.data["recovered"], false);
-    until_texts(&mut page, &["missed", "live", "before"]).await;
-    assert!(!page.seen()[before..].iter().any(|seen| seen.event == "disconnect"));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hook_refreshes_its_token_a_minute_before_expiry() {
     let code = Code::unpacked().await;
     let stack = TestStack::start(Kind::Sqlite).await;
     let short = stack.stack.token(CHURCH, AUTHOR, SHORT).unwrap();
-    // The connection and the history use one token each.
-    let tokens = [short.clone(), short, stack.token(CHURCH, AUTHOR)];
+    let tokens = [short, stack.token(CHURCH, AUTHOR)];
     let mut page = mounted(&code, &stack, "useMessages", &tokens);
     let notice = page.until("auth:expiring").await.data;
     let end = notice["exp"].as_i64().unwrap();
@@ -255,4 +217,26 @@ async fn with_websockets_blocked_only_try_all_transports_falls_back_to_polling()
     let message = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     assert_eq!(polls.until("message:delivered").await.data["messageId"], json!(message));
     assert!(fails.seen().iter().all(|seen| seen.event != "connected"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_example_shows_every_event_once_through_a_cut() {
+    let code = Code::unpacked().await;
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let way = Proxy::among(&stack.stack.file().gateways).await;
+    let packages = tokio::task::spawn_blocking(|| tools::python_packages("socketio")).await.unwrap();
+    let mut program = Command::new("python3");
+    program.arg(tools::project().join("tests/python/connecting.py")).arg(code.path());
+    program.env("PYTHONPATH", packages.unwrap()).env("GATEWAY", way.url());
+    program.env("TOKEN", stack.token(CHURCH, AUTHOR));
+    let mut client = Client::run(program);
+    client.until("connected").await;
+    let (events, ()) = tokio::join!(burst(&stack, 20), async {
+        client.until("message:sent").await;
+        way.cut();
+    });
+    assert_has_all(&mut client, &events).await;
+    assert_eq!(recovered(&client), [true]);
+    assert_eq!(client.seen().iter().filter(|seen| seen.event == "reload").count(), 1);
+    timeout(ENDING, client.stop()).await.expect("it disconnects and ends");
 }

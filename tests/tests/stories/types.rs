@@ -1,5 +1,5 @@
-//! docs/frontend.md and docs/events.d.ts match the gateway: the TypeScript compiler checks the document's code and the
-//! gateway's golden packets against the types.
+//! docs/frontend.md, docs/protocol.md and the client package's `events.d.ts` match the gateway: the TypeScript compiler
+//! checks the documents' code and the gateway's golden packets against the types.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use tests::frontend::{Block, Code, document};
 
 /// The blocks that these tests compile or run.
-const BLOCKS: [(&str, &str); 5] = [
+const BLOCKS: [(&str, &str); 6] = [
+    ("ts", "page.ts"),
     ("diff", "useMessages.ts"),
-    ("ts", "live.ts"),
-    ("ts", "send.ts"),
+    ("ts", "sending.ts"),
     ("js", "connect.js"),
-    ("ts", "replies.ts"),
+    ("py", "connect.py"),
+    ("ts", "send.ts"),
 ];
 /// Optional fields of packets.
 const OPTIONAL: [&str; 10] = [
@@ -98,19 +99,20 @@ impl Literals {
 }
 
 #[test]
-fn the_tests_run_every_code_block_of_the_document() {
+fn the_tests_run_every_code_block_of_the_documents() {
+    let documents = document("frontend.md") + &document("protocol.md");
     let is_code = |block: &Block| {
-        ["js", "jsx", "ts", "tsx", "javascript", "typescript", "diff", "mjs", ""]
+        ["js", "jsx", "ts", "tsx", "javascript", "typescript", "diff", "mjs", "py", "python", ""]
             .contains(&block.language.as_str())
     };
-    let blocks: Vec<_> = Block::all(&document()).into_iter().filter(is_code).collect();
+    let blocks: Vec<_> = Block::all(&documents).into_iter().filter(is_code).collect();
     let names: Vec<_> = blocks.iter().map(|block| (block.language.as_str(), block.file.as_str())).collect();
     assert_eq!(names, BLOCKS);
 }
 
 #[test]
 fn the_document_names_every_event_and_every_refusal() {
-    let document = document();
+    let document = document("protocol.md");
     for (name, _) in packets() {
         assert!(document.contains(&format!("\n| `{name}` |")), "{name} is in no table");
     }

@@ -1,23 +1,27 @@
 // Mounts a hook of docs/frontend.md in a small DOM. Prints what the page shows, what the hook requests, and what its
 // socket receives.
 //
-//   API=… GATEWAY=… TOKENS=… node mounting.js HOOK
+//   API=… GATEWAY=… TOKENS=… node mounting.mjs HOOK
 //
 // Its intervals run twenty times as fast as the hook believes. Unmounts it when standard input ends. The process then
 // ends by itself, which proves that the hook leaves nothing running.
 
-const { readFileSync } = require("node:fs");
-const { Window } = require("happy-dom");
-const { Socket } = require("socket.io-client");
-const ts = require("typescript");
-const { say } = require("./saying");
+import { readFileSync, writeFileSync } from "node:fs";
+import { Window } from "happy-dom";
+import { Socket } from "socket.io-client";
+import ts from "typescript";
+import { say } from "./saying.js";
 
 const FASTER = 20;
 
-require.extensions[".ts"] = (module, file) => {
-  const compilerOptions = { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 };
-  module._compile(ts.transpileModule(readFileSync(file, "utf8"), { compilerOptions }).outputText, file);
-};
+// The module that a TypeScript file becomes. Its neighbours are found by their full names.
+async function compiled(name) {
+  const at = (file) => new URL(file, import.meta.url);
+  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
+  const { outputText } = ts.transpileModule(readFileSync(at(`${name}.ts`), "utf8"), { compilerOptions });
+  writeFileSync(at(`${name}.mjs`), outputText.replace(/from "(\.\/\w+)"/g, 'from "$1.js"'));
+  return import(at(`${name}.mjs`));
+}
 
 // Prints the hook's requests, intervals and socket events.
 const { fetch, setInterval } = globalThis;
@@ -50,9 +54,9 @@ for (const [name, value] of Object.entries({ window, document, navigator })) {
   Object.defineProperty(globalThis, name, { value, configurable: true });
 }
 process.env.NODE_ENV = "production";
-const { createElement, useEffect } = require("react");
-const { createRoot } = require("react-dom/client");
-const { useMessages } = require(`./${process.argv[2]}`);
+const { createElement, useEffect } = await import("react");
+const { createRoot } = await import("react-dom/client");
+const { useMessages } = await compiled(process.argv[2]);
 
 function Page() {
   // A MutationObserver of happy-dom holds its listener weakly and falls silent at the next garbage collection.
