@@ -5,6 +5,7 @@
 pub mod back_end;
 mod client;
 pub mod ops;
+pub mod page;
 mod programs;
 pub mod simulator;
 pub mod stack;

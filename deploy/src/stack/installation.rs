@@ -52,6 +52,9 @@ pub(super) struct Secrets {
     /// What message-api shows to the demo's back end. Folders of earlier versions have none yet.
     #[serde(default = "fresh_password")]
     pub(super) back_end: String,
+    /// What the page's address shows to its buttons.
+    #[serde(default = "fresh_password")]
+    pub(super) page: String,
 }
 
 fn fresh_password() -> String {
@@ -111,6 +114,7 @@ impl Secrets {
             nats,
             postgres: password()?,
             back_end: password()?,
+            page: password()?,
         })
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn reserve_ports(
         ("nats-monitor".into(), 8222),
         ("telnyx".into(), 8090),
         ("back-end".into(), 8091),
+        ("page".into(), 8093),
     ];
     if installation.database == Database::Postgres {
         wishes.push(("postgres".into(), 15432));
@@ -107,6 +108,7 @@ pub(super) fn stack_file(
         gateways: gateways("")?,
         telnyx: url("telnyx")?,
         back_end: url("back-end")?,
+        page: format!("{}/#{}", url("page")?, secrets.page),
         ops: OpsUrls { api: url("api-ops")?, ingest: url("ingest-ops")?, gateways: gateways("-ops")? },
         nats: NatsAccess {
             url: format!("nats://127.0.0.1:{}", port(ports, "nats")?),
