@@ -82,7 +82,8 @@ fn html(policy: String, text: String) -> Response {
 
 /// A file by its path; `None` for an unknown one.
 pub(super) async fn file(path: &str, fetched: &Path) -> Option<Response> {
-    let headers = |kind| [(CONTENT_TYPE, kind), (HeaderName::from_static("x-content-type-options"), "nosniff")];
+    let headers =
+        |kind| [(CONTENT_TYPE, kind), (HeaderName::from_static("x-content-type-options"), "nosniff")];
     if let Some((_, kind, text)) = FILES.iter().find(|(known, ..)| *known == path) {
         return Some((headers(*kind), *text).into_response());
     }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -35,22 +35,36 @@ impl Page {
 
 fn router(site: Site) -> Router {
     let trusted = Router::new()
-        .route("/addresses", get(addresses))
-        .route("/session", post(control::session))
-        .route("/events", get(events::events))
         .route("/faults/{fault}", post(control::fault))
         .route("/telnyx/{mood}", post(control::telnyx))
         .layer(from_fn_with_state(site.clone(), guard::trusted));
+    let invited = Router::new()
+        .route("/addresses", get(addresses))
+        .route("/session", post(control::session))
+        .route("/events", get(events::events))
+        .layer(from_fn_with_state(site.clone(), guard::invited));
     Router::new()
-        .route("/", get(async |State(site): State<Site>| files::page(&site.connects())))
-        .route("/api", get(async |State(site): State<Site>| files::api(&site.connects())))
+        .route("/", get(async |State(site): State<Site>, headers| files::page(&connects(&site, &headers))))
+        .route("/api", get(async |State(site): State<Site>, headers| files::api(&connects(&site, &headers))))
         .merge(trusted)
+        .merge(invited)
         .fallback(file)
         .with_state(site)
 }
 
-async fn addresses(State(site): State<Site>) -> Response {
-    Json(json!({ "api": site.api, "gateway": site.gateway })).into_response()
+fn connects(site: &Site, headers: &HeaderMap) -> Vec<String> {
+    site.connects(&guard::name_of(headers))
+}
+
+/// Where the page finds the services, and whether it has buttons.
+async fn addresses(
+    State(site): State<Site>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let (api, gateway) = site.addresses(&guard::name_of(&headers));
+    let has_buttons = guard::may_control(&site, peer, &headers);
+    Json(json!({ "api": api, "gateway": gateway, "hasButtons": has_buttons })).into_response()
 }
 
 async fn file(State(site): State<Site>, request: Request) -> Response {

@@ -25,8 +25,10 @@ pub struct Site(Arc<Parts>);
 
 /// The stack's addresses and secrets that the page needs.
 pub struct Parts {
-    /// The secret of the printed address.
+    /// The secret of the printed address. On this machine it works the buttons.
     pub secret: String,
+    /// The secret of the address for other devices. It only shows the page.
+    pub view_secret: String,
     /// message-api's base URL.
     pub api: String,
     /// The gateway that the page's browsers use.
@@ -61,9 +63,19 @@ impl Site {
         Self(Arc::new(parts))
     }
 
+    /// The addresses of message-api and the gateway, as a browser reaches them that reached this page by a name.
+    pub(super) fn addresses(&self, name: &str) -> (String, String) {
+        let by_name = |url: &String| match url.rsplit_once(':') {
+            Some((_, port)) => format!("http://{name}:{port}"),
+            None => url.clone(),
+        };
+        (by_name(&self.api), by_name(&self.gateway))
+    }
+
     /// Where its pages may connect to.
-    pub(super) fn connects(&self) -> Vec<String> {
-        let websocket = self.gateway.replacen("http", "ws", 1);
-        vec![self.api.clone(), self.gateway.clone(), websocket]
+    pub(super) fn connects(&self, name: &str) -> Vec<String> {
+        let (api, gateway) = self.addresses(name);
+        let websocket = gateway.replacen("http", "ws", 1);
+        vec![api, gateway, websocket]
     }
 }

@@ -126,7 +126,9 @@ fn with_packages(folder: &str) -> anyhow::Result<PathBuf> {
         return Ok(folder);
     }
     complete(
-        Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder),
+        Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(&folder),
     )
     .with_context(|| {
         format!("can't install the packages of {}; Node 18 or newer with npm is needed", folder.display())

@@ -55,6 +55,9 @@ pub(super) struct Secrets {
     /// What the page's address shows to its buttons.
     #[serde(default = "fresh_password")]
     pub(super) page: String,
+    /// What the page's address for other devices shows.
+    #[serde(default = "fresh_password")]
+    pub(super) page_view: String,
 }
 
 fn fresh_password() -> String {
@@ -115,6 +118,7 @@ impl Secrets {
             postgres: password()?,
             back_end: password()?,
             page: password()?,
+            page_view: password()?,
         })
     }
 }

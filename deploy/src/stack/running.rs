@@ -302,12 +302,13 @@ impl Stack {
     /// The port is taken, or the Socket.IO client can't be fetched.
     pub async fn serve_page(&self, faults: mpsc::Sender<page::Request>) -> anyhow::Result<Page> {
         let port = self.port("page")?;
-        let listener = TcpListener::bind(("127.0.0.1", port))
+        let listener = TcpListener::bind((self.options.listen, port))
             .await
             .with_context(|| format!("can't listen on port {port}"))?;
-        let file = &self.file;
+        let (file, secrets) = (&self.file, &self.installation.secrets);
         let site = Site::new(page::Parts {
-            secret: self.installation.secrets.page.clone(),
+            secret: secrets.page.clone(),
+            view_secret: secrets.page_view.clone(),
             api: file.api.clone(),
             gateway: file.gateways.first().cloned().unwrap_or_default(),
             telnyx: file.telnyx.clone(),
@@ -349,7 +350,10 @@ impl Stack {
             recipients_url: format!("{}/recipients", file.back_end),
             recipients_secret: secrets.back_end.clone(),
             listen: self.options.listen,
-            cors_origins: std::iter::once("localhost".to_owned()).chain(self.options.cors.clone()).collect(),
+            cors_origins: std::iter::once("localhost".to_owned())
+                .chain(self.port("page").ok().and_then(|page| layout::outside_origin(&self.options, page)))
+                .chain(self.options.cors.clone())
+                .collect(),
         }
     }
 

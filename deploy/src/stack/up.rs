@@ -1,7 +1,7 @@
 //! `stack up`: in the foreground until Ctrl-C, or in the background until `stack down`.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::arguments::{StateFolder, command, quoted, unless_interrupted};
 use super::demo;
 use super::installation::Database;
+use super::layout::own_address;
 use super::options::StackOptions;
 use super::running::Stack;
 use super::stack_file::{MovedPort, StackFile};
@@ -212,15 +213,8 @@ fn print_network_addresses(out: &mut impl Write, file: &StackFile) -> anyhow::Re
     writeln!(out, "\nFrom other devices in the network, without encryption:")?;
     writeln!(out, "message-api       {}", from_outside(&file.api))?;
     writeln!(out, "realtime-gateway  {}", gateways.join("  "))?;
+    writeln!(out, "page to try it    {}   (without the buttons)", from_outside(&file.page_view))?;
     Ok(())
-}
-
-/// This machine's address in its network. Sends nothing.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address reserved for documentation; the default route applies to it.
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
 }
 
 fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Result<()> {

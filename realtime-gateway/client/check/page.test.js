@@ -21,14 +21,14 @@ after(async () => {
   await stack?.stop()
 })
 
-async function open(options = {}) {
+async function open({ address = stack.file.page, ...options } = {}) {
   const opened = await browser.newPage({ viewport: { width: 1280, height: 900 }, ...options })
   opened.on("pageerror", (error) => problems.push(error.message))
   opened.on("console", (message) => {
     // A connection that a button has cut is an error for the browser alone.
     if (message.type() === "error" && /Content Security Policy|Uncaught/.test(message.text())) problems.push(message.text())
   })
-  await opened.goto(stack.file.page)
+  await opened.goto(address)
   return opened
 }
 
@@ -107,6 +107,17 @@ it("gives its buttons to nobody without the secret, from another origin or by an
   assert.equal((await press({ "X-Stack-Secret": secret, Origin: "http://evil.example" })).status, 403)
   assert.equal((await fetch(`${origin}/session`, { method: "POST" })).status, 403)
   assert.equal(await pids(), before)
+})
+
+it("works without buttons by the address for other devices", { skip }, async () => {
+  const { origin, hash } = new URL(stack.file.pageView)
+  const guest = await open({ address: stack.file.pageView })
+  await guest.locator(".state.live").first().waitFor(PATIENCE)
+  await guest.locator("li").first().waitFor(PATIENCE)
+  assert.deepEqual(await guest.getByRole("button").allInnerTexts(), ["Send"])
+  const headers = { "X-Stack-Secret": hash.slice(1) }
+  assert.equal((await fetch(`${origin}/faults/kill-gateway`, { method: "POST", headers })).status, 403)
+  assert.equal((await fetch(`${origin}/telnyx/calm`, { method: "POST", headers })).status, 403)
 })
 
 it("shows the API's document", { skip }, async () => {

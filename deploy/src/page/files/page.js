@@ -36,8 +36,8 @@ const cut = (pane) => open.get(pane)?.close()
 
 /** A browser of a church: its client, and what it has seen. */
 class Pane {
-  constructor(name, church, user, { api, gateway }) {
-    Object.assign(this, { name, church, user })
+  constructor(name, church, user, { api, gateway, hasButtons }) {
+    Object.assign(this, { name, church, user, hasButtons: hasButtons && church === CHURCH })
     this.seen = new Set()
     this.latencies = []
     this.changed = new Set()
@@ -85,7 +85,6 @@ function usePane(pane) {
 function PaneView({ pane, say }) {
   usePane(pane)
   const { live, name, church, user } = pane
-  const buttons = church === CHURCH
   const act = (text, action) => () => (action(), say(`${name}: ${text}`))
   const expire = () => {
     pane.endedToken = true
@@ -97,7 +96,7 @@ function PaneView({ pane, say }) {
       <span class="quiet">${church}, ${user}</span>
       <span class="state ${live.state.name}" title=${live.state.reason ?? ""}>${live.state.name}</span>
     </header>
-    ${buttons && html`<div class="buttons">
+    ${pane.hasButtons && html`<div class="buttons">
       <button onClick=${act("its connection was cut; it resumes from its cursor", () => cut(name))}>Cut the connection</button>
       <button onClick=${act("its token has ended; it comes back with a new one", expire)}>Expire the token</button>
     </div>`}
@@ -179,9 +178,9 @@ function Proof({ panes, start }) {
 }
 
 function App({ panes, start }) {
-  const [said, say] = useState("Send a text, then press what you fear.")
-  const [mood, setMood] = useState("calm")
   const [first] = panes
+  const [said, say] = useState(first.hasButtons ? "Send a text, then press what you fear." : "Send a text.")
+  const [mood, setMood] = useState("calm")
   const send = async (event) => {
     event.preventDefault()
     const { content, target } = Object.fromEntries(new FormData(event.currentTarget))
@@ -206,12 +205,12 @@ function App({ panes, start }) {
       <select name="target" aria-label="Recipients">${Object.keys(TARGETS).map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select>
       <button class="main">Send</button>
     </form>
-    <div class="buttons">
+    ${first.hasButtons && html`<div class="buttons">
       <button onClick=${fault("kill-gateway", "The gateway was killed. It is started again; the browsers resume.")}>Kill the gateway</button>
       <button onClick=${fault("stop-broker", "The broker was stopped for five seconds. The database keeps the events; they come late, and all of them.")}>Stop the broker</button>
       ${toggle("repeat-and-reorder", "Each webhook comes three times, in reverse order. No status goes back.", "Repeat and reorder webhooks")}
       ${toggle("carrier-fails", "The carrier delivers no text now.", "Let the carrier fail")}
-    </div>
+    </div>`}
     <section class="proof" aria-label="Proof">
       <p id="said" role="status">${said}</p>
       <${Proof} panes=${panes.slice(0, 2)} start=${start} />
