@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use common::telemetry::{self, LogFormat, LogOptions};
+use common::version::VERSION;
 
 use super::arguments::{StateFolder, unless_interrupted};
 use super::stack_file::StackFile;
@@ -17,7 +18,7 @@ use crate::programs::{nats, run_reaper, tools};
 
 /// Runs the suite on one machine: broker, database, Telnyx simulator and the three services.
 #[derive(Parser)]
-#[command(name = "stack", version)]
+#[command(name = "stack", version = VERSION)]
 struct Command {
     /// Log filter of the stack itself; the services use LOG and write log files
     #[arg(long, env = "STACK_LOG", default_value = "warn", value_name = "FILTER")]

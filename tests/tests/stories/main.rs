@@ -22,6 +22,7 @@ mod kills;
 mod leaving;
 mod limits;
 mod logs;
+mod manager;
 mod metrics;
 mod operators;
 mod outages;
