@@ -30,7 +30,7 @@ fn archived() -> Option<String> {
 /// The commit of the checkout.
 fn checked_out() -> Option<String> {
     println!("cargo:rerun-if-changed={}", git(&["rev-parse", "--git-path", "logs/HEAD"])?);
-    git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+    git(&["rev-parse", "--short=12", "HEAD"])
 }
 
 fn git(arguments: &[&str]) -> Option<String> {

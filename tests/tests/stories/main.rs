@@ -27,6 +27,7 @@ mod metrics;
 mod operators;
 mod outages;
 mod processes;
+mod proxied;
 mod recipients;
 mod reconciling;
 mod relay;
