@@ -132,12 +132,14 @@ pub fn caddy(conf: &Path) -> anyhow::Result<Program> {
     Ok(program)
 }
 
-/// A certificate for localhost and its key, in this folder. It is its own CA.
+/// A certificate for localhost and its key, in this folder, signed by itself.
 fn certificate(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let (certificate, key) = (certificate_in(folder), folder.join("key.pem"));
     let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
     let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    let subject = ["-days", "2", "-subj", "/CN=localhost", "-addext", names];
+    // rustls refuses a server that shows a CA's certificate.
+    let no_ca = "basicConstraints=critical,CA:FALSE";
+    let subject = ["-days", "2", "-subj", "/CN=localhost", "-addext", names, "-addext", no_ca];
     let mut openssl = Command::new("openssl");
     openssl.args(request).args(subject).arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     complete(&mut openssl)?;

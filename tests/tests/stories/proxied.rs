@@ -192,8 +192,8 @@ async fn each_path_reaches_its_part(kit: Kit) {
     assert!(code == 401 && said.contains("signature"), "{code} {said}");
     let (code, said) = status("/socket.io/?EIO=4&transport=polling&sid=none").await;
     assert!(code == 400 && said.contains("code"), "{code} {said}");
-    assert_eq!(status("/recipients").await.0, 401, "the product's own back end");
-    assert_eq!(status("/api/members").await.0, 404, "the product's own back end");
+    assert_eq!(status("/recipients").await.0, 415, "the product's own back end wants JSON");
+    assert_eq!(status("/api/members").await.0, 404, "the product's own back end has no such route");
 }
 
 async fn a_browser_sees_a_delivery_by_websocket_and_by_polling(kit: Kit) {
