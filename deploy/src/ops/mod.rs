@@ -8,6 +8,7 @@ use common::config::ConfigError;
 use common::revocation::InFuture;
 use common::service;
 use common::store::StoreOptions;
+use common::version::VERSION;
 
 mod audit;
 mod database;
@@ -20,7 +21,7 @@ pub mod stream;
 
 /// Operates a running installation.
 #[derive(Parser)]
-#[command(name = "ops", version)]
+#[command(name = "ops", version = VERSION)]
 struct Command {
     #[command(subcommand)]
     action: Action,
