@@ -22,7 +22,7 @@ macro_rules! compiled_in {
     };
 }
 
-const FILES: [(&str, &str, &str); 17] = compiled_in! {
+const FILES: [(&str, &str, &str); 19] = compiled_in! {
     "/page.css" STYLE, "files/page.css";
     "/page.js" SCRIPT, "files/page.js";
     "/api.js" SCRIPT, "files/api.js";
@@ -32,6 +32,7 @@ const FILES: [(&str, &str, &str); 17] = compiled_in! {
     "/live/connection.js" SCRIPT, "../../../realtime-gateway/client/src/connection.js";
     "/live/emitter.js" SCRIPT, "../../../realtime-gateway/client/src/emitter.js";
     "/live/errors.js" SCRIPT, "../../../realtime-gateway/client/src/errors.js";
+    "/live/history.js" SCRIPT, "../../../realtime-gateway/client/src/history.js";
     "/live/list.js" SCRIPT, "../../../realtime-gateway/client/src/list.js";
     "/live/live.js" SCRIPT, "../../../realtime-gateway/client/src/live.js";
     "/live/place.js" SCRIPT, "../../../realtime-gateway/client/src/place.js";
@@ -40,6 +41,7 @@ const FILES: [(&str, &str, &str); 17] = compiled_in! {
     "/live/sending.js" SCRIPT, "../../../realtime-gateway/client/src/sending.js";
     "/live/state.js" SCRIPT, "../../../realtime-gateway/client/src/state.js";
     "/live/tokens.js" SCRIPT, "../../../realtime-gateway/client/src/tokens.js";
+    "/live/unknown.js" SCRIPT, "../../../realtime-gateway/client/src/unknown.js";
 };
 /// Path, type and file in `deploy/client/node_modules`.
 const FETCHED: [(&str, &str, &str); 3] = [
@@ -90,4 +92,26 @@ pub(super) async fn file(path: &str, fetched: &Path) -> Option<Response> {
     let (_, kind, place) = FETCHED.iter().find(|(known, ..)| *known == path)?;
     let content = tokio::fs::read(fetched.join(place)).await.ok()?;
     Some((headers(kind), content).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::programs::tools;
+
+    #[test]
+    fn every_module_of_the_client_package_is_served_but_its_hooks() {
+        let source = tools::project().join("realtime-gateway/client/src");
+        let names =
+            std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut modules: Vec<_> = names
+            .filter(|name| name.ends_with(".js") && name != "react.js")
+            .map(|name| format!("/live/{name}"))
+            .collect();
+        let mut served: Vec<_> =
+            FILES.map(|(path, ..)| path).into_iter().filter(|path| path.starts_with("/live/")).collect();
+        modules.sort();
+        served.sort_unstable();
+        assert_eq!(served, modules);
+    }
 }

@@ -1,11 +1,10 @@
 import { Connection } from "./connection.js"
 import { Emitter } from "./emitter.js"
-import { RequestFailed } from "./errors.js"
-import { List } from "./list.js"
+import { History } from "./history.js"
 import { Place } from "./place.js"
-import { Rest, SIGNED_OUT } from "./rest.js"
-import { applied, newestMessageFirst, newestTextFirst } from "./rows.js"
-import { Sending, newKey, path } from "./sending.js"
+import { Rest } from "./rest.js"
+import { applied } from "./rows.js"
+import { Sending, newKey } from "./sending.js"
 import { Status } from "./state.js"
 import { Tokens } from "./tokens.js"
 import { Unknown } from "./unknown.js"
@@ -52,15 +51,19 @@ export function connect(options) {
 
 /** A church's messages, live. */
 export class Live {
-  /** The messages, newest first. @type {List<Message>} */
+  /** The messages, newest first. @type {import("./list.js").List<Message>} */
   messages
-  /** The texts that people sent to the church, newest first. Read once somebody subscribes. @type {List<import("./rows.js").Text>} */
+  /**
+   * The texts that people sent to the church, newest first. Read once somebody subscribes.
+   *
+   * @type {import("./list.js").List<import("./rows.js").Text>}
+   */
   received
 
   #options
   #tokens
   #place
-  #rest
+  #history
   #sending
   #unknown
   /** @type {Emitter<LiveEvents>} */
@@ -83,27 +86,22 @@ export class Live {
       signedOut: (reason) => this.#signedOut(reason),
     })
     this.#place = new Place(options.storage)
-    this.#rest = new Rest(options.api, this.#tokens)
-    this.messages = new List({
-      read: (query) => this.#rest.request(`/api/messages/history?${query}`),
-      order: newestMessageFirst,
-      isNews: (row, known) => row.version > known.version,
-      wanted: () => {},
+    const rest = new Rest(options.api, this.#tokens)
+    this.#history = new History(rest, {
+      begun: () => this.#update({}),
+      done: () => this.#wasRead(),
+      failed: (error) => this.#couldNotRead(error),
     })
-    this.received = new List({
-      read: (query) => this.#rest.request(`/api/messages/inbound?${query}`),
-      order: newestTextFirst,
-      isNews: () => false,
-      wanted: () => void this.#refresh([this.received]),
-    })
-    this.#sending = new Sending(this.#rest, this.messages)
+    this.messages = this.#history.messages
+    this.received = this.#history.received
+    this.#sending = new Sending(rest, this.messages)
     this.#unknown = new Unknown({
       isKnown: ({ messageId }) => this.messages.get(messageId) !== undefined,
       apply: (event) => this.#apply(event),
       // The answer to a send that is under way brings its row.
       settled: async (events) => events.some(({ userId }) => userId === this.#user) && this.#sending.settled(),
-      readEach: (ids) => this.#reading(() => Promise.all(ids.map((id) => this.#readMessage(id)))),
-      readChanges: () => this.#refresh(),
+      readEach: (ids) => this.#history.readEach(ids),
+      readChanges: () => this.#history.refresh(),
     })
   }
 
@@ -184,23 +182,20 @@ export class Live {
    * @param {{ cursor?: string, limit?: number, status?: import("./events.js").MessageStatus }} [query]
    * @returns {Promise<{ recipients: import("./rows.js").Recipient[], next: string | null }>}
    */
-  async recipients(id, query = {}) {
-    const given = Object.entries(query).filter(([, value]) => value !== undefined)
-    // React Native takes no pairs.
-    const search = new URLSearchParams(Object.fromEntries(given.map(([name, value]) => [name, String(value)])))
-    const page = await this.#rest.request(path(id, `/recipients?${search}`))
-    return { recipients: page.data, next: page.pagination.nextCursor }
+  recipients(id, query = {}) {
+    return this.#history.recipients(id, query)
   }
 
   #run() {
     this.#status.reset()
+    this.#history.start()
     this.#connection = new Connection(this.#options.gateway, {
       tokens: this.#tokens,
       place: this.#place,
       listener: this.#listener(),
       ...(this.#options.socket ? { socket: this.#options.socket } : {}),
     })
-    this.#poll = setInterval(() => this.#needsReading() && this.#refresh(), POLL)
+    this.#poll = setInterval(() => this.#needsReading() && void this.#history.refresh(), POLL)
     globalThis.addEventListener?.("online", this.#hurry)
     globalThis.document?.addEventListener("visibilitychange", this.#hurry)
   }
@@ -217,8 +212,7 @@ export class Live {
     clearInterval(this.#poll)
     globalThis.removeEventListener?.("online", this.#hurry)
     globalThis.document?.removeEventListener("visibilitychange", this.#hurry)
-    // What happens from now on is not heard.
-    this.#watchable().forEach((list) => list.invalidate())
+    this.#history.stop()
   }
 
   #hurry = () => this.#connection?.hurry()
@@ -242,10 +236,10 @@ export class Live {
     this.#user = userId
     if (!recovered) {
       if (hadPlace) this.#emitter.emit("gap", { reason: "the gateway can't prove that nothing is missing" })
-      this.#watchable().forEach((list) => list.invalidate())
+      this.#history.invalidate()
     }
     this.#update({ connected: true, wasConnected: true, reason: undefined, retryAt: undefined })
-    if (this.messages.isStale) void this.#refresh()
+    if (this.messages.isStale) void this.#history.refresh()
   }
 
   /**
@@ -254,7 +248,7 @@ export class Live {
    */
   #heard(name, event) {
     if (name === "message:sent" || name === "message:status_update") this.#apply(event)
-    if (name === "message:received" && this.received.isWatched) void this.#refresh([this.received])
+    if (name === "message:received" && this.received.isWatched) void this.#history.refresh([this.received])
     if (name === "live:degraded") {
       this.#update({ degraded: event.degraded, reason: event.degraded ? "the gateway's news may be late" : undefined })
     }
@@ -268,65 +262,19 @@ export class Live {
     else this.#unknown.add(event)
   }
 
-  /** @param {string} id */
-  async #readMessage(id) {
-    try {
-      const { recipients: _, recipientsNext: __, ...message } = (await this.#rest.request(path(id))).data
-      this.messages.put(message)
-    } catch (error) {
-      // Retention may have taken it.
-      if (!(error instanceof RequestFailed && error.status === 404)) throw error
-    }
-  }
-
   #needsReading() {
     const { connected, degraded } = this.#status.facts
-    return !connected || degraded || this.#watched().some((list) => list.isStale)
-  }
-
-  /** @returns {{ isStale: boolean, isWatched: boolean, invalidate: () => void, clear: () => void, refresh: () => Promise<void> }[]} */
-  #watchable() {
-    return [this.messages, this.received]
-  }
-
-  /** The lists to keep right: texts that came in only if somebody wants them. */
-  #watched() {
-    return this.received.isWatched ? this.#watchable() : [this.messages]
-  }
-
-  #refresh(lists = this.#watched()) {
-    if (!this.#connection) return Promise.resolve()
-    return this.#reading(() => Promise.all(lists.map((list) => list.refresh())))
-  }
-
-  /**
-   * Reads, and lets the state tell how it went.
-   *
-   * @param {() => Promise<unknown>} read
-   */
-  async #reading(read) {
-    const connection = this.#connection
-    this.#update({})
-    try {
-      await read()
-      if (this.#connection === connection) this.#wasRead()
-    } catch (error) {
-      if (this.#connection === connection) this.#couldNotRead(error)
-    }
+    return !connected || degraded || this.#history.isStale
   }
 
   #wasRead() {
     this.#update({ readingFailed: false, ...(this.#status.facts.connected ? { reason: undefined } : {}) })
   }
 
-  /** @param {unknown} error */
+  /** @param {Error} error */
   #couldNotRead(error) {
-    // The new user's own reading follows.
-    if (error instanceof RequestFailed && error.code === SIGNED_OUT) return
-    const failure = error instanceof Error ? error : new Error(String(error))
-    this.messages.invalidate()
-    this.#update({ readingFailed: true, reason: failure.message })
-    this.#emitter.emit("error", failure)
+    this.#update({ readingFailed: true, reason: error.message })
+    this.#emitter.emit("error", error)
   }
 
   /**
@@ -355,7 +303,7 @@ export class Live {
   #forget() {
     this.#place.forget()
     this.#unknown.clear()
-    this.#watchable().forEach((list) => list.clear())
+    this.#history.clear()
     this.#user = undefined
   }
 
