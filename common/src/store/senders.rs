@@ -6,7 +6,7 @@ use super::failures::StoreError;
 use super::handle::{Store, dispatch};
 use super::records::Sender;
 use super::session::{Session as _, end};
-use super::sql::{Sql, sql};
+use super::sql::{Sql, Statement, sql};
 use crate::subject::ChurchId;
 
 impl Store {
@@ -20,13 +20,36 @@ impl Store {
         Ok(dispatch!(self, db => db.fetch(FIND.bind(church.as_str())).await)?.pop())
     }
 
-    /// Sets the sender of a church.
+    /// Lists the churches that have a sender of their own.
     ///
     /// # Errors
-    /// The database is away, or the number belongs to another church ([`StoreError::Refused`]).
-    pub async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
-        dispatch!(self, db => set(db, sender).await)
+    /// The database is away.
+    pub async fn senders(&self) -> Result<Vec<Sender>, StoreError> {
+        const LIST: Sql =
+            sql!("select church_id, number, messaging_profile_id, rate from senders order by church_id");
+        dispatch!(self, db => db.fetch(LIST.into()).await)
     }
+
+    /// Sets the sender of a church. If the number belongs to another church, changes nothing and returns that church.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn set_sender(&self, sender: &Sender) -> Result<Option<ChurchId>, StoreError> {
+        match dispatch!(self, db => set(db, sender).await) {
+            // The constraint decides, because another process may have set the number meanwhile.
+            Err(StoreError::Refused(error)) => {
+                let owner = dispatch!(self, db => db.fetch(owner_of(sender)).await)?.pop();
+                owner.map(Some).ok_or(StoreError::Refused(error))
+            }
+            set => set.map(|()| None),
+        }
+    }
+}
+
+/// The other church that has the number of a sender.
+fn owner_of(sender: &Sender) -> Statement<'_> {
+    const FIND: Sql = sql!("select church_id as value from senders where number = $1 and church_id <> $2");
+    FIND.bind(&sender.number).bind(sender.church_id.as_str())
 }
 
 async fn set<D: Database>(db: &D, sender: &Sender) -> Result<(), StoreError> {

@@ -1,31 +1,49 @@
 //! `ops audit`: checks the database's counters against its rows.
 
-use std::io::Write as _;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::StoreOptions;
+use common::store::{Audit, RefusedEvent};
+use serde::Serialize;
 
-use super::database::open;
+use super::database::DatabaseOptions;
+use super::output::Output;
 
 /// Most refused events that are listed; the audit counts all.
 const NAMED: u32 = 100;
 
-pub(super) async fn run(options: &StoreOptions) -> anyhow::Result<ExitCode> {
-    let store = open(options).await?;
-    let audit = store.audit().await.context("can't audit the database")?;
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?;
-    if audit.is_sound() {
-        return Ok(ExitCode::SUCCESS);
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    #[serde(flatten)]
+    sums: Audit,
+    /// The events that the stream refuses.
+    refused: Vec<RefusedEvent>,
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sums = serde_json::to_string_pretty(&self.sums).map_err(|_| fmt::Error)?;
+        writeln!(out, "{sums}")?;
+        for RefusedEvent { event_id, message_id, subject, reason } in &self.refused {
+            writeln!(
+                out,
+                "the stream refuses event {event_id} of message {message_id} on {subject}: {reason}"
+            )?;
+        }
+        if !self.sums.is_sound() {
+            writeln!(out, "the audit found errors")?;
+        }
+        Ok(())
     }
-    for event in store.refused_events(NAMED).await.context("can't read the refused events")? {
-        writeln!(
-            out,
-            "the stream refuses event {} of message {} on {}: {}",
-            event.event_id, event.message_id, event.subject, event.reason
-        )?;
-    }
-    writeln!(out, "the audit found errors")?;
-    Ok(ExitCode::FAILURE)
+}
+
+pub(super) async fn run(options: &DatabaseOptions, output: Output) -> anyhow::Result<ExitCode> {
+    let store = options.open().await?;
+    let sums = store.audit().await.context("can't audit the database")?;
+    let refused = store.refused_events(NAMED).await.context("can't read the refused events")?;
+    let report = Report { sums, refused };
+    output.report(&report)?;
+    Ok(if report.sums.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,29 +1,41 @@
-//! The operators' commands, one file each. Exit codes: 0 done; 1 failed, or the audit found errors; 2 wrong setting.
+//! The operators' commands, one file each. Exit codes: 0 done; 1 failed, or found something wrong; 2 wrong setting.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use common::config::ConfigError;
 use common::revocation::InFuture;
 use common::service;
-use common::store::StoreOptions;
+
+use self::output::Output;
 
 mod audit;
+mod broker;
 mod database;
+mod environment;
 mod forget;
 mod outbox;
+mod output;
 mod provision;
 mod revocations;
 mod sender;
 pub mod stream;
+mod times;
 
-/// Operates a running installation.
+/// Operates a running installation. Exit codes: 0 done; 1 failed, or found something wrong; 2 wrong setting.
 #[derive(Parser)]
 #[command(name = "ops", version)]
 struct Command {
     #[command(subcommand)]
     action: Action,
+    /// Print the report as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// File with NAME=value lines, read before all settings; a variable that is set already stays
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -31,7 +43,7 @@ enum Action {
     /// Create the stream CHURCH, or update its limits
     Provision(provision::Provision),
     /// Check the database's counters against its rows, and list events that the stream refuses; exit code 1 on errors
-    Audit(StoreOptions),
+    Audit(database::DatabaseOptions),
     /// Revoke the tokens of one person of a church, or of the whole church; in force everywhere within a second
     Revoke(revocations::Revoke),
     /// List the revocations in force, or undo one
@@ -45,26 +57,38 @@ enum Action {
 }
 
 /// Runs the command of the command line. Gives the process its exit code.
-pub async fn main() -> ExitCode {
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            // Standard error may be closed.
+            let _ = writeln!(std::io::stderr(), "ops: {error:#}");
+            let is_setting = error.is::<ConfigError>() || error.is::<InFuture>();
+            ExitCode::from(if is_setting { 2 } else { 1 })
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    environment::load(std::env::args_os().skip(1))?;
     let command = match Command::try_parse() {
         Ok(command) => command,
-        Err(error) => return service::refuse(&error, &Command::command()),
+        Err(error) => return Ok(service::refuse(&error, &Command::command())),
     };
-    let outcome = match command.action {
-        Action::Provision(options) => provision::run(options).await,
-        Action::Audit(options) => audit::run(&options).await,
-        Action::Revoke(options) => revocations::revoke(options).await,
-        Action::Revocations(options) => revocations::run(options).await,
-        Action::Sender(options) => sender::run(options).await,
-        Action::Outbox(options) => outbox::run(options).await,
-        Action::Forget(options) => forget::run(options).await,
-    };
-    outcome.unwrap_or_else(|error| {
-        // Standard error may be closed.
-        let _ = writeln!(std::io::stderr(), "ops: {error:#}");
-        let is_setting = error.is::<ConfigError>() || error.is::<InFuture>();
-        ExitCode::from(if is_setting { 2 } else { 1 })
-    })
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(act(command.action, Output::new(command.json)))
+}
+
+async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
+    match action {
+        Action::Provision(options) => provision::run(options, output).await,
+        Action::Audit(options) => audit::run(&options, output).await,
+        Action::Revoke(options) => revocations::revoke(options, output).await,
+        Action::Revocations(options) => revocations::run(options, output).await,
+        Action::Sender(options) => sender::run(options, output).await,
+        Action::Outbox(options) => outbox::run(options, output).await,
+        Action::Forget(options) => forget::run(options, output).await,
+    }
 }
 
 #[cfg(test)]
