@@ -15,13 +15,23 @@ mod audit;
 mod broker;
 mod database;
 mod environment;
+mod events;
+mod failures;
 mod forget;
+mod gateways;
+mod kept;
+mod message;
 mod outbox;
 mod output;
+mod parked;
 mod provision;
+mod replay;
+mod replays;
+mod reprocess;
 mod revocations;
 mod sender;
 pub mod stream;
+mod timeline;
 mod times;
 
 /// Operates a running installation. Exit codes: 0 done; 1 failed, or found something wrong; 2 wrong setting.
@@ -42,6 +52,16 @@ struct Command {
 enum Action {
     /// Create the stream CHURCH, or update its limits
     Provision(provision::Provision),
+    /// Tell a message's life: accepted, attempts, answers, webhooks, events, and which gateway emitted them
+    Message(message::FindMessage),
+    /// Count the recipients that failed, by reason, and list them; exit code 1 if there are any
+    Failures(failures::Failures),
+    /// List webhooks whose recipient is not known; exit code 1 if there are any
+    Parked(parked::Parked),
+    /// Process kept webhooks again that changed nothing, after a fault was mended; says first what would become of them
+    Reprocess(reprocess::Reprocess),
+    /// Send stored events of a church to its browsers once more; they ignore what they know
+    Replay(replay::ReplayEvents),
     /// Check the database's counters against its rows, and list events that the stream refuses; exit code 1 on errors
     Audit(database::DatabaseOptions),
     /// Revoke the tokens of one person of a church, or of the whole church; in force everywhere within a second
@@ -82,6 +102,11 @@ fn run() -> anyhow::Result<ExitCode> {
 async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
     match action {
         Action::Provision(options) => provision::run(options, output).await,
+        Action::Message(options) => message::run(options, output).await,
+        Action::Failures(options) => failures::run(options, output).await,
+        Action::Parked(options) => parked::run(options, output).await,
+        Action::Reprocess(options) => reprocess::run(options, output).await,
+        Action::Replay(options) => replay::run(options, output).await,
         Action::Audit(options) => audit::run(&options, output).await,
         Action::Revoke(options) => revocations::revoke(options, output).await,
         Action::Revocations(options) => revocations::run(options, output).await,
@@ -94,6 +119,11 @@ async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
 
     #[test]
     fn revocations_are_listed_with_or_without_the_word_list() {

@@ -1,14 +1,18 @@
 //! What callers give to the store and get from it.
 
 mod audit;
+mod failing;
 mod inbound;
+mod life;
 mod messages;
 mod outbox;
 mod sending;
 mod webhooks;
 
 pub use audit::*;
+pub use failing::*;
 pub use inbound::*;
+pub use life::*;
 pub use messages::*;
 pub use outbox::*;
 pub use sending::*;

@@ -1,0 +1,94 @@
+//! Finds events in the stream.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::Stream;
+use common::event::ChurchEvent;
+use common::subject::{self, ChurchId, STREAM};
+use futures_util::StreamExt as _;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Begins the names of consumers that only read.
+pub(super) const READING: &str = "ops-read-";
+/// Longest wait for an answer of the broker.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Events that one read asks for.
+const BATCH: usize = 500;
+/// The broker removes a consumer by itself if its reader is gone for this long.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// An event as the stream has it.
+#[derive(Debug)]
+pub(super) struct StoredEvent {
+    pub(super) sequence: u64,
+    pub(super) at: OffsetDateTime,
+    pub(super) event: ChurchEvent,
+}
+
+/// The stream, as the broker's user `ops` sees it.
+pub(super) async fn stream(client: async_nats::Client) -> anyhow::Result<Stream> {
+    let mut jetstream = jetstream::new(client);
+    jetstream.set_timeout(PATIENCE);
+    jetstream.get_stream(STREAM).await.context("can't read the stream CHURCH; is it there (`ops provision`)?")
+}
+
+/// The events of a message, oldest first: those of its church from a moment on, until its newest version or the end of
+/// the stream.
+pub(super) async fn of_message(
+    stream: &Stream,
+    church: &ChurchId,
+    message: Uuid,
+    (since, newest): (OffsetDateTime, i64),
+) -> anyhow::Result<Vec<StoredEvent>> {
+    let name = format!("{READING}{}", Uuid::now_v7().simple());
+    let config = pull::Config {
+        name: Some(name.clone()),
+        filter_subject: subject::every(church),
+        deliver_policy: DeliverPolicy::ByStartTime { start_time: since },
+        ack_policy: AckPolicy::None,
+        inactive_threshold: FORGOTTEN_AFTER,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    };
+    let consumer = stream.create_consumer(config).await.context("can't read the stream CHURCH")?;
+    let found = read(&consumer, message, newest).await;
+    // The broker removes it later if this fails.
+    let _ = stream.delete_consumer(&name).await;
+    found
+}
+
+async fn read(
+    consumer: &jetstream::consumer::Consumer<pull::Config>,
+    message: Uuid,
+    newest: i64,
+) -> anyhow::Result<Vec<StoredEvent>> {
+    let (mut found, mut pending) = (Vec::new(), consumer.cached_info().num_pending);
+    while pending > 0 {
+        let fetch = consumer.fetch().max_messages(BATCH).expires(PATIENCE);
+        let mut messages = fetch.messages().await.context("can't read the stream CHURCH")?;
+        let before = pending;
+        while let Some(stored) = messages.next().await {
+            let stored = stored.map_err(|error| anyhow::anyhow!("can't read the stream CHURCH: {error}"))?;
+            let info = stored.info().map_err(|error| anyhow::anyhow!("an answer without place: {error}"))?;
+            let (sequence, at) = (info.stream_sequence, info.published);
+            pending = info.pending;
+            // The news of a text, and what a newer version announces, are no events of a message.
+            let Ok(event) = serde_json::from_slice::<ChurchEvent>(&stored.payload) else { continue };
+            if event.message_id != message {
+                continue;
+            }
+            let is_newest = event.version >= newest;
+            found.push(StoredEvent { sequence, at, event });
+            if is_newest {
+                return Ok(found);
+            }
+        }
+        anyhow::ensure!(pending < before, "the broker stopped answering while the stream was read");
+    }
+    Ok(found)
+}
