@@ -68,6 +68,7 @@ mod outage;
 mod outbox;
 mod outbox_entries;
 mod parked;
+mod pauses;
 #[cfg(test)]
 mod plans;
 mod postgres;

@@ -4,7 +4,7 @@ use super::columns::{Columns, Read};
 use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Store, dispatch};
-use super::records::Sender;
+use super::records::{Sender, SenderState};
 use super::session::{Session as _, end};
 use super::sql::{Sql, Statement, sql};
 use crate::subject::ChurchId;
@@ -20,13 +20,15 @@ impl Store {
         Ok(dispatch!(self, db => db.fetch(FIND.bind(church.as_str())).await)?.pop())
     }
 
-    /// Lists the churches that have a sender of their own.
+    /// Lists the churches that have a sender of their own, and how each sender stands with Telnyx.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn senders(&self) -> Result<Vec<Sender>, StoreError> {
-        const LIST: Sql =
-            sql!("select church_id, number, messaging_profile_id, rate from senders order by church_id");
+    pub async fn senders(&self) -> Result<Vec<SenderState>, StoreError> {
+        const LIST: Sql = sql!(
+            "select s.church_id, s.number, s.messaging_profile_id, s.rate, p.held_until, p.reason, p.served_at
+             from senders s left join paces p on p.sender = s.number order by s.church_id"
+        );
         dispatch!(self, db => db.fetch(LIST.into()).await)
     }
 
@@ -66,6 +68,17 @@ async fn set<D: Database>(db: &D, sender: &Sender) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
     let done = tx.execute(set).await.map(drop);
     end(tx, done).await
+}
+
+impl Read for SenderState {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            sender: Sender::read(row)?,
+            held_until: row.opt_time("held_until")?,
+            reason: row.opt_text("reason")?,
+            served_at: row.opt_time("served_at")?,
+        })
+    }
 }
 
 impl Read for Sender {

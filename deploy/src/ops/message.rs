@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use common::store::{FoundMessage, Message, Origin, RecipientLife, Store};
 use common::subject::ChurchId;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::broker::{self, BrokerOptions};
 use super::database::DatabaseOptions;
 use super::events::{self, StoredEvent};
+use super::found::found;
 use super::gateways::GatewayOptions;
 use super::output::{Output, moment, serialize_moment, table};
 use super::sender::e164;
@@ -95,15 +96,12 @@ pub(super) async fn run(options: FindMessage, output: Output) -> anyhow::Result<
 }
 
 async fn find(store: &Store, options: &FindMessage) -> anyhow::Result<Vec<FoundMessage>> {
-    let found = match (&options.id, &options.phone) {
-        (Some(id), _) => store.find_message(id).await.map(|found| found.into_iter().collect()),
-        (None, Some(phone)) => store.messages_to(phone, MESSAGES).await,
-        (None, None) => Ok(Vec::new()),
-    };
-    let found = found.context("can't look for the message")?;
-    if found.is_empty() {
-        bail!("there is no such message; it may have been deleted (MESSAGE_RETENTION_DAYS)");
+    if let Some(id) = &options.id {
+        return Ok(vec![found(store, id).await?]);
     }
+    let phone = options.phone.as_deref().unwrap_or_default();
+    let found = store.messages_to(phone, MESSAGES).await.context("can't look for messages")?;
+    ensure!(!found.is_empty(), "there is no message to this number");
     Ok(found)
 }
 

@@ -13,23 +13,29 @@ use self::output::Output;
 
 mod audit;
 mod broker;
+mod cancel;
 mod database;
 mod environment;
 mod events;
 mod failures;
 mod forget;
+mod found;
 mod gateways;
 mod kept;
 mod message;
+mod operator;
 mod outbox;
 mod output;
 mod parked;
+mod pauses;
 mod provision;
 mod replay;
 mod replays;
 mod reprocess;
+mod retry;
 mod revocations;
 mod sender;
+mod senders;
 pub mod stream;
 mod timeline;
 mod times;
@@ -62,6 +68,16 @@ enum Action {
     Reprocess(reprocess::Reprocess),
     /// Send stored events of a church to its browsers once more; they ignore what they know
     Replay(replay::ReplayEvents),
+    /// Send a message again to those whom it did not reach for a reason that passes, as a new message
+    Retry(retry::Retry),
+    /// Cancel what has not left yet
+    Cancel(cancel::Cancel),
+    /// Pause sending, of everybody or of one church
+    Pause(pauses::PauseOptions),
+    /// Resume sending
+    Resume(pauses::ResumeOptions),
+    /// List the churches that have a number of their own
+    Senders(database::DatabaseOptions),
     /// Check the database's counters against its rows, and list events that the stream refuses; exit code 1 on errors
     Audit(database::DatabaseOptions),
     /// Revoke the tokens of one person of a church, or of the whole church; in force everywhere within a second
@@ -107,6 +123,11 @@ async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
         Action::Parked(options) => parked::run(options, output).await,
         Action::Reprocess(options) => reprocess::run(options, output).await,
         Action::Replay(options) => replay::run(options, output).await,
+        Action::Retry(options) => retry::run(options, output).await,
+        Action::Cancel(options) => cancel::run(options, output).await,
+        Action::Pause(options) => pauses::pause(options, output).await,
+        Action::Resume(options) => pauses::resume(options, output).await,
+        Action::Senders(options) => senders::run(&options, output).await,
         Action::Audit(options) => audit::run(&options, output).await,
         Action::Revoke(options) => revocations::revoke(options, output).await,
         Action::Revocations(options) => revocations::run(options, output).await,

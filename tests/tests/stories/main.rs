@@ -27,6 +27,7 @@ mod operators;
 mod operators_failures;
 mod operators_messages;
 mod operators_replay;
+mod operators_sending;
 mod outages;
 mod processes;
 mod recipients;

@@ -6,6 +6,7 @@ mod inbound;
 mod life;
 mod messages;
 mod outbox;
+mod pauses;
 mod sending;
 mod webhooks;
 
@@ -15,5 +16,6 @@ pub use inbound::*;
 pub use life::*;
 pub use messages::*;
 pub use outbox::*;
+pub use pauses::*;
 pub use sending::*;
 pub use webhooks::*;
