@@ -2,7 +2,7 @@
 
 use std::process::{Output, Stdio};
 
-use deploy::services::binary;
+use deploy::services::{FROM, binary};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -56,6 +56,29 @@ impl TestStack {
     /// If it does not run.
     pub async fn ops(&self, arguments: &[&str]) -> Said {
         Said::of(&self.ops_command(arguments).output().await.expect("ops runs"))
+    }
+
+    /// Runs a command on this stack with all settings of its services, and others in their place.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub async fn ops_with_settings(&self, arguments: &[&str], others: &[(&str, &str)]) -> Said {
+        let (wiring, ops) = (self.stack.wiring(), &self.stack.file().ops);
+        let mut command = self.ops_command(arguments);
+        command.envs([
+            ("API_OPS_URLS", &*ops.api),
+            ("INGEST_OPS_URLS", &ops.ingest),
+            ("JWT_SECRET", &wiring.jwt_secret),
+            ("TELNYX_API_KEY", &wiring.telnyx_api_key),
+            ("TELNYX_BASE_URL", &wiring.telnyx_url),
+            ("TELNYX_FROM", FROM),
+            ("TELNYX_PUBLIC_KEY", &wiring.telnyx_public_key),
+            ("PUBLIC_WEBHOOK_URL", &wiring.ingest_url),
+        ]);
+        for (user, password) in &wiring.nats_passwords {
+            command.env(format!("NATS_{}_PASSWORD", user.to_uppercase()), password);
+        }
+        Said::of(&command.envs(others.iter().copied()).output().await.expect("ops runs"))
     }
 
     /// Starts a command on this stack.

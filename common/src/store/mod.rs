@@ -52,6 +52,7 @@ mod cancelling;
 mod columns;
 mod connections;
 mod database;
+mod diagnosis;
 mod erasure;
 mod failing;
 mod failures;

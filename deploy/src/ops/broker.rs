@@ -45,6 +45,21 @@ impl BrokerOptions {
         nats::connect_with(&self.nats_url, user, self.nats_ca_file.as_deref()).await
     }
 
+    /// Connects as another user.
+    ///
+    /// # Errors
+    /// The broker is away, or refuses the password.
+    pub(super) async fn connect_as(
+        &self,
+        name: &str,
+        password: &str,
+        variable: &'static str,
+        denials: nats::Denials,
+    ) -> anyhow::Result<async_nats::Client> {
+        let user = nats::User { name, password, variable };
+        nats::connect_and_note(&self.nats_url, user, self.nats_ca_file.as_deref(), denials).await
+    }
+
     /// Connects if there is a password.
     ///
     /// # Errors

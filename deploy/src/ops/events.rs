@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
@@ -13,7 +14,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Begins the names of consumers that only read.
-pub(super) const READING: &str = "ops-read-";
+const READING: &str = "ops-read-";
 /// Longest wait for an answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Events that one read asks for.
@@ -44,29 +45,77 @@ pub(super) async fn of_message(
     message: Uuid,
     (since, newest): (OffsetDateTime, i64),
 ) -> anyhow::Result<Vec<StoredEvent>> {
-    let name = format!("{READING}{}", Uuid::now_v7().simple());
-    let config = pull::Config {
-        name: Some(name.clone()),
-        filter_subject: subject::every(church),
-        deliver_policy: DeliverPolicy::ByStartTime { start_time: since },
-        ack_policy: AckPolicy::None,
-        inactive_threshold: FORGOTTEN_AFTER,
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
-    };
-    let consumer = stream.create_consumer(config).await.context("can't read the stream CHURCH")?;
+    let since = DeliverPolicy::ByStartTime { start_time: since };
+    let config = pull::Config { filter_subject: subject::every(church), ..reading(since) };
+    let (consumer, name) = consumer(stream, config).await?;
     let found = read(&consumer, message, newest).await;
     // The broker removes it later if this fails.
     let _ = stream.delete_consumer(&name).await;
     found
 }
 
-async fn read(
-    consumer: &jetstream::consumer::Consumer<pull::Config>,
-    message: Uuid,
-    newest: i64,
-) -> anyhow::Result<Vec<StoredEvent>> {
+/// The ids of the stream's events from one sequence to another, with their sequences. A message without an id has an
+/// empty one.
+pub(super) async fn ids_between(
+    stream: &Stream,
+    first: u64,
+    last: u64,
+) -> anyhow::Result<Vec<(u64, String)>> {
+    let config = pull::Config {
+        headers_only: true,
+        ..reading(DeliverPolicy::ByStartSequence { start_sequence: first })
+    };
+    let (consumer, name) = consumer(stream, config).await?;
+    let found = read_ids(&consumer, last).await;
+    // The broker removes it later if this fails.
+    let _ = stream.delete_consumer(&name).await;
+    found
+}
+
+async fn read_ids(consumer: &Reading, last: u64) -> anyhow::Result<Vec<(u64, String)>> {
+    let (mut found, mut pending) = (Vec::new(), consumer.cached_info().num_pending);
+    while pending > 0 {
+        let fetch = consumer.fetch().max_messages(BATCH).expires(PATIENCE);
+        let mut messages = fetch.messages().await.context("can't read the stream CHURCH")?;
+        let before = pending;
+        while let Some(stored) = messages.next().await {
+            let stored = stored.map_err(|error| anyhow::anyhow!("can't read the stream CHURCH: {error}"))?;
+            let info = stored.info().map_err(|error| anyhow::anyhow!("an answer without place: {error}"))?;
+            pending = info.pending;
+            if info.stream_sequence > last {
+                return Ok(found);
+            }
+            let id = stored.headers.as_ref().and_then(|headers| headers.get(NATS_MESSAGE_ID));
+            found.push((info.stream_sequence, id.map(ToString::to_string).unwrap_or_default()));
+        }
+        anyhow::ensure!(pending < before, "the broker stopped answering while the stream was read");
+    }
+    Ok(found)
+}
+
+/// A consumer that reads.
+type Reading = jetstream::consumer::Consumer<pull::Config>;
+
+/// How a consumer reads: it leaves no trace, and the broker removes it if its reader is gone.
+fn reading(deliver_policy: DeliverPolicy) -> pull::Config {
+    pull::Config {
+        deliver_policy,
+        ack_policy: AckPolicy::None,
+        inactive_threshold: FORGOTTEN_AFTER,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    }
+}
+
+async fn consumer(stream: &Stream, config: pull::Config) -> anyhow::Result<(Reading, String)> {
+    let name = format!("{READING}{}", Uuid::now_v7().simple());
+    let config = pull::Config { name: Some(name.clone()), ..config };
+    let made = stream.create_consumer(config).await;
+    Ok((made.context("can't read the stream CHURCH")?, name))
+}
+
+async fn read(consumer: &Reading, message: Uuid, newest: i64) -> anyhow::Result<Vec<StoredEvent>> {
     let (mut found, mut pending) = (Vec::new(), consumer.cached_info().num_pending);
     while pending > 0 {
         let fetch = consumer.fetch().max_messages(BATCH).expires(PATIENCE);

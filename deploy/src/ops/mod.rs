@@ -14,7 +14,15 @@ use self::output::Output;
 mod audit;
 mod broker;
 mod cancel;
+mod check_broker;
+mod check_database;
+mod check_keys;
+mod check_services;
+mod check_telnyx;
+mod comparison;
 mod database;
+mod diagnosis;
+mod doctor;
 mod environment;
 mod events;
 mod failures;
@@ -58,6 +66,8 @@ struct Command {
 enum Action {
     /// Create the stream CHURCH, or update its limits
     Provision(provision::Provision),
+    /// Check keys, clocks, database, broker, Telnyx and services; exit code 1 if anything is wrong. Sends no text
+    Doctor(doctor::Doctor),
     /// Tell a message's life: accepted, attempts, answers, webhooks, events, and which gateway emitted them
     Message(message::FindMessage),
     /// Count the recipients that failed, by reason, and list them; exit code 1 if there are any
@@ -78,8 +88,9 @@ enum Action {
     Resume(pauses::ResumeOptions),
     /// List the churches that have a number of their own
     Senders(database::DatabaseOptions),
-    /// Check the database's counters against its rows, and list events that the stream refuses; exit code 1 on errors
-    Audit(database::DatabaseOptions),
+    /// Name each message, event and webhook that does not add up, and events that the stream refuses; exit code 1 if
+    /// there are any
+    Audit(audit::AuditOptions),
     /// Revoke the tokens of one person of a church, or of the whole church; in force everywhere within a second
     Revoke(revocations::Revoke),
     /// List the revocations in force, or undo one
@@ -128,7 +139,8 @@ async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
         Action::Pause(options) => pauses::pause(options, output).await,
         Action::Resume(options) => pauses::resume(options, output).await,
         Action::Senders(options) => senders::run(&options, output).await,
-        Action::Audit(options) => audit::run(&options, output).await,
+        Action::Doctor(options) => doctor::run(options, output).await,
+        Action::Audit(options) => audit::run(options, output).await,
         Action::Revoke(options) => revocations::revoke(options, output).await,
         Action::Revocations(options) => revocations::run(options, output).await,
         Action::Sender(options) => sender::run(options, output).await,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::{ConnectErrorKind, ServerAddr};
+use async_nats::{ConnectErrorKind, Event, ServerAddr, ServerError};
 use common::config::ConfigError;
 
 use super::processes::Processes;
@@ -106,14 +107,48 @@ pub struct User<'a> {
 /// The broker is away or refuses the password, or its certificate is not signed by the CA.
 pub async fn connect_with(
     url: &str,
+    user: User<'_>,
+    ca_file: Option<&Path>,
+) -> anyhow::Result<async_nats::Client> {
+    connect_and_note(url, user, ca_file, Denials::default()).await
+}
+
+/// What the broker denied on a connection. The caller of a denied operation gets no answer.
+#[derive(Debug, Clone, Default)]
+pub struct Denials(Arc<Mutex<Vec<String>>>);
+
+impl Denials {
+    /// The broker's words so far.
+    pub fn so_far(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, event: Event) {
+        if let Event::ServerError(ServerError::Other(text)) = event {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+    }
+}
+
+/// Connects as [`connect_with`], and notes what the broker denies.
+///
+/// # Errors
+/// As [`connect_with`].
+pub async fn connect_and_note(
+    url: &str,
     User { name: user, password, variable }: User<'_>,
     ca_file: Option<&Path>,
+    denials: Denials,
 ) -> anyhow::Result<async_nats::Client> {
     let inbox = if user == "ops" { "_INBOX".to_owned() } else { format!("_INBOX_{user}") };
     let mut options =
         async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
             .name(format!("{user}'s tools"))
             .custom_inbox_prefix(inbox)
+            .event_callback(move |event| {
+                denials.note(event);
+                std::future::ready(())
+            })
             .connection_timeout(Duration::from_secs(5));
     if let Some(file) = ca_file {
         if !file.is_file() {

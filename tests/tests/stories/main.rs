@@ -24,6 +24,8 @@ mod limits;
 mod logs;
 mod metrics;
 mod operators;
+mod operators_audit;
+mod operators_doctor;
 mod operators_failures;
 mod operators_messages;
 mod operators_replay;

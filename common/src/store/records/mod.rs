@@ -1,6 +1,7 @@
 //! What callers give to the store and get from it.
 
 mod audit;
+mod diagnosis;
 mod failing;
 mod inbound;
 mod life;
@@ -11,6 +12,7 @@ mod sending;
 mod webhooks;
 
 pub use audit::*;
+pub use diagnosis::*;
 pub use failing::*;
 pub use inbound::*;
 pub use life::*;
