@@ -188,7 +188,7 @@ impl<'a> Account<'a> {
             url.query_pairs_mut().extend_pairs(query);
         }
         let request = self.http.get(url).bearer_auth(self.key.expose_secret().trim());
-        let answer = request.send().await.map_err(|error| words(error))?;
+        let answer = request.send().await.map_err(words)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         Ok((status, headers, answer.json().await.unwrap_or_default()))
     }

@@ -20,6 +20,7 @@ mod check_keys;
 mod check_services;
 mod check_telnyx;
 mod comparison;
+mod completions;
 mod database;
 mod diagnosis;
 mod doctor;
@@ -29,6 +30,7 @@ mod failures;
 mod forget;
 mod found;
 mod gateways;
+mod init;
 mod kept;
 mod message;
 mod operator;
@@ -64,10 +66,14 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Write a file of settings with fresh secrets
+    Init(init::Init),
+    /// Print a script with which a shell completes commands and flags
+    Completions(completions::Completions),
     /// Create the stream CHURCH, or update its limits
     Provision(provision::Provision),
     /// Check keys, clocks, database, broker, Telnyx and services; exit code 1 if anything is wrong. Sends no text
-    Doctor(doctor::Doctor),
+    Doctor(Box<doctor::Doctor>),
     /// Tell a message's life: accepted, attempts, answers, webhooks, events, and which gateway emitted them
     Message(message::FindMessage),
     /// Count the recipients that failed, by reason, and list them; exit code 1 if there are any
@@ -128,6 +134,8 @@ fn run() -> anyhow::Result<ExitCode> {
 
 async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
     match action {
+        Action::Init(options) => init::run(&options, output),
+        Action::Completions(options) => Ok(completions::run(&options, Command::command())),
         Action::Provision(options) => provision::run(options, output).await,
         Action::Message(options) => message::run(options, output).await,
         Action::Failures(options) => failures::run(options, output).await,
@@ -139,7 +147,7 @@ async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
         Action::Pause(options) => pauses::pause(options, output).await,
         Action::Resume(options) => pauses::resume(options, output).await,
         Action::Senders(options) => senders::run(&options, output).await,
-        Action::Doctor(options) => doctor::run(options, output).await,
+        Action::Doctor(options) => doctor::run(*options, output).await,
         Action::Audit(options) => audit::run(options, output).await,
         Action::Revoke(options) => revocations::revoke(options, output).await,
         Action::Revocations(options) => revocations::run(options, output).await,

@@ -95,3 +95,41 @@ async fn a_sender_that_is_refused_names_the_church_that_has_the_number() {
     let said = ops(&["sender", "--help"], &[]).await;
     assert!(!said.out.contains("connections"), "{said:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_settings_has_fresh_secrets_for_its_owner_alone_and_ops_reads_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tests::databases::folder();
+    let files = ["one.env", "two.env"].map(|name| folder.path().join(name).display().to_string());
+    for file in &files {
+        let said = ops(&["init", file], &[]).await;
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let secrets = files.each_ref().map(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let is_secret =
+            |line: &&str| !line.starts_with('#') && (line.contains("SECRET=") || line.contains("PASSWORD="));
+        text.lines().filter(is_secret).map(str::to_owned).collect::<Vec<_>>()
+    });
+    assert_eq!(secrets[0].len(), 8);
+    assert!(secrets[0].iter().all(|secret| !secrets[1].contains(secret)));
+    let said = ops(&["init", &files[0]], &[]).await;
+    assert!(said.code == 1 && said.err.contains("exists already"), "{said:?}");
+    let database = Database::fresh(Kind::Sqlite).await;
+    database.migrated().await;
+    // A variable that is set already stays.
+    let said = ops(&["--env-file", &files[0], "senders"], &[("DATABASE_URL", &database.url)]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shells_can_complete_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let said = ops(&["completions", shell], &[]).await;
+        assert_eq!(said.code, 0);
+        for command in ["doctor", "message", "replay", "reprocess", "resume"] {
+            assert!(said.out.contains(command), "{shell}: {command}");
+        }
+    }
+}
