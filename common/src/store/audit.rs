@@ -163,7 +163,8 @@ impl Store {
 const LAST_OF_PAGE: Sql =
     sql!("select id as value from messages where id > $1 order by id limit 1 offset $2");
 
-const MISCOUNTED: Sql = sql!(
+/// Messages after $1 until $2 whose counters differ from a recount.
+pub(super) const MISCOUNTED: Sql = sql!(
     "select m.id as value from messages m join (
          select message_id, count(*) as recipients,
                 count(*) filter (where rank >= 5) as delivered,
@@ -179,7 +180,8 @@ const MISCOUNTED: Sql = sql!(
      order by m.id"
 );
 
-const UNANNOUNCED: Sql = sql!(
+/// Messages after $1 until $2 whose newest version has no event, as far back as the outbox is kept.
+pub(super) const UNANNOUNCED: Sql = sql!(
     "select m.id as value from messages m
      where m.id > $1 and m.id <= $2
        and exists (select 1 from outbox o where o.message_id = m.id)

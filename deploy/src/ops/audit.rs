@@ -12,7 +12,7 @@ use super::broker::{self, BrokerOptions};
 use super::comparison::{Difference, compare};
 use super::database::DatabaseOptions;
 use super::events;
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
 
 /// Most refused events that are listed; the audit counts all.
 const NAMED: u32 = 100;
@@ -149,7 +149,8 @@ impl Display for Report {
         table(out, &self.found.iter().map(row).collect::<Vec<_>>())?;
         self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))?;
         if self.repaired > 0 {
-            writeln!(out, "the relay announces {} events again", self.repaired)?;
+            let events = counted(i64::try_from(self.repaired).unwrap_or(i64::MAX), "event");
+            writeln!(out, "the relay announces {events} again")?;
         }
         if !self.is_sound() {
             writeln!(out, "the audit found errors")?;

@@ -40,7 +40,7 @@ impl BrokerOptions {
     /// There is no password, the broker is away, or it refuses the password.
     pub(super) async fn connect(&self) -> anyhow::Result<async_nats::Client> {
         let missing = || ConfigError::new(PASSWORD, "set it to the password of the broker's user ops");
-        let password = self.nats_ops_password.as_ref().ok_or_else(missing)?;
+        let password = self.password().ok_or_else(missing)?;
         let user = nats::User { name: USER, password: password.expose_secret(), variable: PASSWORD };
         nats::connect_with(&self.nats_url, user, self.nats_ca_file.as_deref()).await
     }
@@ -65,9 +65,14 @@ impl BrokerOptions {
     /// # Errors
     /// As [`BrokerOptions::connect`].
     pub(super) async fn connect_if_set(&self) -> anyhow::Result<Option<async_nats::Client>> {
-        match self.nats_ops_password {
+        match self.password() {
             Some(_) => self.connect().await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// An empty variable counts as not set.
+    fn password(&self) -> Option<&SecretString> {
+        self.nats_ops_password.as_ref().filter(|password| !password.expose_secret().is_empty())
     }
 }

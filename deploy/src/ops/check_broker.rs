@@ -66,6 +66,12 @@ async fn stream(client: Client, diagnosis: &mut Diagnosis) {
     } else {
         diagnosis.wrong("stream", "CHURCH has other subjects than it needs", "run `ops provision`");
     }
+    let replicas = stream.cached_info().cluster.iter().flat_map(|cluster| &cluster.replicas);
+    for replica in replicas.filter(|replica| replica.offline || !replica.current) {
+        let state = if replica.offline { "is offline" } else { "lags behind" };
+        let says = format!("the replica {} {state}", replica.name);
+        diagnosis.wrong("stream", says, "look at that server; gateways wait for its answers");
+    }
     match replays::list(&stream).await {
         Ok(left) if left.is_empty() => diagnosis.ok("consumers", "none replays"),
         Ok(left) => {

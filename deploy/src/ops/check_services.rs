@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::diagnosis::Diagnosis;
+use super::gateways::GatewayOptions;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,15 +30,8 @@ pub(super) struct ServiceOptions {
         value_name = "URL"
     )]
     ingest_ops_urls: Vec<String>,
-    /// The gateways' addresses for operators (GATEWAY_OPS_LISTEN), comma separated
-    #[arg(
-        long,
-        env = "GATEWAY_OPS_URLS",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:9082",
-        value_name = "URL"
-    )]
-    gateway_ops_urls: Vec<String>,
+    #[command(flatten)]
+    gateways: GatewayOptions,
 }
 
 /// Asks each of them.
@@ -45,7 +39,7 @@ pub(super) async fn check(options: &ServiceOptions, diagnosis: &mut Diagnosis) {
     let services = [
         ("message-api", &options.api_ops_urls),
         ("webhook-ingest", &options.ingest_ops_urls),
-        ("realtime-gateway", &options.gateway_ops_urls),
+        ("realtime-gateway", &options.gateways.gateway_ops_urls),
     ];
     let Ok(http) = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build() else {
         return diagnosis.skipped("services", "this machine has no HTTP client");

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::database::DatabaseOptions;
-use super::output::{Output, moment, table};
+use super::output::{Output, counted, moment, table};
 use super::times::since;
 
 #[derive(clap::Args)]
@@ -112,7 +112,8 @@ impl Display for Report {
 
 impl Reason {
     fn row(&self) -> [String; 4] {
-        let counts = format!("{} recipients of {} messages", self.recipients, self.messages);
+        let counts =
+            format!("{} of {}", counted(self.recipients, "recipient"), counted(self.messages, "message"));
         [self.code.clone(), counts, format!("last {}", moment(self.last)), self.reason.clone()]
     }
 }

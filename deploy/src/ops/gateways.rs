@@ -24,7 +24,7 @@ pub(super) struct GatewayOptions {
         default_value = "http://127.0.0.1:9082",
         value_name = "URL"
     )]
-    gateway_ops_urls: Vec<String>,
+    pub(super) gateway_ops_urls: Vec<String>,
 }
 
 /// What one gateway emitted.
@@ -49,6 +49,22 @@ pub(super) struct Emission {
     pub(super) at: OffsetDateTime,
 }
 
+/// Who of a church is connected to one gateway.
+#[derive(Debug, Deserialize)]
+pub(super) struct Connected {
+    /// By user.
+    pub(super) users: Vec<ConnectedUser>,
+}
+
+/// A user with open sockets.
+#[derive(Debug, Deserialize)]
+pub(super) struct ConnectedUser {
+    /// The user, as the token names it.
+    pub(super) user: String,
+    /// How many.
+    pub(super) sockets: u32,
+}
+
 impl GatewayOptions {
     /// Asks each gateway which events of a church it emitted between two sequences. One after the other: there are
     /// few.
@@ -57,11 +73,25 @@ impl GatewayOptions {
         church: &ChurchId,
         (first, last): (u64, u64),
     ) -> anyhow::Result<Vec<(&str, anyhow::Result<Emitted>)>> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        self.ask(&format!("/emitted?church={church}&first={first}&last={last}")).await
+    }
+
+    /// Asks each gateway who of a church is connected.
+    pub(super) async fn connected(
+        &self,
+        church: &ChurchId,
+    ) -> anyhow::Result<Vec<(&str, anyhow::Result<Connected>)>> {
+        self.ask(&format!("/connected?church={church}")).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        question: &str,
+    ) -> anyhow::Result<Vec<(&str, anyhow::Result<T>)>> {
+        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
         let mut answers = Vec::new();
         for url in self.gateway_ops_urls.iter().map(|url| url.trim().trim_end_matches('/')) {
-            let question = format!("{url}/emitted?church={church}&first={first}&last={last}");
-            answers.push((url, ask(&http, &question).await));
+            answers.push((url, ask(&http, &format!("{url}{question}")).await));
         }
         Ok(answers)
     }

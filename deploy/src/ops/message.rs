@@ -15,7 +15,7 @@ use super::database::DatabaseOptions;
 use super::events::{self, StoredEvent};
 use super::found::found;
 use super::gateways::GatewayOptions;
-use super::output::{Output, moment, serialize_moment, table};
+use super::output::{Output, counted, moment, serialize_moment, table};
 use super::sender::e164;
 use super::timeline::{Step, Timeline};
 
@@ -227,8 +227,8 @@ impl Display for Life {
         writeln!(out, "message {message_id} of {church_id}: {status}, version {version}, by {author_id}")?;
         writeln!(
             out,
-            "  {} recipients: {} delivered ({} read), {} failed ({} cancelled), {} unconfirmed",
-            self.recipient_count,
+            "  {}: {} delivered ({} read), {} failed ({} cancelled), {} unconfirmed",
+            counted(self.recipient_count.into(), "recipient"),
             self.delivered_count,
             self.read_count,
             self.failed_count,

@@ -21,6 +21,7 @@ mod check_services;
 mod check_telnyx;
 mod comparison;
 mod completions;
+mod connected;
 mod database;
 mod diagnosis;
 mod doctor;
@@ -76,6 +77,8 @@ enum Action {
     Doctor(Box<doctor::Doctor>),
     /// Tell a message's life: accepted, attempts, answers, webhooks, events, and which gateway emitted them
     Message(message::FindMessage),
+    /// List who of a church has a live page open
+    Connected(connected::WhoIsConnected),
     /// Count the recipients that failed, by reason, and list them; exit code 1 if there are any
     Failures(failures::Failures),
     /// List webhooks whose recipient is not known; exit code 1 if there are any
@@ -138,6 +141,7 @@ async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
         Action::Completions(options) => Ok(completions::run(&options, Command::command())),
         Action::Provision(options) => provision::run(options, output).await,
         Action::Message(options) => message::run(options, output).await,
+        Action::Connected(options) => connected::run(options, output).await,
         Action::Failures(options) => failures::run(options, output).await,
         Action::Parked(options) => parked::run(options, output).await,
         Action::Reprocess(options) => reprocess::run(options, output).await,

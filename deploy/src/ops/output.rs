@@ -65,6 +65,11 @@ pub(super) fn table<const N: usize>(out: &mut fmt::Formatter<'_>, rows: &[[Strin
     Ok(())
 }
 
+/// A number of things: `1 event`, `2 events`.
+pub(super) fn counted(number: i64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A moment as text; `-` if there is none.
 pub(super) fn moment(at: impl Into<Option<OffsetDateTime>>) -> String {
     at.into().map_or_else(|| "-".into(), timestamp::to_text)

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::broker::BrokerOptions;
 use super::events;
-use super::output::Output;
+use super::output::{Output, counted};
 use super::replays::{self, Replay, Until};
 use super::times::since;
 
@@ -59,7 +59,8 @@ pub(super) async fn run(options: ReplayEvents, output: Output) -> anyhow::Result
     replay.remove().await?;
     let delivered = replay.delivered;
     ended.with_context(|| format!("replayed {delivered} events, then ended; the consumer is removed"))?;
-    output.say(format!("replayed {delivered} events of {church}"))?;
+    let events = counted(i64::try_from(delivered).unwrap_or(i64::MAX), "event");
+    output.say(format!("replayed {events} of {church}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,7 +99,8 @@ async fn clean(stream: &Stream, output: Output) -> anyhow::Result<ExitCode> {
         let age = OffsetDateTime::now_utc() - consumer.created;
         output.progress(&format!("removed {} ({about}), {} old", consumer.name, age_in_words(age)));
     }
-    output.say(format!("removed {} consumers that replayed", forgotten.len()))?;
+    let consumers = counted(i64::try_from(forgotten.len()).unwrap_or(i64::MAX), "consumer");
+    output.say(format!("removed {consumers}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::database::DatabaseOptions;
 use super::found::found;
 use super::operator::Operator;
-use super::output::Output;
+use super::output::{Output, counted};
 use super::sender::e164;
 
 #[derive(clap::Args)]
@@ -51,8 +51,10 @@ pub(super) async fn run(options: Retry, output: Output) -> anyhow::Result<ExitCo
     let retried = store.retry(&retry).await;
     match retried.context("it is unknown whether the message is retried; run the command again")? {
         Retried::New(message) => output.say(format!(
-            "message {} goes to {} recipients of {}",
-            message.id, message.tally.recipients, original.message_id
+            "message {} goes to {} of {}",
+            message.id,
+            counted(message.tally.recipients.into(), "recipient"),
+            original.message_id
         ))?,
         Retried::Repeated(message) => {
             output.say(format!("{} was retried before, as {}", original.message_id, message.id))?;

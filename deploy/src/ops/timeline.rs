@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::events::StoredEvent;
 use super::gateways::Emitted;
-use super::output::moment;
+use super::output::{counted, moment};
 
 /// One step.
 #[derive(Debug, Serialize)]
@@ -92,7 +92,7 @@ impl Timeline {
         };
         let earlier = match recipient.tried {
             0 => String::new(),
-            tried => format!("; {tried} earlier attempts were not accepted"),
+            tried => format!("; not accepted before: {}", counted(tried.into(), "attempt")),
         };
         match recipient.attempted_at {
             Some(at) => add(Some(at), "attempted", format!("{}{earlier}", answer(recipient))),
@@ -109,7 +109,8 @@ impl Timeline {
         let why = recipient.failure.as_ref().map(|failure| format!("{}: {}", failure.code, failure.reason));
         add(recipient.failed_at, "failed", why.unwrap_or_default());
         if !recipient.state.is_finished() {
-            let asked = format!("Telnyx is asked what became of it; it was asked {} times", recipient.asked);
+            let before = counted(recipient.asked.into(), "time");
+            let asked = format!("then Telnyx is asked what became of it; asked {before} before");
             add(recipient.ask_at, "ask", asked);
         }
     }
@@ -184,7 +185,8 @@ impl Timeline {
     /// Adds what a gateway emitted of these sequences.
     pub(super) fn add_emissions(&mut self, gateway: &str, sequences: &[u64], emitted: &Emitted) {
         for emission in emitted.emissions.iter().filter(|one| sequences.contains(&one.sequence)) {
-            let says = format!("{gateway} sent {} to {} sockets", emission.sequence, emission.sockets);
+            let sockets = counted(emission.sockets.into(), "socket");
+            let says = format!("{gateway} sent {} to {sockets}", emission.sequence);
             let mut step = Step::new(emission.at, "emitted", says);
             (step.sequence, step.sockets) = (Some(emission.sequence), Some(emission.sockets));
             step.gateway = Some(gateway.to_owned());

@@ -3,9 +3,7 @@
 use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
 use common::status::{MessageStatus, Rank, RecipientState};
-use common::store::{
-    HistoryQuery, IdempotencyKey, Prunable, Recipient, RecipientQuery, Recorded, Sender,
-};
+use common::store::{HistoryQuery, IdempotencyKey, Prunable, Recipient, RecipientQuery, Recorded, Sender};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::Duration;

@@ -53,6 +53,13 @@ async fn a_messages_life_has_every_step_until_the_gateways_sockets() {
             (&life[0]["messageId"], &Value::Null)
         );
     }
+    let connected = stack.ops(&["connected", "--church", CHURCH]).await;
+    assert!(
+        connected.code == 0 && connected.out.contains("watcher") && connected.out.contains("1 socket"),
+        "{connected:?}"
+    );
+    let nobody = stack.ops(&["connected", "--church", "hope"]).await;
+    assert!(nobody.code == 0 && nobody.out.contains("nobody"), "{nobody:?}");
     let text = stack.ops(&["message", &id]).await.out;
     assert!(text.contains("Telnyx accepted it as") && !text.contains("Service at ten"), "{text}");
     let said = stack.ops(&["message", "0192f7f0-0000-7000-8000-000000000000"]).await;

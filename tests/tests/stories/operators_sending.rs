@@ -61,7 +61,7 @@ async fn a_retry_by_an_operator_is_a_new_message_with_its_name() {
     assert!(without.code == 1 && without.err.contains("TELNYX_FROM"), "{without:?}");
     let words = ["retry", &id.to_string(), "--telnyx-from", FROM];
     let retried = stack.ops(&words).await;
-    assert!(retried.code == 0 && retried.out.contains("goes to 1 recipients"), "{retried:?}");
+    assert!(retried.code == 0 && retried.out.contains("goes to 1 recipient of"), "{retried:?}");
     let new = retried.out.split(' ').nth(1).unwrap().parse().unwrap();
     let message = stack.until_status(CHURCH, new, "delivered").await;
     assert_eq!(message["retryOf"], id.to_string());
