@@ -1,11 +1,11 @@
 //! `ops provision`: creates or updates the stream.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::output::Output;
 use super::stream::{Limits, Outcome, provision};
 use crate::programs::nats;
 
@@ -33,17 +33,17 @@ pub(super) struct Provision {
     limits: Limits,
 }
 
-pub(super) async fn run(options: Provision) -> anyhow::Result<ExitCode> {
-    let password = options.nats_password.expose_secret();
-    let ca_file = options.nats_ca_file.as_deref();
-    let client = nats::connect_with(&options.nats_url, &options.nats_user, password, ca_file).await?;
-    let mut out = std::io::stdout();
-    match provision(client, &options.limits).await? {
-        Outcome::Created => writeln!(out, "created the stream CHURCH")?,
-        Outcome::UpToDate => writeln!(out, "the stream CHURCH is up to date")?,
-        Outcome::Updated(changes) => {
-            writeln!(out, "updated the stream CHURCH:\n  {}", changes.join("\n  "))?;
-        }
-    }
+pub(super) async fn run(options: Provision, output: Output) -> anyhow::Result<ExitCode> {
+    let user = nats::User {
+        name: &options.nats_user,
+        password: options.nats_password.expose_secret(),
+        variable: "NATS_PASSWORD",
+    };
+    let client = nats::connect_with(&options.nats_url, user, options.nats_ca_file.as_deref()).await?;
+    output.say(match provision(client, &options.limits).await? {
+        Outcome::Created => "created the stream CHURCH".into(),
+        Outcome::UpToDate => "the stream CHURCH is up to date".into(),
+        Outcome::Updated(changes) => format!("updated the stream CHURCH:\n  {}", changes.join("\n  ")),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
