@@ -9,7 +9,7 @@ ARGS ?=
 # The tests wait more than they compute, so two run on each core.
 test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
-.PHONY: build help demo up down test bench lint check tools machine
+.PHONY: build help demo up down test bench release lint check tools machine
 
 ## build: fetch the missing tools and build everything (the default)
 build: tools
@@ -38,12 +38,17 @@ bench: tools
 	cargo build --workspace --release $(CARGO_FLAGS)
 	cargo run --release --bin bench -- $(ARGS)
 
+## release: build and pack target/release-package/church-live-VERSION-TARGET.tar.gz, and say what it needs;
+##     beside it the front ends' package church-live-VERSION.tgz
+release: tools
+	@$(STACK) release
+
 ## lint: check formatting, clippy, the documentation and the broker's configuration
 lint: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items $(CARGO_FLAGS)
-	@$(STACK) check
+	@$(STACK) check broker
 
 ## check: run lint, then the checks whose tools are installed; lists what it skipped and how to get it
 check: lint

@@ -22,3 +22,4 @@ pub mod subject;
 pub mod telemetry;
 pub mod telnyx_message;
 pub mod throttle;
+pub mod version;

@@ -3,11 +3,14 @@
 //! commands ([`ops`]). The programs `stack` and `ops` and the tests use this library.
 
 pub mod back_end;
+mod checks;
 mod client;
 pub mod ops;
+pub mod page;
 mod programs;
+pub mod release;
 pub mod simulator;
 pub mod stack;
 
 pub use client::{token, traffic, watch};
-pub use programs::{nats, ports, postgres, processes, program, scratch, services, tools};
+pub use programs::{nats, ports, postgres, processes, program, proxies, scratch, services, tools};

@@ -90,7 +90,7 @@ async fn a_killed_process_is_restarted_on_its_port() {
     let mut stack = Stack::start(options(state.path())).await.unwrap();
     stack.kill("message-api").await.unwrap();
     assert!(stack.ready("message-api").await.unwrap_err().to_string().contains("signal 9"));
-    assert_eq!(stack.restart_exited().unwrap(), ["message-api"]);
+    assert_eq!(stack.restart_exited(None).unwrap(), ["message-api"]);
     stack.ready("message-api").await.unwrap();
     stack.stop_broker().await.unwrap();
     stack.start_broker().await.unwrap();

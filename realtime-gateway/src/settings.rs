@@ -6,10 +6,11 @@ use common::broker::NatsOptions;
 use common::claims::JwtOptions;
 use common::cors::CorsOptions;
 use common::telemetry::LogOptions;
+use common::version::VERSION;
 
 /// Socket.IO gateway: sends every change of a church's messages to its members' browsers.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "realtime-gateway", version)]
+#[command(name = "realtime-gateway", version = VERSION)]
 pub struct Settings {
     /// Address that browsers connect to
     #[arg(long, env = "GATEWAY_LISTEN", default_value = "0.0.0.0:8082", value_name = "ADDRESS")]

@@ -9,10 +9,11 @@ use common::retention::RetentionOptions;
 use common::store::StoreOptions;
 use common::subject::ChurchId;
 use common::telemetry::LogOptions;
+use common::version::VERSION;
 
 /// Receives Telnyx's signed delivery webhooks, records them and announces the changes.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "webhook-ingest", version)]
+#[command(name = "webhook-ingest", version = VERSION)]
 pub struct Settings {
     /// Address that Telnyx's webhooks are sent to
     #[arg(long, env = "INGEST_LISTEN", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]

@@ -1,14 +1,16 @@
 //! Readiness, as named conditions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 /// A service's readiness: named conditions, each with the reason why it does not hold.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<HealthState>>);
+pub struct Health(Arc<watch::Sender<HealthState>>);
 
 #[derive(Default)]
-struct HealthState {
+pub(super) struct HealthState {
     stopping: bool,
     failure: Option<anyhow::Error>,
     conditions: BTreeMap<&'static str, (Weight, Option<String>)>,
@@ -42,23 +44,28 @@ impl Condition {
     }
 
     fn set(&self, reason: Option<String>) {
-        let mut state = self.health.lock();
-        if let Some((_, unmet)) = state.conditions.get_mut(self.name) {
-            *unmet = reason;
-        }
+        self.health.0.send_if_modified(|state| match state.conditions.get_mut(self.name) {
+            Some((_, unmet)) if *unmet != reason => {
+                *unmet = reason;
+                true
+            }
+            _ => false,
+        });
     }
 }
 
 impl Health {
     /// Adds a condition, unmet at first.
     pub fn condition(&self, name: &'static str, weight: Weight) -> Condition {
-        self.lock().conditions.insert(name, (weight, Some("starting".into())));
+        self.0.send_modify(|state| {
+            state.conditions.insert(name, (weight, Some("starting".into())));
+        });
         Condition { health: self.clone(), name }
     }
 
     /// Whether `GET /readyz` answers 200, and its text.
     pub fn report(&self) -> (bool, String) {
-        let state = self.lock();
+        let state = self.0.borrow();
         if state.stopping {
             return (false, "stopping\n".into());
         }
@@ -80,28 +87,32 @@ impl Health {
 
     /// Makes the service not ready for good.
     pub fn stop(&self) {
-        self.lock().stopping = true;
+        self.0.send_modify(|state| state.stopping = true);
+    }
+
+    /// Tells of each change of [`Health::report`].
+    pub(super) fn changes(&self) -> watch::Receiver<HealthState> {
+        self.0.subscribe()
     }
 
     /// A vital task ended: not ready for good. The first failure is kept.
     pub(super) fn fail(&self, failure: anyhow::Error) {
-        let mut state = self.lock();
-        state.stopping = true;
-        state.failure.get_or_insert(failure);
+        self.0.send_modify(|state| {
+            state.stopping = true;
+            state.failure.get_or_insert(failure);
+        });
     }
 
     /// Whether a vital task has failed.
     pub fn has_failed(&self) -> bool {
-        self.lock().failure.is_some()
+        self.0.borrow().failure.is_some()
     }
 
     /// Takes the failure of a vital task.
     pub(super) fn failure(&self) -> Option<anyhow::Error> {
-        self.lock().failure.take()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HealthState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut failure = None;
+        self.0.send_modify(|state| failure = state.failure.take());
+        failure
     }
 }
 

@@ -49,10 +49,12 @@
 //! }
 //! ```
 
+mod ask;
 mod context;
 mod exit;
 mod health;
 mod listener;
+mod manager;
 mod ops;
 mod reserve;
 mod signals;

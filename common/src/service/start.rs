@@ -7,12 +7,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use super::ask::{ask, asks_for_health, ops_listen, with_health};
 use super::context::Context;
 use super::exit::{fail, refuse};
 use super::listener::bind;
+use super::manager::tell_manager;
 use super::ops::serve_ops;
 use super::signals::stop_on_signals;
 use crate::telemetry::{self, LogOptions};
+use crate::version::VERSION;
 
 /// The settings that every service has.
 pub trait Settings: clap::Parser {
@@ -35,9 +38,17 @@ where
     F: FnOnce(S, Context) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    let settings = match S::try_parse() {
+    let mut command = with_health(S::command());
+    let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error, &command),
+    };
+    if asks_for_health(&matches) {
+        return ask(S::NAME, ops_listen(&command, &matches, S::OPS_LISTEN));
+    }
+    let settings = match S::from_arg_matches(&matches) {
         Ok(settings) => settings,
-        Err(error) => return refuse(&error, &S::command()),
+        Err(error) => return refuse(&error, &command),
     };
     if let Err(error) = telemetry::init(S::NAME, settings.log()) {
         return fail(S::NAME, &error.into());
@@ -61,16 +72,18 @@ where
 {
     let context = Context::new();
     let ops = bind(S::OPS_LISTEN, settings.ops_listen()).await?;
-    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(version = VERSION, "starting");
     info!(address = %ops.local_addr()?, "answering operators");
     let ops_done = CancellationToken::new();
     let serving = serve_ops(ops, context.clone(), ops_done.clone());
     let serving = context.spawn_vital(&TaskTracker::new(), "operators' listener", serving);
     tokio::spawn(stop_on_signals(context.clone()));
+    let told = tokio::spawn(tell_manager(context.clone()));
     let outcome = run(settings, context.clone()).await;
     context.shutdown.cancel();
     ops_done.cancel();
     serving.await?;
+    told.await?;
     outcome?;
     if let Some(failure) = context.health.failure() {
         return Err(failure);

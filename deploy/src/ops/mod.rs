@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use common::config::ConfigError;
 use common::revocation::InFuture;
 use common::service;
+use common::version::VERSION;
 
 use self::output::Output;
 
@@ -53,7 +54,7 @@ mod times;
 
 /// Operates a running installation. Exit codes: 0 done; 1 failed, or found something wrong; 2 wrong setting.
 #[derive(Parser)]
-#[command(name = "ops", version)]
+#[command(name = "ops", version = VERSION)]
 struct Command {
     #[command(subcommand)]
     action: Action,

@@ -6,6 +6,7 @@ pub mod postgres;
 pub(crate) mod private_file;
 pub mod processes;
 pub mod program;
+pub mod proxies;
 mod reaper;
 pub mod scratch;
 pub mod services;

@@ -57,7 +57,7 @@ impl Program {
 ///
 /// # Errors
 /// It can't be started, or it failed; the error has its standard error.
-pub(super) fn complete(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn complete(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_owned();
     let output = command.output().with_context(|| format!("can't run {}", program.display()))?;
     if !output.status.success() {

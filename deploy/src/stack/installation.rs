@@ -52,6 +52,12 @@ pub(super) struct Secrets {
     /// What message-api shows to the demo's back end. Folders of earlier versions have none yet.
     #[serde(default = "fresh_password")]
     pub(super) back_end: String,
+    /// What the page's address shows to its buttons.
+    #[serde(default = "fresh_password")]
+    pub(super) page: String,
+    /// What the page's address for other devices shows.
+    #[serde(default = "fresh_password")]
+    pub(super) page_view: String,
 }
 
 fn fresh_password() -> String {
@@ -111,6 +117,8 @@ impl Secrets {
             nats,
             postgres: password()?,
             back_end: password()?,
+            page: password()?,
+            page_view: password()?,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The ports, the database and the addresses of a stack.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -27,6 +27,7 @@ pub(super) fn reserve_ports(
         ("nats-monitor".into(), 8222),
         ("telnyx".into(), 8090),
         ("back-end".into(), 8091),
+        ("page".into(), 8093),
     ];
     if installation.database == Database::Postgres {
         wishes.push(("postgres".into(), 15432));
@@ -52,11 +53,26 @@ pub(super) fn reserve_ports(
     Ok((ports, moved))
 }
 
-/// The listen address of a part. Front ends on other machines need message-api and the gateways; the others stay on
-/// loopback.
+/// The listen address of a part. Front ends on other machines need message-api, the gateways and the page; the others
+/// stay on loopback.
 fn address(options: &StackOptions, name: &str) -> IpAddr {
-    let is_for_front_ends = name == "api" || name.starts_with("gateway-") && !name.ends_with("-ops");
+    let is_for_front_ends =
+        ["api", "page"].contains(&name) || name.starts_with("gateway-") && !name.ends_with("-ops");
     if is_for_front_ends { options.listen } else { Ipv4Addr::LOCALHOST.into() }
+}
+
+/// This machine's address in its network. Sends nothing.
+pub(super) fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address reserved for documentation; the default route applies to it.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
+}
+
+/// The origin of the page for other devices, if they may use it.
+pub(super) fn outside_origin(options: &StackOptions, page: u16) -> Option<String> {
+    let address = if options.listen.is_unspecified() { own_address()? } else { options.listen };
+    (!address.is_loopback()).then(|| format!("http://{}", SocketAddr::new(address, page)))
 }
 
 /// A part's base URL on this machine.
@@ -107,6 +123,8 @@ pub(super) fn stack_file(
         gateways: gateways("")?,
         telnyx: url("telnyx")?,
         back_end: url("back-end")?,
+        page: format!("{}/#{}", url("page")?, secrets.page),
+        page_view: format!("{}/#{}", url("page")?, secrets.page_view),
         ops: OpsUrls { api: url("api-ops")?, ingest: url("ingest-ops")?, gateways: gateways("-ops")? },
         nats: NatsAccess {
             url: format!("nats://127.0.0.1:{}", port(ports, "nats")?),

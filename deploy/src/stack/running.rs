@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::installation::Installation;
@@ -19,12 +20,14 @@ use super::stack_file::StackFile;
 use crate::back_end::BackEnd;
 use crate::client::token;
 use crate::ops::stream::{Limits, provision};
+use crate::page::{self, Page, Site};
 use crate::programs::nats;
 use crate::programs::ports::Port;
 use crate::programs::postgres::Postgres;
 use crate::programs::processes::Processes;
 use crate::programs::program::Program;
 use crate::programs::services::{self, API, INGEST, Wiring};
+use crate::programs::tools;
 use crate::simulator::{Settings, Simulator};
 
 /// How long a service may take until it is ready.
@@ -273,13 +276,14 @@ impl Stack {
         Ok(())
     }
 
-    /// Restarts any process that exited, as a service manager would. Returns their names.
+    /// Restarts any process that exited, as a service manager would, but for one that is stopped on purpose. Returns their
+    /// names.
     ///
     /// # Errors
     /// A process can't be started.
-    pub fn restart_exited(&mut self) -> anyhow::Result<Vec<String>> {
-        let ended: Vec<String> =
-            self.file.processes.keys().filter(|name| *name != "stack").cloned().collect();
+    pub fn restart_exited(&mut self, stopped: Option<&str>) -> anyhow::Result<Vec<String>> {
+        let is_wanted = |name: &&String| *name != "stack" && stopped != Some(name);
+        let ended: Vec<String> = self.file.processes.keys().filter(is_wanted).cloned().collect();
         let ended: Vec<_> = ended.into_iter().filter(|name| !self.processes.is_running(name)).collect();
         for name in &ended {
             self.start_process(name)?;
@@ -289,6 +293,33 @@ impl Stack {
 
     async fn broker_ready(&mut self) -> anyhow::Result<()> {
         nats::wait_until_healthy(&mut self.processes, &self.http, &self.file.nats.monitor).await
+    }
+
+    /// Serves the page to try it on, for as long as the returned value is held. Faults that its buttons ask for are sent
+    /// to `faults`.
+    ///
+    /// # Errors
+    /// The port is taken, or the Socket.IO client can't be fetched.
+    pub async fn serve_page(&self, faults: mpsc::Sender<page::Request>) -> anyhow::Result<Page> {
+        let port = self.port("page")?;
+        let listener = TcpListener::bind((self.options.listen, port))
+            .await
+            .with_context(|| format!("can't listen on port {port}"))?;
+        let (file, secrets) = (&self.file, &self.installation.secrets);
+        let site = Site::new(page::Parts {
+            secret: secrets.page.clone(),
+            view_secret: secrets.page_view.clone(),
+            api: file.api.clone(),
+            gateway: file.gateways.first().cloned().unwrap_or_default(),
+            telnyx: file.telnyx.clone(),
+            jwt_secret: file.jwt_secret.clone(),
+            nats_url: file.nats.url.clone(),
+            nats_password: file.nats.users.get("ops").cloned().unwrap_or_default(),
+            fetched: tools::client()?.join("node_modules"),
+            http: self.http.clone(),
+            faults,
+        });
+        Ok(Page::start(listener, site))
     }
 
     fn port(&self, name: &str) -> anyhow::Result<u16> {
@@ -319,7 +350,10 @@ impl Stack {
             recipients_url: format!("{}/recipients", file.back_end),
             recipients_secret: secrets.back_end.clone(),
             listen: self.options.listen,
-            cors_origins: std::iter::once("localhost".to_owned()).chain(self.options.cors.clone()).collect(),
+            cors_origins: std::iter::once("localhost".to_owned())
+                .chain(self.port("page").ok().and_then(|page| layout::outside_origin(&self.options, page)))
+                .chain(self.options.cors.clone())
+                .collect(),
         }
     }
 

@@ -21,6 +21,12 @@ pub struct StackFile {
     pub gateways: Vec<String>,
     /// The base URL of the demo's back end.
     pub back_end: String,
+    /// The address of the page to try it on, with its secret. `stack up` serves it.
+    #[serde(default)]
+    pub page: String,
+    /// The same without buttons, for other devices.
+    #[serde(default)]
+    pub page_view: String,
     /// The Telnyx simulator's base URL.
     pub telnyx: String,
     /// The operators' listeners.
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn the_file_has_the_documented_shape_and_is_private() {
         let shape = json!({
-            "api": "http://127.0.0.1:8080", "ingest": "i", "gateways": ["g"], "backEnd": "b", "telnyx": "t",
+            "api": "http://127.0.0.1:8080", "ingest": "i", "gateways": ["g"], "backEnd": "b", "page": "p", "pageView": "v", "telnyx": "t",
             "ops": {"api": "a", "ingest": "i", "gateways": ["g"]},
             "nats": {"url": "nats://127.0.0.1:4222", "monitor": "m", "users": {"ops": "p"}},
             "database": "sqlite:x", "jwtSecret": "s", "telnyxKey": {"private": "a", "public": "b"},

@@ -1,26 +1,31 @@
 //! `stack up`: in the foreground until Ctrl-C, or in the background until `stack down`.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use common::service::next_signal;
+use tokio::sync::mpsc;
 
 use super::arguments::{StateFolder, command, quoted, unless_interrupted};
 use super::demo;
 use super::installation::Database;
+use super::layout::own_address;
 use super::options::StackOptions;
 use super::running::Stack;
 use super::stack_file::{MovedPort, StackFile};
 use crate::client::traffic;
-use crate::programs::tools;
+use crate::page::{self, Fault};
+use crate::programs::{nats, tools};
 
 /// Lifetime of the traffic's token: longer than a stack runs in practice.
 const TRAFFIC_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long the page's button keeps the broker away.
+const BROKER_AWAY: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Up {
@@ -69,31 +74,56 @@ pub(super) async fn run(options: Up) -> anyhow::Result<()> {
         print_addresses(stack.file(), &options)?;
         writeln!(std::io::stdout(), "\nCtrl-C stops it; the data stays.")?;
     }
-    let outcome = supervise(&mut stack, options.traffic).await;
+    let (faults, asked) = mpsc::channel(1);
+    let page = stack.serve_page(faults).await?;
+    let outcome = supervise(&mut stack, options.traffic, asked).await;
+    drop(page);
     tokio::select! {
         () = stack.stop() => outcome,
         _ = next_signal() => bail!("interrupted again; killed what was still running"),
     }
 }
 
-/// Until a signal: restarts processes that exit, and sends traffic if asked to.
-async fn supervise(stack: &mut Stack, with_traffic: bool) -> anyhow::Result<()> {
+/// Until a signal: restarts processes that exit, sends traffic if asked to, and does what the page's buttons ask for.
+async fn supervise(
+    stack: &mut Stack,
+    with_traffic: bool,
+    mut asked: mpsc::Receiver<page::Request>,
+) -> anyhow::Result<()> {
     let token = stack.token(demo::CHURCH, demo::USER, TRAFFIC_TOKEN)?;
     let flow = traffic::flow(stack.http().clone(), stack.file().api.clone(), token);
     let signal = next_signal();
     tokio::pin!(signal, flow);
     let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut broker_away_until = None;
     loop {
         tokio::select! {
             heard = &mut signal => return Ok(heard?),
             () = &mut flow, if with_traffic => {}
+            Some((fault, done)) = asked.recv() => {
+                let outcome = cause(stack, fault).await;
+                if fault == Fault::StopBroker && outcome.is_ok() {
+                    broker_away_until = Some(Instant::now() + BROKER_AWAY);
+                }
+                // The page may be gone.
+                let _ = done.send(outcome);
+            }
             _ = tick.tick() => {
-                for name in stack.restart_exited()? {
+                broker_away_until = broker_away_until.filter(|until| Instant::now() < *until);
+                for name in stack.restart_exited(broker_away_until.map(|_| nats::NAME))? {
                     let log = stack.log(&name);
                     tracing::warn!(name, log = %log.display(), "a process exited; restarted it");
                 }
             }
         }
+    }
+}
+
+/// Does what a button of the page asks for.
+async fn cause(stack: &mut Stack, fault: Fault) -> anyhow::Result<()> {
+    match fault {
+        Fault::KillGateway => stack.kill("realtime-gateway-1").await,
+        Fault::StopBroker => stack.stop_broker().await,
     }
 }
 
@@ -161,6 +191,7 @@ fn print_addresses(file: &StackFile, options: &Up) -> anyhow::Result<()> {
     if options.listen.is_unspecified() {
         print_network_addresses(&mut out, file)?;
     }
+    writeln!(out, "\nTry it in a browser:  {}", file.page)?;
     suggest(&mut out, file, &state)
 }
 
@@ -182,15 +213,8 @@ fn print_network_addresses(out: &mut impl Write, file: &StackFile) -> anyhow::Re
     writeln!(out, "\nFrom other devices in the network, without encryption:")?;
     writeln!(out, "message-api       {}", from_outside(&file.api))?;
     writeln!(out, "realtime-gateway  {}", gateways.join("  "))?;
+    writeln!(out, "page to try it    {}   (without the buttons)", from_outside(&file.page_view))?;
     Ok(())
-}
-
-/// This machine's address in its network. Sends nothing.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address reserved for documentation; the default route applies to it.
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
 }
 
 fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Result<()> {

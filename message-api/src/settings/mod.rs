@@ -11,6 +11,7 @@ use common::cors::CorsOptions;
 use common::retention::RetentionOptions;
 use common::store::{SendLimits, StoreOptions};
 use common::telemetry::LogOptions;
+use common::version::VERSION;
 
 use self::values::{country, duration};
 use crate::phone::Country;
@@ -24,7 +25,7 @@ pub use telnyx::{DefaultSender, TelnyxOptions};
 
 /// The front end's REST API, and sending through Telnyx.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "message-api", version)]
+#[command(name = "message-api", version = VERSION)]
 pub struct Settings {
     /// Address that front ends call
     #[arg(long, env = "API_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]

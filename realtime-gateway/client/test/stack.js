@@ -48,9 +48,14 @@ class TestStack {
     return `${signed}.${createHmac("sha256", this.file.jwtSecret).update(signed).digest("base64url")}`
   }
 
+  /** The content of `stack.json` now. */
+  now() {
+    return fileOf(this.state)
+  }
+
   /** Kills a process. The stack starts it again. */
   async kill(name) {
-    process.kill((await fileOf(this.state)).processes[name], "SIGKILL")
+    process.kill((await this.now()).processes[name], "SIGKILL")
   }
 
   /** An operators' command. */

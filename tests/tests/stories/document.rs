@@ -13,6 +13,8 @@ async fn requests_made_up_from_the_document_get_documented_answers_and_no_5xx() 
     let stack = TestStack::start(Kind::Sqlite).await;
     let api = &stack.stack.file().api;
     let mut program = Command::new("python3");
+    // It keeps a folder of failed requests where it runs.
+    program.current_dir(stack.stack.state());
     program.env("PYTHONPATH", packages.unwrap()).args(["-m", "schemathesis.cli"]);
     program.arg("--config-file").arg(tools::project().join("tests/python/schemathesis.toml"));
     program.args([

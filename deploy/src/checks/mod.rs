@@ -1,0 +1,31 @@
+//! `stack check`: the files of `deploy/`, checked by the programs that read them in production.
+
+mod proxies;
+mod units;
+
+use clap::Subcommand;
+
+use crate::programs::nats;
+
+/// What is checked.
+#[derive(Subcommand)]
+pub(crate) enum Check {
+    /// nats.conf, by nats-server
+    Broker,
+    /// deploy/systemd, by systemd-analyze
+    Units,
+    /// deploy/proxy/nginx.conf, by nginx
+    Nginx,
+    /// deploy/proxy/Caddyfile, by Caddy
+    Caddy,
+}
+
+/// Runs one check.
+pub(crate) fn run(check: &Check) -> anyhow::Result<()> {
+    match check {
+        Check::Broker => nats::check(),
+        Check::Units => units::check(),
+        Check::Nginx => proxies::check_nginx(),
+        Check::Caddy => proxies::check_caddy(),
+    }
+}
