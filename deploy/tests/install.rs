@@ -50,7 +50,7 @@ async fn install(archive: &Path) {
     let settings = Settings { api_key: KEY.into(), seed, pace: Pace::default(), book: None };
     let simulator = Simulator::start(listener, settings).unwrap();
     let values = format!(
-        "HOST={HOST}\nJWT_SECRET='a secret of at least 32 bytes, with spaces'\nTELNYX_API_KEY={KEY}\n\
+        "HOST={HOST}\nJWT_SECRET='a secret of at least 32 bytes with spaces'\nTELNYX_API_KEY={KEY}\n\
          TELNYX_PUBLIC_KEY={}\nCHURCH=grace\nNUMBER=+12025550100\nPHONE=+12025550101\n",
         simulator.signer().public_key()
     );

@@ -17,7 +17,7 @@ import sys
 
 UNITS = "/etc/systemd/system"
 RUN = "/run/church-units"
-LIMIT = 60
+LIMIT = 30
 
 
 def settings(unit):
@@ -67,8 +67,11 @@ def start(unit):
         shlex.split(only["ExecStart"]), env=given, user=only["User"], group=only["User"], extra_groups=[], umask=0o077,
         stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     open(f"{RUN}/{unit}.pid", "w").write(str(process.pid))
-    while told and b"READY=1" not in told.recv(4096):
-        pass
+    try:
+        while told and b"READY=1" not in told.recv(4096):
+            pass
+    except TimeoutError:
+        sys.exit(f"{unit} is not ready; its log:\n" + open(log.name).read())
 
 
 def stop(unit):
