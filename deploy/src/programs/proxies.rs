@@ -100,7 +100,9 @@ pub fn caddyfile(folder: &Path, addresses: &Addresses) -> anyhow::Result<PathBuf
         key.display()
     );
     let admin = format!("admin {}\n\tauto_https disable_redirects", addresses.second);
-    for (theirs, ours) in [("admin 127.0.0.1:2019", admin), ("\n{$CHURCH_HOST:church.example.org} {", format!("\n{site}"))] {
+    for (theirs, ours) in
+        [("admin 127.0.0.1:2019", admin), ("\n{$CHURCH_HOST:church.example.org} {", format!("\n{site}"))]
+    {
         anyhow::ensure!(conf.contains(theirs), "the Caddyfile no longer says `{theirs}`");
         conf = conf.replace(theirs, &ours);
     }

@@ -2,7 +2,7 @@
 service that is named is declared. Prints, as JSON, each service's command and environment with the values of the
 variables in it.
 
-    compose.py FILE SCHEMA    # the variables are this process's
+    check.py FILE SCHEMA    # the variables are this process's
 """
 
 import json
