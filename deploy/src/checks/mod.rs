@@ -3,6 +3,7 @@
 mod compose;
 mod environment;
 mod image;
+mod kubernetes;
 mod proxies;
 mod sample;
 mod units;
@@ -28,6 +29,8 @@ pub(crate) enum Check {
     Image,
     /// deploy/compose, by its schema and the services
     Compose,
+    /// deploy/kubernetes, by its schemas and the services
+    Kubernetes,
 }
 
 /// Runs one check.
@@ -40,5 +43,6 @@ pub(crate) fn run(check: &Check) -> anyhow::Result<()> {
         Check::Dockerfile => image::lint(),
         Check::Image => image::build(),
         Check::Compose => compose::check(),
+        Check::Kubernetes => kubernetes::check(),
     }
 }
