@@ -101,6 +101,14 @@ pub fn frontend() -> anyhow::Result<PathBuf> {
     with_packages("tests/frontend")
 }
 
+/// The schema of compose files, which dclint brings along.
+///
+/// # Errors
+/// npm is missing or failed.
+pub(crate) fn compose_schema() -> anyhow::Result<PathBuf> {
+    Ok(with_packages("deploy/tools/compose")?.join("node_modules/dclint/schemas/compose.schema.json"))
+}
+
 /// The folder of the Python packages in `tests/python/<name>.txt`: it belongs into `PYTHONPATH`.
 ///
 /// # Errors
