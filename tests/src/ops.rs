@@ -2,7 +2,7 @@
 
 use std::process::{Output, Stdio};
 
-use deploy::services::{FROM, binary};
+use deploy::services::binary;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -63,21 +63,9 @@ impl TestStack {
     /// # Panics
     /// If it does not run.
     pub async fn ops_with_settings(&self, arguments: &[&str], others: &[(&str, &str)]) -> Said {
-        let (wiring, ops) = (self.stack.wiring(), &self.stack.file().ops);
-        let mut command = self.ops_command(arguments);
-        command.envs([
-            ("API_OPS_URLS", &*ops.api),
-            ("INGEST_OPS_URLS", &ops.ingest),
-            ("JWT_SECRET", &wiring.jwt_secret),
-            ("TELNYX_API_KEY", &wiring.telnyx_api_key),
-            ("TELNYX_BASE_URL", &wiring.telnyx_url),
-            ("TELNYX_FROM", FROM),
-            ("TELNYX_PUBLIC_KEY", &wiring.telnyx_public_key),
-            ("PUBLIC_WEBHOOK_URL", &wiring.ingest_url),
-        ]);
-        for (user, password) in &wiring.nats_passwords {
-            command.env(format!("NATS_{}_PASSWORD", user.to_uppercase()), password);
-        }
+        let file = self.stack.state().join("ops.env").display().to_string();
+        let arguments = [arguments, &["--env-file", &file]].concat();
+        let mut command = command(&arguments, &[("USER", "anna")]);
         Said::of(&command.envs(others.iter().copied()).output().await.expect("ops runs"))
     }
 
