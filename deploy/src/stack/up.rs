@@ -21,6 +21,7 @@ use super::running::Stack;
 use super::stack_file::{MovedPort, StackFile};
 use crate::client::traffic;
 use crate::page::{self, Fault};
+use crate::programs::ports::Ports;
 use crate::programs::{nats, tools};
 
 /// Lifetime of the traffic's token: longer than a stack runs in practice.
@@ -44,6 +45,9 @@ pub(super) struct Up {
     /// Origins of web pages besides localhost, comma separated: http://192.168.1.5:3000
     #[arg(long, value_delimiter = ',', value_name = "ORIGIN")]
     cors: Vec<String>,
+    /// Any free ports instead of the documented ones, for tests; the folder keeps them
+    #[arg(long)]
+    free_ports: bool,
     /// Run in the background; returns once everything is ready
     #[arg(long)]
     detach: bool,
@@ -66,6 +70,7 @@ pub(super) async fn run(options: Up) -> anyhow::Result<()> {
     let mut stack = unless_interrupted(Stack::start(StackOptions {
         database: options.database,
         gateways: usize::from(options.gateways),
+        ports: if options.free_ports { Ports::Free } else { Ports::Default },
         listen: options.listen,
         cors: options.cors.clone(),
         ..StackOptions::new(&options.folder.state)
@@ -188,7 +193,9 @@ fn print_addresses(file: &StackFile, options: &Up) -> anyhow::Result<()> {
     writeln!(out, "NATS              {}   (monitor: {})", file.nats.url, file.nats.monitor)?;
     writeln!(out, "passwords, keys   {}", StackFile::path(&state).display())?;
     writeln!(out, "logs              {}", state.join("logs").display())?;
-    print_moved_ports(&mut out, file)?;
+    if !options.free_ports {
+        print_moved_ports(&mut out, file)?;
+    }
     if options.listen.is_unspecified() {
         print_network_addresses(&mut out, file)?;
     }

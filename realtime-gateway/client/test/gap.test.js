@@ -1,20 +1,19 @@
 import assert from "node:assert/strict"
 import { rm } from "node:fs/promises"
 import { join } from "node:path"
-import { after, before, it } from "node:test"
-import { connect } from "../src/index.js"
-import { heard, startStack, until } from "./stack.js"
+import { after, afterEach, before, it } from "node:test"
+import { client, heard, startStack, stopClients, until } from "./stack.js"
 
 let stack
 before(async () => {
   stack = await startStack()
 })
 after(() => stack.stop())
+afterEach(stopClients)
 
 it("says where events may be missing, and reads what changed", async () => {
-  const live = connect({ gateway: stack.gateway, api: stack.api, token: async () => stack.token() })
+  const { live } = client(stack)
   const events = heard(live, "gap", "connected")
-  const stop = live.start()
   const first = await stack.send()
   const isDelivered = (id) => until(`${id} is delivered`, () => live.messages.get(id)?.status === "delivered")
   await isDelivered(first)
@@ -25,5 +24,4 @@ it("says where events may be missing, and reads what changed", async () => {
   await isDelivered(second)
   await until("it is live", () => live.state.name === "live")
   assert.deepEqual(new Set(live.messages.rows.map((row) => row.id)), new Set([first, second]))
-  stop()
 })

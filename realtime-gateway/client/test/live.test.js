@@ -1,19 +1,16 @@
 import assert from "node:assert/strict"
-import { after, before, describe, it } from "node:test"
-import { connect, RequestFailed, SignedOut } from "../src/index.js"
-import { BLOCKED, DELIVERED, SILENT, heard, startProxy, startStack, until } from "./stack.js"
+import { after, afterEach, before, describe, it } from "node:test"
+import { RequestFailed, SignedOut } from "../src/index.js"
+import { BLOCKED, DELIVERED, SILENT, client as startClient, heard, startProxy, startStack, stopClients, until } from "./stack.js"
 
 let stack
 before(async () => {
   stack = await startStack()
 })
 after(() => stack.stop())
+afterEach(stopClients)
 
-/** A started client with a token that lasts; `stop` ends it. */
-function client(options = {}) {
-  const live = connect({ gateway: stack.gateway, api: stack.api, token: async () => stack.token(), ...options })
-  return { live, stop: live.start() }
-}
+const client = (options) => startClient(stack, options)
 
 /** A storage, and what it keeps. */
 function memory() {
@@ -29,7 +26,7 @@ const hasStatus = (live, id, status) =>
 
 describe("a client", () => {
   it("shows each change of each message, and reads a new one by its id", async () => {
-    const { live, stop } = client()
+    const { live } = client()
     const states = heard(live, "state")
     await isLive(live)
     const queries = []
@@ -44,14 +41,13 @@ describe("a client", () => {
       assert.deepEqual([...new Set(queries)], [`/api/messages/${id}`])
     } finally {
       globalThis.fetch = fetch
-      stop()
     }
     assert.deepEqual(states.map(({ event }) => event.name).slice(-2), ["catching-up", "live"])
   })
 
   it("misses nothing through cuts of its connection and a killed gateway", async () => {
     const proxy = await startProxy(stack.gateway)
-    const { live, stop } = client({ gateway: proxy.url })
+    const { live } = client({ gateway: proxy.url })
     const events = heard(live, "connected", "gap")
     await isLive(live)
     const ids = []
@@ -66,13 +62,11 @@ describe("a client", () => {
     const connected = events.filter(({ name }) => name === "connected").map(({ event }) => event.recovered)
     assert.deepEqual([connected[0], new Set(connected.slice(1))], [false, new Set([true])])
     assert.equal(events.filter(({ name }) => name === "gap").length, 0)
-    stop()
-    proxy.stop()
   })
 
   it("polls while the gateway can't be reached, and is offline while nothing can", async () => {
     const [gateway, api] = await Promise.all([startProxy(stack.gateway), startProxy(stack.api)])
-    const { live, stop } = client({ gateway: gateway.url, api: api.url })
+    const { live } = client({ gateway: gateway.url, api: api.url })
     const errors = heard(live, "error")
     await isLive(live)
     gateway.close()
@@ -87,20 +81,17 @@ describe("a client", () => {
     gateway.open()
     await isLive(live)
     assert.equal(live.state.reason, undefined)
-    stop()
-    ;[gateway, api].forEach((proxy) => proxy.stop())
   })
 
   it("begins with the history where its kept cursor is no good", async () => {
     const { storage, kept } = memory()
     kept.set("church-live:grace:u1", "AQID")
-    const { live, stop } = client({ storage })
+    const { live } = client({ storage })
     const events = heard(live, "connected", "gap")
     const id = await stack.send()
     await hasStatus(live, id, "delivered")
     assert.deepEqual(events.map(({ name, event }) => [name, event.recovered]), [["connected", false]])
     assert.notEqual(kept.get("church-live:grace:u1"), "AQID")
-    stop()
   })
 
   it("resumes over a reload from the kept cursor, also beside another client on the same one", async () => {
@@ -117,26 +108,23 @@ describe("a client", () => {
       assert.equal(events[index][0].event.recovered, true)
       await until("the event of the meantime came", () => events[index].some(({ event }) => event.messageId === id))
     }
-    both.forEach(({ stop }) => stop())
   })
 
   it("extends its connection before the token ends", async () => {
     const tokens = [stack.token("u1", 61), stack.token("u1", 3600)]
-    const { live, stop } = client({ token: async () => (tokens.length > 1 ? tokens.shift() : tokens[0]) })
+    const { live } = client({ token: async () => (tokens.length > 1 ? tokens.shift() : tokens[0]) })
     const events = heard(live, "auth:expiring", "error", "connected")
     await until("the token is about to end", () => events.some(({ name }) => name === "auth:expiring"))
     const id = await stack.send()
     await hasStatus(live, id, "delivered")
     assert.deepEqual(events.map(({ name }) => name).filter((name) => name !== "auth:expiring"), ["connected"])
-    stop()
   })
 
   it("comes back with a new token after one that ended", async () => {
     let asked = 0
-    const { live, stop } = client({ token: async () => (++asked === 1 ? stack.token("u1", -60) : stack.token()) })
+    const { live } = client({ token: async () => (++asked === 1 ? stack.token("u1", -60) : stack.token()) })
     await isLive(live)
     assert.ok(asked >= 2)
-    stop()
   })
 
   it("ends signed out where the page says so, or its token is revoked, and forgets its place and rows", async () => {
@@ -163,7 +151,7 @@ describe("a client", () => {
 
   it("goes on trying where the page can't give a token for a while", async () => {
     let asked = 0
-    const { live, stop } = client({
+    const { live } = client({
       token: async () => {
         if (++asked < 3) throw new Error("the sign-in service is away")
         return stack.token()
@@ -171,7 +159,6 @@ describe("a client", () => {
     })
     await until("it says why", () => /sign-in service is away/.test(live.state.reason ?? ""))
     await isLive(live)
-    stop()
   })
 
   it("stays connected while it is stopped and started again at once, and leaves nothing behind at the end", async () => {
@@ -191,21 +178,19 @@ describe("a client", () => {
   })
 
   it("shows texts that come in, if somebody wants them", async () => {
-    const { live, stop } = client()
+    const { live } = client()
     await isLive(live)
-    const off = live.received.subscribe(() => {})
+    live.received.subscribe(() => {})
     await until("they were read", () => !live.received.isStale)
     await stack.reply("Thank you")
     await until("the text is shown", () => live.received.rows[0]?.text === "Thank you")
-    off()
-    stop()
   })
 })
 
 describe("sending", () => {
   it("shows the message at once, and sends it once however often answers are lost", async () => {
     const proxy = await startProxy(stack.api)
-    const { live, stop } = client({ api: proxy.url })
+    const { live } = client({ api: proxy.url })
     await isLive(live)
     const { fetch } = globalThis
     let lost = 0
@@ -224,13 +209,11 @@ describe("sending", () => {
       assert.equal(live.messages.get(id).sending, undefined)
     } finally {
       globalThis.fetch = fetch
-      stop()
-      proxy.stop()
     }
   })
 
   it("takes the message back with the reason if it is refused", async () => {
-    const { live, stop } = client()
+    const { live } = client()
     await isLive(live)
     const sending = live.send({ content: "x", recipients: [{ phone: "12" }] })
     assert.equal(live.messages.rows[0].sending, true)
@@ -240,11 +223,10 @@ describe("sending", () => {
       return true
     })
     assert.ok(live.messages.rows.every((row) => !row.sending))
-    stop()
   })
 
   it("sends to a group, cancels what has not left, and retries nobody twice", async () => {
-    const { live, stop } = client()
+    const { live } = client()
     await isLive(live)
     const { id } = await live.send({ content: "To the ushers", targetType: "groups", targetIds: ["ushers"] })
     await hasStatus(live, id, "delivered")
@@ -260,7 +242,6 @@ describe("sending", () => {
     const blocked = await live.send({ content: "No", recipients: [{ phone: BLOCKED }] })
     await hasStatus(live, blocked.id, "failed")
     await assert.rejects(live.retry(blocked.id), (error) => error.code === "nothing_to_retry")
-    stop()
   })
 })
 
@@ -269,12 +250,11 @@ describe("the list", () => {
     const church = "pages"
     const ids = []
     for (let sent = 0; sent < 105; sent++) ids.push(await stack.send([SILENT], church))
-    const { live, stop } = client({ token: async () => stack.token("u1", 3600, church) })
+    const { live } = client({ token: async () => stack.token("u1", 3600, church) })
     await isLive(live)
     assert.deepEqual([live.messages.rows.length, live.messages.hasMore], [100, true])
     await Promise.all([live.messages.more(), live.messages.more()])
     assert.deepEqual(live.messages.rows.map((row) => row.id), ids.reverse())
     assert.equal(live.messages.hasMore, false)
-    stop()
   })
 })

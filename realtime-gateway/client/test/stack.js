@@ -1,5 +1,6 @@
 // A running stack of its own for a test file, and what the tests do to it.
 
+import assert from "node:assert/strict"
 import { execFile } from "node:child_process"
 import { createHmac } from "node:crypto"
 import { mkdtemp, readFile, rm } from "node:fs/promises"
@@ -8,6 +9,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { connect } from "../src/index.js"
 
 const programs = process.env.CHURCH_PROGRAMS ?? fileURLToPath(new URL("../../../target/debug", import.meta.url))
 const run = promisify(execFile)
@@ -20,11 +22,16 @@ export const DELIVERED = "+12025550101"
 export const BLOCKED = "+12025550102"
 export const SILENT = "+12025550103"
 
-/** Starts a stack; `stop` ends it. Its logs are kept if a test fails. */
+/** Starts a stack on free ports; `stop` ends it. Its folder is kept if a test fails. */
 export async function startStack(options = []) {
   const state = await mkdtemp(join(tmpdir(), "church-live-"))
-  await run(join(programs, "stack"), ["up", "--state", state, "--detach", ...options], { timeout: PATIENCE })
-  return new TestStack(state, await fileOf(state))
+  await up(state, options)
+  return new TestStack(state, await fileOf(state), options)
+}
+
+function up(state, options) {
+  const words = ["up", "--state", state, "--detach", "--free-ports", ...options]
+  return run(join(programs, "stack"), words, { timeout: PATIENCE })
 }
 
 async function fileOf(state) {
@@ -32,9 +39,10 @@ async function fileOf(state) {
 }
 
 class TestStack {
-  constructor(state, file) {
+  constructor(state, file, options) {
     this.state = state
     this.file = file
+    this.options = options
     this.api = file.api
     this.gateway = file.gateways[0]
   }
@@ -82,13 +90,31 @@ class TestStack {
   async restart(between) {
     await run(join(programs, "stack"), ["down", "--state", this.state])
     await between()
-    await run(join(programs, "stack"), ["up", "--state", this.state, "--detach"], { timeout: PATIENCE })
+    await up(this.state, this.options)
+    const { api, gateways } = await this.now()
+    assert.deepEqual([api, gateways[0]], [this.api, this.gateway], "another program has taken a port meanwhile")
   }
 
   async stop() {
     await run(join(programs, "stack"), ["down", "--state", this.state])
-    if (!process.exitCode) await rm(this.state, { recursive: true, force: true })
+    if (process.exitCode) console.error(`the stack's data and logs are kept in ${this.state}`)
+    else await rm(this.state, { recursive: true, force: true })
   }
+}
+
+const ends = []
+
+/** A started client with a token that lasts; `stop` ends it, else `stopClients`. */
+export function client(stack, options = {}) {
+  const live = connect({ gateway: stack.gateway, api: stack.api, token: async () => stack.token(), ...options })
+  const stop = live.start()
+  ends.push(stop)
+  return { live, stop }
+}
+
+/** Ends all clients and ways, also those of a test that failed: they would keep the tests from ending. */
+export function stopClients() {
+  ends.splice(0).forEach((end) => end())
 }
 
 /** A way to a server that a test can cut, close and open again. */
@@ -108,6 +134,8 @@ export async function startProxy(target) {
   })
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve))
   const cut = () => open.forEach((socket) => socket.destroy())
+  const stop = () => (cut(), server.close())
+  ends.push(stop)
   return {
     url: `http://127.0.0.1:${server.address().port}`,
     /** Ends all connections. */
@@ -115,7 +143,7 @@ export async function startProxy(target) {
     /** Ends all connections and lets none through. */
     close: () => ((closed = true), cut()),
     open: () => (closed = false),
-    stop: () => (cut(), server.close()),
+    stop,
   }
 }
 
