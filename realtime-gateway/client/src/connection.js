@@ -1,5 +1,4 @@
 import { io } from "socket.io-client"
-import { SignedOut } from "./errors.js"
 
 /** First wait before another attempt, in milliseconds. It doubles with each failure in a row. */
 const FIRST_WAIT = 1000
@@ -7,6 +6,8 @@ const LONGEST_WAIT = 5000
 /** After this many refused tokens in a row, the user has to sign in. */
 const MOST_REFUSALS = 5
 
+/** What socket.io-client calls a disconnect that the client asked for itself. */
+const OWN_DISCONNECT = "io client disconnect"
 /** The gateway's words for a token with which no later attempt will do. */
 const ENDED = /revoked|church missing|a church id is/
 
@@ -14,12 +15,12 @@ const ENDED = /revoked|church missing|a church id is/
  * What the connection tells its client.
  *
  * @typedef {object} Listener
- * @property {(event: import("./events.js").Connected) => void} connected
+ * @property {(event: import("./events.js").Connected, hadPlace: boolean) => void} connected `hadPlace`: events were to
+ *   follow a place that the client had.
  * @property {(reason: string, retryAt: Date) => void} lost
  * @property {(name: string, event: any) => void} event Every packet, `connected` included.
  * @property {(error: Error) => void} problem
  * @property {(reason: string) => void} signedOut
- * @property {() => void} otherUser The page's token is of another user than before.
  */
 
 /** A connection to the gateway that comes back by itself, each time with a fresh token and the newest cursor. */
@@ -29,6 +30,7 @@ export class Connection {
   #place
   #listener
   #running = true
+  #isAsking = false
   #failures = 0
   #refusals = 0
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -71,19 +73,33 @@ export class Connection {
     if (this.#waiting !== undefined) void this.#attempt()
   }
 
+  /** Comes back as another user. */
+  anew() {
+    // An attempt that still asks for a token gets the new user's.
+    if (this.#isAsking) return
+    this.#socket.disconnect()
+    void this.#attempt()
+  }
+
   #listen() {
-    this.#socket.onAny((name, event) => {
-      this.#listener.event(name, event)
-      // After the event was applied: a place ahead of the page's rows would lose it.
-      if (event?.cursor) this.#place.move(event.cursor)
-    })
-    this.#socket.on("connected", (event) => {
-      this.#failures = this.#refusals = 0
-      this.#listener.connected(event)
-    })
+    this.#socket.onAny((name, event) => this.#take(name, event))
     this.#socket.on("auth:expiring", () => void this.#refresh())
-    this.#socket.on("disconnect", (reason) => this.#tryLater(reason))
+    this.#socket.on("disconnect", (reason) => reason !== OWN_DISCONNECT && this.#tryLater(reason))
     this.#socket.on("connect_error", ({ message }) => this.#refused(message))
+  }
+
+  /**
+   * @param {string} name
+   * @param {any} event
+   */
+  #take(name, event) {
+    this.#listener.event(name, event)
+    if (name === "connected") {
+      this.#failures = this.#refusals = 0
+      this.#listener.connected(event, this.#place.cursor !== undefined)
+    }
+    // After the event was applied: a place ahead of the page's rows would lose it.
+    if (event?.cursor) this.#place.move(event.cursor)
   }
 
   async #attempt() {
@@ -91,19 +107,20 @@ export class Connection {
     this.#waiting = undefined
     const token = await this.#token()
     if (token === undefined || !this.#running) return
-    if (this.#place.of(token)) this.#listener.otherUser()
     this.#socket.auth = { token, cursor: this.#place.cursor }
     this.#socket.connect()
   }
 
-  /** A fresh token; without one, tries later or ends. */
+  /** A fresh token; without one, tries later. */
   async #token() {
+    this.#isAsking = true
     try {
       return await this.#tokens.fresh()
     } catch (error) {
-      if (error instanceof SignedOut) this.#endSignedOut(error.message)
-      else this.#tryLater(`no token: ${text(error)}`)
+      this.#tryLater(`no token: ${text(error)}`)
       return undefined
+    } finally {
+      this.#isAsking = false
     }
   }
 
@@ -135,12 +152,13 @@ export class Connection {
   async #refresh() {
     try {
       const token = await this.#tokens.fresh()
+      // What is emitted without a connection would be sent by the next one.
+      if (!this.#socket.connected) return
       this.#socket.emit("auth:refresh", { token }, (/** @type {import("./events.js").Refreshed} */ answer) => {
         if (!answer.ok) this.#listener.problem(new Error(answer.error))
       })
     } catch (error) {
-      if (error instanceof SignedOut) this.#endSignedOut(error.message)
-      else this.#listener.problem(new Error(`no token: ${text(error)}`))
+      if (this.#running) this.#listener.problem(new Error(`no token: ${text(error)}`))
     }
   }
 }

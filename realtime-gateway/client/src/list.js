@@ -23,6 +23,8 @@ export class List {
   /** Up to when changes were read. @type {string | undefined} */
   #asOf
   #stale = true
+  /** Another one after each `clear`. */
+  #life = Symbol("life")
   /** @type {Promise<void> | undefined} */
   #reading
   /** @type {readonly Row[] | undefined} */
@@ -117,12 +119,11 @@ export class List {
     this.#stale = true
   }
 
-  /** Forgets everything. */
+  /** Forgets everything, also a reading that is under way. */
   clear() {
-    this.#rows.clear()
-    this.#floor = this.#next = this.#asOf = undefined
-    this.#stale = true
-    this.#changed()
+    this.#life = Symbol("life")
+    this.#reading = undefined
+    this.#beginAnew()
   }
 
   /**
@@ -132,10 +133,12 @@ export class List {
    */
   refresh() {
     this.#stale = true
-    this.#reading ??= this.#readUntilFresh().finally(() => {
-      this.#reading = undefined
+    if (this.#reading) return this.#reading
+    const reading = this.#readUntilFresh().finally(() => {
+      if (this.#reading === reading) this.#reading = undefined
     })
-    return this.#reading
+    this.#reading = reading
+    return reading
   }
 
   /**
@@ -152,12 +155,13 @@ export class List {
   }
 
   async #readUntilFresh() {
-    while (this.#stale) {
+    const life = this.#life
+    while (this.#stale && life === this.#life) {
       this.#stale = false
       try {
         await (this.#asOf === undefined ? this.#readNewest() : this.#readChanges(this.#asOf))
       } catch (error) {
-        this.#stale = true
+        if (life === this.#life) this.#stale = true
         throw error
       }
     }
@@ -185,7 +189,14 @@ export class List {
         return
       }
     }
-    this.clear()
+    this.#beginAnew()
+  }
+
+  #beginAnew() {
+    this.#rows.clear()
+    this.#floor = this.#next = this.#asOf = undefined
+    this.#stale = true
+    this.#changed()
   }
 
   /** @param {Record<string, string>} query */

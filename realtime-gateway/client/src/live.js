@@ -1,18 +1,17 @@
 import { Connection } from "./connection.js"
 import { Emitter } from "./emitter.js"
-import { RequestFailed, SignedOut } from "./errors.js"
+import { RequestFailed } from "./errors.js"
 import { List } from "./list.js"
 import { Place } from "./place.js"
-import { Rest } from "./rest.js"
-import { applied, justAccepted, newestMessageFirst, newestTextFirst } from "./rows.js"
-import { newKey, placeholder, untilAnswered } from "./sending.js"
-import { nextState } from "./state.js"
+import { Rest, SIGNED_OUT } from "./rest.js"
+import { applied, newestMessageFirst, newestTextFirst } from "./rows.js"
+import { Sending, newKey, path } from "./sending.js"
+import { Status } from "./state.js"
 import { Tokens } from "./tokens.js"
+import { Unknown } from "./unknown.js"
 
 /** How often the history is read while events don't come, in milliseconds. */
 const POLL = 5000
-/** Up to this many unknown messages are read one by one; more at once by reading what changed. */
-const MOST_SINGLE_READS = 5
 
 /**
  * @typedef {import("./rows.js").Message} Message
@@ -62,27 +61,27 @@ export class Live {
   #tokens
   #place
   #rest
+  #sending
+  #unknown
   /** @type {Emitter<LiveEvents>} */
   #emitter = new Emitter()
+  #status = new Status((state) => this.#emitter.emit("state", state))
   /** @type {Connection | undefined} */
   #connection
   #users = 0
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #poll
-  /** The newest event of each message whose text is not known yet, by the message's id. @type {Map<string, MessageEvent>} */
-  #unknown = new Map()
-  /** @type {Set<Promise<unknown>>} */
-  #sends = new Set()
   /** @type {string | undefined} */
   #user
-  /** @type {import("./state.js").State} */
-  #state = { name: "connecting", since: new Date() }
-  #facts = initialFacts()
 
   /** @param {Options} options */
   constructor(options) {
     this.#options = options
-    this.#tokens = new Tokens(options.token)
+    this.#tokens = new Tokens(options.token, {
+      first: (owner) => this.#place.of(owner),
+      other: (owner) => this.#becomes(owner),
+      signedOut: (reason) => this.#signedOut(reason),
+    })
     this.#place = new Place(options.storage)
     this.#rest = new Rest(options.api, this.#tokens)
     this.messages = new List({
@@ -96,6 +95,15 @@ export class Live {
       order: newestTextFirst,
       isNews: () => false,
       wanted: () => void this.#refresh([this.received]),
+    })
+    this.#sending = new Sending(this.#rest, this.messages)
+    this.#unknown = new Unknown({
+      isKnown: ({ messageId }) => this.messages.get(messageId) !== undefined,
+      apply: (event) => this.#apply(event),
+      // The answer to a send that is under way brings its row.
+      settled: async (events) => events.some(({ userId }) => userId === this.#user) && this.#sending.settled(),
+      readEach: (ids) => this.#reading(() => Promise.all(ids.map((id) => this.#readMessage(id)))),
+      readChanges: () => this.#refresh(),
     })
   }
 
@@ -113,13 +121,13 @@ export class Live {
       ended = true
       this.#users--
       // React's StrictMode unmounts and mounts again at once.
-      setTimeout(() => this.#users === 0 && this.#stop())
+      setTimeout(() => this.#users === 0 && this.#end())
     }
   }
 
   /** How the page gets its news. The same object as long as nothing changes. */
   get state() {
-    return this.#state
+    return this.#status.state
   }
 
   /**
@@ -139,21 +147,13 @@ export class Live {
    * at once, and taken back if this fails.
    *
    * @param {import("./sending.js").Draft} draft
+   * @param {{ key?: string }} [options] `key`: a name of this press that you keep, so that a send without an answer can be
+   *   repeated later, also after a reload. By default each call has its own.
    * @returns {Promise<Message>}
    * @throws {RequestFailed} It was refused, or got no answer.
    */
-  async send(draft) {
-    const key = newKey()
-    const shown = this.#show(placeholder(key, draft))
-    const request = { method: "POST", body: draft, headers: { "Idempotency-Key": key } }
-    const sent = untilAnswered(() => this.#rest.request("/api/messages/send", request))
-    this.#sends.add(sent)
-    try {
-      return this.#accept(await sent)
-    } finally {
-      this.#sends.delete(sent)
-      this.messages.remove(shown.id)
-    }
+  send(draft, { key = newKey() } = {}) {
+    return this.#sending.send(draft, key)
   }
 
   /**
@@ -162,9 +162,8 @@ export class Live {
    * @param {string} id
    * @returns {Promise<{ id: string, cancelled: number, alreadyLeft: number }>}
    */
-  async cancel(id) {
-    const request = { method: "DELETE" }
-    return (await untilAnswered(() => this.#rest.request(`/api/messages/${encodeURIComponent(id)}`, request))).data
+  cancel(id) {
+    return this.#sending.cancel(id)
   }
 
   /**
@@ -174,10 +173,8 @@ export class Live {
    * @param {{ includeUnresolved?: boolean }} [options] `includeUnresolved`: also those who may have got it.
    * @returns {Promise<Message>}
    */
-  async retry(id, options = {}) {
-    const request = { method: "POST", body: options }
-    const path = `/api/messages/${encodeURIComponent(id)}/retry`
-    return this.#accept(await untilAnswered(() => this.#rest.request(path, request)))
+  retry(id, options = {}) {
+    return this.#sending.retry(id, options)
   }
 
   /**
@@ -189,14 +186,14 @@ export class Live {
    */
   async recipients(id, query = {}) {
     const given = Object.entries(query).filter(([, value]) => value !== undefined)
-    const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]))
-    const page = await this.#rest.request(`/api/messages/${encodeURIComponent(id)}/recipients?${search}`)
+    // React Native takes no pairs.
+    const search = new URLSearchParams(Object.fromEntries(given.map(([name, value]) => [name, String(value)])))
+    const page = await this.#rest.request(path(id, `/recipients?${search}`))
     return { recipients: page.data, next: page.pagination.nextCursor }
   }
 
   #run() {
-    this.#facts = initialFacts()
-    this.#update({})
+    this.#status.reset()
     this.#connection = new Connection(this.#options.gateway, {
       tokens: this.#tokens,
       place: this.#place,
@@ -208,6 +205,12 @@ export class Live {
     globalThis.document?.addEventListener("visibilitychange", this.#hurry)
   }
 
+  /** The page needs it no more. */
+  #end() {
+    this.#stop()
+    if (!this.#status.facts.signedOut) this.#status.reset()
+  }
+
   #stop() {
     this.#connection?.end()
     this.#connection = undefined
@@ -215,8 +218,7 @@ export class Live {
     globalThis.removeEventListener?.("online", this.#hurry)
     globalThis.document?.removeEventListener("visibilitychange", this.#hurry)
     // What happens from now on is not heard.
-    this.messages.invalidate()
-    this.received.invalidate()
+    this.#watchable().forEach((list) => list.invalidate())
   }
 
   #hurry = () => this.#connection?.hurry()
@@ -224,25 +226,26 @@ export class Live {
   /** @returns {import("./connection.js").Listener} */
   #listener() {
     return {
-      connected: (event) => this.#connected(event),
+      connected: (event, hadPlace) => this.#connected(event, hadPlace),
       lost: (reason, retryAt) => this.#update({ connected: false, degraded: false, reason, retryAt }),
       event: (name, event) => this.#heard(name, event),
       problem: (error) => this.#emitter.emit("error", error),
       signedOut: (reason) => this.#signedOut(reason),
-      otherUser: () => this.#forgetRows(),
     }
   }
 
-  /** @param {import("./events.js").Connected} event */
-  #connected({ recovered, userId }) {
+  /**
+   * @param {import("./events.js").Connected} event
+   * @param {boolean} hadPlace
+   */
+  #connected({ recovered, userId }, hadPlace) {
     this.#user = userId
     if (!recovered) {
-      if (this.#facts.wasConnected) this.#emitter.emit("gap", { reason: "the gateway can't prove that nothing is missing" })
-      this.messages.invalidate()
-      this.received.invalidate()
+      if (hadPlace) this.#emitter.emit("gap", { reason: "the gateway can't prove that nothing is missing" })
+      this.#watchable().forEach((list) => list.invalidate())
     }
     this.#update({ connected: true, wasConnected: true, reason: undefined, retryAt: undefined })
-    if (this.messages.isStale || !recovered) void this.#refresh()
+    if (this.messages.isStale) void this.#refresh()
   }
 
   /**
@@ -261,30 +264,14 @@ export class Live {
   /** @param {MessageEvent} event */
   #apply(event) {
     const known = this.messages.get(event.messageId)
-    if (known) return this.messages.put(applied(known, event))
-    // Events carry no text: that stands in the history.
-    const waiting = this.#unknown.size > 0
-    if ((this.#unknown.get(event.messageId)?.version ?? 0) < event.version) this.#unknown.set(event.messageId, event)
-    if (!waiting) void this.#readUnknown()
-    return undefined
-  }
-
-  async #readUnknown() {
-    // The answer to a send that is under way brings its row.
-    const own = [...this.#unknown.values()].some((event) => event.userId === this.#user)
-    await (own ? Promise.allSettled(this.#sends) : undefined)
-    const events = [...this.#unknown.values()]
-    this.#unknown.clear()
-    const unread = events.filter((event) => !this.messages.get(event.messageId))
-    events.filter((event) => !unread.includes(event)).forEach((event) => this.#apply(event))
-    if (unread.length > MOST_SINGLE_READS || this.messages.isStale) return this.#refresh()
-    return this.#reading(() => Promise.all(unread.map((event) => this.#readMessage(event.messageId))))
+    if (known) this.messages.put(applied(known, event))
+    else this.#unknown.add(event)
   }
 
   /** @param {string} id */
   async #readMessage(id) {
     try {
-      const { recipients: _, recipientsNext: __, ...message } = (await this.#rest.request(`/api/messages/${id}`)).data
+      const { recipients: _, recipientsNext: __, ...message } = (await this.#rest.request(path(id))).data
       this.messages.put(message)
     } catch (error) {
       // Retention may have taken it.
@@ -293,12 +280,18 @@ export class Live {
   }
 
   #needsReading() {
-    return !this.#facts.connected || this.#facts.degraded || this.#watched().some((list) => list.isStale)
+    const { connected, degraded } = this.#status.facts
+    return !connected || degraded || this.#watched().some((list) => list.isStale)
   }
 
-  /** @returns {{ isStale: boolean, refresh: () => Promise<void> }[]} */
+  /** @returns {{ isStale: boolean, isWatched: boolean, invalidate: () => void, clear: () => void, refresh: () => Promise<void> }[]} */
+  #watchable() {
+    return [this.messages, this.received]
+  }
+
+  /** The lists to keep right: texts that came in only if somebody wants them. */
   #watched() {
-    return this.received.isWatched ? [this.messages, this.received] : [this.messages]
+    return this.received.isWatched ? this.#watchable() : [this.messages]
   }
 
   #refresh(lists = this.#watched()) {
@@ -316,68 +309,58 @@ export class Live {
     this.#update({})
     try {
       await read()
-      if (this.#connection === connection) this.#update({ readingFailed: false, ...(this.#facts.connected ? { reason: undefined } : {}) })
+      if (this.#connection === connection) this.#wasRead()
     } catch (error) {
-      if (this.#connection !== connection) return
-      if (error instanceof SignedOut) return this.#signedOut(error.message)
-      this.messages.invalidate()
-      const failure = error instanceof Error ? error : new Error(String(error))
-      this.#update({ readingFailed: true, reason: failure.message })
-      this.#emitter.emit("error", failure)
+      if (this.#connection === connection) this.#couldNotRead(error)
     }
+  }
+
+  #wasRead() {
+    this.#update({ readingFailed: false, ...(this.#status.facts.connected ? { reason: undefined } : {}) })
+  }
+
+  /** @param {unknown} error */
+  #couldNotRead(error) {
+    // The new user's own reading follows.
+    if (error instanceof RequestFailed && error.code === SIGNED_OUT) return
+    const failure = error instanceof Error ? error : new Error(String(error))
+    this.messages.invalidate()
+    this.#update({ readingFailed: true, reason: failure.message })
+    this.#emitter.emit("error", failure)
+  }
+
+  /**
+   * The page's tokens are of another user now.
+   *
+   * @param {string | undefined} owner
+   */
+  #becomes(owner) {
+    this.#forget()
+    this.#place.of(owner)
+    this.#status.reset()
+    this.#connection?.anew()
   }
 
   /** @param {string} reason */
   #signedOut(reason) {
-    if (this.#facts.signedOut) return
+    if (this.#status.facts.signedOut) return
     this.#stop()
-    this.#place.forget()
-    this.#forgetRows()
+    this.#tokens.forget()
+    this.#forget()
     this.#update({ signedOut: true, connected: false, reason })
     this.#options.signIn?.()
   }
 
-  #forgetRows() {
-    this.messages.clear()
-    this.received.clear()
-  }
-
-  /** @param {Message} message */
-  #show(message) {
-    // A clock that is behind must not hide it among older ones.
-    const newest = this.messages.rows[0]?.createdAt ?? ""
-    const shown = { ...message, createdAt: newest > message.createdAt ? newest : message.createdAt }
-    this.messages.put(shown)
-    return shown
-  }
-
-  /** @param {{ data: Omit<Message, "cancelledCount" | "sentAt"> }} answer */
-  #accept({ data }) {
-    const message = justAccepted(data)
-    this.messages.put(message)
-    return this.messages.get(message.id) ?? message
+  /** Forgets all that belongs to the user. */
+  #forget() {
+    this.#place.forget()
+    this.#unknown.clear()
+    this.#watchable().forEach((list) => list.clear())
+    this.#user = undefined
   }
 
   /** @param {Partial<import("./state.js").Facts>} facts */
   #update(facts) {
-    this.#facts = { ...this.#facts, ...facts, stale: this.messages.isStale }
-    const state = nextState(this.#state, this.#facts)
-    if (state === this.#state) return
-    this.#state = state
-    this.#emitter.emit("state", state)
-  }
-}
-
-/** @returns {import("./state.js").Facts} */
-function initialFacts() {
-  return {
-    signedOut: false,
-    wasConnected: false,
-    connected: false,
-    degraded: false,
-    stale: true,
-    readingFailed: false,
-    reason: undefined,
-    retryAt: undefined,
+    this.#status.update({ ...facts, stale: this.messages.isStale })
   }
 }

@@ -1,5 +1,3 @@
-import { claims } from "./claims.js"
-
 /**
  * Where a page keeps its place over a reload: `localStorage`, `sessionStorage`, or anything alike.
  *
@@ -26,19 +24,14 @@ export class Place {
   }
 
   /**
-   * Takes up the place of a token's user. Forgets the one of another user. Returns whether it is another user.
+   * Takes up the kept place of this user; of nobody known, keeps none.
    *
-   * @param {string} token
+   * @param {string | undefined} owner
    */
-  of(token) {
-    const { churchId, userId } = claims(token)
-    const key = `church-live:${churchId}:${userId}`
-    if (key === this.#key) return false
-    const isOther = this.#key !== undefined
-    if (isOther) this.forget()
+  of(owner) {
+    const key = owner && `church-live:${owner}`
     this.#key = key
-    if (churchId && userId) this.#cursor = this.#try((storage) => storage.getItem(key)) ?? undefined
-    return isOther
+    this.#cursor = (key && this.#try((storage) => storage.getItem(key))) || undefined
   }
 
   /** @param {string} cursor */

@@ -3,7 +3,14 @@ import { RequestFailed, SignedOut } from "./errors.js"
 /** Longest wait for an answer, in milliseconds. message-api itself answers within ten seconds. */
 const TIMEOUT = 20_000
 
-/** message-api, as one user. */
+/** How often a request without an answer is tried. */
+const TRIES = 10
+/** The code of a request whose user has signed out, or was followed by another one, before it was answered. */
+export const SIGNED_OUT = "signed_out"
+
+/** @typedef {{ method?: string, body?: unknown, headers?: Record<string, string> }} Request */
+
+/** message-api, as the page's user. */
 export class Rest {
   /** @type {string} */
   #base
@@ -20,26 +27,80 @@ export class Rest {
   }
 
   /**
-   * The answer's body. A token that has just expired is replaced once.
+   * The answer's body.
    *
    * @param {string} path
-   * @param {{ method?: string, body?: unknown, headers?: Record<string, string> }} [request]
+   * @param {Request} [request]
    * @returns {Promise<any>}
-   * @throws {RequestFailed} The request was refused, or got no answer.
+   * @throws {RequestFailed} It was refused, or got no answer, or the user has changed meanwhile.
    */
-  async request(path, request = {}) {
-    const token = await given(this.#tokens.usable())
-    try {
-      return await this.#once(path, request, token)
-    } catch (error) {
-      if (!(error instanceof RequestFailed && error.code === "token_expired")) throw error
-      return this.#once(path, request, await given(this.#tokens.fresh()))
+  request(path, request = {}) {
+    return this.#tried(path, request, this.#tokens.session)
+  }
+
+  /**
+   * The same for a request that may be repeated: repeats it until it is answered, as the same user.
+   *
+   * @param {string} path
+   * @param {Request} request
+   * @returns {Promise<any>}
+   * @throws {RequestFailed}
+   */
+  async untilAnswered(path, request) {
+    const { session } = this.#tokens
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#tried(path, request, session)
+      } catch (error) {
+        const wait = error instanceof RequestFailed ? error.retryAfter : undefined
+        if (wait === undefined || tries === TRIES) throw error
+        await new Promise((resolve) => setTimeout(resolve, wait * 1000))
+      }
     }
   }
 
   /**
+   * A token that has just expired is replaced once.
+   *
    * @param {string} path
-   * @param {{ method?: string, body?: unknown, headers?: Record<string, string> }} request
+   * @param {Request} request
+   * @param {symbol} session
+   */
+  async #tried(path, request, session) {
+    try {
+      return await this.#as(session, this.#tokens.usable(), path, request)
+    } catch (error) {
+      if (!(error instanceof RequestFailed && error.code === "token_expired")) throw error
+      return this.#as(session, this.#tokens.fresh(), path, request)
+    }
+  }
+
+  /**
+   * Asks nothing in another user's name, and gives nobody another user's answer.
+   *
+   * @param {symbol} session
+   * @param {Promise<string>} token
+   * @param {string} path
+   * @param {Request} request
+   */
+  async #as(session, token, path, request) {
+    const usable = await given(token)
+    this.#mustBe(session)
+    try {
+      return await this.#once(path, request, usable)
+    } finally {
+      this.#mustBe(session)
+    }
+  }
+
+  /** @param {symbol} session */
+  #mustBe(session) {
+    if (session !== this.#tokens.session) throw new RequestFailed("the user has signed out", { code: SIGNED_OUT })
+  }
+
+  /**
+   * @param {string} path
+   * @param {Request} request
    * @param {string} token
    */
   async #once(path, { method = "GET", body, headers }, token) {

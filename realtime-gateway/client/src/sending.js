@@ -1,4 +1,6 @@
-import { RequestFailed } from "./errors.js"
+import { justAccepted } from "./rows.js"
+
+/** @typedef {import("./rows.js").Message} Message */
 
 /**
  * A text to send: either `recipients`, or `targetType` with `targetIds`.
@@ -13,26 +15,80 @@ import { RequestFailed } from "./errors.js"
  * @property {string} [sendAt] At most 90 days ahead, as 2026-11-22T20:15:00Z.
  */
 
-/** How often a request without an answer is repeated. */
-const TRIES = 10
+/** What a user does with messages. A message that is being sent is among the rows before it is confirmed. */
+export class Sending {
+  #rest
+  #messages
+  /** @type {Set<Promise<unknown>>} */
+  #underWay = new Set()
 
-/**
- * Repeats a request that may be repeated, until it is answered.
- *
- * @template T
- * @param {() => Promise<T>} request
- * @returns {Promise<T>}
- */
-export async function untilAnswered(request) {
-  for (let tries = 1; ; tries++) {
+  /**
+   * @param {import("./rest.js").Rest} rest
+   * @param {import("./list.js").List<Message>} messages
+   */
+  constructor(rest, messages) {
+    this.#rest = rest
+    this.#messages = messages
+  }
+
+  /** Waits until no send is under way. */
+  settled() {
+    return Promise.allSettled(this.#underWay)
+  }
+
+  /**
+   * @param {Draft} draft
+   * @param {string} key
+   */
+  async send(draft, key) {
+    const shown = this.#show(placeholder(draft))
+    const request = { method: "POST", body: draft, headers: { "Idempotency-Key": key } }
+    const sent = this.#rest.untilAnswered("/api/messages/send", request)
+    this.#underWay.add(sent)
     try {
-      return await request()
-    } catch (error) {
-      const wait = error instanceof RequestFailed ? error.retryAfter : undefined
-      if (wait === undefined || tries === TRIES) throw error
-      await new Promise((resolve) => setTimeout(resolve, wait * 1000))
+      return this.#accept(await sent)
+    } finally {
+      this.#underWay.delete(sent)
+      this.#messages.remove(shown.id)
     }
   }
+
+  /** @param {string} id */
+  async cancel(id) {
+    return (await this.#rest.untilAnswered(path(id), { method: "DELETE" })).data
+  }
+
+  /**
+   * @param {string} id
+   * @param {object} body
+   */
+  async retry(id, body) {
+    return this.#accept(await this.#rest.untilAnswered(path(id, "/retry"), { method: "POST", body }))
+  }
+
+  /** @param {Message} message */
+  #show(message) {
+    // A clock that is behind must not hide it among older ones.
+    const newest = this.#messages.rows[0]?.createdAt ?? ""
+    const shown = { ...message, createdAt: newest > message.createdAt ? newest : message.createdAt }
+    this.#messages.put(shown)
+    return shown
+  }
+
+  /** @param {{ data: Omit<Message, "cancelledCount" | "sentAt"> }} answer */
+  #accept({ data }) {
+    const message = justAccepted(data)
+    this.#messages.put(message)
+    return this.#messages.get(message.id) ?? message
+  }
+}
+
+/**
+ * @param {string} id
+ * @param {string} [action]
+ */
+export function path(id, action = "") {
+  return `/api/messages/${encodeURIComponent(id)}${action}`
 }
 
 /**
@@ -50,13 +106,12 @@ export function newKey() {
 /**
  * The row that is shown until the message is confirmed.
  *
- * @param {string} key
  * @param {Draft} draft
- * @returns {import("./rows.js").Message}
+ * @returns {Message}
  */
-export function placeholder(key, { content, targetType = "individual", conversationId, recipients }) {
+function placeholder({ content, targetType = "individual", conversationId, recipients }) {
   return {
-    id: `sending:${key}`,
+    id: `sending:${newKey()}`,
     content,
     status: "pending",
     version: 0,

@@ -30,11 +30,61 @@
  * @property {Date | undefined} retryAt
  */
 
+/** The state of a client, made of the state of its parts. */
+export class Status {
+  #facts = initialFacts()
+  /** @type {State} */
+  #state = { name: "connecting", since: new Date() }
+  #changed
+
+  /** @param {(state: State) => void} changed */
+  constructor(changed) {
+    this.#changed = changed
+  }
+
+  get facts() {
+    return this.#facts
+  }
+
+  /** The same object as long as nothing changes. */
+  get state() {
+    return this.#state
+  }
+
+  /** @param {Partial<Facts>} facts */
+  update(facts) {
+    this.#facts = { ...this.#facts, ...facts }
+    const state = nextState(this.#state, this.#facts)
+    if (state === this.#state) return
+    this.#state = state
+    this.#changed(state)
+  }
+
+  /** Begins anew. */
+  reset() {
+    this.update(initialFacts())
+  }
+}
+
+/** @returns {Facts} */
+function initialFacts() {
+  return {
+    signedOut: false,
+    wasConnected: false,
+    connected: false,
+    degraded: false,
+    stale: true,
+    readingFailed: false,
+    reason: undefined,
+    retryAt: undefined,
+  }
+}
+
 /**
  * @param {Facts} facts
  * @returns {StateName}
  */
-export function stateName(facts) {
+function stateName(facts) {
   if (facts.signedOut) return "signed-out"
   if (facts.connected && !facts.degraded) return facts.stale ? "catching-up" : "live"
   if (facts.readingFailed) return "offline"
@@ -48,7 +98,7 @@ export function stateName(facts) {
  * @param {Facts} facts
  * @returns {State}
  */
-export function nextState(before, facts) {
+function nextState(before, facts) {
   const name = stateName(facts)
   const reason = name === "live" ? undefined : facts.reason
   const retryAt = name === "live" || name === "signed-out" ? undefined : facts.retryAt

@@ -83,14 +83,15 @@ describe("a client", () => {
     assert.equal(live.state.reason, undefined)
   })
 
-  it("begins with the history where its kept cursor is no good", async () => {
+  it("tells of a gap and begins with the history where its kept cursor is no good", async () => {
     const { storage, kept } = memory()
     kept.set("church-live:grace:u1", "AQID")
     const { live } = client({ storage })
     const events = heard(live, "connected", "gap")
     const id = await stack.send()
     await hasStatus(live, id, "delivered")
-    assert.deepEqual(events.map(({ name, event }) => [name, event.recovered]), [["connected", false]])
+    assert.deepEqual(events.map(({ name }) => name), ["connected", "gap"])
+    assert.equal(events[0].event.recovered, false)
     assert.notEqual(kept.get("church-live:grace:u1"), "AQID")
   })
 
@@ -175,6 +176,7 @@ describe("a client", () => {
       const metrics = await (await fetch(`${stack.file.ops.gateways[0]}/metrics`)).text()
       return /^church_gateway_sockets 0$/m.test(metrics)
     })
+    assert.equal(live.state.name, "connecting")
   })
 
   it("shows texts that come in, if somebody wants them", async () => {
@@ -210,6 +212,13 @@ describe("sending", () => {
     } finally {
       globalThis.fetch = fetch
     }
+  })
+
+  it("sends once under a key of the page's own, as for a draft that outlives a reload", async () => {
+    const { live } = client()
+    const send = () => live.send({ content: "A draft", recipients: [{ phone: SILENT }] }, { key: "draft-1" })
+    const [first, again] = [await send(), await send()]
+    assert.equal(first.id, again.id)
   })
 
   it("takes the message back with the reason if it is refused", async () => {
