@@ -155,8 +155,9 @@ fn trusting(certificate: &[u8]) -> reqwest::Client {
 
 /// The transport of the last opened connection.
 fn transport(client: &Client) -> &Value {
-    let opened = client.seen().iter().filter(|seen| seen.event == "open" || seen.event == "upgrade");
-    &opened.last().unwrap().data["transport"]
+    let mut newest_first = client.seen().iter().rev();
+    let opened = newest_first.find(|seen| seen.event == "open" || seen.event == "upgrade");
+    &opened.unwrap().data["transport"]
 }
 
 /// Makes a story of both proxies from a function.
