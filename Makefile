@@ -38,7 +38,8 @@ bench: tools
 	cargo build --workspace --release $(CARGO_FLAGS)
 	cargo run --release --bin bench -- $(ARGS)
 
-## release: build and pack target/release-package/church-live-VERSION-TARGET.tar.gz, and say what it needs
+## release: build and pack target/release-package/church-live-VERSION-TARGET.tar.gz, and say what it needs;
+##     beside it the front ends' package church-live-VERSION.tgz
 release: tools
 	@$(STACK) release
 

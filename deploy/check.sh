@@ -39,6 +39,26 @@ for name in "$CHROMIUM" chromium-browser google-chrome; do has "$name" && browse
 check "the client package's hooks in a browser" "$browser" "apt install chromium, or set CHROMIUM to its path" \
     npm run --prefix realtime-gateway/client check:browser
 
+stack="cargo run --quiet --bin stack -- check"
+# Word splitting is wanted: each is a command with its arguments.
+check "systemd units" systemd-analyze "apt install systemd" $stack units
+check "nginx.conf" nginx "apt install nginx-light" $stack nginx
+check "Caddyfile" python3 "apt install python3-pip" $stack caddy
+check "Dockerfile" python3 "apt install python3-pip" $stack dockerfile
+check "compose file" npm "apt install npm" $stack compose
+check "Kubernetes objects" go "apt install golang, or see go.dev" $stack kubernetes
+if [ "$(id -u)" -eq 0 ]; then
+    check "container image" buildah "apt install buildah debootstrap" $stack image
+    check "commands of docs/install.md" nginx "apt install nginx-light curl" \
+        cargo test --quiet --workspace --test install -- --ignored
+else
+    skipped="$skipped
+  skipped: container image, commands of docs/install.md. They need root; repeat it as root"
+fi
+# Without nginx its stories pass without a word.
+has nginx || skipped="$skipped
+  skipped: stories behind nginx. They need nginx; get it by: apt install nginx-light"
+
 echo "check: summary$skipped$failed"
 [ -z "$failed" ] || exit 1
 [ -n "$skipped" ] || echo "  all checks passed"

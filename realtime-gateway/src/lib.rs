@@ -46,7 +46,7 @@ pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 use crate::connections::{ConnectionLimits, Listener, Transports, TrustedProxies};
 use crate::feed::{FeedHealth, Source, follower, health, replay};
 use crate::gateway::Gateway;
-use crate::http::server;
+use crate::http::{operators, server};
 use crate::memory::History;
 use crate::metrics::Counters;
 use crate::rooms::{CloseReason, Hub, SlowConsumer};
@@ -72,6 +72,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let listener = Listener::new(listener, gateway.stall, gateway.limits.connections);
     let (sessions, io) = session::service(&settings, gateway.clone());
     gateway.transports.set_service(sessions.clone());
+    context.answer_operators(operators::router(gateway.hub.clone()));
     let router = server::router(gateway.clone(), sessions, cors);
     let tasks = TaskTracker::new();
     context.spawn_vital(&tasks, "serving", server::serve(listener, router, context.shutdown.clone()));

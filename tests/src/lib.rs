@@ -15,6 +15,7 @@ pub mod gate;
 pub mod gateway;
 pub mod load;
 pub mod message_api;
+pub mod ops;
 pub mod proxy;
 mod sending;
 pub mod stack;

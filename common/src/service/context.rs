@@ -1,6 +1,9 @@
 //! A running service's shutdown, readiness and metrics.
 
+use std::sync::{Arc, OnceLock};
+
 use anyhow::anyhow;
+use axum::Router;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,12 +21,25 @@ pub struct Context {
     pub health: Health,
     /// Its metrics.
     pub metrics: Metrics,
+    /// What it answers operators besides readiness and metrics.
+    pub(super) operators: Arc<OnceLock<Router>>,
 }
 
 impl Context {
     /// A context of its own, as a test or an embedding program uses it.
     pub fn new() -> Self {
-        Self { shutdown: CancellationToken::new(), health: Health::default(), metrics: Metrics::default() }
+        Self {
+            shutdown: CancellationToken::new(),
+            health: Health::default(),
+            metrics: Metrics::default(),
+            operators: Arc::default(),
+        }
+    }
+
+    /// Answers operators these routes, too, from now on. Only the first call counts.
+    pub fn answer_operators(&self, routes: Router) {
+        // A service that is run twice in one context keeps the answers of the first.
+        let _ = self.operators.set(routes);
     }
 
     /// Runs a task that the service can't do without. If it fails, panics or ends before the shutdown, the service stops

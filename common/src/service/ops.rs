@@ -1,22 +1,24 @@
 //! The operators' listener.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::context::Context;
 use super::listener::serve_http;
 
-/// The operators' listener: `/livez`, `/readyz`, `/metrics`.
+/// The operators' listener: `/livez`, `/readyz`, `/metrics`, and the service's own answers.
 pub(super) async fn serve_ops(listener: TcpListener, context: Context, done: CancellationToken) {
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .fallback(own_answers)
         .with_state(context);
     serve_http(listener, router, done).await
 }
@@ -24,6 +26,13 @@ pub(super) async fn serve_ops(listener: TcpListener, context: Context, done: Can
 async fn readyz(State(context): State<Context>) -> impl IntoResponse {
     let (ready, report) = context.health.report();
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, report)
+}
+
+async fn own_answers(State(context): State<Context>, request: Request) -> Response {
+    let Some(routes) = context.operators.get().cloned() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    routes.oneshot(request).await.into_response()
 }
 
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {

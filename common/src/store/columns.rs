@@ -108,6 +108,12 @@ macro_rules! read_value {
     };
 }
 
+impl Read for ChurchId {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        row.text("value")?.parse().map_err(|_| unreadable("church_id"))
+    }
+}
+
 read_value! {
     Uuid: id;
     String: text;

@@ -14,9 +14,9 @@ use super::records::{HistoryQuery, InboundQuery, Overdue, SendLimits};
 use super::retention::{FINISHED, Prunable, deletion};
 use super::rows::{Budget, Claim};
 use super::sending::{asking, due, estimate, limits, paces};
-use super::sql::{Sql, Statement};
+use super::sql::{Sql, Statement, sql};
 use super::sqlite::Sqlite;
-use super::{forwarding, outbox, parked};
+use super::{audit, failing, forwarding, life, outbox, parked};
 use crate::status::MessageStatus;
 use crate::subject::ChurchId;
 
@@ -50,6 +50,19 @@ fn claim<'a>() -> Statement<'a> {
 
 fn bare<'a>(sql: Sql) -> Statement<'a> {
     sql.into()
+}
+
+/// Checks that the plan of a statement uses each of these indexes as often as it stands here.
+async fn expect_indexes(database: &Sqlite, name: &str, statement: Statement<'_>, indexes: &[&str]) {
+    let steps = plan(database, statement).await;
+    for index in indexes {
+        let uses = steps.iter().filter(|step| step.contains(index)).count();
+        let wanted = indexes.iter().filter(|other| *other == index).count();
+        assert!(uses >= wanted, "{name} does not use {index}: {steps:#?}");
+    }
+    // With the unique index of provider ids it reads all recipients that have none.
+    let wrong = steps.iter().find(|step| step.contains("(provider_id=?)") || *step == "SCAN recipients");
+    assert_eq!(wrong, None, "{name}: {steps:#?}");
 }
 
 #[tokio::test]
@@ -99,14 +112,26 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("old keys", prune(Prunable::IdempotencyKeys), vec!["autoindex_idempotency", "idempotency_keys_age"]),
         ("old messages", bare(FINISHED), vec!["messages_finished"]),
     ] {
-        let steps = plan(&database, statement).await;
-        for index in &indexes {
-            let uses = steps.iter().filter(|step| step.contains(index)).count();
-            let wanted = indexes.iter().filter(|other| *other == index).count();
-            assert!(uses >= wanted, "{name} does not use {index}: {steps:#?}");
-        }
-        // With the unique index of provider ids it reads all recipients that have none.
-        let wrong = steps.iter().find(|step| step.contains("(provider_id=?)") || *step == "SCAN recipients");
-        assert_eq!(wrong, None, "{name}: {steps:#?}");
+        expect_indexes(&database, name, statement, &indexes).await;
+    }
+}
+
+#[tokio::test]
+async fn sqlite_finds_what_operators_ask_for_by_the_index_made_for_it() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("church.db").display().to_string();
+    let database = Sqlite::new(&file, LastCommit::default());
+    database.migrate().await.unwrap();
+    for (name, statement, indexes) in [
+        ("webhooks of recipients", life::webhooks_between(&[], NOW, NOW), vec!["webhooks_received"]),
+        (
+            "failures",
+            bare(failing::CHANGED).push(sql!(") select id from failed")),
+            vec!["messages_updated"; 3],
+        ),
+        ("miscounted", bare(audit::MISCOUNTED), vec!["recipients_message", "autoindex_messages_1"]),
+        ("unannounced", bare(audit::UNANNOUNCED), vec!["autoindex_messages_1", "outbox_message"]),
+    ] {
+        expect_indexes(&database, name, statement, &indexes).await;
     }
 }

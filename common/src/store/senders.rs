@@ -4,9 +4,9 @@ use super::columns::{Columns, Read};
 use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Store, dispatch};
-use super::records::Sender;
+use super::records::{Sender, SenderState};
 use super::session::{Session as _, end};
-use super::sql::{Sql, sql};
+use super::sql::{Sql, Statement, sql};
 use crate::subject::ChurchId;
 
 impl Store {
@@ -20,13 +20,38 @@ impl Store {
         Ok(dispatch!(self, db => db.fetch(FIND.bind(church.as_str())).await)?.pop())
     }
 
-    /// Sets the sender of a church.
+    /// Lists the churches that have a sender of their own, and how each sender stands with Telnyx.
     ///
     /// # Errors
-    /// The database is away, or the number belongs to another church ([`StoreError::Refused`]).
-    pub async fn set_sender(&self, sender: &Sender) -> Result<(), StoreError> {
-        dispatch!(self, db => set(db, sender).await)
+    /// The database is away.
+    pub async fn senders(&self) -> Result<Vec<SenderState>, StoreError> {
+        const LIST: Sql = sql!(
+            "select s.church_id, s.number, s.messaging_profile_id, s.rate, p.held_until, p.reason, p.served_at
+             from senders s left join paces p on p.sender = s.number order by s.church_id"
+        );
+        dispatch!(self, db => db.fetch(LIST.into()).await)
     }
+
+    /// Sets the sender of a church. If the number belongs to another church, changes nothing and returns that church.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn set_sender(&self, sender: &Sender) -> Result<Option<ChurchId>, StoreError> {
+        match dispatch!(self, db => set(db, sender).await) {
+            // The constraint decides, because another process may have set the number meanwhile.
+            Err(StoreError::Refused(error)) => {
+                let owner = dispatch!(self, db => db.fetch(owner_of(sender)).await)?.pop();
+                owner.map(Some).ok_or(StoreError::Refused(error))
+            }
+            set => set.map(|()| None),
+        }
+    }
+}
+
+/// The other church that has the number of a sender.
+fn owner_of(sender: &Sender) -> Statement<'_> {
+    const FIND: Sql = sql!("select church_id as value from senders where number = $1 and church_id <> $2");
+    FIND.bind(&sender.number).bind(sender.church_id.as_str())
 }
 
 async fn set<D: Database>(db: &D, sender: &Sender) -> Result<(), StoreError> {
@@ -43,6 +68,17 @@ async fn set<D: Database>(db: &D, sender: &Sender) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
     let done = tx.execute(set).await.map(drop);
     end(tx, done).await
+}
+
+impl Read for SenderState {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            sender: Sender::read(row)?,
+            held_until: row.opt_time("held_until")?,
+            reason: row.opt_text("reason")?,
+            served_at: row.opt_time("served_at")?,
+        })
+    }
 }
 
 impl Read for Sender {

@@ -1,6 +1,11 @@
 //! `stack check`: the files of `deploy/`, checked by the programs that read them in production.
 
+mod compose;
+mod environment;
+mod image;
+mod kubernetes;
 mod proxies;
+mod sample;
 mod units;
 
 use clap::Subcommand;
@@ -18,6 +23,14 @@ pub(crate) enum Check {
     Nginx,
     /// deploy/proxy/Caddyfile, by Caddy
     Caddy,
+    /// deploy/docker/Dockerfile, by hadolint
+    Dockerfile,
+    /// The image, built by buildah
+    Image,
+    /// deploy/compose, by its schema and the services
+    Compose,
+    /// deploy/kubernetes, by its schemas and the services
+    Kubernetes,
 }
 
 /// Runs one check.
@@ -27,5 +40,9 @@ pub(crate) fn run(check: &Check) -> anyhow::Result<()> {
         Check::Units => units::check(),
         Check::Nginx => proxies::check_nginx(),
         Check::Caddy => proxies::check_caddy(),
+        Check::Dockerfile => image::lint(),
+        Check::Image => image::build(),
+        Check::Compose => compose::check(),
+        Check::Kubernetes => kubernetes::check(),
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn check_nginx() -> anyhow::Result<()> {
 
 /// Lets Caddy read its configuration, and compares its form with Caddy's own.
 pub(super) fn check_caddy() -> anyhow::Result<()> {
-    let caddy = tools::checkers()?.join("bin/caddy");
+    let caddy = tools::caddy()?;
     let file = tools::project().join("deploy/proxy/Caddyfile");
     let folder = Scratch::new()?;
     let run = |arguments: &[&str], file: &Path| {

@@ -1,31 +1,160 @@
-//! `ops audit`: checks the database's counters against its rows.
+//! `ops audit`: names each message, event and webhook that does not add up.
 
-use std::io::Write as _;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::StoreOptions;
+use common::store::{Audit, Discrepancy, RefusedEvent, Store};
+use serde::Serialize;
+use uuid::Uuid;
 
-use super::database::open;
+use super::broker::{self, BrokerOptions};
+use super::comparison::{Difference, compare};
+use super::database::DatabaseOptions;
+use super::events;
+use super::output::{Output, counted, table};
 
 /// Most refused events that are listed; the audit counts all.
 const NAMED: u32 = 100;
 
-pub(super) async fn run(options: &StoreOptions) -> anyhow::Result<ExitCode> {
-    let store = open(options).await?;
-    let audit = store.audit().await.context("can't audit the database")?;
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", serde_json::to_string_pretty(&audit)?)?;
-    if audit.is_sound() {
-        return Ok(ExitCode::SUCCESS);
+#[derive(clap::Args)]
+pub(super) struct AuditOptions {
+    #[command(flatten)]
+    database: DatabaseOptions,
+    #[command(flatten)]
+    broker: BrokerOptions,
+    /// Let the relay announce lost events again
+    #[arg(long)]
+    repair: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    #[serde(flatten)]
+    sums: Audit,
+    /// The events that the stream refuses.
+    refused: Vec<RefusedEvent>,
+    found: Vec<Found>,
+    /// Events that the relay announces again.
+    repaired: u64,
+    /// What was not looked at.
+    notes: Vec<String>,
+}
+
+/// Something that does not add up.
+#[derive(Serialize)]
+struct Found {
+    kind: &'static str,
+    id: String,
+    verdict: &'static str,
+    says: String,
+}
+
+/// Exit code 1 if anything does not add up and was not repaired.
+pub(super) async fn run(options: AuditOptions, output: Output) -> anyhow::Result<ExitCode> {
+    let store = options.database.open().await?;
+    let (sums, discrepancies) = store.audit_and_name().await.context("can't audit the database")?;
+    let refused = store.refused_events(NAMED).await.context("can't read the refused events")?;
+    let mut report = Report { sums, refused, found: Vec::new(), repaired: 0, notes: Vec::new() };
+    report.found.extend(discrepancies.into_iter().map(Found::from));
+    let differences = match options.broker.connect_if_set().await? {
+        Some(client) => compare(&store, &events::stream(client).await?).await?,
+        None => {
+            report.notes.push(format!("the stream was not compared: {} is not set", broker::PASSWORD));
+            Vec::new()
+        }
+    };
+    if options.repair {
+        report.repaired = repair(&store, &differences).await?;
     }
-    for event in store.refused_events(NAMED).await.context("can't read the refused events")? {
-        writeln!(
-            out,
-            "the stream refuses event {} of message {} on {}: {}",
-            event.event_id, event.message_id, event.subject, event.reason
-        )?;
+    report.found.extend(differences.into_iter().map(Found::from));
+    output.report(&report)?;
+    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lets the relay announce lost events again.
+async fn repair(store: &Store, differences: &[Difference]) -> anyhow::Result<u64> {
+    let lost = |difference: &Difference| match difference {
+        Difference::Lost(event) => Some(event.event_id),
+        Difference::Twice { .. } | Difference::Unknown { .. } => None,
+    };
+    let lost: Vec<Uuid> = differences.iter().filter_map(lost).collect();
+    store.announce_again(&lost).await.context("can't put the lost events back into the outbox")
+}
+
+impl From<Discrepancy> for Found {
+    fn from(discrepancy: Discrepancy) -> Self {
+        let new = |kind, id, verdict, says: &str| Self { kind, id, verdict, says: says.into() };
+        match discrepancy {
+            Discrepancy::UnmatchedWebhook(id) => {
+                new("webhook", id, "unknown", "its outcome and its recipient contradict each other")
+            }
+            Discrepancy::MiscountedMessage(id) => {
+                new("message", id.to_string(), "miscounted", "its counters differ from its recipients")
+            }
+            Discrepancy::UnannouncedMessage(id) => {
+                new("message", id.to_string(), "lost", "its newest version was never put into the outbox")
+            }
+        }
     }
-    writeln!(out, "the audit found errors")?;
-    Ok(ExitCode::FAILURE)
+}
+
+impl From<Difference> for Found {
+    fn from(difference: Difference) -> Self {
+        let new = |id, verdict, says| Self { kind: "event", id, verdict, says };
+        match difference {
+            Difference::Lost(event) => {
+                let says = format!(
+                    "of message {}: it is not in the stream at {}",
+                    event.message_id, event.stream_seq
+                );
+                new(event.event_id.to_string(), "lost", says)
+            }
+            Difference::Twice { event_id, sequence } => new(
+                event_id.to_string(),
+                "twice",
+                format!("the stream holds it at {sequence}, too; it does no harm"),
+            ),
+            Difference::Unknown { id, sequence } => new(
+                id,
+                "unknown",
+                format!("the stream holds it at {sequence}, and the outbox does not know it"),
+            ),
+        }
+    }
+}
+
+impl Report {
+    fn is_sound(&self) -> bool {
+        let lost = self.found.iter().filter(|found| found.kind == "event" && found.verdict == "lost").count();
+        let others = self.found.len() - lost;
+        self.sums.is_sound() && others == 0 && self.repaired == lost as u64
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sums = serde_json::to_string_pretty(&self.sums).map_err(|_| fmt::Error)?;
+        writeln!(out, "{sums}")?;
+        for RefusedEvent { event_id, message_id, subject, reason } in &self.refused {
+            writeln!(
+                out,
+                "the stream refuses event {event_id} of message {message_id} on {subject}: {reason}"
+            )?;
+        }
+        let row = |found: &Found| {
+            [found.verdict.to_owned(), format!("{} {}", found.kind, found.id), found.says.clone()]
+        };
+        table(out, &self.found.iter().map(row).collect::<Vec<_>>())?;
+        self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))?;
+        if self.repaired > 0 {
+            let events = counted(i64::try_from(self.repaired).unwrap_or(i64::MAX), "event");
+            writeln!(out, "the relay announces {events} again")?;
+        }
+        if !self.is_sound() {
+            writeln!(out, "the audit found errors")?;
+        }
+        Ok(())
+    }
 }

@@ -1,10 +1,26 @@
 //! The database that a command works on.
 
 use common::store::{Store, StoreOptions};
+use secrecy::SecretString;
 
-/// Opens the database, and checks first that it answers.
-pub(super) async fn open(options: &StoreOptions) -> anyhow::Result<Store> {
-    let store = Store::new(options)?;
-    store.check_reachable().await.map_err(|reason| anyhow::anyhow!("DATABASE_URL: {reason}"))?;
-    Ok(store)
+/// Connections to PostgreSQL. A command makes one call after the other.
+const CONNECTIONS: u32 = 2;
+
+/// `DATABASE_URL`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct DatabaseOptions {
+    /// `sqlite:<file>` or `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", help_heading = "Database")]
+    database_url: SecretString,
+}
+
+impl DatabaseOptions {
+    /// Opens the database, and checks first that it answers.
+    pub(super) async fn open(&self) -> anyhow::Result<Store> {
+        let options =
+            StoreOptions { database_url: self.database_url.clone(), database_connections: CONNECTIONS };
+        let store = Store::new(&options)?;
+        store.check_reachable().await.map_err(|reason| anyhow::anyhow!("DATABASE_URL: {reason}"))?;
+        Ok(store)
+    }
 }

@@ -1,18 +1,20 @@
 //! `ops forget`: erases a person.
 
-use std::io::Write as _;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::StoreOptions;
+use common::store::Erased;
+use serde::Serialize;
 
-use super::database::open;
+use super::database::DatabaseOptions;
+use super::output::Output;
 use super::sender::e164;
 
 #[derive(clap::Args)]
 pub(super) struct Forget {
     #[command(flatten)]
-    store: StoreOptions,
+    database: DatabaseOptions,
     /// The person's number in E.164
     #[arg(long, value_parser = e164)]
     phone: String,
@@ -21,23 +23,31 @@ pub(super) struct Forget {
     dry_run: bool,
 }
 
-/// The output does not repeat the number, because it may be kept.
-pub(super) async fn run(options: Forget) -> anyhow::Result<ExitCode> {
-    let erased = open(&options.store)
-        .await?
-        .erase_phone(&options.phone, options.dry_run)
-        .await
-        .context("can't erase everything; run the command again")?;
-    let verb = if options.dry_run { "would erase" } else { "erased" };
-    writeln!(
-        std::io::stdout(),
-        "{verb} the number and names of {} recipients ({} of them fail instead of being sent a text), the bodies of {} \
-         webhooks, {} texts that came in and the reasons of {} events",
-        erased.recipients,
-        erased.unsent,
-        erased.webhooks,
-        erased.inbound,
-        erased.events
-    )?;
+/// It does not repeat the number, because it may be kept.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    dry_run: bool,
+    #[serde(flatten)]
+    erased: Erased,
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.dry_run { "would erase" } else { "erased" };
+        let Erased { recipients, unsent, webhooks, inbound, events } = self.erased;
+        writeln!(
+            out,
+            "{verb} the number and names of {recipients} recipients ({unsent} of them fail instead of being sent a \
+             text), the bodies of {webhooks} webhooks, {inbound} texts that came in and the reasons of {events} events",
+        )
+    }
+}
+
+pub(super) async fn run(options: Forget, output: Output) -> anyhow::Result<ExitCode> {
+    let store = options.database.open().await?;
+    let erased = store.erase_phone(&options.phone, options.dry_run).await;
+    let erased = erased.context("can't erase everything; run the command again")?;
+    output.report(&Report { dry_run: options.dry_run, erased })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,14 +1,13 @@
 //! `ops outbox`: refused events.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use common::store::StoreOptions;
 use uuid::Uuid;
 
-use super::database::open;
+use super::database::DatabaseOptions;
+use super::output::Output;
 
 #[derive(clap::Args)]
 pub(super) struct Outbox {
@@ -25,22 +24,19 @@ enum Action {
 #[derive(clap::Args)]
 struct Retry {
     #[command(flatten)]
-    store: StoreOptions,
+    database: DatabaseOptions,
     /// One event, by its id in `ops audit`; by default all
     #[arg(long, value_name = "ID")]
     event: Option<Uuid>,
 }
 
-pub(super) async fn run(options: Outbox) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: Outbox, output: Output) -> anyhow::Result<ExitCode> {
     let Action::Retry(retry) = options.action;
-    let count = open(&retry.store)
-        .await?
-        .retry_refused(retry.event)
-        .await
-        .context("can't put refused events back")?;
+    let count = retry.database.open().await?.retry_refused(retry.event).await;
+    let count = count.context("can't put refused events back")?;
     if count == 0 && retry.event.is_some() {
         anyhow::bail!("--event: the stream has not refused this event; `ops audit` lists refused ones");
     }
-    writeln!(std::io::stdout(), "put {count} events back into the outbox")?;
+    output.say(format!("put {count} events back into the outbox"))?;
     Ok(ExitCode::SUCCESS)
 }

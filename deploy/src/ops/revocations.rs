@@ -1,6 +1,6 @@
 //! `ops revoke` and `ops revocations`.
 
-use std::io::Write as _;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -8,11 +8,13 @@ use clap::{Parser as _, Subcommand};
 use common::claims::{IdClaim, Person};
 use common::event::timestamp;
 use common::revocation::Revocation;
-use common::store::StoreOptions;
 use common::subject::ChurchId;
+use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::database::open;
+use super::database::DatabaseOptions;
+use super::output::Output;
+use super::times::time;
 
 /// Whose tokens. Sign-in systems number users and admins separately, so each claim has its own flag.
 #[derive(clap::Args)]
@@ -41,7 +43,7 @@ impl Whose {
 #[derive(clap::Args)]
 pub(super) struct Revoke {
     #[command(flatten)]
-    store: StoreOptions,
+    database: DatabaseOptions,
     #[command(flatten)]
     whose: Whose,
     /// Revoke tokens issued until this time, as 2026-11-22T20:15:00Z; by default until now. A token without `iat`
@@ -70,7 +72,7 @@ enum Action {
 #[derive(clap::Parser)]
 struct List {
     #[command(flatten)]
-    store: StoreOptions,
+    database: DatabaseOptions,
     /// Only those of one church
     #[arg(long)]
     church: Option<ChurchId>,
@@ -79,72 +81,115 @@ struct List {
 #[derive(clap::Args)]
 struct Undo {
     #[command(flatten)]
-    store: StoreOptions,
+    database: DatabaseOptions,
     #[command(flatten)]
     whose: Whose,
 }
 
-fn time(text: &str) -> Result<OffsetDateTime, String> {
-    timestamp::parse(text).ok_or_else(|| "write a time as 2026-11-22T20:15:00Z".into())
-}
-
 /// `ops revoke`.
-pub(super) async fn revoke(options: Revoke) -> anyhow::Result<ExitCode> {
+pub(super) async fn revoke(options: Revoke, output: Output) -> anyhow::Result<ExitCode> {
     let until = options.issued_before.unwrap_or_else(OffsetDateTime::now_utc);
     let person = options.whose.person();
     let revocation = Revocation::new(options.whose.church, person, until).context("--issued-before")?;
-    open(&options.store).await?.revoke(&revocation).await.context("can't record the revocation")?;
-    print(&revocation, "are revoked")
+    let revoked = options.database.open().await?.revoke(&revocation).await;
+    revoked.context("can't record the revocation")?;
+    print(&[revocation], State::Revoked, output)
 }
 
 /// `ops revocations`; lists if no subcommand is given.
-pub(super) async fn run(options: Revocations) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: Revocations, output: Output) -> anyhow::Result<ExitCode> {
     match (options.action, options.list) {
-        (Some(Action::Undo(undo)), _) => undo_revocations(undo).await,
-        (Some(Action::List(list)), _) | (None, Some(list)) => list_revocations(&list).await,
+        (Some(Action::Undo(undo)), _) => undo_revocations(undo, output).await,
+        (Some(Action::List(list)), _) | (None, Some(list)) => list_revocations(&list, output).await,
         // The address comes from the environment, which clap does not count as an argument of the list.
-        (None, None) => list_revocations(&List::parse_from(["ops revocations"])).await,
+        (None, None) => list_revocations(&List::parse_from(["ops revocations"]), output).await,
     }
 }
 
-async fn list_revocations(options: &List) -> anyhow::Result<ExitCode> {
-    let revocations = open(&options.store).await?.revocations(options.church.as_ref()).await;
-    let revocations = revocations.context("can't read the revocations")?;
-    for revocation in &revocations {
-        print(revocation, "are revoked")?;
-    }
-    if revocations.is_empty() {
-        writeln!(std::io::stdout(), "no tokens are revoked")?;
-    }
-    Ok(ExitCode::SUCCESS)
+async fn list_revocations(options: &List, output: Output) -> anyhow::Result<ExitCode> {
+    let revocations = options.database.open().await?.revocations(options.church.as_ref()).await;
+    print(&revocations.context("can't read the revocations")?, State::Revoked, output)
 }
 
-async fn undo_revocations(undo: Undo) -> anyhow::Result<ExitCode> {
-    let store = open(&undo.store).await?;
+async fn undo_revocations(undo: Undo, output: Output) -> anyhow::Result<ExitCode> {
+    let store = undo.database.open().await?;
     let key = undo.whose.person().map(|person| person.to_string()).unwrap_or_default();
-    let revocations =
+    let mut revocations =
         store.revocations(Some(&undo.whose.church)).await.context("can't read the revocations")?;
     // Revocations of earlier versions have the id without its claim.
     let id = undo.whose.person().map(|person| person.id);
-    let of_earlier_versions = |it: &&Revocation| it.claim.is_none() && id.is_some() && it.user_id == id;
-    let found: Vec<_> = revocations.iter().filter(|it| it.key() == key || of_earlier_versions(it)).collect();
-    anyhow::ensure!(!found.is_empty(), "there is no such revocation; `ops revocations` lists them");
-    for revocation in found {
-        if store.undo_revocation(revocation).await.context("can't undo the revocation")? {
-            print(revocation, "are accepted again")?;
+    let of_earlier_versions = |it: &Revocation| it.claim.is_none() && id.is_some() && it.user_id == id;
+    revocations.retain(|it| it.key() == key || of_earlier_versions(it));
+    anyhow::ensure!(!revocations.is_empty(), "there is no such revocation; `ops revocations` lists them");
+    let mut undone = Vec::new();
+    for revocation in revocations {
+        if store.undo_revocation(&revocation).await.context("can't undo the revocation")? {
+            undone.push(revocation);
         }
     }
+    print(&undone, State::Accepted, output)
+}
+
+/// What becomes of the tokens of a revocation.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum State {
+    Revoked,
+    Accepted,
+}
+
+/// A revocation as it is told.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'a> {
+    church_id: &'a ChurchId,
+    /// None means everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    issued_until: String,
+    tokens: State,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Report<'a>(Vec<Told<'a>>);
+
+impl Display for Report<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            writeln!(out, "no tokens are revoked")?;
+        }
+        for Told { church_id, claim, id, issued_until, tokens } in &self.0 {
+            let whose = match (claim, id) {
+                (_, None) => "everybody".to_owned(),
+                (Some(claim), Some(id)) => format!("{claim} {id}"),
+                (None, Some(id)) => format!("userId, adminId or sub {id}"),
+            };
+            let state = match tokens {
+                State::Revoked => "are revoked",
+                State::Accepted => "are accepted again",
+            };
+            writeln!(out, "tokens of {whose} in {church_id} issued until {issued_until} {state}")?;
+        }
+        Ok(())
+    }
+}
+
+fn print(revocations: &[Revocation], tokens: State, output: Output) -> anyhow::Result<ExitCode> {
+    let told = |revocation| told(revocation, tokens);
+    output.report(&Report(revocations.iter().map(told).collect::<anyhow::Result<_>>()?))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(revocation: &Revocation, what: &str) -> anyhow::Result<ExitCode> {
-    let whose = match (revocation.claim, revocation.user_id.as_deref()) {
-        (_, None) => "everybody".to_owned(),
-        (Some(claim), Some(id)) => format!("{} {id}", claim.as_str()),
-        (None, Some(id)) => format!("userId, adminId or sub {id}"),
-    };
+fn told(revocation: &Revocation, tokens: State) -> anyhow::Result<Told<'_>> {
     let until = OffsetDateTime::from_unix_timestamp(revocation.issued_until)?;
-    let (church, until) = (&revocation.church_id, timestamp::to_text(until));
-    writeln!(std::io::stdout(), "tokens of {whose} in {church} issued until {until} {what}")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Told {
+        church_id: &revocation.church_id,
+        claim: revocation.claim.map(IdClaim::as_str),
+        id: revocation.user_id.as_deref(),
+        issued_until: timestamp::to_text(until),
+        tokens,
+    })
 }

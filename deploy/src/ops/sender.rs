@@ -1,18 +1,18 @@
 //! `ops sender`: the number that a church sends from.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::{Sender, StoreError, StoreOptions};
+use common::store::Sender;
 use common::subject::ChurchId;
 
-use super::database::open;
+use super::database::DatabaseOptions;
+use super::output::Output;
 
 #[derive(clap::Args)]
 pub(super) struct SetSender {
     #[command(flatten)]
-    store: StoreOptions,
+    database: DatabaseOptions,
     /// The church
     #[arg(long)]
     church: ChurchId,
@@ -37,17 +37,17 @@ pub(super) fn e164(text: &str) -> Result<String, String> {
     if is_e164 { Ok(text.to_owned()) } else { Err("write it as +15551234567".into()) }
 }
 
-pub(super) async fn run(options: SetSender) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(options: SetSender, output: Output) -> anyhow::Result<ExitCode> {
     let sender = Sender {
         church_id: options.church,
         number: options.number,
         messaging_profile_id: options.messaging_profile_id,
         rate: options.rate,
     };
-    match open(&options.store).await?.set_sender(&sender).await {
-        Err(StoreError::Refused(_)) => anyhow::bail!("--number: another church sends from this number"),
-        outcome => outcome.context("can't record the sender")?,
+    let set = options.database.open().await?.set_sender(&sender).await;
+    if let Some(owner) = set.context("can't record the sender")? {
+        anyhow::bail!("--number: the church {owner} sends from this number");
     }
-    writeln!(std::io::stdout(), "{} now sends from its own number", sender.church_id)?;
+    output.say(format!("{} now sends from its own number", sender.church_id))?;
     Ok(ExitCode::SUCCESS)
 }

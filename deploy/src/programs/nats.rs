@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::ServerAddr;
+use async_nats::{ConnectErrorKind, Event, ServerAddr, ServerError};
 use common::config::ConfigError;
 
 use super::processes::Processes;
@@ -86,7 +87,18 @@ pub async fn wait_until_healthy(
 /// # Errors
 /// The broker is away, or refuses the password.
 pub async fn connect(url: &str, user: &str, password: &str) -> anyhow::Result<async_nats::Client> {
-    connect_with(url, user, password, None).await
+    connect_with(url, User { name: user, password, variable: "NATS_PASSWORD" }, None).await
+}
+
+/// One of the users of `nats.conf`.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its password.
+    pub password: &'a str,
+    /// The variable that the password came from, for errors.
+    pub variable: &'static str,
 }
 
 /// Connects as one of the users; over TLS if a CA file is given.
@@ -95,15 +107,48 @@ pub async fn connect(url: &str, user: &str, password: &str) -> anyhow::Result<as
 /// The broker is away or refuses the password, or its certificate is not signed by the CA.
 pub async fn connect_with(
     url: &str,
-    user: &str,
-    password: &str,
+    user: User<'_>,
     ca_file: Option<&Path>,
+) -> anyhow::Result<async_nats::Client> {
+    connect_and_note(url, user, ca_file, Denials::default()).await
+}
+
+/// What the broker denied on a connection. The caller of a denied operation gets no answer.
+#[derive(Debug, Clone, Default)]
+pub struct Denials(Arc<Mutex<Vec<String>>>);
+
+impl Denials {
+    /// The broker's words so far.
+    pub fn so_far(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, event: Event) {
+        if let Event::ServerError(ServerError::Other(text)) = event {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+    }
+}
+
+/// Connects as [`connect_with`], and notes what the broker denies.
+///
+/// # Errors
+/// As [`connect_with`].
+pub async fn connect_and_note(
+    url: &str,
+    User { name: user, password, variable }: User<'_>,
+    ca_file: Option<&Path>,
+    denials: Denials,
 ) -> anyhow::Result<async_nats::Client> {
     let inbox = if user == "ops" { "_INBOX".to_owned() } else { format!("_INBOX_{user}") };
     let mut options =
         async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
             .name(format!("{user}'s tools"))
             .custom_inbox_prefix(inbox)
+            .event_callback(move |event| {
+                denials.note(event);
+                std::future::ready(())
+            })
             .connection_timeout(Duration::from_secs(5));
     if let Some(file) = ca_file {
         if !file.is_file() {
@@ -116,8 +161,17 @@ pub async fn connect_with(
     let servers = url.split(',').map(|url| url.trim().parse::<ServerAddr>().map_err(wrong));
     let servers = servers.collect::<Result<Vec<_>, _>>()?;
     let shown: Vec<_> = servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
-    let connected = options.connect(servers).await;
-    connected.with_context(|| format!("can't connect to the broker at {} as {user}", shown.join(", ")))
+    let failed = format!("can't connect to the broker at {} as {user}", shown.join(", "));
+    match options.connect(servers).await {
+        Err(error) if is_refusal(error.kind()) => {
+            Err(ConfigError::new(variable, format!("{failed}: it refuses the password")).into())
+        }
+        connected => connected.context(failed),
+    }
+}
+
+fn is_refusal(kind: ConnectErrorKind) -> bool {
+    matches!(kind, ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation)
 }
 
 #[cfg(test)]

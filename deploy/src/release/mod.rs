@@ -4,7 +4,7 @@ mod needs;
 mod package;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -25,9 +25,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
     build(&project)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| project.join("target"), Into::into);
     let package = Package::of(&target.join("release"))?;
-    let archive = package.pack(&target.join("release-package"))?;
-    writeln!(out, "{}\n\n{}", archive.display(), package.needs())?;
+    let folder = target.join("release-package");
+    let archive = package.pack(&folder)?;
+    let client = pack_client(&folder)?;
+    writeln!(out, "{}\n{}\n\n{}", archive.display(), client.display(), package.needs())?;
     Ok(())
+}
+
+/// Packs the front ends' package. Returns the file that they install.
+fn pack_client(folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut npm = Command::new("npm");
+    npm.args(["pack", "--silent", "--pack-destination"]).arg(folder).current_dir(tools::client_package()?);
+    let packed = npm.output().context("can't run npm")?;
+    anyhow::ensure!(packed.status.success(), "npm pack failed:\n{}", String::from_utf8_lossy(&packed.stderr));
+    let name = String::from_utf8_lossy(&packed.stdout);
+    Ok(folder.join(name.lines().last().unwrap_or_default().trim()))
 }
 
 fn build(project: &Path) -> anyhow::Result<()> {

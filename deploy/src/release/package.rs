@@ -124,8 +124,8 @@ fn needs(glibc: Option<u32>) -> String {
     let glibc = glibc.map_or_else(|| "any glibc".into(), |minor| format!("glibc 2.{minor} or newer"));
     format!(
         "Linux on {} with {glibc} (`ldd --version` shows it).\n\
-         1 GB of RAM and 2 GB of disk for one church office; the four programs take about 100 MB at rest. The stream \
-         takes up to 4 GB more (`ops provision --max-mib`).\n",
+         1 GB of RAM and 2 GB of disk for one church office; the services and nats-server take about 120 MB at rest. The \
+         stream takes up to 4 GB more (`ops provision --max-mib`).\n",
         std::env::consts::ARCH
     )
 }

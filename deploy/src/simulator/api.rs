@@ -15,11 +15,13 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::account;
 use super::behaviour::{Answer, Hold, Request, Rule, is_blocked};
 use super::book::{Entry, Retrieval};
 use super::callbacks;
 use super::connection::Cut;
-use super::payload::{Message, error, segments};
+use super::payload::{Message, segments};
+use super::refusal::{Refusal, authenticate};
 use super::state::{MAX_UNFINISHED, Telnyx};
 
 /// Most parts of a message.
@@ -31,29 +33,11 @@ pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
     Router::new()
         .route("/v2/messages", post(send))
         .route("/v2/messages/{id}", get(read))
+        .route("/v2/messaging_profiles", get(account::profiles))
+        .route("/v2/messaging_profiles/{id}", get(account::profile))
+        .route("/v2/phone_numbers", get(account::numbers))
         .layer(DefaultBodyLimit::max(256 << 10))
         .with_state(telnyx)
-}
-
-/// A refusal: HTTP status, Telnyx's code, title, detail, the wrong field.
-struct Refusal(u16, String, &'static str, String, Option<&'static str>);
-
-impl Refusal {
-    fn new(status: u16, code: &str, title: &'static str, detail: &str) -> Self {
-        Self(status, code.into(), title, detail.into(), None)
-    }
-
-    fn of_field(status: u16, code: &str, title: &'static str, field: &'static str) -> Self {
-        Self(status, code.into(), title, format!("{title}: {field}"), Some(field))
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let Self(status, code, title, detail, pointer) = self;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-        (status, Json(error(&code, title, &detail, pointer))).into_response()
-    }
 }
 
 async fn send(
@@ -147,15 +131,6 @@ fn refuse(refusal: Refusal, answer: &Answer) -> Response {
 /// So many seconds from now, as HTTP writes moments.
 fn http_date(seconds: u64) -> String {
     httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
-}
-
-fn authenticate(telnyx: &Telnyx, headers: &HeaderMap) -> Result<(), Refusal> {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let key = header.and_then(|value| value.strip_prefix("Bearer "));
-    if key == Some(&telnyx.api_key) {
-        return Ok(());
-    }
-    Err(Refusal::new(401, "10009", "Authentication failed", "The API key is missing or wrong."))
 }
 
 /// The refusal that a rule asks for.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+mod account;
 mod api;
 mod behaviour;
 mod book;
@@ -27,9 +28,11 @@ mod hold;
 mod inbound;
 mod pace;
 mod payload;
+mod refusal;
 mod signer;
 mod state;
 
+pub use account::{UNKNOWN_NUMBER, UNKNOWN_PROFILE};
 pub use behaviour::{Answer, Hold, Outcome, Request, Rule};
 pub use book::{Attempt, Book, CAPACITY, Entry, Retrieval};
 pub use inbound::{InboundDelivery, InboundText};

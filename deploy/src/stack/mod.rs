@@ -7,6 +7,7 @@ mod demo;
 mod installation;
 mod layout;
 mod lock;
+mod ops_env;
 mod options;
 mod running;
 mod stack_file;

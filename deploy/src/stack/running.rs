@@ -15,6 +15,7 @@ use tracing::debug;
 use super::installation::Installation;
 use super::layout::{self, local};
 use super::lock;
+use super::ops_env;
 use super::options::StackOptions;
 use super::stack_file::StackFile;
 use crate::back_end::BackEnd;
@@ -377,6 +378,7 @@ impl Stack {
     fn write_file(&mut self) -> anyhow::Result<()> {
         self.file.processes = self.processes.ids().into_iter().collect();
         self.file.processes.insert("stack".into(), std::process::id());
+        ops_env::write(&self.options.state, &self.wiring(), &self.file.ops)?;
         self.file.write(&self.options.state)
     }
 }

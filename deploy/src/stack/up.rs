@@ -15,6 +15,7 @@ use super::arguments::{StateFolder, command, quoted, unless_interrupted};
 use super::demo;
 use super::installation::Database;
 use super::layout::own_address;
+use super::ops_env;
 use super::options::StackOptions;
 use super::running::Stack;
 use super::stack_file::{MovedPort, StackFile};
@@ -239,9 +240,7 @@ fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Resu
     writeln!(out, "  node {watch} {}", file.gateways.first().map_or("", String::as_str))?;
     writeln!(out, "Answer it as a member:")?;
     writeln!(out, "  {} --text 'Thank you'", command("trigger reply", state))?;
-    writeln!(out, "Check the database's counters; --help lists the other commands for operators:")?;
-    let stack_file = quoted(&StackFile::path(state));
-    writeln!(out, "  export DATABASE_URL=$(node -p 'require(process.argv[1]).database' {stack_file})")?;
-    writeln!(out, "  {ops} audit")?;
+    writeln!(out, "Check everything as an operator does; --help lists the other commands:")?;
+    writeln!(out, "  {ops} --env-file {} doctor", quoted(&ops_env::path(state)))?;
     Ok(())
 }

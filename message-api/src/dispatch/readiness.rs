@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::event::timestamp;
 use common::service::Condition;
-use common::store::{HeldSender, Store};
+use common::store::{HeldSender, Pause, Store};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -27,21 +27,33 @@ pub(super) async fn watch(
     condition: Condition,
     shutdown: CancellationToken,
 ) {
-    let mut held = Vec::new();
+    let (mut held, mut pauses) = (Vec::new(), Vec::new());
     while !shutdown.is_cancelled() {
         // While the database is away, the last answer stands; another condition reports the database.
         held = store.held_senders(OffsetDateTime::now_utc()).await.unwrap_or(held);
+        pauses = store.pauses().await.unwrap_or(pauses);
         for reason in RetryReason::OF_A_SENDER.map(<&str>::from) {
             let count = held.iter().filter(|sender| sender.reason == reason).count();
             metrics.held.get_or_create(&HeldLabels { reason }).set(count as i64);
         }
         let cause = breaker.cause().map(|cause| cause.text().to_owned());
-        match cause.or_else(|| held_senders(&held)) {
+        match cause.or_else(|| paused(&pauses)).or_else(|| held_senders(&held)) {
             Some(reason) => condition.unmet(reason),
             None => condition.met(),
         }
         shutdown.run_until_cancelled(tokio::time::sleep(TICK)).await;
     }
+}
+
+/// `paused by operators for 2 churches`
+fn paused(pauses: &[Pause]) -> Option<String> {
+    let whom = match pauses {
+        [] => return None,
+        [Pause { church_id: None, .. }, ..] => "everybody".to_owned(),
+        [_] => "1 church".to_owned(),
+        churches => format!("{} churches", churches.len()),
+    };
+    Some(format!("paused by operators for {whom}; `ops resume sending` ends it"))
 }
 
 /// `senders: 2 held back by spend_limit until 2026-11-23T00:00:00.000Z`; names no number.

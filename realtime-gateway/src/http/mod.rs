@@ -2,6 +2,7 @@
 
 mod bad_request;
 mod engine_io;
+pub(crate) mod operators;
 mod request;
 pub(crate) mod server;
 mod websocket;

@@ -16,6 +16,7 @@ use crate::connections::{SocketLimits, Transports};
 use crate::events::Degradation;
 use crate::memory::{Progress, Recent};
 use crate::metrics::Counters;
+use crate::rooms::emissions::Emissions;
 use crate::rooms::room::{Headcount, Room};
 use crate::rooms::subscriber::Subscriber;
 use crate::rooms::subscription::Subscription;
@@ -48,6 +49,7 @@ pub(super) struct State {
     pub(super) degradation: Option<Degradation>,
     pub(super) rooms: HashMap<ChurchId, Room>,
     pub(super) of_address: Headcount<IpAddr>,
+    pub(super) emissions: Emissions,
 }
 
 impl State {

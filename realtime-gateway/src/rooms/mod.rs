@@ -1,8 +1,10 @@
 //! The churches and their sockets.
 
 mod close_reason;
+mod emissions;
 mod go_live;
 mod hub;
+mod inquiries;
 mod join;
 mod publish;
 mod room;

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 use crate::events::decode::Prepared;
 use crate::events::{DecodeError, Degradation, Event, News, Packets};
 use crate::memory::{Progress, Recent};
+use crate::rooms::emissions::Emission;
 use crate::rooms::hub::{Hub, SlowConsumer, State};
 use crate::rooms::room::Room;
 use crate::rooms::subscriber::{Subscriber, Unsent};
@@ -18,13 +19,16 @@ impl Hub {
     /// Takes the next message of the stream and sends its event to the church.
     pub(crate) fn publish(&self, stored: &Stored) {
         let mut state = self.state();
-        let State { recent: Some(recent), rooms, .. } = &mut *state else { return };
+        let State { recent: Some(recent), rooms, emissions, .. } = &mut *state else { return };
         let Prepared { event, error, .. } = recent.take(stored);
         if let Some(event) = &event {
             self.count(event);
+            let mut sockets = 0;
             for subscription in rooms.get_mut(&event.church).into_iter().flat_map(Room::subscriptions) {
-                self.send_live(subscription, event, recent);
+                sockets += u32::from(self.send_live(subscription, event, recent));
             }
+            let (sequence, church, at) = (event.sequence, event.church.clone(), OffsetDateTime::now_utc());
+            emissions.note(Emission { sequence, church, sockets, at });
         }
         self.measure(recent);
         self.last.send_replace(stored.sequence);
@@ -43,10 +47,10 @@ impl Hub {
         self.counters.event_age.observe(age.as_seconds_f64().max(0.0));
     }
 
-    /// A socket that has no room for all packets gets the rest when it has.
-    fn send_live(&self, subscription: &mut Subscription, event: &Event, recent: &Recent) {
+    /// Returns whether the socket got all packets. One that has no room for all gets the rest when it has.
+    fn send_live(&self, subscription: &mut Subscription, event: &Event, recent: &Recent) -> bool {
         if !subscription.live {
-            return;
+            return false;
         }
         let (sent, outcome) = subscription.subscriber.send(event, 0);
         self.counters.deliveries.inc_by(sent as u64);
@@ -55,6 +59,7 @@ impl Hub {
             Err(Unsent::Full) => self.fall_behind(subscription, recent.progress(event.sequence - 1, sent)),
             Err(Unsent::Gone) => subscription.mark_gone(),
         }
+        outcome.is_ok()
     }
 
     /// Takes a slow consumer from the live events. It catches up at its own pace.
@@ -83,11 +88,12 @@ impl Hub {
     /// events.
     pub(crate) fn begin_at(&self, mut recent: Recent) {
         let mut state = self.state();
-        let State { recent: known, rooms, .. } = &mut *state;
+        let State { recent: known, rooms, emissions, .. } = &mut *state;
         let before = known.take();
         recent.generation = before.as_ref().map_or(0, |before| before.generation + 1);
         let recent = known.insert(recent);
         self.last.send_replace(recent.last());
+        emissions.begin_after(recent.last());
         self.measure(recent);
         let (Some(before), Some(head)) = (before, recent.head()) else { return };
         for (church, room) in rooms {

@@ -11,6 +11,7 @@ mod inbound;
 mod late;
 mod locks;
 mod model;
+mod operators;
 mod outbox;
 mod paces;
 mod readiness;

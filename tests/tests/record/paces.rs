@@ -1,7 +1,7 @@
 //! Rates and holds of senders: each keeps its own rate across all processes, and a hold affects only its sender.
 
 use common::status::MessageStatus;
-use common::store::{Answer, Attempt, NewMessage, SendLimits, Sender, Setback, Store};
+use common::store::{Answer, Attempt, NewMessage, Pause, SendLimits, Sender, Setback, Store};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::{Duration, OffsetDateTime};
@@ -17,6 +17,8 @@ on_both_databases!(
     recipients_that_waited_through_a_full_stop_are_given_up,
     the_estimate_counts_fair_turns_rates_and_the_send_time,
     another_senders_success_does_not_shorten_a_hold,
+    a_paused_church_is_not_claimed_and_does_not_count_as_due,
+    nothing_is_claimed_while_everybody_is_paused,
 );
 
 fn from(number: &str, mut message: NewMessage) -> NewMessage {
@@ -209,4 +211,42 @@ async fn the_estimate_counts_fair_turns_rates_and_the_send_time(kind: Kind) {
     let mut tomorrow = message("peace", 10);
     tomorrow.send_at = Some(tomorrow.created_at + Duration::days(1));
     assert!(estimate(&tomorrow).await.is_some_and(|seconds| seconds > 86_400));
+}
+
+fn pause(church_id: Option<&str>) -> Pause {
+    Pause { church_id: church_id.map(church), by: "operator:anna".into(), since: now() }
+}
+
+async fn a_paused_church_is_not_claimed_and_does_not_count_as_due(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = limited(&database.migrated().await, None);
+    let (grace, hope) = (message("grace", 2), message("hope", 1));
+    record(&store, &grace).await;
+    record(&store, &hope).await;
+    store.pause(&pause(Some("grace"))).await.unwrap();
+    store.pause(&Pause { by: "operator:ben".into(), ..pause(Some("grace")) }).await.unwrap();
+    let pauses = store.pauses().await.unwrap();
+    assert_eq!(pauses.iter().map(|pause| &*pause.by).collect::<Vec<_>>(), ["operator:anna"]);
+    let taken = store.begin_attempts(10, now()).await.unwrap();
+    assert_eq!(taken.iter().map(|attempt| attempt.recipient_id).collect::<Vec<_>>(), [hope.recipients[0].id]);
+    assert_eq!(store.next_attempt_at().await.unwrap(), None);
+    let late = now() + Duration::days(1);
+    assert_eq!(store.fail_unsent(10, late).await.unwrap(), 0, "a paused text is not given up");
+    assert!(store.resume(Some(&church("grace"))).await.unwrap());
+    assert!(!store.resume(Some(&church("grace"))).await.unwrap());
+    assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 2);
+}
+
+async fn nothing_is_claimed_while_everybody_is_paused(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    record(&store, &message("grace", 1)).await;
+    store.pause(&pause(None)).await.unwrap();
+    store.pause(&pause(Some("hope"))).await.unwrap();
+    let churches: Vec<_> = store.pauses().await.unwrap().into_iter().map(|pause| pause.church_id).collect();
+    assert_eq!(churches, [None, Some(church("hope"))]);
+    assert!(store.begin_attempts(10, now()).await.unwrap().is_empty());
+    assert_eq!(store.next_attempt_at().await.unwrap(), None);
+    assert!(store.resume(None).await.unwrap());
+    assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 1);
 }

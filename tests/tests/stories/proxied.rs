@@ -155,8 +155,8 @@ fn trusting(certificate: &[u8]) -> reqwest::Client {
 
 /// The transport of the last opened connection.
 fn transport(client: &Client) -> &Value {
-    let opened = client.seen().iter().filter(|seen| seen.event == "open" || seen.event == "upgrade");
-    &opened.last().unwrap().data["transport"]
+    let is_opened = |seen: &&Seen| seen.event == "open" || seen.event == "upgrade";
+    &client.seen().iter().rev().find(is_opened).unwrap().data["transport"]
 }
 
 /// Makes a story of both proxies from a function.

@@ -12,7 +12,7 @@ use super::{AUTHOR, CHURCH, DELIVERED};
 
 on_both_databases!(a_column_added_to_each_table_under_load_causes_no_error,);
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "messages",
     "recipients",
     "webhooks",
@@ -25,6 +25,7 @@ const TABLES: [&str; 12] = [
     "paces",
     "writers",
     "inbound",
+    "pauses",
 ];
 
 async fn add_columns(kind: Kind, url: &str) {

@@ -90,6 +90,13 @@ pub struct SignatureHeaders<'a> {
 #[derive(Debug)]
 pub struct VerifiedBody(Bytes);
 
+impl VerifiedBody {
+    /// A body that is recorded. It was verified before that.
+    pub fn recorded(body: Bytes) -> Self {
+        Self(body)
+    }
+}
+
 impl<'a> SignatureHeaders<'a> {
     /// Reads the headers of a request that arrived at `now`.
     ///

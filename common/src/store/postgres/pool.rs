@@ -39,6 +39,10 @@ const fn time_outs(purpose: Purpose) -> [(&'static str, &'static str); 2] {
     }
 }
 
+fn migrations() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("migrations/postgres")
+}
+
 /// A pool of connections.
 #[derive(Clone)]
 pub(in crate::store) struct Postgres {
@@ -68,8 +72,13 @@ impl Postgres {
 
     /// Runs pending migrations on a connection of their own. A migration has no time limit, but waits for locks only as
     /// long as any other statement, because all others would wait behind it. The caller tries again.
+    /// The newest migration that this program knows.
+    pub(in crate::store) fn newest_migration(&self) -> i64 {
+        migrations().iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
     pub(in crate::store) async fn migrate(&self) -> Result<(), StoreError> {
-        let mut migrator = sqlx::migrate!("migrations/postgres");
+        let mut migrator = migrations();
         migrator.set_ignore_missing(true).set_locking(false);
         let options = (*self.options).clone().options([("statement_timeout", "0")]);
         let mut connection = PgConnection::connect_with(&options).await?;

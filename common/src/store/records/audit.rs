@@ -1,6 +1,7 @@
 //! The result of an audit.
 
 use serde::Serialize;
+use uuid::Uuid;
 
 /// Sums of all webhooks, and the counts of contradictions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -33,6 +34,18 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// Adds the webhooks of another part.
+    pub(in crate::store) fn add(&mut self, part: &Self) {
+        self.accepted += part.accepted;
+        self.applied += part.applied;
+        self.duplicate += part.duplicate;
+        self.stale += part.stale;
+        self.parked += part.parked;
+        self.received += part.received;
+        self.ignored += part.ignored;
+        self.unmatched_webhooks += part.unmatched_webhooks;
+    }
+
     /// Whether everything adds up.
     pub fn is_sound(&self) -> bool {
         self.accepted
@@ -42,4 +55,26 @@ impl Audit {
             && self.unannounced_messages == 0
             && self.refused_events == 0
     }
+}
+
+/// Something in the database that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discrepancy {
+    /// A webhook whose outcome and recipient contradict each other, by its event id.
+    UnmatchedWebhook(String),
+    /// A message whose status or counters differ from a recount of its recipients.
+    MiscountedMessage(Uuid),
+    /// A message whose newest version was never put into the outbox.
+    UnannouncedMessage(Uuid),
+}
+
+/// An event that the outbox says is in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnouncedEvent {
+    /// The event.
+    pub event_id: Uuid,
+    /// Its message.
+    pub message_id: Uuid,
+    /// Its sequence in the stream.
+    pub stream_seq: i64,
 }

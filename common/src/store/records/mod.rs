@@ -1,15 +1,23 @@
 //! What callers give to the store and get from it.
 
 mod audit;
+mod diagnosis;
+mod failing;
 mod inbound;
+mod life;
 mod messages;
 mod outbox;
+mod pauses;
 mod sending;
 mod webhooks;
 
 pub use audit::*;
+pub use diagnosis::*;
+pub use failing::*;
 pub use inbound::*;
+pub use life::*;
 pub use messages::*;
 pub use outbox::*;
+pub use pauses::*;
 pub use sending::*;
 pub use webhooks::*;

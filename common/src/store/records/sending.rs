@@ -19,6 +19,19 @@ pub struct Sender {
     pub rate: Option<u32>,
 }
 
+/// A church's own sender, and how it stands with Telnyx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderState {
+    /// The sender.
+    pub sender: Sender,
+    /// It is held back until then.
+    pub held_until: Option<OffsetDateTime>,
+    /// Why it is, or was last, held back.
+    pub reason: Option<String>,
+    /// When Telnyx last accepted or refused a message of it.
+    pub served_at: Option<OffsetDateTime>,
+}
+
 /// Limits for the attempts of a store.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SendLimits {

@@ -104,3 +104,44 @@ pub enum Outcome {
     /// A kind that we do not use, or one that can't be recorded.
     Ignored,
 }
+
+/// Which kept webhooks are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct KeptQuery {
+    /// Only those with this outcome; by default those that changed nothing: parked and ignored ones.
+    pub outcome: Option<Outcome>,
+    /// Only these events; all if empty.
+    pub event_ids: Vec<String>,
+    /// Only those whose reason contains this.
+    pub reason: Option<String>,
+    /// Only those received at or after this moment.
+    pub since: Option<OffsetDateTime>,
+    /// Only those received before this moment.
+    pub until: Option<OffsetDateTime>,
+    /// Only those after this one (time and event id).
+    pub after: Option<(OffsetDateTime, String)>,
+    /// Rows at most.
+    pub limit: u32,
+}
+
+/// The body of a kept webhook.
+#[derive(Debug, Clone)]
+pub struct KeptBody {
+    /// Telnyx's event id.
+    pub event_id: String,
+    /// When it came.
+    pub received_at: OffsetDateTime,
+    /// As received.
+    pub body: Bytes,
+}
+
+/// What a kept webhook came to when it was processed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reprocessed {
+    /// Telnyx's event id.
+    pub event_id: String,
+    /// Its new outcome.
+    pub outcome: Outcome,
+    /// Why it is ignored.
+    pub reason: Option<String>,
+}

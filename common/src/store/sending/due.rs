@@ -81,7 +81,8 @@ const TURNS: Sql = Sql {
            and (q.not_before is null or exists (
                select 1 from messages m
                where m.id = r.message_id and coalesce(m.send_at, m.created_at) >= q.not_before))
-         order by r.due_at, r.id limit least($2, q.allowed)) r",
+         order by r.due_at, r.id limit least($2, q.allowed)) r
+         where q.church_id not in (select church_id from pauses)",
     sqlite: " join recipients r on r.id in (
          select due.id from recipients due
          where due.attempted_at is null and likely(due.provider_id is null) and due.rank < 4 and due.closed = 0
@@ -89,7 +90,8 @@ const TURNS: Sql = Sql {
            and (q.not_before is null or exists (
                select 1 from messages m
                where m.id = due.message_id and coalesce(m.send_at, m.created_at) >= q.not_before))
-         order by due.due_at, due.id limit $2)",
+         order by due.due_at, due.id limit $2)
+         where q.church_id not in (select church_id from pauses)",
 };
 
 const PLACES: Sql = sql!(

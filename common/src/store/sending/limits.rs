@@ -74,7 +74,8 @@ pub(in crate::store) fn overdue_recipients(overdue: &Overdue) -> Statement<'stat
 /// Waiting recipients of a sender ($1) that should have been sent before $2.
 pub(in crate::store) const WAITING_SINCE: Sql = sql!(
     "select r.id as value from recipients r join messages m on m.id = r.message_id
-     where " [unsent] " and sender = $1 and coalesce(m.send_at, m.created_at) < $2 limit $3"
+     where " [unsent] " and sender = $1 and coalesce(m.send_at, m.created_at) < $2
+       and r.church_id not in (select church_id from pauses) limit $3"
 );
 
 /// Runs a transaction. If it waits too long for rows that another one has locked, runs it again without them: they are

@@ -52,7 +52,8 @@ impl Read for WaitingSender {
     }
 }
 
-/// Jumps through the index from sender to sender instead of reading all waiting recipients.
+/// Jumps through the index from sender to sender instead of reading all waiting recipients. What operators have paused
+/// does not wait: without this, the dispatcher would try to claim it without end.
 pub(in crate::store) const WAITING_SENDERS: Sql = sql!(
     "with recursive waiting as (
          select (select min(sender) from recipients where " [unsent] " and sender >= '') as sender
@@ -60,8 +61,17 @@ pub(in crate::store) const WAITING_SENDERS: Sql = sql!(
          select (select min(sender) from recipients where " [unsent] " and sender > w.sender)
          from waiting w where w.sender is not null
      )
-     select w.sender, (select min(due_at) from recipients where " [unsent] " and sender = w.sender) as due_at
-     from waiting w where w.sender is not null"
+     , first as (
+         select w.sender, case when exists (select 1 from pauses) then (
+                    select min(due_at) from recipients where " [unsent] " and sender = w.sender
+                    and church_id not in (select church_id from pauses)
+                ) else (
+                    select min(due_at) from recipients where " [unsent] " and sender = w.sender
+                ) end as due_at
+         from waiting w where w.sender is not null
+     )
+     select sender, due_at from first
+     where due_at is not null and not exists (select 1 from pauses where church_id = '*')"
 );
 
 /// Reads all senders with waiting recipients.

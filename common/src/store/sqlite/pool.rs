@@ -29,10 +29,14 @@ const MIGRATION_POLL: Duration = Duration::from_millis(50);
 /// Readers beside the one writer.
 const READERS: u32 = 4;
 
+fn migrations() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("migrations/sqlite")
+}
+
 /// One database file.
 #[derive(Clone)]
 pub(in crate::store) struct Sqlite {
-    file: PathBuf,
+    pub(in crate::store) file: PathBuf,
     writer: Connections<sqlx::Sqlite>,
     /// For changes that may be lost in a power cut, because the stream knows them, too. It does not wait for the disk.
     pub(super) marker: Connections<sqlx::Sqlite>,
@@ -60,8 +64,13 @@ impl Sqlite {
         }
     }
 
+    /// The newest migration that this program knows.
+    pub(in crate::store) fn newest_migration(&self) -> i64 {
+        migrations().iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
     pub(in crate::store) async fn migrate(&self) -> Result<(), StoreError> {
-        let mut migrator = sqlx::migrate!("migrations/sqlite");
+        let mut migrator = migrations();
         migrator.set_ignore_missing(true);
         // SQLite has no lock for a whole migration, and the services start together.
         let _held = self.migration_lock().await?;

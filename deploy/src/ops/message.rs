@@ -1,0 +1,259 @@
+//! `ops message`: a message's life, from what is recorded anyway.
+
+use std::fmt::{self, Display};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail, ensure};
+use common::store::{FoundMessage, Message, Origin, RecipientLife, Store};
+use common::subject::ChurchId;
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::broker::{self, BrokerOptions};
+use super::database::DatabaseOptions;
+use super::events::{self, StoredEvent};
+use super::found::found;
+use super::gateways::GatewayOptions;
+use super::output::{Output, counted, moment, serialize_moment, table};
+use super::sender::e164;
+use super::timeline::{Step, Timeline};
+
+/// Most recipients that are shown.
+const SHOWN: u32 = 20;
+/// Most messages to one number that are shown.
+const MESSAGES: u32 = 5;
+/// The broker's clock may be behind by this.
+const SKEW: Duration = Duration::minutes(5);
+/// Webhooks that come later than this after a message's last change are not looked for.
+const LATE: Duration = Duration::days(1);
+
+#[derive(clap::Args)]
+pub(super) struct FindMessage {
+    #[command(flatten)]
+    database: DatabaseOptions,
+    #[command(flatten)]
+    broker: BrokerOptions,
+    #[command(flatten)]
+    gateways: GatewayOptions,
+    /// The message's id, a recipient's id, or Telnyx's id
+    #[arg(required_unless_present = "phone")]
+    id: Option<String>,
+    /// The newest five messages to this number, in E.164
+    #[arg(long, value_parser = e164, conflicts_with = "id")]
+    phone: Option<String>,
+}
+
+/// A message and its life.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Life {
+    message_id: Uuid,
+    church_id: ChurchId,
+    status: &'static str,
+    version: i64,
+    author_id: String,
+    recipient_count: i32,
+    delivered_count: i32,
+    failed_count: i32,
+    unconfirmed_count: i32,
+    read_count: i32,
+    cancelled_count: i32,
+    sender: Option<String>,
+    #[serde(serialize_with = "serialize_moment")]
+    send_at: Option<OffsetDateTime>,
+    cancelled_by: Option<String>,
+    retry_of: Option<Uuid>,
+    recipients: Vec<Recipient>,
+    /// Recipients that are not shown.
+    more_recipients: i32,
+    steps: Vec<Step>,
+    /// What could not be found out.
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Recipient {
+    id: Uuid,
+    phone: String,
+    status: &'static str,
+    telnyx_id: Option<String>,
+    failure_code: Option<String>,
+    failure_reason: Option<String>,
+    retry_id: Option<Uuid>,
+}
+
+pub(super) async fn run(options: FindMessage, output: Output) -> anyhow::Result<ExitCode> {
+    let store = options.database.open().await?;
+    let found = find(&store, &options).await?;
+    let mut lives = Vec::new();
+    for one in found {
+        lives.push(life(&store, &options, one).await?);
+    }
+    output.report(&Report(lives))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn find(store: &Store, options: &FindMessage) -> anyhow::Result<Vec<FoundMessage>> {
+    if let Some(id) = &options.id {
+        return Ok(vec![found(store, id).await?]);
+    }
+    let phone = options.phone.as_deref().unwrap_or_default();
+    let found = store.messages_to(phone, MESSAGES).await.context("can't look for messages")?;
+    ensure!(!found.is_empty(), "there is no message to this number");
+    Ok(found)
+}
+
+async fn life(store: &Store, options: &FindMessage, found: FoundMessage) -> anyhow::Result<Life> {
+    let FoundMessage { church_id: church, message_id: id, recipient_id } = found;
+    let gone = "the message was deleted meanwhile";
+    let message = store.message(&church, id).await?.context(gone)?;
+    let origin = store.origin(id).await?.context(gone)?;
+    let recipients = store.recipient_lives(id, recipient_id, SHOWN).await?;
+    let until = OffsetDateTime::now_utc().min(message.updated_at + LATE);
+    let webhooks = store.webhooks_of(&recipients, message.created_at - SKEW, until).await?;
+    let mut timeline = Timeline::of(&message, &recipients);
+    timeline.add_webhooks(&webhooks);
+    let recorded = store.events_of(id).await?;
+    let stored = stored_events(options, &message).await;
+    let stored = timeline.add_events(&recorded, stored);
+    add_emissions(options, &church, &stored, &mut timeline).await?;
+    Ok(Life::new(message, origin, &recipients, timeline))
+}
+
+/// The message's events in the stream; without the broker's password, why they are not looked for.
+async fn stored_events(options: &FindMessage, message: &Message) -> anyhow::Result<Vec<StoredEvent>> {
+    let Some(client) = options.broker.connect_if_set().await? else {
+        bail!("set {} to find them", broker::PASSWORD);
+    };
+    let stream = events::stream(client).await?;
+    let span = (message.created_at - SKEW, message.version);
+    events::of_message(&stream, &message.church_id, message.id, span).await
+}
+
+async fn add_emissions(
+    options: &FindMessage,
+    church: &ChurchId,
+    sequences: &[u64],
+    timeline: &mut Timeline,
+) -> anyhow::Result<()> {
+    let (Some(first), Some(last)) = (sequences.iter().min(), sequences.iter().max()) else { return Ok(()) };
+    for (gateway, answer) in options.gateways.emitted(church, (*first, *last)).await? {
+        match answer {
+            Ok(emitted) => timeline.add_emissions(gateway, sequences, &emitted),
+            Err(error) => {
+                timeline.note(format!("the gateway {gateway} does not say what it emitted: {error:#}"))
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Life {
+    fn new(message: Message, origin: Origin, recipients: &[RecipientLife], timeline: Timeline) -> Self {
+        let (steps, notes) = timeline.into_parts();
+        let shown = i32::try_from(recipients.len()).unwrap_or(i32::MAX);
+        let tally = message.tally;
+        Self {
+            message_id: message.id,
+            church_id: message.church_id,
+            status: message.status.as_str(),
+            version: message.version,
+            author_id: message.author_id,
+            recipient_count: tally.recipients,
+            delivered_count: tally.delivered,
+            failed_count: tally.failed,
+            unconfirmed_count: tally.unconfirmed,
+            read_count: tally.read,
+            cancelled_count: tally.cancelled,
+            sender: origin.from_number.or(origin.messaging_profile_id),
+            send_at: origin.send_at,
+            cancelled_by: origin.cancelled_by,
+            retry_of: message.retry_of,
+            recipients: recipients.iter().map(Recipient::new).collect(),
+            more_recipients: tally.recipients - shown,
+            steps,
+            notes,
+        }
+    }
+}
+
+impl Recipient {
+    fn new(recipient: &RecipientLife) -> Self {
+        let failure = recipient.failure.as_ref();
+        Self {
+            id: recipient.id,
+            phone: recipient.phone.clone(),
+            status: recipient.state.status().as_str(),
+            telnyx_id: recipient.provider_id.clone(),
+            failure_code: failure.map(|failure| failure.code.clone()),
+            failure_reason: failure.map(|failure| failure.reason.clone()),
+            retry_id: recipient.retry_id,
+        }
+    }
+
+    fn row(&self) -> [String; 5] {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        [
+            format!("  {}", self.id),
+            self.phone.clone(),
+            self.status.into(),
+            format!("Telnyx {}", self.telnyx_id.as_deref().unwrap_or("-")),
+            format!("{} {}", text(&self.failure_code), text(&self.failure_reason)),
+        ]
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Report(Vec<Life>);
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, life) in self.0.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            write!(out, "{life}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Life {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { message_id, church_id, status, version, author_id, .. } = self;
+        writeln!(out, "message {message_id} of {church_id}: {status}, version {version}, by {author_id}")?;
+        writeln!(
+            out,
+            "  {}: {} delivered ({} read), {} failed ({} cancelled), {} unconfirmed",
+            counted(self.recipient_count.into(), "recipient"),
+            self.delivered_count,
+            self.read_count,
+            self.failed_count,
+            self.cancelled_count,
+            self.unconfirmed_count
+        )?;
+        writeln!(out, "  sent as {}", self.sender.as_deref().unwrap_or("-"))?;
+        if self.send_at.is_some() {
+            writeln!(out, "  not before {}", moment(self.send_at))?;
+        }
+        if let Some(by) = &self.cancelled_by {
+            writeln!(out, "  cancelled by {by}")?;
+        }
+        if let Some(earlier) = self.retry_of {
+            writeln!(out, "  tries again what {earlier} did not reach")?;
+        }
+        table(out, &self.recipients.iter().map(Recipient::row).collect::<Vec<_>>())?;
+        if self.more_recipients > 0 && self.recipients.len() > 1 {
+            writeln!(
+                out,
+                "  and {} more; give a recipient's or Telnyx's id to see one",
+                self.more_recipients
+            )?;
+        }
+        table(out, &self.steps.iter().map(Step::row).collect::<Vec<_>>())?;
+        self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
+    }
+}

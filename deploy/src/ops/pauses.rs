@@ -1,0 +1,102 @@
+//! `ops pause` and `ops resume`.
+
+use std::fmt::{self, Display};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use common::event::timestamp;
+use common::store::{Pause, Store};
+use common::subject::ChurchId;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::database::DatabaseOptions;
+use super::operator::Operator;
+use super::output::{Output, moment};
+
+/// What can be paused.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// Sending through Telnyx; webhooks and events go on
+    Sending,
+}
+
+#[derive(clap::Args)]
+pub(super) struct PauseOptions {
+    #[command(flatten)]
+    database: DatabaseOptions,
+    #[command(flatten)]
+    operator: Operator,
+    /// What to pause
+    what: What,
+    /// Only of one church; by default of everybody
+    #[arg(long)]
+    church: Option<ChurchId>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct ResumeOptions {
+    #[command(flatten)]
+    database: DatabaseOptions,
+    /// What to resume
+    what: What,
+    /// The pause of one church; by default that of everybody
+    #[arg(long)]
+    church: Option<ChurchId>,
+}
+
+/// The pauses in force.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Report(Vec<Told>);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    /// None means everybody.
+    church_id: Option<ChurchId>,
+    by: String,
+    #[serde(with = "timestamp")]
+    since: OffsetDateTime,
+}
+
+/// `ops pause`.
+pub(super) async fn pause(options: PauseOptions, output: Output) -> anyhow::Result<ExitCode> {
+    let What::Sending = options.what;
+    let store = options.database.open().await?;
+    let since = timestamp::millis(OffsetDateTime::now_utc());
+    let pause = Pause { church_id: options.church, by: options.operator.author(), since };
+    store.pause(&pause).await.context("can't record the pause")?;
+    report(&store, output).await
+}
+
+/// `ops resume`.
+pub(super) async fn resume(options: ResumeOptions, output: Output) -> anyhow::Result<ExitCode> {
+    let What::Sending = options.what;
+    let store = options.database.open().await?;
+    if !store.resume(options.church.as_ref()).await.context("can't end the pause")? {
+        let whom = options.church.map_or("everybody".into(), |church| church.to_string());
+        bail!("sending is not paused for {whom}; `ops doctor` lists the pauses");
+    }
+    report(&store, output).await
+}
+
+async fn report(store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    let pauses = store.pauses().await.context("can't read the pauses")?;
+    let told = |Pause { church_id, by, since }| Told { church_id, by, since };
+    output.report(&Report(pauses.into_iter().map(told).collect()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(out, "sending is not paused");
+        }
+        self.0.iter().try_for_each(|pause| {
+            let whom = pause.church_id.as_ref().map_or("everybody", ChurchId::as_str);
+            writeln!(out, "sending is paused for {whom} by {} since {}", pause.by, moment(pause.since))
+        })
+    }
+}

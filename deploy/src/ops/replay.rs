@@ -1,0 +1,113 @@
+//! `ops replay`: stored events once more to the browsers of a church.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail, ensure};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::Stream;
+use common::event::timestamp;
+use common::service::next_signal;
+use common::subject::ChurchId;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::broker::BrokerOptions;
+use super::events;
+use super::output::{Output, counted};
+use super::replays::{self, Replay, Until};
+use super::times::since;
+
+/// Most versions of a message: no message has this one.
+const NO_VERSION: i64 = i64::MAX;
+
+#[derive(clap::Args)]
+pub(super) struct ReplayEvents {
+    #[command(flatten)]
+    broker: BrokerOptions,
+    /// The church
+    #[arg(long, required_unless_present = "clean")]
+    church: Option<ChurchId>,
+    /// Replay what is stored since a time, as 2026-11-22T20:15:00Z, or since so long ago: 90s, 15m, 6h, 3d
+    #[arg(long, value_name = "TIME", value_parser = since, required_unless_present = "clean")]
+    since: Option<OffsetDateTime>,
+    /// Only the events of one message
+    #[arg(long, value_name = "ID")]
+    message: Option<Uuid>,
+    /// Most events per second; a gateway sends at most 200 of a church
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200))]
+    rate: u32,
+    /// Remove every consumer that replays to the gateways, running replays included, and replay nothing
+    #[arg(long, conflicts_with_all = ["church", "since", "message"])]
+    clean: bool,
+}
+
+pub(super) async fn run(options: ReplayEvents, output: Output) -> anyhow::Result<ExitCode> {
+    let client = options.broker.connect().await?;
+    let stream = events::stream(client.clone()).await?;
+    let (Some(church), Some(since)) = (options.church, options.since) else {
+        return clean(&stream, output).await;
+    };
+    let spans = match options.message {
+        None => vec![(DeliverPolicy::ByStartTime { start_time: since }, Until::Now)],
+        Some(message) => of_message(&stream, &church, message, since).await?,
+    };
+    let mut replay = Replay::new(client, stream, church.clone(), options.rate, output);
+    let ended = tokio::select! {
+        ended = all(&mut replay, spans) => ended,
+        stopped = next_signal() => stopped.map_err(Into::into).and_then(|()| bail!("stopped by a signal")),
+    };
+    replay.remove().await?;
+    let delivered = replay.delivered;
+    ended.with_context(|| format!("replayed {delivered} events, then ended; the consumer is removed"))?;
+    let events = counted(i64::try_from(delivered).unwrap_or(i64::MAX), "event");
+    output.say(format!("replayed {events} of {church}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Replays one span after the other, each by a consumer of the same name.
+async fn all(replay: &mut Replay, spans: Vec<(DeliverPolicy, Until)>) -> anyhow::Result<()> {
+    for (from, until) in spans {
+        replay.run(from, until).await?;
+        replay.remove().await?;
+    }
+    Ok(())
+}
+
+/// A span for each event of a message.
+async fn of_message(
+    stream: &Stream,
+    church: &ChurchId,
+    message: Uuid,
+    since: OffsetDateTime,
+) -> anyhow::Result<Vec<(DeliverPolicy, Until)>> {
+    let found = events::of_message(stream, church, message, (since, NO_VERSION)).await?;
+    ensure!(
+        !found.is_empty(),
+        "the stream holds no event of this message since {}",
+        timestamp::to_text(since)
+    );
+    let span =
+        |sequence| (DeliverPolicy::ByStartSequence { start_sequence: sequence }, Until::Sequence(sequence));
+    Ok(found.iter().map(|stored| span(stored.sequence)).collect())
+}
+
+async fn clean(stream: &Stream, output: Output) -> anyhow::Result<ExitCode> {
+    let forgotten = replays::list(stream).await?;
+    for consumer in &forgotten {
+        replays::remove(stream, &consumer.name).await?;
+        let about = consumer.config.description.as_deref().unwrap_or("no description");
+        let age = OffsetDateTime::now_utc() - consumer.created;
+        output.progress(&format!("removed {} ({about}), {} old", consumer.name, age_in_words(age)));
+    }
+    let consumers = counted(i64::try_from(forgotten.len()).unwrap_or(i64::MAX), "consumer");
+    output.say(format!("removed {consumers}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn age_in_words(age: Duration) -> String {
+    match age.whole_minutes() {
+        0 => "less than a minute".into(),
+        minutes if minutes < 120 => format!("{minutes} minutes"),
+        minutes => format!("{} hours", minutes / 60),
+    }
+}
