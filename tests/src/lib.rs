@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod load;
 pub mod message_api;
 pub mod ops;
+pub mod prometheus;
 pub mod proxy;
 mod sending;
 pub mod stack;

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::connections::{LastCommit, Purpose, within};
 use super::database::Database as _;
+use super::error_counts::ErrorCounts;
 use super::failures::StoreError;
 use super::new_events::NewEvents;
 use super::outage::Outage;
@@ -87,6 +88,7 @@ pub struct Store {
     pub(super) is_away: watch::Sender<bool>,
     announcements: Arc<Notify>,
     pub(super) outage: Arc<Outage>,
+    pub(super) errors: ErrorCounts,
     pub(super) claims: Arc<ClaimMemory>,
     pub(super) limits: SendLimits,
 }
@@ -119,6 +121,7 @@ impl Store {
         webhooks.limit = LONGEST_WEBHOOK_CALL;
         webhooks.announcements = all.announcements.clone();
         webhooks.is_away = all.is_away.clone();
+        webhooks.errors = all.errors.clone();
         Ok((all, webhooks))
     }
 
@@ -142,6 +145,7 @@ impl Store {
             is_away: watch::Sender::default(),
             announcements: Arc::default(),
             outage: Arc::new(Outage::new(url)),
+            errors: ErrorCounts::default(),
             claims: Arc::default(),
             limits: SendLimits::default(),
         })
@@ -164,7 +168,7 @@ impl Store {
             }
             tokio::time::sleep(LONGEST_CALL_WHILE_AWAY).await;
         };
-        within(self.limit, away, call).await
+        within(self.limit, away, call).await.inspect_err(|error| self.errors.note(error))
     }
 
     /// Replaces every connection before it is used again.

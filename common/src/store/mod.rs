@@ -54,6 +54,7 @@ mod connections;
 mod database;
 mod diagnosis;
 mod erasure;
+mod error_counts;
 mod failing;
 mod failures;
 mod forwarding;

@@ -13,7 +13,7 @@ use super::messages::{count_of, page_of};
 use super::records::{HistoryQuery, InboundQuery, Overdue, SendLimits};
 use super::retention::{FINISHED, Prunable, deletion};
 use super::rows::{Budget, Claim};
-use super::sending::{asking, due, estimate, limits, paces};
+use super::sending::{asking, backlog, due, estimate, limits, paces};
 use super::sql::{Sql, Statement, sql};
 use super::sqlite::Sqlite;
 use super::{audit, failing, forwarding, life, outbox, parked};
@@ -91,6 +91,7 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("due", claim(), vec!["recipients_turn"; 3]),
         ("taken attempts", bare(due::READ_ATTEMPTS), vec!["autoindex_recipients_1", "autoindex_messages"]),
         ("queue", bare(estimate::QUEUE), vec!["recipients_waiting"]),
+        ("backlog", bare(backlog::COUNTS), vec!["recipients_waiting", "recipients_unresolved"]),
         ("asks", bare(asking::DUE), vec!["recipients_ask"]),
         ("unheard", bare(asking::UNHEARD), vec!["recipients_overdue", "webhooks_received", "webhooks_asked"]),
         ("history", page_of(&church, &all), vec!["messages_history"]),
@@ -106,6 +107,7 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("waiting forwards", bare(forwarding::STATE), vec!["inbound_forward"]),
         ("old texts", prune(Prunable::Inbound), vec!["inbound_recorded"]),
         ("parked", bare(parked::PAGE), vec!["webhooks_parked"]),
+        ("count of parked", bare(parked::COUNT), vec!["webhooks_parked"]),
         ("outbox", bare(outbox::WAITING), vec!["outbox_waiting"]),
         ("old events", prune(Prunable::Events), vec!["INTEGER PRIMARY KEY", "outbox_announced"]),
         ("old webhooks", prune(Prunable::Webhooks), vec!["autoindex_webhooks", "webhooks_received"]),

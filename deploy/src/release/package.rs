@@ -16,7 +16,7 @@ use crate::programs::tools;
 pub const PROGRAMS: [&str; 4] = ["message-api", "webhook-ingest", "realtime-gateway", "ops"];
 
 /// Files and folders of the project, in the archive at the same places, so that the documents' links work.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -28,6 +28,7 @@ const FILES: [&str; 11] = [
     "deploy/docker",
     "deploy/compose",
     "deploy/kubernetes",
+    "deploy/monitoring",
 ];
 
 /// What one release consists of.

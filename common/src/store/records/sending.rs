@@ -121,6 +121,17 @@ pub struct HeldSender {
     pub setbacks: i32,
 }
 
+/// What waits to be sent, and for Telnyx's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Recipients whose turn it is, up to a hundred thousand; also those that operators have paused.
+    pub due: i64,
+    /// How long the first of them has been due that operators have not paused.
+    pub oldest: std::time::Duration,
+    /// Recipients of whom Telnyx has not said whether it has their text.
+    pub unresolved: i64,
+}
+
 /// An accepted recipient without a final status, to ask Telnyx about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {

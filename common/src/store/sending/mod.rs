@@ -2,6 +2,7 @@
 
 pub(super) mod answers;
 pub(super) mod asking;
+pub(super) mod backlog;
 pub(super) mod claims;
 pub(super) mod due;
 pub(super) mod estimate;
