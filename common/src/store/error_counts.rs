@@ -8,7 +8,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::failures::StoreError;
-use super::handle::Store;
 use super::wait::Wait;
 use crate::telemetry::Metrics;
 
@@ -45,23 +44,19 @@ impl ErrorCounts {
         self.counting.store(true, Ordering::Relaxed);
     }
 
+    /// Shows the counts among these metrics, every kind at zero.
+    pub(super) fn show(&self, metrics: &Metrics) {
+        for kind in KINDS {
+            drop(self.counts.get_or_create(&Kind { kind }));
+        }
+        metrics.register("database_errors", "Calls of the database that failed", self.counts.clone());
+    }
+
     /// Counts the error of a call.
     pub(super) fn note(&self, error: &StoreError) {
         if let Some(kind) = kind(error).filter(|_| self.counting.load(Ordering::Relaxed)) {
             self.counts.get_or_create(&Kind { kind }).inc();
         }
-    }
-}
-
-impl Store {
-    /// Shows the failed calls of this store, and of all handles made from it, among these metrics.
-    #[must_use]
-    pub fn showing_errors(self, metrics: &Metrics) -> Self {
-        for kind in KINDS {
-            drop(self.errors.counts.get_or_create(&Kind { kind }));
-        }
-        metrics.register("database_errors", "Calls of the database that failed", self.errors.counts.clone());
-        self
     }
 }
 
@@ -89,7 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::StoreOptions;
+    use crate::store::{Store, StoreOptions};
 
     #[tokio::test]
     async fn from_the_first_migration_on_a_failed_call_is_counted_by_what_it_waited_for() {

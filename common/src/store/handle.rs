@@ -18,6 +18,7 @@ use super::sending::memory::ClaimMemory;
 use super::sqlite::Sqlite;
 use super::url;
 use crate::config::ConfigError;
+use crate::telemetry::Metrics;
 
 /// Evaluates a call on the store's database, whichever it is.
 macro_rules! on_either {
@@ -149,6 +150,13 @@ impl Store {
             claims: Arc::default(),
             limits: SendLimits::default(),
         })
+    }
+
+    /// Shows the failed calls of this store, and of all handles made from it, among these metrics.
+    #[must_use]
+    pub fn showing_errors(self, metrics: &Metrics) -> Self {
+        self.errors.show(metrics);
+        self
     }
 
     /// Returns a handle on the same connections with another time limit for its calls.
