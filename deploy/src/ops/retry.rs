@@ -59,7 +59,7 @@ pub(super) async fn run(options: Retry, output: Output) -> anyhow::Result<ExitCo
         Retried::Repeated(message) => {
             output.say(format!("{} was retried before, as {}", original.message_id, message.id))?;
         }
-        Retried::Nothing => bail!("no recipient of this message failed for a reason that passes with time"),
+        Retried::Nothing => bail!("nobody is left who failed for a reason that passes with time"),
     }
     Ok(ExitCode::SUCCESS)
 }
