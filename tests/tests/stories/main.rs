@@ -7,6 +7,8 @@ mod cancelling;
 mod churches;
 mod churn;
 mod commits;
+mod console;
+mod console_changes;
 mod crashes;
 mod cursors;
 mod databases;
