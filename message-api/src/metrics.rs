@@ -52,6 +52,13 @@ pub(crate) struct HeldLabels {
     pub reason: &'static str,
 }
 
+/// For whom operators paused sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PauseLabels {
+    /// `all` or `church`.
+    pub(crate) scope: &'static str,
+}
+
 /// What Telnyx was asked, and how it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct AnswerLabels {
@@ -91,6 +98,8 @@ pub(crate) struct ApiMetrics {
     pub due_oldest: Gauge,
     /// Recipients of whom Telnyx has not said whether it has their text.
     pub unresolved: Gauge,
+    /// Pauses by operators.
+    pub pauses: Family<PauseLabels, Gauge>,
     /// 1 while the dispatcher waits because of Telnyx.
     pub paused: Gauge,
     /// Senders held back.
@@ -148,6 +157,11 @@ impl ApiMetrics {
                 "api_lookups",
                 "Messages looked up at Telnyx because no webhook came",
                 outcomes(LOOKUPS),
+            ),
+            pauses: metrics.gauges(
+                "api_paused",
+                "Pauses of sending by operators",
+                ["all", "church"].map(|scope| PauseLabels { scope }),
             ),
             paused: metrics.gauge("api_dispatcher_paused", "1 while sending waits because of Telnyx"),
             waiting_answers: metrics.gauge("api_answers_waiting", "Answers of Telnyx not recorded yet"),

@@ -10,6 +10,7 @@ use deploy::ops::stream::{Limits, provision};
 use deploy::ports::Port;
 use deploy::processes::Processes;
 use deploy::scratch::Scratch;
+use deploy::tools;
 use secrecy::SecretString;
 
 /// Every user's password.
@@ -35,13 +36,25 @@ impl TestBroker {
     /// # Panics
     /// If it does not start.
     pub async fn start() -> Self {
+        Self::start_changed(|conf| conf).await
+    }
+
+    /// Starts a broker whose `nats.conf` somebody has changed, and creates the stream.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_changed(change: impl FnOnce(String) -> String) -> Self {
         let folder = crate::databases::folder();
         let mut processes = Processes::new(&folder.path().join("logs")).expect("processes can be started");
         let (port, monitor) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
         let passwords = passwords();
         let data = folder.path().join("nats");
-        let program = nats::program(port.number(), monitor.number(), &data, &passwords)
+        let mut program = nats::program(port.number(), monitor.number(), &data, &passwords)
             .expect("there is a nats-server");
+        let conf = std::fs::read_to_string(tools::project().join("nats.conf")).expect("nats.conf is there");
+        let changed = folder.path().join("nats.conf");
+        std::fs::write(&changed, change(conf)).expect("it is written");
+        program.arguments.extend(["-c".into(), changed.display().to_string()]);
         processes.start(program).expect("nats-server starts");
         let mut broker = Self { processes, port, monitor, http: reqwest::Client::new(), folder };
         broker.wait().await;
@@ -62,6 +75,12 @@ impl TestBroker {
             nats_password: SecretString::from(PASSWORD),
             nats_ca_file: None,
         }
+    }
+
+    /// The settings with which `ops` finds it.
+    pub fn ops_settings(&self) -> Vec<(String, String)> {
+        let password = |user: &&str| (format!("NATS_{}_PASSWORD", user.to_uppercase()), PASSWORD.to_owned());
+        nats::USERS.iter().map(password).chain([("NATS_URL".into(), self.url())]).collect()
     }
 
     /// A connection as one of the users in `nats.conf`.

@@ -8,6 +8,7 @@ pub mod back_end;
 pub mod broker;
 pub mod chance;
 pub mod client;
+pub mod console;
 pub mod crowd;
 pub mod databases;
 pub mod frontend;

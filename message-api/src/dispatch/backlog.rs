@@ -12,17 +12,18 @@ use crate::metrics::ApiMetrics;
 const LOOK: Duration = Duration::from_secs(5);
 /// Looking may take one part in so many of the time: with many recipients waiting, it looks less often.
 const SHARE: u32 = 20;
-/// An attempt without an answer counts from this age on. Before that, it may be under way.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+/// Recipients that are counted.
+const COUNTED: u32 = 100_000;
 
 /// Updates the gauges until shutdown. While the database is away, the last numbers stand.
 pub(super) async fn watch(store: Store, metrics: ApiMetrics, shutdown: CancellationToken) {
     loop {
         let started = Instant::now();
-        if let Ok(backlog) = store.backlog(OffsetDateTime::now_utc(), ANSWERED_WITHIN).await {
+        let now = OffsetDateTime::now_utc();
+        if let (Ok(backlog), Ok(since)) = (store.backlog(now, COUNTED).await, store.due_since(now).await) {
             metrics.due.set(backlog.due);
-            metrics.due_oldest.set(i64::try_from(backlog.oldest.as_secs()).unwrap_or(i64::MAX));
-            metrics.unresolved.set(backlog.unresolved);
+            metrics.unresolved.set(backlog.unanswered);
+            metrics.due_oldest.set(since.map_or(0, |since| (now - since).whole_seconds()));
         }
         let pause = LOOK.max(started.elapsed() * SHARE);
         if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

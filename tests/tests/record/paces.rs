@@ -1,7 +1,7 @@
 //! Rates and holds of senders: each keeps its own rate across all processes, and a hold affects only its sender.
 
 use common::status::MessageStatus;
-use common::store::{Answer, Attempt, Backlog, NewMessage, Pause, SendLimits, Sender, Setback, Store};
+use common::store::{Answer, Attempt, NewMessage, Pause, SendLimits, Sender, Setback, Store};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::{Duration, OffsetDateTime};
@@ -19,7 +19,7 @@ on_both_databases!(
     another_senders_success_does_not_shorten_a_hold,
     a_paused_church_is_not_claimed_and_does_not_count_as_due,
     nothing_is_claimed_while_everybody_is_paused,
-    the_backlog_counts_what_is_due_and_what_telnyx_has_not_answered,
+    what_operators_have_paused_is_not_late,
 );
 
 fn from(number: &str, mut message: NewMessage) -> NewMessage {
@@ -238,28 +238,23 @@ async fn a_paused_church_is_not_claimed_and_does_not_count_as_due(kind: Kind) {
     assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 2);
 }
 
-async fn the_backlog_counts_what_is_due_and_what_telnyx_has_not_answered(kind: Kind) {
+async fn what_operators_have_paused_is_not_late(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = limited(&database.migrated().await, None);
-    let (minute, second) = (std::time::Duration::from_secs(60), std::time::Duration::from_secs(1));
-    let backlog = async |at| store.backlog(at, minute).await.unwrap();
-    let nothing = Backlog { due: 0, oldest: std::time::Duration::ZERO, unresolved: 0 };
-    assert_eq!(backlog(now()).await, nothing);
+    let due_since = async |at| store.due_since(at).await.unwrap();
+    assert_eq!(due_since(now()).await, None);
     let (grace, mut later) = (message("grace", 2), message("hope", 1));
-    later.send_at = Some(later.created_at + Duration::days(1));
+    let tomorrow = grace.created_at + Duration::days(1);
+    later.send_at = Some(tomorrow);
     record(&store, &grace).await;
     record(&store, &later).await;
-    let due = grace.created_at;
-    assert_eq!(backlog(due + 90 * second).await, Backlog { due: 2, oldest: 90 * second, ..nothing });
+    assert_eq!(due_since(now()).await, Some(grace.created_at));
     store.pause(&pause(Some("grace"))).await.unwrap();
-    assert_eq!(backlog(due + 90 * second).await, Backlog { due: 2, ..nothing }, "what is paused is not late");
+    assert_eq!(due_since(now()).await, None);
     store.resume(Some(&church("grace"))).await.unwrap();
-    let at = now();
-    assert_eq!(store.begin_attempts(10, at).await.unwrap().len(), 2);
-    assert_eq!(backlog(at + minute).await, nothing, "an answer may still come");
-    assert_eq!(backlog(at + minute + second).await, Backlog { unresolved: 2, ..nothing });
-    let a_day_late = backlog(later.created_at + Duration::days(2)).await;
-    assert_eq!(a_day_late.oldest, std::time::Duration::from_secs(86_400));
+    assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 2);
+    assert_eq!(due_since(now()).await, None);
+    assert_eq!(due_since(tomorrow).await, Some(tomorrow));
 }
 
 async fn nothing_is_claimed_while_everybody_is_paused(kind: Kind) {

@@ -121,17 +121,6 @@ pub struct HeldSender {
     pub setbacks: i32,
 }
 
-/// What waits to be sent, and for Telnyx's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backlog {
-    /// Recipients whose turn it is, up to a hundred thousand; also those that operators have paused.
-    pub due: i64,
-    /// How long the first of them has been due that operators have not paused.
-    pub oldest: std::time::Duration,
-    /// Recipients of whom Telnyx has not said whether it has their text.
-    pub unresolved: i64,
-}
-
 /// An accepted recipient without a final status, to ask Telnyx about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
@@ -149,6 +138,8 @@ pub struct Ask {
 
 /// Failure code of a recipient of which Telnyx never said whether it accepted the message.
 pub(in crate::store) const UNRESOLVED: &str = "unresolved";
+/// Failure code of a recipient whose text was held back for too long, or certainly not taken by Telnyx.
+pub(in crate::store) const NOT_SENT: &str = "not_sent";
 /// Without a receipt, Telnyx is asked for the first time this long after the attempt.
 pub(in crate::store) const FIRST_ASK: time::Duration = time::Duration::minutes(15);
 

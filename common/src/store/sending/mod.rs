@@ -2,7 +2,6 @@
 
 pub(super) mod answers;
 pub(super) mod asking;
-pub(super) mod backlog;
 pub(super) mod claims;
 pub(super) mod due;
 pub(super) mod estimate;
