@@ -46,11 +46,13 @@
 //! ```
 
 mod audit;
+mod backup;
 mod book;
 mod bulk;
 mod cancelling;
 mod columns;
 mod connections;
+mod copy;
 mod database;
 mod diagnosis;
 mod erasure;
@@ -75,6 +77,7 @@ mod plans;
 mod postgres;
 mod readiness;
 mod records;
+mod restored;
 mod retention;
 mod retrying;
 mod revocations;
@@ -89,6 +92,8 @@ mod url;
 mod wait;
 mod webhooks;
 
+pub use backup::BackupError;
+pub use copy::{CopiedTable, CopyError};
 pub use erasure::Erased;
 pub use failures::StoreError;
 pub use handle::{Store, StoreOptions};
