@@ -21,8 +21,8 @@ pub const USERS: [&str; 6] = ["ingest", "message_api", "gateway", "ops", "provis
 /// How long the broker may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// The project's configurations. The second and the third include the first.
-pub const FILES: [&str; 3] = ["nats.conf", "deploy/nats/tls.conf", "deploy/nats/cluster.conf"];
+/// The project's configuration. Files in `deploy/nats` include it.
+const CONFIGURATION: &str = "nats.conf";
 
 /// nats-server on these ports, with its data in the folder.
 ///
@@ -34,10 +34,10 @@ pub fn program(
     data: &Path,
     passwords: &BTreeMap<String, String>,
 ) -> anyhow::Result<Program> {
-    program_of(FILES[0], (port, monitor), data, passwords)
+    program_of(CONFIGURATION, (port, monitor), data, passwords)
 }
 
-/// The same with another of [`FILES`]; the variables that this one needs besides the passwords are the caller's to set.
+/// The same with a file that includes `nats.conf`, by its path in the project; the variables that this one needs besides the passwords are the caller's to set.
 ///
 /// # Errors
 /// As [`program`].
