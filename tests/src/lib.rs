@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod chance;
 pub mod client;
 pub mod cluster;
+pub mod console;
 pub mod crowd;
 pub mod databases;
 pub mod frontend;

@@ -79,7 +79,7 @@ impl TestStack {
         command.spawn().expect("ops starts")
     }
 
-    fn ops_command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn ops_command(&self, arguments: &[&str]) -> Command {
         let file = self.stack.file();
         let gateways = file.ops.gateways.join(",");
         command(

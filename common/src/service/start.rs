@@ -75,7 +75,7 @@ where
     info!(version = VERSION, "starting");
     info!(address = %ops.local_addr()?, "answering operators");
     let ops_done = CancellationToken::new();
-    let serving = serve_ops(ops, context.clone(), ops_done.clone());
+    let serving = serve_ops(S::NAME, ops, context.clone(), ops_done.clone());
     let serving = context.spawn_vital(&TaskTracker::new(), "operators' listener", serving);
     tokio::spawn(stop_on_signals(context.clone()));
     let told = tokio::spawn(tell_manager(context.clone()));

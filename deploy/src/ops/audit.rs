@@ -13,6 +13,7 @@ use super::comparison::{Difference, compare};
 use super::database::DatabaseOptions;
 use super::events;
 use super::output::{Output, counted, table};
+use super::progress::Progress;
 
 /// Most refused events that are listed; the audit counts all.
 const NAMED: u32 = 100;
@@ -30,7 +31,7 @@ pub(super) struct AuditOptions {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+pub(super) struct Report {
     #[serde(flatten)]
     sums: Audit,
     /// The events that the stream refuses.
@@ -54,23 +55,35 @@ struct Found {
 /// Exit code 1 if anything does not add up and was not repaired.
 pub(super) async fn run(options: AuditOptions, output: Output) -> anyhow::Result<ExitCode> {
     let store = options.database.open().await?;
-    let (sums, discrepancies) = store.audit_and_name().await.context("can't audit the database")?;
+    let report = audit(&store, &options.broker, options.repair, &Progress::printed(output, "read")).await?;
+    output.report(&report)?;
+    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Audits the database, and compares it with the stream if there is a password for that.
+pub(super) async fn audit(
+    store: &Store,
+    broker: &BrokerOptions,
+    repairs: bool,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let told = |done| progress.tell(done, None, "webhooks and messages");
+    let (sums, discrepancies) = store.audit_and_name(&told).await.context("can't audit the database")?;
     let refused = store.refused_events(NAMED).await.context("can't read the refused events")?;
     let mut report = Report { sums, refused, found: Vec::new(), repaired: 0, notes: Vec::new() };
     report.found.extend(discrepancies.into_iter().map(Found::from));
-    let differences = match options.broker.connect_if_set().await? {
-        Some(client) => compare(&store, &events::stream(client).await?).await?,
+    let differences = match broker.connect_if_set().await? {
+        Some(client) => compare(store, &events::stream(client).await?, progress).await?,
         None => {
             report.notes.push(format!("the stream was not compared: {} is not set", broker::PASSWORD));
             Vec::new()
         }
     };
-    if options.repair {
-        report.repaired = repair(&store, &differences).await?;
+    if repairs {
+        report.repaired = repair(store, &differences).await?;
     }
     report.found.extend(differences.into_iter().map(Found::from));
-    output.report(&report)?;
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report)
 }
 
 /// Lets the relay announce lost events again.
@@ -126,7 +139,8 @@ impl From<Difference> for Found {
 }
 
 impl Report {
-    fn is_sound(&self) -> bool {
+    /// Whether everything adds up, or was repaired.
+    pub(super) fn is_sound(&self) -> bool {
         let lost = self.found.iter().filter(|found| found.kind == "event" && found.verdict == "lost").count();
         let others = self.found.len() - lost;
         self.sums.is_sound() && others == 0 && self.repaired == lost as u64

@@ -8,6 +8,7 @@ use common::store::{AnnouncedEvent, Store};
 use uuid::Uuid;
 
 use super::events;
+use super::progress::Progress;
 
 /// Sequences that are compared at once.
 const PART: i64 = 2_000;
@@ -32,12 +33,19 @@ struct Misplaced {
 
 /// Compares what both hold, part by part. Works while the services run: it stops at what was announced last when it
 /// began, and what either deletes meanwhile is no difference.
-pub(super) async fn compare(store: &Store, stream: &Stream) -> anyhow::Result<Vec<Difference>> {
+pub(super) async fn compare(
+    store: &Store,
+    stream: &Stream,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Difference>> {
     let Some((first, last)) = store.announced_span().await? else { return Ok(Vec::new()) };
     let begin = stream.get_info().await.context("can't read the stream CHURCH")?.state.first_sequence;
     let mut begin = first.max(i64::try_from(begin).unwrap_or(i64::MAX));
     let mut differences = Vec::new();
+    let start = begin;
+    let count = |until: i64| u64::try_from(until - start).unwrap_or(0);
     while begin <= last {
+        progress.tell(count(begin), Some(count(last + 1)), "events of the stream");
         let end = last.min(begin + PART - 1);
         differences.extend(compare_part(store, stream, (begin, end)).await?);
         begin = end + 1;

@@ -8,6 +8,8 @@ mod churches;
 mod churn;
 mod cluster;
 mod commits;
+mod console;
+mod console_changes;
 mod crashes;
 mod cursors;
 mod databases;
