@@ -47,7 +47,10 @@ async fn the_console_gives_nothing_without_its_cookie_and_its_token_opens_it_onc
     assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
     for (path, status) in [("/", 200), ("/app.js", 200), ("/htm-preact.js", 200), ("/nothing.js", 404)] {
         let answer = console.reading(path).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.headers()["x-content-type-options"]), (status, &"nosniff".parse().unwrap()));
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["x-content-type-options"]),
+            (status, &"nosniff".parse().unwrap())
+        );
     }
 }
 
@@ -64,7 +67,8 @@ async fn a_foreign_name_or_origin_is_refused_even_with_the_cookie() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let pause = json!({ "change": "pause", "church": null });
     for origin in [None, Some("null"), Some("http://127.0.0.1:3000"), Some("http://evil.example")] {
-        let mut request = http.post(format!("{}/api/changes", console.origin)).header(COOKIE, &console.cookie);
+        let mut request =
+            http.post(format!("{}/api/changes", console.origin)).header(COOKIE, &console.cookie);
         if let Some(origin) = origin {
             request = request.header(ORIGIN, origin);
         }
@@ -99,8 +103,12 @@ async fn each_view_shows_what_its_command_reports_and_masks_numbers_until_they_a
         assert_eq!(answer["report"], reported, "{path}");
     }
     let masked = console.report(&format!("/api/messages/{id}")).await;
-    assert!(!masked.to_string().contains(DELIVERED) && masked.to_string().contains("+•••••••0101"), "{masked}");
-    let shown = console.reading(&format!("/api/messages/{id}")).header("x-show-numbers", "1").send().await.unwrap();
+    assert!(
+        !masked.to_string().contains(DELIVERED) && masked.to_string().contains("+•••••••0101"),
+        "{masked}"
+    );
+    let shown =
+        console.reading(&format!("/api/messages/{id}")).header("x-show-numbers", "1").send().await.unwrap();
     assert!(shown.text().await.unwrap().contains(DELIVERED));
     let found = console.report(&format!("/api/messages/search?text=%2B{}", &DELIVERED[1..])).await;
     assert_eq!(found[0]["messageId"], id.to_string());
@@ -163,7 +171,10 @@ async fn commands_list_what_waits_what_came_and_which_churches_there_are() {
         assert_eq!(stack.report(&report).await.status(), 200);
     }
     let twice = stack.ops(&["webhooks", "--outcome", "duplicate", "--json"]).await.json();
-    assert_eq!((&twice[0]["eventId"], &twice[0]["deliveries"]), (&report.event_id.to_string().into(), &2.into()));
+    assert_eq!(
+        (&twice[0]["eventId"], &twice[0]["deliveries"]),
+        (&report.event_id.to_string().into(), &2.into())
+    );
     let churches = stack.ops(&["churches", "--json"]).await.json();
     assert_eq!(churches[0]["churchId"], CHURCH);
     stack.until_announced().await;
