@@ -50,6 +50,9 @@ check "nginx.conf" nginx "apt install nginx-light" $stack nginx
 check "Caddyfile" python3 "apt install python3-pip" $stack caddy
 check "Dockerfile" python3 "apt install python3-pip" $stack dockerfile
 check "compose file" npm "apt install npm" $stack compose
+check "alerts and their tests" promtool "apt install prometheus, or see prometheus.io" $stack monitoring
+check "dashboard and alerts on a running stack" prometheus "apt install prometheus, or see prometheus.io" \
+    cargo test --quiet --workspace --test stories -- --ignored monitoring
 check "Kubernetes objects" go "apt install golang, or see go.dev" $stack kubernetes
 if [ "$(id -u)" -eq 0 ]; then
     check "container image" buildah "apt install buildah debootstrap" $stack image

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::Info;
-use common::subject::{RELAY_WAKE, REPUBLISH, STREAM, STREAM_SUBJECTS};
+use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use common::subject::{RELAY_PROBE, RELAY_WAKE, REPUBLISH, STREAM, STREAM_SUBJECTS};
 use futures_util::TryFutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use time::OffsetDateTime;
@@ -22,6 +24,9 @@ const ANSWERS: &str = "start nats-server, or correct NATS_URL and the password: 
 const STANDING: time::Duration = time::Duration::minutes(1);
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A sequence that no stream reaches.
+const UNREACHED: u64 = 1 << 53;
 
 /// The passwords of the services' users, as `nats.conf` gets them.
 #[derive(clap::Args)]
@@ -139,9 +144,15 @@ async fn ask(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a service does after a commit. The relay looks at the outbox, which does no harm.
+/// What a service does after a commit, and what the relay does to find the stream's end. The relay looks at the outbox,
+/// and the stream refuses what expects more messages than it has: neither does any harm.
 async fn wake(client: &Client) -> anyhow::Result<()> {
     client.publish(RELAY_WAKE, "".into()).await?;
     timeout(PATIENCE, client.flush().map_err(anyhow::Error::from)).await??;
-    Ok(())
+    let jetstream = ContextBuilder::new().timeout(PATIENCE).build(client.clone());
+    let refused = PublishMessage::build().expected_stream(STREAM).expected_last_sequence(UNREACHED);
+    match jetstream.send_publish(RELAY_PROBE, refused).await?.await {
+        Err(error) if error.kind() != PublishErrorKind::WrongLastSequence => Err(error.into()),
+        _ => Ok(()),
+    }
 }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::CircuitBreaker;
-use crate::metrics::{ApiMetrics, HeldLabels};
+use crate::metrics::{ApiMetrics, HeldLabels, PauseLabels};
 use crate::telnyx::RetryReason;
 
 /// How often both are updated.
@@ -35,6 +35,10 @@ pub(super) async fn watch(
         for reason in RetryReason::OF_A_SENDER.map(<&str>::from) {
             let count = held.iter().filter(|sender| sender.reason == reason).count();
             metrics.held.get_or_create(&HeldLabels { reason }).set(count as i64);
+        }
+        let of_all = pauses.iter().filter(|pause| pause.church_id.is_none()).count();
+        for (scope, count) in [("all", of_all), ("church", pauses.len() - of_all)] {
+            metrics.pauses.get_or_create(&PauseLabels { scope }).set(count as i64);
         }
         let cause = breaker.cause().map(|cause| cause.text().to_owned());
         match cause.or_else(|| paused(&pauses)).or_else(|| held_senders(&held)) {
