@@ -7,6 +7,7 @@ mod attempts;
 mod cancelling;
 mod church;
 mod erasure;
+mod filling;
 mod inbound;
 mod late;
 mod locks;
