@@ -1,7 +1,9 @@
 //! The broker's subject mapping of docs/scaling.md: it divides churches into streams as the simulation does, and each
 //! stream is a fence of its own. No gateway takes part.
 
-use async_nats::jetstream::context::Publish;
+use std::time::Duration;
+
+use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, Republish};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
@@ -11,10 +13,13 @@ use deploy::program::Program;
 use deploy::scratch::Scratch;
 use deploy::{nats, tools};
 use futures_util::StreamExt as _;
+use tests::databases;
 use tests::frontend::{Block, document};
 use tests::load::partition::part_of;
-use tests::{databases, eventually};
+use tokio::time::timeout;
 
+/// Longest wait for an event.
+const LIMIT: Duration = Duration::from_secs(60);
 /// The number of parts in the document.
 const PARTS: u32 = 4;
 
@@ -36,7 +41,8 @@ impl Broker {
         let mut program = Program::new(nats::NAME, tools::nats_server().unwrap());
         let (port_text, monitor_text) = (port.to_string(), monitor.to_string());
         let (file, store) = (file.display().to_string(), folder.path().join("nats").display().to_string());
-        let arguments = ["-c", &file, "-a", "127.0.0.1", "-p", &port_text, "-m", &monitor_text, "-sd", &store];
+        let arguments =
+            ["-c", &file, "-a", "127.0.0.1", "-p", &port_text, "-m", &monitor_text, "-sd", &store];
         program.arguments = arguments.map(str::to_owned).into();
         let mut processes = Processes::new(&folder.path().join("logs")).unwrap();
         processes.start(program).unwrap();
@@ -63,7 +69,7 @@ impl Broker {
 
 /// Publishes an event of a church. Returns the stream's name, or nothing if it is refused.
 async fn publish(jetstream: &Context, church: &str, id: &str, after: Option<&str>) -> Option<String> {
-    let publish = Publish::build().message_id(id).payload(id.to_owned().into());
+    let publish = PublishMessage::build().message_id(id).payload(id.to_owned().into());
     let publish = match after {
         Some(after) => publish.expected_last_message_id(after),
         None => publish,
@@ -88,7 +94,7 @@ async fn the_broker_puts_each_church_into_the_part_of_its_hash() {
     }
     assert!(!expected.is_empty());
     for church in expected {
-        let live = eventually("the part's next event is live", async || of_part_one.next().await).await;
+        let live = timeout(LIMIT, of_part_one.next()).await.unwrap().unwrap();
         assert_eq!(live.subject.as_str(), format!("live.part.1.church.{church}.status"));
     }
 }

@@ -106,7 +106,11 @@ impl Stage {
         }
         let begun = Instant::now();
         filling::fill(&self.stack.file().database, amount).await.context("the database can't be filled")?;
-        say(format_args!("filled with {} messages in {:.0} s", amount.messages, begun.elapsed().as_secs_f64()));
+        say(format_args!(
+            "filled with {} messages in {:.0} s",
+            amount.messages,
+            begun.elapsed().as_secs_f64()
+        ));
         Ok(())
     }
 

@@ -29,11 +29,7 @@ const HEADS: [&str; 11] = [
     "generator cores",
 ];
 
-pub(super) async fn run(
-    options: &Options,
-    stage: &Stage,
-    complaints: &mut Complaints,
-) -> anyhow::Result<()> {
+pub(super) async fn run(options: &Options, stage: &Stage, complaints: &mut Complaints) -> anyhow::Result<()> {
     let (mut table, mut runs) = (Table::new("peer: deliveries", &HEADS), Vec::new());
     for (rooms, clients) in [(1, options.big), (options.small, 3)] {
         for burst in [1, 10] {

@@ -70,7 +70,8 @@ const PARTS: [&str; 9] = [
 
 /// Prints what each part has to do.
 pub(crate) fn run(options: &Options) -> Complaints {
-    let title = format!("scaling: what happens in a second of the busiest hour ({} % of a day)", options.busiest);
+    let title =
+        format!("scaling: what happens in a second of the busiest hour ({} % of a day)", options.busiest);
     let mut counts = Table::new(title, &COUNTS);
     let mut parts = Table::new("scaling: the same, divided by church", &PARTS);
     for messages in &options.messages {
@@ -101,14 +102,8 @@ fn day(options: &Options, messages: u64) -> Day {
 }
 
 fn count_row(messages: u64, busy: &Busy) -> Vec<String> {
-    let counts = [
-        busy.messages,
-        busy.requests,
-        busy.webhooks,
-        busy.events,
-        busy.deliveries,
-        busy.largest_church,
-    ];
+    let counts =
+        [busy.messages, busy.requests, busy.webhooks, busy.events, busy.deliveries, busy.largest_church];
     let mut row = vec![messages.to_string(), busy.churches.to_string()];
     row.extend(counts.map(|count| a_second(busy, count)));
     row
