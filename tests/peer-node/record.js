@@ -48,6 +48,7 @@ returning m.id, church_id, status, version, recipient_count, delivered_count, fa
 /** Connects, and makes the tables if they are missing. */
 export async function open(url, connections) {
   const pool = new pg.Pool({ connectionString: url, max: connections, min: connections, idleTimeoutMillis: 0 })
+  pool.on('error', (error) => console.error(error.message))
   await pool.query(await readFile(new URL('schema.sql', import.meta.url), 'utf8'))
   return pool
 }

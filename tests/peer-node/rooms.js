@@ -40,6 +40,6 @@ export function events(row) {
     deliveredCount: row.delivered_count, failedCount: row.failed_count, unconfirmedCount: row.unconfirmed_count,
     changed: [{ recipientId: row.recipient_id, status: row.status }], timestamp: new Date().toISOString(),
   }
-  const has_finished = row.status !== 'pending' && row.is_first
-  return has_finished ? [event, { ...event, type: `message:${row.status}` }] : [event]
+  const hasFinished = row.status !== 'pending' && row.is_first
+  return hasFinished ? [event, { ...event, type: `message:${row.status}` }] : [event]
 }

@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     churches: usize,
     /// Pages of each row; where there are fewer, they are read again
-    #[arg(long, default_value_t = 300, value_name = "N")]
+    #[arg(long, default_value_t = 200, value_name = "N")]
     requests: usize,
     /// Messages on a page
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]

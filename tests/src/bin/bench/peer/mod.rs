@@ -47,8 +47,9 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
     let mut complaints = Complaints::new();
     webhooks::run(options, environment, &mut complaints).await?;
     let stage = Box::pin(Stage::start(environment, Database::Postgres)).await?;
-    deliveries::run(options, &stage, &mut complaints).await?;
+    // First of all: memory that a gateway has used before is not new memory of its connections.
     waiting::run(options, environment, &stage, &mut complaints).await?;
+    deliveries::run(options, &stage, &mut complaints).await?;
     stage.stop().await;
     Ok(complaints)
 }
