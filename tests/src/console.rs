@@ -97,7 +97,10 @@ impl Console {
     /// If it is refused or does not end.
     pub async fn change(&self, change: &Value) -> Value {
         let id = self.start(change).await;
-        eventually("the work ended", async || Some(self.work(id).await).filter(|work| work["state"] != "running")).await
+        eventually("the work ended", async || {
+            Some(self.work(id).await).filter(|work| work["state"] != "running")
+        })
+        .await
     }
 
     /// Starts a change. Gives the number of the work.

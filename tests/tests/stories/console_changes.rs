@@ -54,15 +54,20 @@ async fn a_change_says_what_it_did_and_is_kept_in_the_log_with_its_command() {
     let person = json!({ "claim": "adminId", "id": "7" });
     let revoked = console.change(&json!({ "change": "revoke", "church": CHURCH, "person": person })).await;
     assert!(revoked["says"].as_str().unwrap().contains("adminId 7"), "{revoked}");
-    let undone = console.change(&json!({ "change": "undoRevocation", "church": CHURCH, "person": person })).await;
+    let undone =
+        console.change(&json!({ "change": "undoRevocation", "church": CHURCH, "person": person })).await;
     assert!(undone["says"].as_str().unwrap().contains("accepted again"), "{undone}");
     console.change(&json!({ "change": "resume", "church": CHURCH })).await;
     let nothing = console.change(&json!({ "change": "resume", "church": CHURCH })).await;
     assert_eq!(nothing["state"], "failed", "{nothing}");
     let kept = lines(&log);
     let states: Vec<_> = kept.iter().map(|line| line["state"].as_str().unwrap()).collect();
-    assert_eq!(states, [["started", "done"]; 5].concat().into_iter().chain(["started", "failed"]).collect::<Vec<_>>());
-    let commands: Vec<_> = kept.iter().step_by(2).map(|line| line["command"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        states,
+        [["started", "done"]; 5].concat().into_iter().chain(["started", "failed"]).collect::<Vec<_>>()
+    );
+    let commands: Vec<_> =
+        kept.iter().step_by(2).map(|line| line["command"].as_str().unwrap().to_owned()).collect();
     assert_eq!(commands[2], "ops revoke --church grace --admin 7");
     assert!(kept.iter().all(|line| line["operator"] == "operator:anna"));
     // The command does the same as the click.
@@ -113,14 +118,20 @@ async fn an_audit_needs_no_flag_and_a_log_that_cannot_be_written_ends_the_progra
     stack.until_status(CHURCH, id, "delivered").await;
     stack.until_announced().await;
     let console = stack.console(&[]).await.enter().await;
-    let started: Value = console.posting("/api/audit", &json!({})).send().await.unwrap().json().await.unwrap();
+    let started: Value =
+        console.posting("/api/audit", &json!({})).send().await.unwrap().json().await.unwrap();
     let work = started["work"].as_u64().unwrap();
     let audited = eventually("the audit ended", async || {
         Some(console.work(work).await).filter(|work| work["state"] != "running")
     })
     .await;
-    assert_eq!((&audited["says"], &audited["report"]["found"]), (&"everything adds up".into(), &json!([])), "{audited}");
-    let words = ["console", "--listen", "127.0.0.1:0", "--allow-changes", "--action-log", "/nowhere/at/all/log"];
+    assert_eq!(
+        (&audited["says"], &audited["report"]["found"]),
+        (&"everything adds up".into(), &json!([])),
+        "{audited}"
+    );
+    let words =
+        ["console", "--listen", "127.0.0.1:0", "--allow-changes", "--action-log", "/nowhere/at/all/log"];
     std::fs::write(stack.stack.state().join("file"), "").unwrap();
     let inside = stack.stack.state().join("file/log").display().to_string();
     let words = [&words[..5], &[inside.as_str()]].concat();
