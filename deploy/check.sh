@@ -32,6 +32,10 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || pyt
 check "the running API against its document" "$python" "apt install python3, or see python.org: 3.11 or newer" \
     cargo test --workspace --test stories -- --ignored document
 
+check "nats commands of docs/operations.md, by the nats CLI (make test sends the same requests without it)" go \
+    "apt install golang, or see go.dev: 1.25 or newer" \
+    cargo test --workspace --test stories -- --ignored nats_cli
+
 check "the client package: types, size, and a fresh page that installs it" npm "see nodejs.org" \
     npm run --prefix realtime-gateway/client check:package
 browser=chromium

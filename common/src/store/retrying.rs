@@ -29,8 +29,8 @@ impl Store {
         };
         self.wake_relay(is_new);
         let message = dispatch!(self, db => find(db, &retry.church_id, id).await)?;
-        let message = message.ok_or_else(|| unreadable("retry_id"))?;
-        Ok(if is_new { Retried::New(message) } else { Retried::Repeated(message) })
+        // Retention may have deleted an earlier retry: it may end long before the message.
+        Ok(message.map_or(Retried::Nothing, if is_new { Retried::New } else { Retried::Repeated }))
     }
 }
 

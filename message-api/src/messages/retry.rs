@@ -74,7 +74,7 @@ pub(super) async fn retry(
         }
         Retried::Nothing => Err(ApiError::Unprocessable {
             code: Code::NothingToRetry,
-            message: "no recipient of this message failed for a reason that passes with time",
+            message: "nobody is left who failed for a reason that passes with time",
         }),
     }
 }

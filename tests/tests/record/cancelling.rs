@@ -15,6 +15,7 @@ on_both_databases!(
     cancelling_fails_what_waits_and_leaves_what_was_attempted,
     a_cancelled_message_of_which_nothing_was_sent_is_failed_without_a_failure_event,
     an_attempt_that_telnyx_did_not_accept_is_not_repeated_after_a_cancel,
+    a_cancelled_text_that_telnyx_took_all_the_same_counts_as_left,
     cancelling_again_changes_nothing_and_tells_the_same,
     cancelling_at_the_same_time_as_claims_takes_each_recipient_once,
     another_churchs_message_cannot_be_cancelled,
@@ -90,6 +91,27 @@ async fn an_attempt_that_telnyx_did_not_accept_is_not_repeated_after_a_cancel(ki
     store.record_webhooks(&[hinted(delivered, attempt.recipient_id)]).await.unwrap();
     let shown = store.message(&church("grace"), new.id).await.unwrap().unwrap();
     assert_eq!((shown.status, shown.tally.cancelled, shown.tally.failed), (MessageStatus::Delivered, 0, 0));
+    assert!(store.audit().await.unwrap().is_sound());
+}
+
+async fn a_cancelled_text_that_telnyx_took_all_the_same_counts_as_left(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 2);
+    record(&store, &new).await;
+    let attempt = store.begin_attempts(1, now()).await.unwrap().pop().unwrap();
+    let no = Answer::NotAccepted { again_at: now(), setback: None };
+    store.record_answers(&[(attempt.id, no)], now()).await.unwrap();
+    assert_eq!(cancel(&store, new.id).await, Cancelled { cancelled: 2, left: 0 });
+    let before = store.message(&church("grace"), new.id).await.unwrap().unwrap();
+    let sent = hinted(webhook("sent", "p-1", &attempt.phone, state(Rank::Sent)), attempt.recipient_id);
+    store.record_webhooks(&[sent]).await.unwrap();
+    assert_eq!(cancel(&store, new.id).await, Cancelled { cancelled: 1, left: 1 });
+    let shown = recipients(&store, new.id).await;
+    let taken = shown.iter().find(|it| it.id == attempt.recipient_id).unwrap();
+    assert_eq!(taken.failure.as_ref().unwrap().code, "unresolved");
+    let after = store.message(&church("grace"), new.id).await.unwrap().unwrap();
+    assert_eq!((after.status, after.version), (MessageStatus::Failed, before.version + 1));
     assert!(store.audit().await.unwrap().is_sound());
 }
 

@@ -6,6 +6,7 @@ mod asking;
 mod attempts;
 mod cancelling;
 mod church;
+mod crossing;
 mod erasure;
 mod inbound;
 mod late;

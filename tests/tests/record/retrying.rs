@@ -1,14 +1,16 @@
 //! Retries in the store: who is retried, and only once.
 
 use common::failure::PASSING;
-use common::status::MessageStatus;
-use common::store::{Answer, Failure, NewMessage, NewRetry, Overdue, Recipient, Retried, Store};
+use common::status::{MessageStatus, Rank};
+use common::store::{
+    Answer, Failure, NewMessage, NewRetry, Overdue, Prunable, Recipient, Retried, SendLimits, Store,
+};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::Duration;
 use uuid::Uuid;
 
-use super::church::{all, church, message, now, record};
+use super::church::{all, church, hinted, message, now, phone, record, state, webhook};
 
 on_both_databases!(
     only_recipients_that_failed_for_a_passing_reason_are_retried,
@@ -16,6 +18,9 @@ on_both_databases!(
     two_processes_that_retry_at_once_make_one_message,
     unresolved_recipients_are_retried_only_if_asked_for,
     a_retry_can_be_retried,
+    what_telnyx_refuses_after_it_was_given_up_can_be_retried,
+    what_telnyx_took_although_it_said_no_is_retried_only_if_asked_for,
+    a_retry_that_retention_deleted_is_not_made_again,
 );
 
 fn retry_of(message: Uuid) -> NewRetry {
@@ -52,6 +57,19 @@ async fn refuse(store: &Store, codes: &[&str]) {
 async fn phones(store: &Store, message: Uuid) -> Vec<String> {
     let recipients: Vec<Recipient> = store.recipients(&church("grace"), message, &all()).await.unwrap();
     recipients.into_iter().map(|recipient| recipient.phone).collect()
+}
+
+/// Fails the attempt that has no answer.
+async fn give_up(store: &Store) {
+    let later = now() + Duration::days(1);
+    let overdue = Overdue { accepted_before: now(), unresolved_before: later, limit: 10 };
+    assert_eq!(store.close_overdue(&overdue, later).await.unwrap(), 1);
+}
+
+/// Why the only recipient failed.
+async fn code(store: &Store, message: Uuid) -> String {
+    let recipient = store.recipients(&church("grace"), message, &all()).await.unwrap().remove(0);
+    recipient.failure.unwrap().code
 }
 
 async fn only_recipients_that_failed_for_a_passing_reason_are_retried(kind: Kind) {
@@ -111,11 +129,8 @@ async fn unresolved_recipients_are_retried_only_if_asked_for(kind: Kind) {
     let new = message("grace", 1);
     record(&store, &new).await;
     assert_eq!(store.begin_attempts(1, now()).await.unwrap().len(), 1);
-    let later = now() + Duration::days(1);
-    let overdue = Overdue { accepted_before: now(), unresolved_before: later, limit: 10 };
-    assert_eq!(store.close_overdue(&overdue, later).await.unwrap(), 1);
-    let recipient = store.recipients(&church("grace"), new.id, &all()).await.unwrap().remove(0);
-    assert_eq!(recipient.failure.unwrap().code, "unresolved");
+    give_up(&store).await;
+    assert_eq!(code(&store, new.id).await, "unresolved");
     assert!(matches!(store.retry(&retry_of(new.id)).await.unwrap(), Retried::Nothing));
     let asked = NewRetry { include_unresolved: true, ..retry_of(new.id) };
     assert!(matches!(store.retry(&asked).await.unwrap(), Retried::New(_)));
@@ -130,4 +145,54 @@ async fn a_retry_can_be_retried(kind: Kind) {
     let Retried::New(second) = store.retry(&retry_of(first.id)).await.unwrap() else { panic!("it is new") };
     assert_eq!(second.retry_of, Some(first.id));
     assert_eq!(phones(&store, second.id).await, [new.recipients[0].phone.clone()]);
+}
+
+/// The database was away for so long that the answer was recorded only after the attempt was given up.
+async fn what_telnyx_refuses_after_it_was_given_up_can_be_retried(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 1);
+    record(&store, &new).await;
+    let attempt = store.begin_attempts(1, now()).await.unwrap().remove(0);
+    give_up(&store).await;
+    let not_accepted = Answer::NotAccepted { again_at: now(), setback: None };
+    store.record_answers(&[(attempt.id, not_accepted)], now()).await.unwrap();
+    assert_eq!(code(&store, new.id).await, "not_sent");
+    assert!(store.begin_attempts(1, now() + Duration::days(2)).await.unwrap().is_empty());
+    assert!(matches!(store.retry(&retry_of(new.id)).await.unwrap(), Retried::New(_)));
+}
+
+async fn what_telnyx_took_although_it_said_no_is_retried_only_if_asked_for(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let within = Some(std::time::Duration::from_secs(60));
+    let store = database.migrated().await.with_limits(SendLimits { rate: None, within });
+    let new = message("grace", 1);
+    record(&store, &new).await;
+    let attempt = store.begin_attempts(1, now()).await.unwrap().remove(0);
+    let not_accepted = Answer::NotAccepted { again_at: now(), setback: None };
+    store.record_answers(&[(attempt.id, not_accepted)], now()).await.unwrap();
+    assert_eq!(store.fail_unsent(10, now() + Duration::days(1)).await.unwrap(), 1);
+    assert_eq!(code(&store, new.id).await, "not_sent");
+    let sent = hinted(webhook("sent", "p-1", &phone(0), state(Rank::Sent)), attempt.recipient_id);
+    store.record_webhooks(&[sent]).await.unwrap();
+    assert_eq!(code(&store, new.id).await, "unresolved");
+    assert!(matches!(store.retry(&retry_of(new.id)).await.unwrap(), Retried::Nothing));
+    let failed = webhook("failed", "p-1", &phone(0), state(Rank::Failed));
+    store.record_webhooks(&[failed]).await.unwrap();
+    assert_eq!(code(&store, new.id).await, "40300");
+}
+
+/// A retry may finish, and be deleted, long before the last recipient of the first message.
+async fn a_retry_that_retention_deleted_is_not_made_again(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let new = message("grace", 2);
+    record(&store, &new).await;
+    let attempts = store.begin_attempts(2, now()).await.unwrap();
+    let busy = Answer::Refused(Failure { code: "40318".into(), reason: "busy".into() });
+    store.record_answers(&[(attempts[0].id, busy)], now()).await.unwrap();
+    assert!(matches!(store.retry(&retry_of(new.id)).await.unwrap(), Retried::New(_)));
+    refuse(&store, &["40310"]).await;
+    assert_eq!(store.prune(Prunable::Messages, now() + Duration::hours(1)).await.unwrap(), 1);
+    assert!(matches!(store.retry(&retry_of(new.id)).await.unwrap(), Retried::Nothing));
 }

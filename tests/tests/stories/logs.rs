@@ -4,9 +4,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use axum::routing::post;
+use axum::{Json, Router};
 use deploy::services::{API, FROM, INGEST, binary, gateway};
 use deploy::stack::StackOptions;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tests::back_end::{BackEnd, SECRET};
 use tests::client::Client;
@@ -14,12 +16,17 @@ use tests::databases::Kind;
 use tests::eventually;
 use tests::stack::TestStack;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH, SILENT, borrowed, phones};
 
 /// Who sends a text to the church.
 const MEMBER: &str = "+12025557001";
+/// What the back end's directory says of a group's only member that can get a text.
+const LISTED: [&str; 4] = ["+12025557003", "member-of-the-choir", "Philippa", "Featherstone"];
+/// An entry of the directory without a number that can be read.
+const UNREADABLE: &str = "call-her-at-home";
 /// Longest wait for a line.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The services by process name and by their name in the logs.
@@ -94,15 +101,54 @@ async fn a_message_id_finds_one_log_line_a_step_in_all_three_services() {
     }
 }
 
+/// A back end's directory. Its second page of the group `broken` is not the JSON of the contract. Returns its URL.
+async fn directory() -> String {
+    let page = async |Json(question): Json<Value>| {
+        let [phone, id, first, last] = LISTED;
+        let listed = json!({"phone": phone, "memberId": id, "firstName": first, "lastName": last});
+        let is_broken = question["targetIds"][0] == "broken";
+        match question["cursor"].as_str() {
+            None => Json(json!({"recipients": [listed], "next": "2"})),
+            // A reader's error would quote it.
+            Some(_) if is_broken => Json(json!({"recipients": [phone]})),
+            Some(_) => Json(json!({"recipients": [{"phone": UNREADABLE}]})),
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/recipients", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/recipients", post(page))).await });
+    url
+}
+
+/// Sends to the groups of the directory, one of which can be read.
+async fn send_to_groups(stack: &TestStack, token: &str) {
+    for (group, status) in [("choir", 201), ("broken", 502)] {
+        let body = json!({"content": "Service at ten", "targetType": "groups", "targetIds": [group]});
+        let url = format!("{}/api/messages/send", stack.stack.file().api);
+        let answer = reqwest::Client::new().post(url).bearer_auth(token).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{}", answer.text().await.unwrap());
+    }
+    eventually("both answers of the directory are logged", async || {
+        let log = log(stack, API);
+        let has = |text| log.lines().any(|line| line.contains(text));
+        (has("\"skipped\":1") && has("RECIPIENTS_URL gave no recipients")).then_some(())
+    })
+    .await;
+    stack.until_accepted(2).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
     let finest = "trace,tungstenite=trace,tokio_tungstenite=trace,engineioxide=trace,async_nats=trace";
     let back_end = BackEnd::start().await;
+    let settings = [
+        ("INBOUND_URL", back_end.url()),
+        ("RECIPIENTS_URL", directory().await),
+        ("RECIPIENTS_SECRET", SECRET.into()),
+    ];
     let stack = TestStack::start_with(Kind::Sqlite, |options| {
         logging(finest)(options);
-        for (name, value) in [("INBOUND_URL", &*back_end.url()), ("RECIPIENTS_SECRET", SECRET)] {
-            options.environment.push((API.into(), name.into(), value.into()));
-        }
+        options.environment.extend(settings.map(|(name, value)| (API.into(), name.into(), value)));
     })
     .await;
     let (file, token) = (stack.stack.file(), stack.token(CHURCH, AUTHOR));
@@ -127,12 +173,15 @@ async fn no_log_contains_a_secret_phone_or_text_even_at_trace() {
     })
     .await;
 
+    send_to_groups(&stack, &token).await;
+
     let signature = token.rsplit_once('.').unwrap().1.to_owned();
     let claims = token.split('.').nth(1).unwrap().to_owned();
     let passwords = file.nats.users.values().cloned();
     let secrets: Vec<String> = passwords
         .chain([signature, claims, file.jwt_secret.clone(), SILENT.into(), "Service at ten".into()])
-        .chain([MEMBER, "I shall come", SECRET].map(str::to_owned))
+        .chain([MEMBER, "I shall come", SECRET, UNREADABLE].map(str::to_owned))
+        .chain(LISTED.map(str::to_owned))
         .collect();
     for (process, _) in SERVICES {
         let log = log(&stack, process);

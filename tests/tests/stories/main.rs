@@ -26,6 +26,7 @@ mod limits;
 mod logs;
 mod manager;
 mod metrics;
+mod nats_cli;
 mod operators;
 mod operators_audit;
 mod operators_doctor;

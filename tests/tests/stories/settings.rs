@@ -211,7 +211,7 @@ async fn webhook_ingest_refuses_a_wrong_setting_and_names_it() {
     let own = [
         ("TELNYX_PUBLIC_KEY", ""),
         ("TELNYX_PUBLIC_KEY", "none"),
-        ("INGEST_QUEUE", "0"),
+        ("INGEST_QUEUE_BYTES", "1000000"),
         ("INGEST_BATCH", "0"),
         ("INGEST_LISTEN", "8081"),
         ("TELNYX_FROM", "5551230000"),

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::locked::Book;
 use crate::status::{Rank, RecipientState};
-use crate::store::records::{Answer, AttemptId, CANCELLED, Failure, Overdue, Setback, UNRESOLVED};
+use crate::store::records::{Answer, AttemptId, CANCELLED, Failure, NOT_SENT, Overdue, Setback, UNRESOLVED};
 use crate::store::rows::RecipientRow;
 
 /// An answer to a running attempt, and what it says about the sender.
@@ -56,6 +56,7 @@ impl Book {
             Answer::NotAccepted { again_at, setback } => {
                 self.requeue(id, *again_at);
                 self.fail_if_cancelled(id, now);
+                self.note_not_taken(id);
                 answered.verdict = setback.as_ref().map_or(Verdict::Nothing, Verdict::SetBack);
             }
             Answer::Unresolved => answered.verdict = Verdict::Nothing,
@@ -82,6 +83,14 @@ impl Book {
                 row.tried += 1;
             }
         });
+    }
+
+    /// Corrects the failure of a recipient that was given up before the answer came: the text was surely not sent.
+    fn note_not_taken(&mut self, id: Uuid) {
+        if self.recipients.get(&id).is_some_and(|row| row.provider_id.is_none()) {
+            let reason = "Telnyx did not take the text, and it was too late to send it again.".into();
+            self.replace_unresolved(id, &Failure { code: NOT_SENT.into(), reason });
+        }
     }
 
     /// Cancels a message: notes by whom, and fails the recipients that still wait to be sent. Those under way fail when

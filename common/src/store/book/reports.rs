@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::locked::Book;
 use crate::status::{Rank, RecipientState};
 use crate::store::records::{
-    DeliveryReport, FIRST_ASK, Failure, Outcome, UNRESOLVED, Webhook, WebhookContent,
+    CANCELLED, DeliveryReport, FIRST_ASK, Failure, NOT_SENT, Outcome, UNRESOLVED, Webhook, WebhookContent,
 };
 use crate::store::rows::{ERASED, WebhookRow};
 
@@ -59,6 +59,7 @@ impl Book {
                     // An answer of Telnyx would bring an erased number back.
                     row.ask_at = (row.phone != ERASED).then_some(attempted_at + FIRST_ASK);
                 });
+                self.note_taken(id);
             }
             (Some(known), _) if known == provider_id => {}
             _ => warn!(recipient.id = %id, "Telnyx gave a second id; the first one stays"),
@@ -76,7 +77,8 @@ impl Book {
         let Some(row) = self.recipients.get(&id) else { return false };
         let state = row.state.join(report);
         if state == row.state {
-            return self.replace_unresolved_reason(id, report.rank, failure);
+            let failure = failure.filter(|_| report.rank == Rank::Failed);
+            return failure.is_some_and(|failure| self.replace_unresolved(id, failure));
         }
         let raised_rank = state.rank > row.state.rank;
         if let Some(at) = occurred_at {
@@ -99,20 +101,37 @@ impl Book {
         true
     }
 
-    /// Replaces the code `unresolved` by Telnyx's reason for a failure. Returns whether it did.
-    fn replace_unresolved_reason(&mut self, id: Uuid, rank: Rank, failure: Option<&Failure>) -> bool {
-        let Some(row) = self.recipients.get(&id) else { return false };
-        let (Some(known), Some(failure)) = (&row.failure, failure) else { return false };
-        if rank != Rank::Failed || known.code != UNRESOLVED || failure.code == UNRESOLVED {
-            return false;
+    /// Replaces the failure `unresolved` by one that says more. Returns whether it did.
+    pub(super) fn replace_unresolved(&mut self, id: Uuid, failure: &Failure) -> bool {
+        let replaces = failure.code != UNRESOLVED && self.failure_code(id) == Some(UNRESOLVED);
+        if replaces {
+            self.replace_failure(id, failure);
         }
+        replaces
+    }
+
+    /// Corrects the failure of a recipient that counts as not sent, because Telnyx has its text. The status stays.
+    fn note_taken(&mut self, id: Uuid) {
+        if matches!(self.failure_code(id), Some(CANCELLED | NOT_SENT)) {
+            let reason = "Telnyx took this text although it had refused it. It may have arrived.".into();
+            self.replace_failure(id, &Failure { code: UNRESOLVED.into(), reason });
+        }
+    }
+
+    fn failure_code(&self, id: Uuid) -> Option<&str> {
+        self.recipients.get(&id)?.failure.as_ref().map(|failure| failure.code.as_str())
+    }
+
+    /// Replaces a recipient's failure, and its message's reason if that is the same.
+    fn replace_failure(&mut self, id: Uuid, failure: &Failure) {
+        let Some(row) = self.recipients.get(&id) else { return };
+        let known = row.failure.as_ref().map(|known| &known.reason);
         if let Some(message) = self.messages.get_mut(&row.message_id)
-            && message.failure_reason.as_ref() == Some(&known.reason)
+            && message.failure_reason.as_ref() == known
         {
             message.failure_reason = Some(failure.reason.clone());
             self.touched.insert(message.id);
         }
         self.change(id, |row| row.failure = Some(failure.clone()));
-        true
     }
 }

@@ -205,7 +205,7 @@ pub enum Retried {
     New(Message),
     /// All recipients were retried before; this is the newest retry.
     Repeated(Message),
-    /// No recipient failed for a reason that passes.
+    /// No recipient failed for a reason that passes, or the retry of those who did is deleted by now.
     Nothing,
 }
 

@@ -138,6 +138,8 @@ pub struct Ask {
 
 /// Failure code of a recipient of which Telnyx never said whether it accepted the message.
 pub(in crate::store) const UNRESOLVED: &str = "unresolved";
+/// Failure code of a recipient whose text was held back for too long, or certainly not taken by Telnyx.
+pub(in crate::store) const NOT_SENT: &str = "not_sent";
 /// Without a receipt, Telnyx is asked for the first time this long after the attempt.
 pub(in crate::store) const FIRST_ASK: time::Duration = time::Duration::minutes(15);
 

@@ -12,12 +12,9 @@ use crate::store::failures::StoreError;
 use crate::store::handle::{Store, dispatch};
 use crate::store::ledger::{Ledger, Locking};
 use crate::store::new_events::NewEvents;
-use crate::store::records::{Failure, Overdue};
+use crate::store::records::{Failure, NOT_SENT, Overdue};
 use crate::store::session::{end, leave};
 use crate::store::sql::{Sql, Statement, sql};
-
-/// Failure code of a recipient whose text was held back for too long.
-const NOT_SENT: &str = "not_sent";
 
 impl Store {
     /// Closes recipients whose receipt is overdue. Returns how many.
