@@ -102,6 +102,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         reads: context.health.condition("database", Weight::Required),
         // Front ends can still read while writes fail.
         writes: context.health.condition("database_writes", Weight::Degrading),
+        schema: context.health.condition("schema", Weight::Degrading),
     };
     context.spawn_vital(&tasks, "readiness", store.clone().keep_ready(readiness, context.shutdown.clone()));
     let watching = watch_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone());

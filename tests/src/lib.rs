@@ -6,8 +6,10 @@
 pub mod announcer;
 pub mod back_end;
 pub mod broker;
+pub mod certificates;
 pub mod chance;
 pub mod client;
+pub mod cluster;
 pub mod console;
 pub mod crowd;
 pub mod databases;
@@ -19,6 +21,7 @@ pub mod message_api;
 pub mod ops;
 pub mod prometheus;
 pub mod proxy;
+mod runbook;
 mod sending;
 pub mod stack;
 mod waiting;

@@ -62,6 +62,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
         reads: context.health.condition("database", Weight::Required),
         // A webhook is accepted only once it is written.
         writes: context.health.condition("database_writes", Weight::Required),
+        schema: context.health.condition("schema", Weight::Degrading),
     };
     let broker = Broker::connect(&settings.nats, BROKER_ROLE, &context, Weight::Degrading).await?;
     let metrics = IngestMetrics::new(&context.metrics);

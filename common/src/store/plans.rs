@@ -124,7 +124,7 @@ async fn sqlite_finds_what_operators_ask_for_by_the_index_made_for_it() {
     let file = folder.path().join("church.db").display().to_string();
     let database = Sqlite::new(&file, LastCommit::default());
     database.migrate().await.unwrap();
-    let stuck_for_long = StuckQuery { before: NOW, waiting: None, limit: 10 };
+    let stuck_for_long = StuckQuery { before: NOW, waiting: None, church: None, limit: 10 };
     let webhooks = WebhookQuery { outcome: None, since: NOW, before: None, limit: 10 };
     for (name, statement, indexes) in [
         (

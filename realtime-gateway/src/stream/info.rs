@@ -74,6 +74,9 @@ fn parse_info(answer: &[u8]) -> Result<Info, ReadError> {
     match info.error {
         Some(ApiError { code: 404, .. }) => Err(ReadError::NoStream),
         Some(error) => Err(ReadError::Unavailable(error.description)),
+        None if info.cluster.as_ref().is_some_and(|cluster| !cluster.is_led()) => {
+            Err(ReadError::Unavailable("no server leads it at the moment".into()))
+        }
         None => Ok(info),
     }
 }
@@ -106,8 +109,11 @@ pub(crate) fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
     }
 }
 
+/// The leader, and the replicas besides the server that answers.
 #[derive(Default, Deserialize)]
 struct Cluster {
+    #[serde(default)]
+    leader: String,
     #[serde(default)]
     replicas: Vec<Replica>,
 }
@@ -115,14 +121,31 @@ struct Cluster {
 #[derive(Deserialize)]
 struct Replica {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     current: bool,
     #[serde(default)]
     offline: bool,
+    /// Nanoseconds since it was last heard.
+    #[serde(default)]
+    active: u64,
     #[serde(default)]
     lag: u64,
 }
 
+/// A leader hears from each replica once a second.
+const HEARD_WITHIN: u64 = 4_000_000_000;
+
 impl Cluster {
+    /// Whether the server that answers leads the stream and most servers follow it. While there is no leader, every
+    /// server answers of what it has itself, also one that was cut off or whose disk was emptied; a leader that was cut
+    /// off does so for some seconds.
+    fn is_led(&self) -> bool {
+        let is_leaders = self.replicas.iter().all(|replica| replica.name != self.leader);
+        let heard = self.replicas.iter().filter(|it| !it.offline && it.active <= HEARD_WITHIN).count();
+        !self.leader.is_empty() && is_leaders && 2 * (heard + 1) > self.replicas.len() + 1
+    }
+
     /// Messages that a replica may lack: its reported lag and one more operation, because it may not have applied the
     /// last one that it acknowledged. An offline replica answers no reads.
     fn lag(&self) -> Option<u64> {
@@ -177,6 +200,28 @@ mod tests {
         assert_eq!(with(&replicas(3, false)), lagging);
         let offline = (Some(MESSAGES_OF_AN_OPERATION), Replicas { offline: 1, ..one });
         assert_eq!(with(&replicas(3, true)), offline);
+    }
+
+    #[test]
+    fn only_the_leader_of_most_servers_is_believed() {
+        let with = |leader: &str, replicas: [(&str, u64); 2]| {
+            let replicas = replicas.map(|(name, active)| format!(r#"{{"name":"{name}","active":{active}}}"#));
+            let answer = format!(
+                r#"{{"created":"2026-11-22T20:15:31Z","state":{{"first_seq":1,"last_seq":7}},
+                "cluster":{{"leader":"{leader}","replicas":[{}]}}}}"#,
+                replicas.join(",")
+            );
+            parse_extent(answer.as_bytes()).is_ok()
+        };
+        const LONG: u64 = HEARD_WITHIN + 1;
+        assert!(with("a", [("b", 1), ("c", 1)]));
+        assert!(with("a", [("b", 1), ("c", LONG)]));
+        // Cut off.
+        assert!(!with("a", [("b", LONG), ("c", LONG)]));
+        // Nobody leads.
+        assert!(!with("", [("b", 1), ("c", 1)]));
+        // Another server leads than the one that answers.
+        assert!(!with("b", [("b", 1), ("c", 1)]));
     }
 
     #[test]
