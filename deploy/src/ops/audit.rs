@@ -186,7 +186,9 @@ impl Display for Report {
         }
         match (self.is_sound(), self.compared_events) {
             (false, _) => writeln!(out, "the audit found errors"),
-            (true, Some(_)) => writeln!(out, "everything adds up: nothing is lost, and nothing is there twice"),
+            (true, Some(_)) => {
+                writeln!(out, "everything adds up: nothing is lost, and nothing is there twice")
+            }
             (true, None) => writeln!(out, "the database adds up"),
         }
     }

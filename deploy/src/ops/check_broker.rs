@@ -19,7 +19,8 @@ use super::{events, replays};
 use crate::programs::nats::Denials;
 
 /// What to do if a user can't connect.
-const ANSWERS: &str = "start nats-server, or correct NATS_URL and the password: nats.conf gets both from the environment";
+const ANSWERS: &str =
+    "start nats-server, or correct NATS_URL and the password: nats.conf gets both from the environment";
 /// A consumer of `ops replay` that delivered nothing for so long stands still.
 const STANDING: time::Duration = time::Duration::minutes(1);
 /// Longest wait for an answer.

@@ -104,7 +104,11 @@ async fn outbox(store: &Store, diagnosis: &mut Diagnosis) -> Result<(), StoreErr
         let todo = "start webhook-ingest or message-api; at least one must reach database and broker";
         diagnosis.wrong("relay", "no process relays the outbox", todo);
     }
-    let says = format!("{} in the outbox, the oldest for {} s", counted(state.waiting, "waiting event"), state.oldest.as_secs());
+    let says = format!(
+        "{} in the outbox, the oldest for {} s",
+        counted(state.waiting, "waiting event"),
+        state.oldest.as_secs()
+    );
     if state.oldest < WAITING {
         diagnosis.ok("outbox", says);
     } else {

@@ -143,17 +143,23 @@ impl<'a> Account<'a> {
                 let says = format!("the account does not have the number of {whose}");
                 diagnosis.wrong("telnyx number", says, "correct it by `ops sender`, or in TELNYX_FROM");
             }
-            "unknown" => diagnosis.skipped("telnyx number", format!("Telnyx does not show the number of {whose}")),
-            other => {
-                diagnosis.wrong("telnyx number", format!("the number of {whose} is {other}"), "see Telnyx's portal")
+            "unknown" => {
+                diagnosis.skipped("telnyx number", format!("Telnyx does not show the number of {whose}"))
             }
+            other => diagnosis.wrong(
+                "telnyx number",
+                format!("the number of {whose} is {other}"),
+                "see Telnyx's portal",
+            ),
         }
     }
 
     async fn profile(&self, whose: &str, id: &str, diagnosis: &mut Diagnosis) {
         let (status, body) = match self.get(&format!("messaging_profiles/{id}"), &[]).await {
             Ok((status, _, body)) => (status, body),
-            Err(error) => return diagnosis.skipped("telnyx profile", format!("the profile of {whose}: {error}")),
+            Err(error) => {
+                return diagnosis.skipped("telnyx profile", format!("the profile of {whose}: {error}"));
+            }
         };
         let data = &body["data"];
         let todo = "correct it in Telnyx's portal";
