@@ -12,6 +12,7 @@ use deploy::ports::Port;
 use deploy::processes::Processes;
 use deploy::scratch::Scratch;
 use deploy::stack::NatsAccess;
+use deploy::tools;
 use secrecy::SecretString;
 
 use crate::certificates::Certificate;
@@ -40,7 +41,19 @@ impl TestBroker {
     /// # Panics
     /// If it does not start.
     pub async fn start() -> Self {
-        Self::start_with("nats.conf", Vec::new(), None).await
+        Self::start_with(crate::databases::folder(), "nats.conf", Vec::new(), None).await
+    }
+
+    /// Starts a broker whose `nats.conf` somebody has changed, and creates the stream.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_changed(change: impl FnOnce(String) -> String) -> Self {
+        let folder = crate::databases::folder();
+        let conf = std::fs::read_to_string(tools::project().join("nats.conf")).expect("nats.conf is there");
+        let changed = folder.path().join("nats.conf");
+        std::fs::write(&changed, change(conf)).expect("it is written");
+        Self::start_with(folder, &changed.display().to_string(), Vec::new(), None).await
     }
 
     /// Starts a broker that speaks TLS with this certificate, by `deploy/nats/tls.conf`.
@@ -50,11 +63,16 @@ impl TestBroker {
     pub async fn start_with_tls(certificate: &Certificate, ca_file: PathBuf) -> Self {
         let files = [("NATS_CERT_FILE", &certificate.certificate), ("NATS_KEY_FILE", &certificate.key)];
         let environment = files.map(|(name, file)| (name.to_owned(), file.display().to_string()));
-        Self::start_with("deploy/nats/tls.conf", environment.into(), Some(ca_file)).await
+        let folder = crate::databases::folder();
+        Self::start_with(folder, "deploy/nats/tls.conf", environment.into(), Some(ca_file)).await
     }
 
-    async fn start_with(file: &str, environment: Vec<(String, String)>, ca_file: Option<PathBuf>) -> Self {
-        let folder = crate::databases::folder();
+    async fn start_with(
+        folder: Scratch,
+        file: &str,
+        environment: Vec<(String, String)>,
+        ca_file: Option<PathBuf>,
+    ) -> Self {
         let mut processes = Processes::new(&folder.path().join("logs")).expect("processes can be started");
         let (port, monitor) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
         let data = folder.path().join("nats");
@@ -92,6 +110,12 @@ impl TestBroker {
             nats_password: SecretString::from(PASSWORD),
             nats_ca_file: None,
         }
+    }
+
+    /// The settings with which `ops` finds it.
+    pub fn ops_settings(&self) -> Vec<(String, String)> {
+        let password = |user: &&str| (format!("NATS_{}_PASSWORD", user.to_uppercase()), PASSWORD.to_owned());
+        nats::USERS.iter().map(password).chain([("NATS_URL".into(), self.url())]).collect()
     }
 
     /// A connection as one of the users in `nats.conf`.

@@ -19,6 +19,7 @@ pub mod gateway;
 pub mod load;
 pub mod message_api;
 pub mod ops;
+pub mod prometheus;
 pub mod proxy;
 mod runbook;
 mod sending;

@@ -88,6 +88,8 @@ impl TestStack {
                 ("DATABASE_URL", &file.database),
                 ("NATS_URL", &file.nats.url),
                 ("NATS_OPS_PASSWORD", file.nats.users.get("ops").map_or("", String::as_str)),
+                ("API_OPS_URLS", &file.ops.api),
+                ("INGEST_OPS_URLS", &file.ops.ingest),
                 ("GATEWAY_OPS_URLS", &gateways),
                 ("USER", "anna"),
             ],

@@ -57,6 +57,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let keys = PublicKeys::parse(&settings.telnyx_public_key)?;
     let default_number = settings.default_number.read()?;
     let (store, webhooks) = Store::with_webhooks(&settings.store)?;
+    let store = store.showing_errors(&context.metrics);
     let readiness = Readiness {
         reads: context.health.condition("database", Weight::Required),
         // A webhook is accepted only once it is written.

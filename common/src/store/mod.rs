@@ -57,6 +57,7 @@ mod copy;
 mod database;
 mod diagnosis;
 mod erasure;
+mod error_counts;
 mod failing;
 mod failures;
 mod forwarding;

@@ -78,6 +78,7 @@ impl Store {
                     readiness.reads.met();
                     let writes = writes.get_or_insert_with(|| {
                         info!("the database is ready");
+                        self.errors.begin();
                         readiness.writes.met();
                         Writes { process: Uuid::now_v7(), proved_at: Instant::now(), failed: 0 }
                     });

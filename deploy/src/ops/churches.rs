@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::{Pause, Store};
+use common::store::{Pause, SenderState, Store};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -31,7 +31,7 @@ pub(super) struct Report(Vec<Church>);
 
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Church {
+pub(super) struct Church {
     church_id: String,
     #[serde(serialize_with = "serialize_moment")]
     last_message_at: Option<OffsetDateTime>,
@@ -62,9 +62,7 @@ pub(super) async fn read(store: &Store, after: &str, limit: u32) -> anyhow::Resu
             continue;
         }
         let new = Church::new(&state.sender.church_id);
-        let church = churches.entry(new.church_id.clone()).or_insert(new);
-        (church.number, church.rate) = (Some(state.sender.number), state.sender.rate);
-        church.held_by = state.reason.filter(|_| state.held_until.is_some_and(|until| until > now));
+        churches.entry(new.church_id.clone()).or_insert(new).set_sender(state, now);
     }
     for Pause { church_id, by, .. } in store.pauses().await.context("can't read the pauses")? {
         if let Some(church) = church_id.and_then(|id| churches.get_mut(id.as_str())) {
@@ -75,7 +73,25 @@ pub(super) async fn read(store: &Store, after: &str, limit: u32) -> anyhow::Resu
     Ok(Report(churches.into_values().take(limit).collect()))
 }
 
+/// What one church sends as, and whether it is paused or held back. Works for a church without messages, too.
+pub(super) async fn one(store: &Store, id: &ChurchId) -> anyhow::Result<Church> {
+    let senders = store.senders().await.context("can't read the senders")?;
+    let pauses = store.pauses().await.context("can't read the pauses")?;
+    let mut church = Church::new(id);
+    if let Some(state) = senders.into_iter().find(|state| state.sender.church_id == *id) {
+        church.set_sender(state, OffsetDateTime::now_utc());
+    }
+    let pause = pauses.into_iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| paused == id));
+    church.paused_by = pause.map(|pause| pause.by);
+    Ok(church)
+}
+
 impl Church {
+    fn set_sender(&mut self, state: SenderState, now: OffsetDateTime) {
+        self.held_by = state.reason.filter(|_| state.held_until.is_some_and(|until| until > now));
+        (self.number, self.rate) = (Some(state.sender.number), state.sender.rate);
+    }
+
     fn new(id: &ChurchId) -> Self {
         Self { church_id: id.to_string(), ..Self::default() }
     }

@@ -16,7 +16,7 @@ use crate::programs::tools;
 pub const PROGRAMS: [&str; 4] = ["message-api", "webhook-ingest", "realtime-gateway", "ops"];
 
 /// Files and folders of the project, in the archive at the same places, so that the documents' links work.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "LICENSE-MIT",
     "LICENSE-APACHE",
     "README.md",
@@ -32,6 +32,7 @@ const FILES: [&str; 15] = [
     "deploy/docker",
     "deploy/compose",
     "deploy/kubernetes",
+    "deploy/monitoring",
 ];
 
 /// What one release consists of.

@@ -22,6 +22,19 @@ pub(crate) struct Extent {
     pub(crate) last: u64,
     /// Messages that the slowest replica may lack; `None` without replicas.
     pub(crate) lag: Option<u64>,
+    /// The replicas besides the leader.
+    pub(crate) replicas: Replicas,
+}
+
+/// The replicas besides the leader, counted by their state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    /// Those that have what the leader has.
+    pub(crate) current: i64,
+    /// Those that lack something.
+    pub(crate) lagging: i64,
+    /// Those that can't be reached.
+    pub(crate) offline: i64,
 }
 
 impl Extent {
@@ -88,15 +101,16 @@ pub(crate) fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
             let created = timestamp::parse(&created)
                 .ok_or_else(|| malformed(format!("its creation time is {created:?}")))?;
             let created = created.unix_timestamp_nanos() as u64;
-            let lag = cluster.and_then(|cluster| cluster.lag());
-            Ok(Extent { created, first: state.first_seq, last: state.last_seq, lag })
+            let cluster = cluster.unwrap_or_default();
+            let (lag, replicas) = (cluster.lag(), cluster.replicas());
+            Ok(Extent { created, first: state.first_seq, last: state.last_seq, lag, replicas })
         }
         _ => Err(malformed("the answer of its leader has no state".into())),
     }
 }
 
 /// The leader, and the replicas besides the server that answers.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Cluster {
     #[serde(default)]
     leader: String,
@@ -108,6 +122,8 @@ struct Cluster {
 struct Replica {
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    current: bool,
     #[serde(default)]
     offline: bool,
     /// Nanoseconds since it was last heard.
@@ -136,6 +152,18 @@ impl Cluster {
         let lags = self.replicas.iter().map(|replica| if replica.offline { 0 } else { replica.lag + 1 });
         lags.max().map(|operations| operations.saturating_mul(MESSAGES_OF_AN_OPERATION))
     }
+
+    fn replicas(&self) -> Replicas {
+        let mut replicas = Replicas::default();
+        for replica in &self.replicas {
+            match replica {
+                Replica { offline: true, .. } => replicas.offline += 1,
+                Replica { current: true, .. } => replicas.current += 1,
+                _ => replicas.lagging += 1,
+            }
+        }
+        replicas
+    }
 }
 
 #[cfg(test)]
@@ -157,17 +185,21 @@ mod tests {
             let answer = format!(
                 r#"{{"created":"2026-11-22T20:15:31Z","state":{{"first_seq":1,"last_seq":7}},"cluster":{cluster}}}"#
             );
-            parse_extent(answer.as_bytes()).unwrap().lag
+            let extent = parse_extent(answer.as_bytes()).unwrap();
+            (extent.lag, extent.replicas)
         };
-        assert_eq!(with(r#"{"leader":"a"}"#), None);
+        assert_eq!(with(r#"{"leader":"a"}"#), (None, Replicas::default()));
         let replicas = |lag: u64, offline: bool| {
             format!(
                 r#"{{"leader":"a","replicas":[{{"name":"b","current":true,"active":1}},
                 {{"name":"c","current":false,"offline":{offline},"active":1,"lag":{lag}}}]}}"#
             )
         };
-        assert_eq!(with(&replicas(3, false)), Some(4 * MESSAGES_OF_AN_OPERATION));
-        assert_eq!(with(&replicas(3, true)), Some(MESSAGES_OF_AN_OPERATION));
+        let one = Replicas { current: 1, ..Replicas::default() };
+        let lagging = (Some(4 * MESSAGES_OF_AN_OPERATION), Replicas { lagging: 1, ..one });
+        assert_eq!(with(&replicas(3, false)), lagging);
+        let offline = (Some(MESSAGES_OF_AN_OPERATION), Replicas { offline: 1, ..one });
+        assert_eq!(with(&replicas(3, true)), offline);
     }
 
     #[test]

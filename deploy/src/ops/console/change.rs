@@ -148,7 +148,7 @@ fn reprocess(which: &Which) -> Vec<String> {
 
 /// The command of one change of each kind. The test of the command line checks that `ops` takes them.
 #[cfg(test)]
-pub(in crate::ops) fn examples() -> Vec<String> {
+pub(crate) fn examples() -> Vec<String> {
     use serde_json::json;
     let id = "0192f7f0-0000-7000-8000-000000000000";
     let changes = json!([

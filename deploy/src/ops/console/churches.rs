@@ -44,6 +44,7 @@ pub(super) async fn part(
 ) -> Response {
     let command = |words: &[&str]| command::ops(&[words, &["--church", church.as_str()]].concat());
     match part.as_str() {
+        "facts" => answer(&headers, "", churches::one(&site.store, &church).await),
         "connected" => {
             let report = connected::read(&site.options.services.gateways, &church).await;
             answer(&headers, &command(&["connected"]), report)

@@ -14,7 +14,7 @@ use crate::ops::retry::DefaultSender;
 
 /// `ops console`.
 #[derive(clap::Args)]
-pub(in crate::ops) struct Console {
+pub(crate) struct Console {
     /// Where the page is served. On another address than loopback, everything crosses the network unencrypted; use
     /// `ssh -L 9085:127.0.0.1:9085 HOST` instead
     #[arg(long, env = "OPS_CONSOLE_LISTEN", default_value = "127.0.0.1:9085", value_name = "ADDRESS")]

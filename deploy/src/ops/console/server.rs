@@ -30,7 +30,7 @@ const LISTEN: &str = "OPS_CONSOLE_LISTEN";
 const CONNECTIONS: u32 = 4;
 
 /// Serves until a signal. Then stops what still works, and waits until it has tidied up.
-pub(in crate::ops) async fn run(options: Console, output: Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(options: Console, output: Output) -> anyhow::Result<ExitCode> {
     let listener = bind(LISTEN, options.listen).await?;
     let address = listener.local_addr()?;
     let actions =

@@ -35,23 +35,25 @@ export function Churches({ rest, change }) {
       <${Command} text=${command} />
     </section>
     <section class="pane detail" aria-label="Church">
-      ${church ? html`<${Church} key=${church} id=${church} known=${report?.find(({ churchId }) => churchId === church)} change=${change} />` : html`<p class="nothing">Choose a church.</p>`}
+      ${church ? html`<${Church} key=${church} id=${church} change=${change} />` : html`<p class="nothing">Choose a church.</p>`}
     </section>
   </div>`
 }
 
-function Church({ id, known, change }) {
+function Church({ id, change }) {
+  const { report: known, error, again } = useReport(`/api/churches/${id}/facts`, 10)
   const paused = known?.pausedBy
-  const pause = () => change({ change: { change: "pause", church: id }, question: `Pause sending for ${id}?`, verb: "Pause" })
-  const resume = () => change({ change: { change: "resume", church: id }, question: `Resume sending for ${id}?`, verb: "Resume" })
+  const pause = () => change({ change: { change: "pause", church: id }, question: `Pause sending for ${id}?`, verb: "Pause", done: again })
+  const resume = () => change({ change: { change: "resume", church: id }, question: `Resume sending for ${id}?`, verb: "Resume", done: again })
   return html`
     <a class="back" href="#/churches">Back</a>
     <header class="row"><h2>${id}</h2><a href="#/messages/church/${id}">Its messages</a></header>
-    <dl class="facts">
-      <div><dt>Sends as</dt><dd>${known?.number ?? "the number of all churches"}</dd></div>
-      <div><dt>Rate</dt><dd>${known?.rate ? `${known.rate} a second` : "no rate of its own"}</dd></div>
-      <div><dt>Sending</dt><dd>${paused ? html`<${State} name="pending">paused</${State}> by ${paused.replace("operator:", "")}` : "goes on"}${known?.heldBy && html`, <span class="bad">held back by ${known.heldBy}</span>`}</dd></div>
-    </dl>
+    <${Problem} error=${error} />
+    ${known && html`<dl class="facts">
+      <div><dt>Sends as</dt><dd>${known.number ?? "the number of all churches"}</dd></div>
+      <div><dt>Rate</dt><dd>${known.rate ? `${known.rate} a second` : "no rate of its own"}</dd></div>
+      <div><dt>Sending</dt><dd>${paused ? html`<${State} name="pending">paused</${State}> by ${paused.replace("operator:", "")}` : "not paused"}${known.heldBy && html`, <span class="bad">held back by ${known.heldBy}</span>`}</dd></div>
+    </dl>`}
     <div class="buttons">${paused ? html`<button type="button" onClick=${resume}>Resume sending…</button>` : html`<button type="button" onClick=${pause}>Pause sending…</button>`}</div>
     <div class="halves">
       <${Connected} id=${id} />
@@ -66,8 +68,8 @@ function Connected({ id }) {
   return html`<section class="card"><h3>Connected now</h3>
     <${Problem} error=${error} />
     <${Nothing} of=${report?.users} isLoading=${isLoading}>Nobody of this church has a live page open.</${Nothing}>
-    ${report?.users.length > 0 && html`<table><thead><tr><th>User</th><th>Sockets</th><th>Gateway</th></tr></thead>
-      <tbody>${report.users.map((one) => html`<tr key=${one.user + one.gateway}><td>${one.user}</td><td class="numbers">${one.sockets}</td><td class="quiet">${one.gateway}</td></tr>`)}</tbody></table>`}
+    ${report?.users.length > 0 && html`<table><thead><tr><th>User</th><th>Sockets</th><th class="extra">Gateway</th></tr></thead>
+      <tbody>${report.users.map((one) => html`<tr key=${one.user + one.gateway}><td>${one.user}</td><td class="numbers">${one.sockets}</td><td class="extra quiet">${one.gateway}</td></tr>`)}</tbody></table>`}
     ${report?.unanswered.map((gateway) => html`<p class="bad" key=${gateway}>No answer of ${gateway}</p>`)}
     <${Command} text=${command} />
   </section>`
@@ -110,10 +112,10 @@ function Events({ id }) {
     <${Problem} error=${error ?? trouble} />
     <${Nothing} of=${report && rows} isLoading=${isLoading}>The stream holds no event of this church.</${Nothing}>
     ${rows.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Newest events"><table>
-      <thead><tr><th>Time</th><th>Sequence</th><th>Event</th><th>Status</th><th>Version</th><th>Delivered</th><th>Message</th></tr></thead>
+      <thead><tr><th>Time</th><th>Sequence</th><th>Event</th><th>Status</th><th class="extra">Version</th><th class="extra">Delivered</th><th>Message</th></tr></thead>
       <tbody>${rows.map(({ sequence, at, event }) => html`<tr key=${sequence} class=${known.has(sequence) ? "fresh" : ""}>
         <td><${Time} at=${at} /></td><td class="numbers">${sequence}</td><td>${event?.type}</td><td>${event?.status && html`<${State} name=${event.status} />`}</td>
-        <td class="numbers">${event?.version}</td><td class="numbers">${event?.recipientCount === undefined ? "" : `${event.deliveredCount} of ${event.recipientCount}`}</td>
+        <td class="extra numbers">${event?.version}</td><td class="extra numbers">${event?.recipientCount === undefined ? "" : `${event.deliveredCount} of ${event.recipientCount}`}</td>
         <td>${event?.messageId && html`<a href="#/messages/found/${event.messageId}"><code>${short(event.messageId)}</code></a>`}</td>
       </tr>`)}</tbody></table></div>`}
     <${Command} text=${command} />

@@ -36,9 +36,10 @@ export function Messages({ rest, change }) {
 function Search() {
   const search = (event) => {
     event.preventDefault()
-    const text = new FormData(event.currentTarget).get("text").trim()
-    if (!text) return
-    const isChurch = !text.startsWith("+") && text.length <= 24 && !/^[0-9a-f]{8}-/i.test(text)
+    const written = new FormData(event.currentTarget).get("text").trim()
+    if (!written) return
+    const text = written.startsWith("+") ? written.replace(/[\s().-]/g, "") : written
+    const isChurch = /^[\w-]{1,64}$/.test(text) && !/^[0-9a-f]{8}-[0-9a-f-]{27}$/i.test(text)
     location.hash = `#/messages/${isChurch ? "church" : "found"}/${encodeURIComponent(text)}`
   }
   return html`<form role="search" onSubmit=${search}>
@@ -110,6 +111,7 @@ function Found({ text, base, id }) {
     if (only && !id) location.replace(`${base}/${only.recipientId ?? only.messageId}`)
   }, [report])
   return html`<${Problem} error=${error} />
+    ${error && /^[\w-]{1,64}$/.test(text) && html`<p><a href="#/messages/church/${text}">Messages of a church of this name</a></p>`}
     <${Nothing} of=${report} isLoading=${isLoading && !error}>Nothing was found.</${Nothing}>
     <ul class="rows">${report?.map((one) => html`<${Row} key=${one.messageId} href="${base}/${one.recipientId ?? one.messageId}" isOpen=${(one.recipientId ?? one.messageId) === id}>
       <span><strong>${one.churchId}</strong></span><span></span><code>${short(one.messageId)}</code>
@@ -162,11 +164,11 @@ function Recipients({ life, back }) {
   const isOne = life.recipients.length === 1 && life.recipientCount > 1
   return html`<h3>${isOne ? "One recipient" : "Recipients"}</h3>
     <table>
-      <thead><tr><th>Number</th><th>State</th><th>Why</th><th>Telnyx's id</th></tr></thead>
+      <thead><tr><th>Number</th><th>State</th><th>Why</th><th class="extra">Telnyx's id</th></tr></thead>
       <tbody>${life.recipients.map((one) => html`<tr key=${one.id}>
         <td>${one.phone}</td><td><${State} name=${one.status} /></td>
         <td>${one.failureReason ? html`${one.failureReason} <code>${one.failureCode}</code>` : html`<span class="quiet">–</span>`}${one.retryId && html` <a href="${back}/${one.retryId}">retried</a>`}</td>
-        <td><code title=${one.telnyxId}>${one.telnyxId ? short(one.telnyxId) : "–"}</code></td>
+        <td class="extra"><code title=${one.telnyxId}>${one.telnyxId ? short(one.telnyxId) : "–"}</code></td>
       </tr>`)}</tbody>
     </table>
     ${life.moreRecipients > 0 && html`<p class="quiet">And ${life.moreRecipients.toLocaleString("en")} more. ${isOne ? html`<a href="${back}/${life.messageId}">The whole message</a>` : "The unfinished and the failed ones are shown first; search for a recipient's number or Telnyx's id to see another."}</p>`}`

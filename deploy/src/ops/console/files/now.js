@@ -69,9 +69,9 @@ function Figure({ label, points, written, wrong, plain }) {
 /** What somebody must look at, each with the place where it is seen. */
 function Attention({ report }) {
   const found = problems(report)
-  if (found.length === 0) return html`<p class="attention well" role="status"><strong>Nothing needs attention.</strong> <span class="quiet">Read at <${Time} at=${report.at} />.</span></p>`
-  return html`<section class="attention" role="status">
-    <strong>${counted(found.length, "thing")} ${found.length === 1 ? "needs" : "need"} attention</strong>
+  if (found.length === 0) return html`<p class="attention well"><strong role="status">Nothing needs attention.</strong> <span class="quiet">Read at <${Time} at=${report.at} />.</span></p>`
+  return html`<section class="attention" aria-label="Needs attention">
+    <strong role="status">${counted(found.length, "thing")} ${found.length === 1 ? "needs" : "need"} attention</strong>
     <ul>${found.map(([text, href]) => html`<li key=${text}>${href ? html`<a href=${href}>${text}</a>` : text}</li>`)}</ul>
   </section>`
 }
@@ -93,14 +93,14 @@ function problems({ processes, series, database, pauses }) {
 function Processes({ processes }) {
   return html`<section class="card"><h2>Processes</h2>
     <table>
-      <thead><tr><th>Service</th><th>State</th><th>Why</th><th>Version</th><th>Since</th><th>Operators' address</th></tr></thead>
+      <thead><tr><th>Service</th><th>State</th><th>Why</th><th class="extra">Version</th><th>Since</th><th class="extra">Operators' address</th></tr></thead>
       <tbody>${processes.map(({ service, url, state, says, version, startedAt }) => html`<tr key=${url}>
         <td>${service}</td>
         <td><${State} name=${state} /></td>
         <td>${says.length ? says.map((why) => html`<div key=${why}>${why}</div>`) : html`<span class="quiet">–</span>`}</td>
-        <td>${version ?? "–"}</td>
+        <td class="extra">${version ?? "–"}</td>
         <td>${startedAt ? html`<${Time} at=${startedAt} /> <span class="quiet">${ago(startedAt)}</span>` : "–"}</td>
-        <td class="quiet">${url}</td>
+        <td class="extra quiet">${url}</td>
       </tr>`)}</tbody>
     </table>
   </section>`
