@@ -14,6 +14,7 @@ mod locks;
 mod model;
 mod operators;
 mod outbox;
+mod overview;
 mod paces;
 mod readiness;
 mod receipts;
