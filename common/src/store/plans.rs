@@ -107,6 +107,7 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("waiting forwards", bare(forwarding::STATE), vec!["inbound_forward"]),
         ("old texts", prune(Prunable::Inbound), vec!["inbound_recorded"]),
         ("parked", bare(parked::PAGE), vec!["webhooks_parked"]),
+        ("count of parked", bare(parked::COUNT), vec!["webhooks_parked"]),
         ("outbox", bare(outbox::WAITING), vec!["outbox_waiting"]),
         ("old events", prune(Prunable::Events), vec!["INTEGER PRIMARY KEY", "outbox_announced"]),
         ("old webhooks", prune(Prunable::Webhooks), vec!["autoindex_webhooks", "webhooks_received"]),
@@ -123,7 +124,7 @@ async fn sqlite_finds_what_operators_ask_for_by_the_index_made_for_it() {
     let file = folder.path().join("church.db").display().to_string();
     let database = Sqlite::new(&file, LastCommit::default());
     database.migrate().await.unwrap();
-    let stuck_for_long = StuckQuery { before: NOW, waiting: None, limit: 10 };
+    let stuck_for_long = StuckQuery { before: NOW, waiting: None, church: None, limit: 10 };
     let webhooks = WebhookQuery { outcome: None, since: NOW, before: None, limit: 10 };
     for (name, statement, indexes) in [
         (

@@ -35,13 +35,19 @@ impl Store {
     }
 }
 
-pub(super) fn stuck(query: &StuckQuery) -> Statement<'static> {
+pub(super) fn stuck(query: &StuckQuery) -> Statement<'_> {
     STUCK
         .bind(query.before)
         .bind(LOOKED_AT)
         .bind(query.limit)
         .bind(query.waiting.map(<&str>::from))
-        .push(query.waiting.is_some().then_some(sql!(" where o.waiting = $4")))
+        .bind(query.church.as_ref().map(|church| church.as_str()))
+        .push(match (query.waiting, &query.church) {
+            (None, None) => None,
+            (Some(_), None) => Some(sql!(" where o.waiting = $4")),
+            (None, Some(_)) => Some(sql!(" where m.church_id = $5")),
+            (Some(_), Some(_)) => Some(sql!(" where o.waiting = $4 and m.church_id = $5")),
+        })
         .push(sql!(
             " group by m.church_id, o.message_id, o.waiting order by since, o.message_id, o.waiting limit $3"
         ))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::broker::{self, BrokerOptions};
-use super::comparison::{Difference, compare};
+use super::comparison::{Comparison, Difference, compare};
 use super::database::DatabaseOptions;
 use super::events;
 use super::output::{Output, counted, table};
@@ -34,6 +34,8 @@ pub(super) struct AuditOptions {
 pub(super) struct Report {
     #[serde(flatten)]
     sums: Audit,
+    /// Events of the stream that were compared with the outbox; none without the broker's password.
+    compared_events: Option<u64>,
     /// The events that the stream refuses.
     refused: Vec<RefusedEvent>,
     found: Vec<Found>,
@@ -70,10 +72,16 @@ pub(super) async fn audit(
     let told = |done| progress.tell(done, None, "webhooks and messages");
     let (sums, discrepancies) = store.audit_and_name(&told).await.context("can't audit the database")?;
     let refused = store.refused_events(NAMED).await.context("can't read the refused events")?;
-    let mut report = Report { sums, refused, found: Vec::new(), repaired: 0, notes: Vec::new() };
+    let mut report =
+        Report { sums, compared_events: None, refused, found: Vec::new(), repaired: 0, notes: Vec::new() };
     report.found.extend(discrepancies.into_iter().map(Found::from));
     let differences = match broker.connect_if_set().await? {
-        Some(client) => compare(store, &events::stream(client).await?, progress).await?,
+        Some(client) => {
+            let Comparison { events, differences } =
+                compare(store, &events::stream(client).await?, progress).await?;
+            report.compared_events = Some(events);
+            differences
+        }
         None => {
             report.notes.push(format!("the stream was not compared: {} is not set", broker::PASSWORD));
             Vec::new()
@@ -149,8 +157,18 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sums = serde_json::to_string_pretty(&self.sums).map_err(|_| fmt::Error)?;
-        writeln!(out, "{sums}")?;
+        let Audit { accepted, applied, duplicate, stale, parked, received, ignored, .. } = self.sums;
+        writeln!(
+            out,
+            "{}: {applied} applied, {duplicate} repeated, {stale} stale, {parked} parked, {received} texts that \
+             came in, {ignored} ignored",
+            counted(accepted, "webhook")
+        )?;
+        if let Some(events) = self.compared_events {
+            let events = counted(i64::try_from(events).unwrap_or(i64::MAX), "event");
+            let waiting = self.sums.waiting_events;
+            writeln!(out, "{events} of the stream compared with the outbox; {waiting} wait to be announced")?;
+        }
         for RefusedEvent { event_id, message_id, subject, reason } in &self.refused {
             writeln!(
                 out,
@@ -166,9 +184,12 @@ impl Display for Report {
             let events = counted(i64::try_from(self.repaired).unwrap_or(i64::MAX), "event");
             writeln!(out, "the relay announces {events} again")?;
         }
-        if !self.is_sound() {
-            writeln!(out, "the audit found errors")?;
+        match (self.is_sound(), self.compared_events) {
+            (false, _) => writeln!(out, "the audit found errors"),
+            (true, Some(_)) => {
+                writeln!(out, "everything adds up: nothing is lost, and nothing is there twice")
+            }
+            (true, None) => writeln!(out, "the database adds up"),
         }
-        Ok(())
     }
 }

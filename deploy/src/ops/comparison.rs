@@ -24,6 +24,14 @@ pub(super) enum Difference {
     Unknown { id: String, sequence: u64 },
 }
 
+/// What a comparison found.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    /// Places in the stream that were looked at.
+    pub(super) events: u64,
+    pub(super) differences: Vec<Difference>,
+}
+
 /// A message of the stream that is not where the outbox says.
 #[derive(Debug, PartialEq, Eq)]
 struct Misplaced {
@@ -37,8 +45,8 @@ pub(super) async fn compare(
     store: &Store,
     stream: &Stream,
     progress: &Progress,
-) -> anyhow::Result<Vec<Difference>> {
-    let Some((first, last)) = store.announced_span().await? else { return Ok(Vec::new()) };
+) -> anyhow::Result<Comparison> {
+    let Some((first, last)) = store.announced_span().await? else { return Ok(Comparison::default()) };
     let begin = stream.get_info().await.context("can't read the stream CHURCH")?.state.first_sequence;
     let mut begin = first.max(i64::try_from(begin).unwrap_or(i64::MAX));
     let mut differences = Vec::new();
@@ -53,7 +61,7 @@ pub(super) async fn compare(
     let oldest = store.announced_span().await?.map_or(i64::MAX, |(first, _)| first);
     let begin = stream.get_info().await.context("can't read the stream CHURCH")?.state.first_sequence;
     differences.retain(|difference| is_kept(difference, oldest, begin));
-    Ok(differences)
+    Ok(Comparison { events: count(last + 1), differences })
 }
 
 /// Whether both still reach back to a difference.

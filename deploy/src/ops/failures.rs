@@ -1,4 +1,4 @@
-//! `ops failures`: who got no text, and why.
+//! `ops failures`: which texts failed, and why.
 
 use std::fmt::{self, Display};
 use std::process::ExitCode;
@@ -115,8 +115,7 @@ impl Display for Report {
 
 impl Reason {
     fn row(&self) -> [String; 4] {
-        let counts =
-            format!("{} of {}", counted(self.recipients, "recipient"), counted(self.messages, "message"));
+        let counts = format!("{} in {}", counted(self.recipients, "text"), counted(self.messages, "message"));
         [self.code.clone(), counts, format!("last {}", moment(self.last)), self.reason.clone()]
     }
 }

@@ -132,7 +132,9 @@ async fn life(store: &Store, options: &Sources<'_>, found: FoundMessage) -> anyh
     let recipients = store.recipient_lives(id, recipient_id, SHOWN).await?;
     let until = OffsetDateTime::now_utc().min(message.updated_at + LATE);
     let webhooks = store.webhooks_of(&recipients, message.created_at - SKEW, until).await?;
-    let mut timeline = Timeline::of(&message, &recipients);
+    let pauses = store.pauses().await?;
+    let pause = pauses.iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| *paused == church));
+    let mut timeline = Timeline::of(&message, &recipients, pause);
     timeline.add_webhooks(&webhooks);
     let recorded = store.events_of(id).await?;
     let stored = stored_events(options, &message).await;
@@ -218,7 +220,7 @@ impl Recipient {
             format!("  {}", self.id),
             self.phone.clone(),
             self.status.into(),
-            format!("Telnyx {}", self.telnyx_id.as_deref().unwrap_or("-")),
+            self.telnyx_id.as_ref().map_or("no id of Telnyx".into(), |id| format!("Telnyx {id}")),
             format!("{} {}", text(&self.failure_code), text(&self.failure_reason)),
         ]
     }

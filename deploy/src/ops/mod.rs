@@ -13,6 +13,7 @@ use common::version::VERSION;
 use self::output::Output;
 
 mod audit;
+mod backup;
 mod broker;
 mod cancel;
 mod check_broker;
@@ -25,6 +26,7 @@ mod comparison;
 mod completions;
 mod connected;
 mod console;
+mod copy;
 mod database;
 mod diagnosis;
 mod doctor;
@@ -48,6 +50,7 @@ mod provision;
 mod replay;
 mod replays;
 mod reprocess;
+mod restored;
 mod retry;
 mod revocations;
 mod secret;
@@ -128,6 +131,14 @@ enum Action {
     Outbox(outbox::Outbox),
     /// Erase a person's number and names, and the webhooks about that number
     Forget(forget::Forget),
+    /// Copy the SQLite file while the services run, and check the copy
+    Backup(backup::Backup),
+    /// Make a database that was restored from a backup safe to run: pause sending, close what may have been sent since,
+    /// raise versions above what browsers hold. Only while no service runs
+    Restored(restored::RestoredOptions),
+    /// Copy everything from SQLite into an empty PostgreSQL database and compare counts and sums. Only while no service
+    /// runs
+    Copy(copy::CopyOptions),
 }
 
 /// Runs the command of the command line. Gives the process its exit code.
@@ -181,6 +192,9 @@ async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
         Action::Sender(options) => sender::run(options, output).await,
         Action::Outbox(options) => outbox::run(options, output).await,
         Action::Forget(options) => forget::run(options, output).await,
+        Action::Backup(options) => backup::run(options, output).await,
+        Action::Restored(options) => restored::run(options, output).await,
+        Action::Copy(options) => copy::run(options, output).await,
     }
 }
 

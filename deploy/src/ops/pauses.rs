@@ -108,7 +108,7 @@ pub(super) async fn read(store: &Store) -> anyhow::Result<Report> {
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return writeln!(out, "sending is not paused");
+            return writeln!(out, "nothing is paused");
         }
         self.0.iter().try_for_each(|pause| {
             let whom = pause.church_id.as_ref().map_or("everybody", ChurchId::as_str);

@@ -140,6 +140,11 @@ pub(super) async fn list(stream: &Stream) -> anyhow::Result<Vec<Info>> {
     Ok(all.into_iter().filter(|info| info.config.deliver_subject.as_deref() == Some(REPLAY)).collect())
 }
 
+/// Whether `ops replay` made it, which removes it at the end.
+pub(super) fn ends_by_itself(consumer: &Info) -> bool {
+    consumer.name.starts_with(REPLAYING)
+}
+
 /// Removes a consumer. One that is gone already is no error.
 pub(super) async fn remove(stream: &Stream, name: &str) -> anyhow::Result<()> {
     use async_nats::jetstream::ErrorCode;

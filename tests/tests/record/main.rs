@@ -8,6 +8,7 @@ mod cancelling;
 mod church;
 mod crossing;
 mod erasure;
+mod filling;
 mod inbound;
 mod late;
 mod locks;

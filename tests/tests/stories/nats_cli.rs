@@ -52,7 +52,7 @@ const SAID: [(&str, &[&str]); 13] = [
         &["Server Overview", "JetStream Summary", "message_api", "Accounts Overview"],
     ),
     ("Is the cluster healthy?", &["no cluster information"]),
-    ("What does JetStream complain about?", &["Consumer Create Action"]),
+    ("What happens to consumers and the stream now?", &["Consumer Create Action"]),
     ("The nats CLI", &[]),
 ];
 

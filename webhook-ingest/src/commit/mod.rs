@@ -204,7 +204,7 @@ impl Committer {
     fn finish(&mut self, entry: Queued, recording: Recording) {
         match recording {
             Recording::Recorded(outcome) => {
-                self.metrics.recorded(outcome);
+                self.metrics.recorded(&entry.webhook, outcome);
                 debug!(
                     webhook.id = entry.webhook.event_id,
                     kind = entry.webhook.event_type,

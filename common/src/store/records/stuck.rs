@@ -24,6 +24,8 @@ pub struct StuckQuery {
     pub before: OffsetDateTime,
     /// Only those that wait for this.
     pub waiting: Option<Waiting>,
+    /// Only of this church, among the 10,000 that have waited longest of each kind.
+    pub church: Option<ChurchId>,
     /// Messages at most.
     pub limit: u32,
 }

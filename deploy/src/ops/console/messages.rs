@@ -62,7 +62,7 @@ pub(super) async fn stuck(
     let is_attempt = asked.waiting.as_deref() == Some("unanswered");
     let (minutes, written) = if is_attempt { (1, "1m") } else { (10, "10m") };
     let before = OffsetDateTime::now_utc() - Duration::minutes(minutes);
-    let query = StuckQuery { before, waiting, limit: SHOWN };
+    let query = StuckQuery { before, waiting, church: None, limit: SHOWN };
     let mut words = vec!["stuck", "--for", written];
     words.extend(asked.waiting.iter().flat_map(|waiting| ["--waiting", waiting.as_str()]));
     answer(&headers, &command::ops(&words), stuck::read(&site.store, &query).await)
