@@ -40,7 +40,7 @@ check "the client package: types, size, and a fresh page that installs it" npm "
     npm run --prefix realtime-gateway/client check:package
 browser=chromium
 for name in "$CHROMIUM" chromium-browser google-chrome; do has "$name" && browser=$name; done
-check "the client package's hooks in a browser" "$browser" "apt install chromium, or set CHROMIUM to its path" \
+check "the page, the console and the client package's hooks in a browser" "$browser" "apt install chromium, or set CHROMIUM to its path" \
     npm run --prefix realtime-gateway/client check:browser
 
 stack="cargo run --quiet --bin stack -- check"

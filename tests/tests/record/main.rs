@@ -15,6 +15,7 @@ mod locks;
 mod model;
 mod operators;
 mod outbox;
+mod overview;
 mod paces;
 mod readiness;
 mod receipts;

@@ -54,7 +54,7 @@ export function Work({ work }) {
       ${state === "running" && html`<button type="button" class="small" onClick=${stop}>Stop</button>`}
     </p>
     ${state === "running" && html`<progress max=${progress?.of ?? undefined} value=${progress?.of ? progress.done : undefined} aria-label="Progress" />`}
-    ${says.split("\n").map((line) => line && html`<p class=${state === "failed" ? "bad" : ""} key=${line}>${line}</p>`)}
+    ${says.split("\n").map((line) => line && html`<p class=${state === "failed" ? "bad" : ""} key=${line}><strong>${line}</strong></p>`)}
     ${report?.webhooks && html`<${Reprocessed} report=${report} />`}
     ${report?.found && html`<${Audited} report=${report} />`}
   </div>`

@@ -75,7 +75,7 @@ function Failed({ base, id }) {
       ${reasons.map((reason) => html`<li key=${reason.code}><button type="button" aria-pressed=${String(code === reason.code)} onClick=${() => setCode(code === reason.code ? undefined : reason.code)}>
         <strong class="numbers">${reason.recipients.toLocaleString("en")}</strong> <span>${reason.reason || "no reason known"}</span> <code>${reason.code}</code></button></li>`)}
     </ul>`}
-    ${!isLoading && html`<ul class="rows">${report?.recipients.map((one) => html`<${Row} key=${one.recipientId} href="${base}/${one.recipientId}" isOpen=${one.recipientId === id}>
+    ${!isLoading && html`<ul class="rows">${report?.recipients.map((one) => html`<${Row} key=${one.recipientId} href="${base}/${one.recipientId}" isOpen=${one.recipientId === id || one.messageId === id}>
       <span><strong>${one.churchId}</strong> ${one.phone}</span>
       <code>${one.code}</code>
       <code>${short(one.messageId)}</code>

@@ -95,6 +95,7 @@ export function Spark({ points, label }) {
   })
   if (line.length) lines.push(line)
   return html`<svg class="spark" viewBox="0 0 150 24" preserveAspectRatio="none" role="img" aria-label=${label}>
+    <line class="base" x1="0" x2="150" y1="23.5" y2="23.5" vector-effect="non-scaling-stroke" />
     ${lines.map((line, index) => html`<g key=${index}>
       <polygon points="${line[0].split(",")[0]},24 ${line.join(" ")} ${line.at(-1).split(",")[0]},24" />
       <polyline points=${line.length === 1 ? `${line[0]} ${line[0]}` : line.join(" ")} vector-effect="non-scaling-stroke" />

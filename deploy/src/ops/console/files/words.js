@@ -26,7 +26,7 @@ export function span(seconds) {
 }
 
 /** How long ago a moment was. */
-export const ago = (at) => span(Math.max(0, (Date.now() - Date.parse(at)) / 1000))
+export const ago = (at) => span(Math.round(Math.max(1, (Date.now() - Date.parse(at)) / 1000)))
 
 /** Seconds from one moment to another. */
 export const between = (from, to) => (Date.parse(to) - Date.parse(from)) / 1000
