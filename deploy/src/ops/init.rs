@@ -44,7 +44,7 @@ pub(super) fn run(options: &Init, output: Output) -> anyhow::Result<ExitCode> {
 fn settings() -> anyhow::Result<String> {
     let mut text = String::from(
         "# Settings of the installation. Keep this file secret.\n\n\
-         DATABASE_URL=sqlite:/var/lib/church/church.db\n\
+         DATABASE_URL=sqlite:/var/lib/church-live/church.db\n\
          NATS_URL=nats://127.0.0.1:4222\n\n\
          # Passwords of nats.conf. Give each service its own: NATS_USER=message_api with\n\
          # NATS_PASSWORD=<the value of NATS_MESSAGE_API_PASSWORD>, and so on.\n",

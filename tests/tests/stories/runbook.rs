@@ -201,7 +201,7 @@ async fn everything_is_copied_from_sqlite_to_postgresql_and_goes_on_there() {
     assert_eq!(history(&stack).await, before);
     assert_eq!(target.store().audit().await.unwrap(), audit);
     let inbound = stack.get(CHURCH, AUTHOR, "/api/messages/inbound").await.1;
-    assert_eq!(inbound["data"][0]["content"], "Amen — ὦ");
+    assert_eq!(inbound["data"][0]["text"], "Amen — ὦ");
     let new = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     stack.until_status(CHURCH, new, "delivered").await;
     browser
