@@ -130,7 +130,7 @@ it("pauses sending, cancels what waits, and resumes", { skip }, async () => {
   await look(page, "now")
   await sees("Sending is paused for grace by anna")
   await button("Resume…").click()
-  await confirm("Resume", "sending is not paused")
+  await confirm("Resume", "nothing is paused")
 })
 
 it("lists webhooks by what became of them, shows a body as text, and processes an ignored one again", { skip }, async () => {
