@@ -13,7 +13,7 @@ use deploy::scratch::Scratch;
 use secrecy::SecretString;
 
 /// Every user's password.
-const PASSWORD: &str = "p0123456789abcdef";
+pub(crate) const PASSWORD: &str = "p0123456789abcdef";
 
 /// The environment variables with all users' passwords.
 pub(crate) fn passwords() -> BTreeMap<String, String> {

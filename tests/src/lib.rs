@@ -11,6 +11,7 @@ pub mod client;
 pub mod crowd;
 pub mod databases;
 pub mod frontend;
+pub mod fuzz;
 pub mod gate;
 pub mod gateway;
 pub mod load;
