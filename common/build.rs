@@ -8,7 +8,9 @@ const COMMIT: &str = "CHURCH_LIVE_COMMIT";
 fn main() {
     println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-env-changed={COMMIT}");
-    println!("cargo:rustc-env=CHURCH_LIVE_VERSION={} ({})", env!("CARGO_PKG_VERSION"), build());
+    let revision = build();
+    println!("cargo:rustc-env=CHURCH_LIVE_VERSION={} ({revision})", env!("CARGO_PKG_VERSION"));
+    println!("cargo:rustc-env=CHURCH_LIVE_REVISION={revision}");
 }
 
 /// The commit of a release build. A debug build would compile everything again after each commit.

@@ -32,20 +32,36 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || pyt
 check "the running API against its document" "$python" "apt install python3, or see python.org: 3.11 or newer" \
     cargo test --workspace --test stories -- --ignored document
 
+check "nats commands of docs/operations.md, by the nats CLI (make test sends the same requests without it)" go \
+    "apt install golang, or see go.dev: 1.25 or newer" \
+    cargo test --workspace --test stories -- --ignored nats_cli
+
 check "the client package: types, size, and a fresh page that installs it" npm "see nodejs.org" \
     npm run --prefix realtime-gateway/client check:package
 browser=chromium
 for name in "$CHROMIUM" chromium-browser google-chrome; do has "$name" && browser=$name; done
-check "the client package's hooks in a browser" "$browser" "apt install chromium, or set CHROMIUM to its path" \
+check "the page, the console and the client package's hooks in a browser" "$browser" "apt install chromium, or set CHROMIUM to its path" \
     npm run --prefix realtime-gateway/client check:browser
 
 stack="cargo run --quiet --bin stack -- check"
-# Word splitting is wanted: each is a command with its arguments.
+# Small runs: whether the measurements that need much time or Node still work. Their figures mean nothing. Word
+# splitting is wanted: each is a command with its arguments.
+bench="cargo run --quiet --bin bench --"
+check "bench peer, small" npm "see nodejs.org" \
+    $bench peer --count 400 --rounds 2 --idle 20 --seconds 1 --big 10 --small 2
+check "bench history, small" cargo "see rustup.rs" \
+    $bench history --messages 4000 --church 400 --churches 40 --requests 10
+check "bench growth, small" cargo "see rustup.rs" $bench growth --messages 4000 --churches 40 --count 400
+check "bench relay, small" cargo "see rustup.rs" $bench relay --messages 400 --churches 40
+
 check "systemd units" systemd-analyze "apt install systemd" $stack units
 check "nginx.conf" nginx "apt install nginx-light" $stack nginx
 check "Caddyfile" python3 "apt install python3-pip" $stack caddy
 check "Dockerfile" python3 "apt install python3-pip" $stack dockerfile
 check "compose file" npm "apt install npm" $stack compose
+check "alerts and their tests" promtool "apt install prometheus, or see prometheus.io" $stack monitoring
+check "dashboard and alerts on a running stack" prometheus "apt install prometheus, or see prometheus.io" \
+    cargo test --quiet --workspace --test stories -- --ignored monitoring
 check "Kubernetes objects" go "apt install golang, or see go.dev" $stack kubernetes
 if [ "$(id -u)" -eq 0 ]; then
     check "container image" buildah "apt install buildah debootstrap" $stack image

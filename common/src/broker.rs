@@ -2,14 +2,11 @@
 //!
 //! A denied publish only times out at its caller. The connection's event is what says that it was denied.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::rustls::RootCertStore;
-use async_nats::rustls::pki_types::CertificateDer;
-use async_nats::rustls::pki_types::pem::PemObject as _;
 use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
 use clap::builder::NonEmptyStringValueParser;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::certificate;
 use crate::config::{self, ConfigError};
 use crate::service::{Condition, Context, Weight};
 use crate::throttle::Throttle;
@@ -141,7 +139,7 @@ impl Broker {
             }
         });
         if let Some(file) = &options.nats_ca_file {
-            check_ca_file(file)?;
+            certificate::check_file(file).map_err(|wrong| ConfigError::new("NATS_CA_FILE", wrong))?;
             connect = connect.require_tls(true).add_root_certificates(file.clone());
         }
         let client = connect.connect(servers).await?;
@@ -195,22 +193,6 @@ fn servers(urls: &[String]) -> Result<Vec<ServerAddr>, ConfigError> {
 fn is_server(address: &ServerAddr) -> bool {
     let url = address.clone().into_inner();
     matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some_and(|host| !host.is_empty())
-}
-
-/// Checks the file at the start. The client reads it at each attempt to connect, and only logs what is wrong.
-fn check_ca_file(file: &Path) -> Result<(), ConfigError> {
-    let wrong = |why: String| ConfigError::new("NATS_CA_FILE", format!("{}: {why}", file.display()));
-    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|_| wrong("is not a PEM file".into()))?;
-    if certificates.is_empty() {
-        return Err(wrong("has no certificate in PEM".into()));
-    }
-    let mut roots = RootCertStore::empty();
-    certificates
-        .into_iter()
-        .try_for_each(|certificate| roots.add(certificate))
-        .map_err(|_| wrong("has a certificate that can't be read".into()))
 }
 
 /// From 20 ms up to two seconds, spread so that services don't reconnect in step.
@@ -286,7 +268,7 @@ impl Watcher {
         for server in servers {
             let Some(error) = &server.last_error else { continue };
             let address = format!("{}:{}", server.addr.host(), server.addr.port());
-            self.condition.unmet(format!("{address}: {error}"));
+            self.condition.unmet(format!("{address}: {error}{}", advice(error)));
             if let Some(held_back) = self.throttle.opens(&format!("{address} {error}")) {
                 warn!(
                     address,
@@ -322,13 +304,12 @@ impl Watcher {
 }
 
 /// What to check first.
-fn advice(error: &str) -> &'static str {
-    let error = error.to_ascii_lowercase();
-    if error.contains("authorization") || error.contains("authentication") {
-        "; check NATS_USER and NATS_PASSWORD"
-    } else if error.contains("tls") || error.contains("certificate") {
-        "; check NATS_CA_FILE and the server's certificate"
+fn advice(error: &str) -> String {
+    let lower = error.to_ascii_lowercase();
+    let advice = if lower.contains("authorization") || lower.contains("authentication") {
+        Some("check NATS_USER and NATS_PASSWORD".into())
     } else {
-        ""
-    }
+        certificate::NATS.advice(error)
+    };
+    advice.map(|advice| format!("; {advice}")).unwrap_or_default()
 }

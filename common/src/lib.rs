@@ -5,6 +5,7 @@
 //! the stream, and [`service`] starts and stops a binary.
 
 pub mod broker;
+pub mod certificate;
 pub mod claims;
 pub mod config;
 pub mod cors;

@@ -4,9 +4,11 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::hash::Hash;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -102,10 +104,12 @@ fn check_levels(filter: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes panics log lines like all others, with the service's name. A log that shows no errors leaves them as they are.
-pub fn log_panics() {
+/// Counts panics, and makes them log lines like all others, with the service's name. A log that shows no errors leaves
+/// them as they are.
+pub fn log_panics(count: Counter) {
     let unlogged = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        count.inc();
         if !tracing::enabled!(Level::ERROR) {
             return unlogged(panic);
         }
@@ -169,21 +173,38 @@ where
     }
 }
 
-/// The process's metrics, in the format of Prometheus at `GET /metrics`. Every series begins with `church_`.
+/// The process's metrics, in the format of Prometheus at `GET /metrics`. Every series of ours begins with `church_`.
 #[derive(Clone)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics(Arc<Mutex<Registries>>);
+
+struct Registries {
+    own: Registry,
+    /// Series that are named alike in all programs of the world, such as `process_open_fds`.
+    general: Registry,
+}
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Registry::with_prefix("church"))))
+        let (own, general) = (Registry::with_prefix("church"), Registry::default());
+        Self(Arc::new(Mutex::new(Registries { own, general })))
     }
 }
 
 impl Metrics {
     /// Registers a metric of any kind under a name without prefix and suffix, and gives it back.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).register(name, help, metric.clone());
+        self.registries().own.register(name, help, metric.clone());
         metric
+    }
+
+    /// Registers what is measured anew at each look, under names without prefix.
+    pub fn collect(&self, collector: impl Collector) {
+        self.registries().own.register_collector(Box::new(collector));
+    }
+
+    /// The same under names that get no prefix.
+    pub fn collect_general(&self, collector: impl Collector) {
+        self.registries().general.register_collector(Box::new(collector));
     }
 
     /// A counter (`church_<name>_total`).
@@ -217,20 +238,48 @@ impl Metrics {
         self.register(name, help, at_zero(known))
     }
 
-    /// A histogram of seconds, from a quarter of a millisecond to about eight seconds.
+    /// A histogram of the seconds that our own work takes, from a quarter of a millisecond to about eight seconds.
     pub fn seconds(&self, name: &str, help: &str) -> Histogram {
-        self.register(name, help, Histogram::new(exponential_buckets(0.000_25, 2.0, 16)))
+        self.register(name, help, durations())
+    }
+
+    /// The same, told apart by labels.
+    pub fn seconds_by<L: Labels>(
+        &self,
+        name: &str,
+        help: &str,
+        known: impl IntoIterator<Item = L>,
+    ) -> Family<L, Histogram> {
+        let family = Family::new_with_constructor(durations as fn() -> Histogram);
+        for labels in known {
+            drop(family.get_or_create(&labels));
+        }
+        self.register(name, help, family)
+    }
+
+    /// A histogram of seconds since something happened elsewhere, from a millisecond to about nine minutes, because an
+    /// outage lasts for minutes.
+    pub fn ages(&self, name: &str, help: &str) -> Histogram {
+        self.register(name, help, Histogram::new(exponential_buckets(0.001, 2.0, 20)))
     }
 
     /// All metrics as text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match prometheus_client::encoding::text::encode(&mut text, &registry) {
-            Ok(()) => text,
-            Err(_) => String::new(),
-        }
+        let registries = self.registries();
+        let encoded = encode_registry(&mut text, &registries.own)
+            .and_then(|()| encode_registry(&mut text, &registries.general))
+            .and_then(|()| encode_eof(&mut text));
+        if encoded.is_ok() { text } else { String::new() }
     }
+
+    fn registries(&self) -> MutexGuard<'_, Registries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }
 
 /// What a family of metrics requires of its labels.
@@ -255,7 +304,7 @@ mod tests {
     fn panics() {
         let options = LogOptions { log: "info".into(), log_format: LogFormat::Json };
         init("clock", &options).unwrap();
-        log_panics();
+        log_panics(Counter::default());
         panic!("the spring broke");
     }
 

@@ -11,6 +11,7 @@ mod programs;
 pub mod release;
 pub mod simulator;
 pub mod stack;
+mod web;
 
 pub use client::{token, traffic, watch};
 pub use programs::{nats, ports, postgres, processes, program, proxies, scratch, services, tools};

@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A subject that no user may use. Its refusal marks the end of the earlier ones.
 const END: &str = "no.user.may";
 
-const PUBLISH: [&str; 24] = [
+const PUBLISH: [&str; 33] = [
     "church.grace.sent",
     "church.grace.status",
     "church.grace.received",
@@ -38,8 +38,17 @@ const PUBLISH: [&str; 24] = [
     "$JS.API.CONSUMER.CREATE.CHURCH.one.church.grace.status",
     "$JS.API.CONSUMER.DELETE.CHURCH.one",
     "$JS.API.CONSUMER.MSG.NEXT.CHURCH.one",
+    "$JS.API.CONSUMER.PAUSE.CHURCH.one",
+    "$JS.API.CONSUMER.RESET.CHURCH.one",
+    "$JS.API.CONSUMER.LEADER.STEPDOWN.CHURCH.one",
+    "$JS.API.STREAM.LEADER.STEPDOWN.CHURCH",
     "$JS.ACK.CHURCH.one.1.1.1.1.1",
+    "_INBOX.x",
+    "$SYS.REQ.USER.INFO",
+    "$SYS.REQ.ACCOUNT.PING.CONNZ",
+    "$SYS.REQ.ACCOUNT.PING.STATZ",
     "$SYS.REQ.SERVER.PING",
+    "$SYS.REQ.SERVER.PING.CONNZ",
 ];
 
 const SUBSCRIBE: [&str; 10] = [
@@ -84,7 +93,13 @@ const USERS: [Allowed; 5] = [
             "$JS.API.CONSUMER.CREATE.CHURCH.one.church.grace.status",
             "$JS.API.CONSUMER.DELETE.CHURCH.one",
             "$JS.API.CONSUMER.MSG.NEXT.CHURCH.one",
+            "$JS.API.CONSUMER.PAUSE.CHURCH.one",
+            "$JS.API.CONSUMER.RESET.CHURCH.one",
             "$JS.ACK.CHURCH.one.1.1.1.1.1",
+            "_INBOX.x",
+            "$SYS.REQ.USER.INFO",
+            "$SYS.REQ.ACCOUNT.PING.CONNZ",
+            "$SYS.REQ.ACCOUNT.PING.STATZ",
         ],
         &["church.>", "live.church.>", "replay.church", "_INBOX.x.>"],
     ),

@@ -68,10 +68,11 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 /// A setting is wrong.
 pub async fn serve(settings: Settings, listener: TcpListener, context: Context) -> anyhow::Result<()> {
     let metrics = ApiMetrics::new(&context.metrics);
-    let store = Store::new(&settings.store)?;
+    let store = Store::new(&settings.store)?.showing_errors(&context.metrics);
     settings.sending.check()?;
     settings.telnyx.check_key()?;
-    let telnyx = Telnyx::new(&settings.telnyx, settings.sending.send_timeout)?;
+    let telnyx =
+        Telnyx::new(&settings.telnyx, settings.sending.send_timeout, metrics.telnyx_answers.clone())?;
     let back_end = BackEnd::new(&settings.back_end)?;
     let app = App {
         store: store.within(settings.api_request_timeout.saturating_sub(RESPONSE_MARGIN)),
@@ -82,6 +83,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
             &settings.back_end,
             settings.api_request_timeout / 2,
             settings.default_country,
+            (&context.health, &metrics),
         )?,
         send_roles: SendRoles::new(&settings.send_roles),
         wake: Arc::new(Notify::new()),
@@ -100,12 +102,16 @@ pub async fn serve(settings: Settings, listener: TcpListener, context: Context) 
         reads: context.health.condition("database", Weight::Required),
         // Front ends can still read while writes fail.
         writes: context.health.condition("database_writes", Weight::Degrading),
+        schema: context.health.condition("schema", Weight::Degrading),
     };
     context.spawn_vital(&tasks, "readiness", store.clone().keep_ready(readiness, context.shutdown.clone()));
     let watching = watch_schema(app.health.clone(), app.schema_ready.clone(), context.shutdown.clone());
     context.spawn_vital(&tasks, "schema", watching);
     relay::start(store.clone(), broker.clone(), &context, &tasks);
     retention::start(&settings.retention, store.clone(), &context, &tasks);
+    if let Some(directory) = &app.directory {
+        context.spawn_vital(&tasks, "recipients", directory.keep_ready(context.shutdown.clone()));
+    }
     if let Some(back_end) = back_end {
         let condition = context.health.condition("inbound", Weight::Degrading);
         let forwarder = Forwarder::new(store.clone(), back_end, metrics, condition);

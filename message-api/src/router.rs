@@ -17,9 +17,9 @@ use tracing::debug;
 
 use crate::app::{App, MAX_BODY_MIB, WriteStarted};
 use crate::document;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::messages;
-use crate::metrics::RequestLabels;
+use crate::metrics::{CodeLabels, RequestLabels, RouteLabels};
 
 /// Builds the router. The layers are listed from the inside to the outside.
 pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
@@ -61,7 +61,12 @@ async fn observed(State(app): State<App>, request: Request, next: Next) -> Respo
     let route = route.unwrap_or_else(|| "unmatched".into());
     let (status, took) = (response.status().as_u16(), started.elapsed());
     debug!(method, route, status, duration_ms = took.as_millis() as u64, "answered");
-    app.metrics.request_seconds.observe(took.as_secs_f64());
+    if let Some(code) = response.extensions().get::<Code>() {
+        app.metrics.errors.get_or_create(&CodeLabels { code: (*code).into() }).inc();
+    }
+    let labels = RouteLabels { method, route };
+    app.metrics.request_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    let RouteLabels { method, route } = labels;
     app.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     response
 }

@@ -45,7 +45,7 @@ pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 
 use crate::connections::{ConnectionLimits, Listener, Transports, TrustedProxies};
 use crate::events::{Delivery, decode};
-use crate::feed::{FeedHealth, Source, follower, health, replay};
+use crate::feed::{FeedGauges, FeedHealth, Source, follower, health, replay};
 use crate::gateway::Gateway;
 use crate::http::{operators, server};
 use crate::memory::History;
@@ -70,7 +70,9 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let (gateway, work) = assemble(&settings, &context).await?;
     let listener = bind("GATEWAY_LISTEN", settings.listen).await?;
     info!(address = %listener.local_addr()?, "listening");
-    let listener = Listener::new(listener, gateway.stall, gateway.limits.connections);
+    let (most, counters) = (gateway.limits.connections, &gateway.counters);
+    counters.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    let listener = Listener::new(listener, gateway.stall, most, counters.connections_open.clone());
     let (sessions, io) = session::service(&settings, gateway.clone());
     gateway.transports.set_service(sessions.clone());
     context.answer_operators(operators::router(gateway.hub.clone()));
@@ -141,7 +143,8 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
     let counters = Counters::new(context);
     let condition = context.health.condition("stream", Weight::Required);
     let feed = context.health.condition("feed", Weight::Required);
-    let health = Arc::new(FeedHealth::new((&settings.patience).into()));
+    let gauges = FeedGauges::new(&context.metrics);
+    let health = Arc::new(FeedHealth::new((&settings.patience).into(), gauges.clone()));
     let broker = Broker::connect(&settings.nats, ROLE, context, Weight::Degrading).await?;
     let replays = Broker::connect_aside(&settings.nats, ROLE).await?;
     let transports = Transports::default();
@@ -154,7 +157,7 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
         limits,
         proxies,
         hub: hub.clone(),
-        history: History::new(reader.clone()),
+        history: History::new(reader.clone(), counters.history_seconds.clone()),
         health: health.clone(),
         link: broker.link(),
         transports,
@@ -165,6 +168,6 @@ async fn assemble(settings: &Settings, context: &Context) -> anyhow::Result<(Arc
         shutdown: context.shutdown.clone(),
     });
     let limits = (&settings.limits).into();
-    let source = Source { broker, reader, hub, revocations, condition, health, limits, counters };
+    let source = Source { broker, reader, hub, revocations, condition, health, limits, counters, gauges };
     Ok((gateway, Work { source, feed, replays, slow_consumers }))
 }

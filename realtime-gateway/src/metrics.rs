@@ -67,6 +67,12 @@ pub(crate) struct Counters {
     pub(crate) unknown_events: Counter,
     /// Churches with a socket here now.
     pub(crate) rooms: Gauge,
+    /// Connections that may be open at once.
+    pub(crate) connections_limit: Gauge,
+    /// Connections now.
+    pub(crate) connections_open: Gauge,
+    /// How long it took to read a page for a client that resumes.
+    pub(crate) history_seconds: Histogram,
     /// Events heard in their turn.
     pub(crate) events: Counter,
     /// Messages in the stream that are no events.
@@ -121,6 +127,12 @@ impl Counters {
             sockets: m.gauge("gateway_sockets", "Sockets connected now"),
             unknown_events: m.counter("gateway_unknown_events", "Events of clients that the gateway ignores"),
             rooms: m.gauge("gateway_rooms", "Churches with a connected socket"),
+            connections_limit: m.gauge("gateway_connections_limit", "Connections that may be open at once"),
+            connections_open: m.gauge("gateway_connections_open", "Connections open now"),
+            history_seconds: m.seconds(
+                "gateway_history_read_seconds",
+                "Time to read a part of the stream for clients that resume",
+            ),
             events: m.counter("gateway_events", "Events taken from the stream in order"),
             foreign: m.counter("gateway_foreign_messages", "Messages in the stream that are no events"),
             slow_consumers: m.counter(
@@ -139,7 +151,7 @@ impl Counters {
                 "Sockets let in, by where what they had missed came from",
                 outcomes(RESUMES),
             ),
-            event_age: m.seconds("gateway_event_age_seconds", "From an event's record to its emission"),
+            event_age: m.ages("gateway_event_age_seconds", "From an event's record to its emission"),
             memory_events: m.gauge("gateway_memory_events", "Events kept in memory"),
             memory_bytes: m.gauge("gateway_memory_bytes", "Bytes of packets kept in memory"),
             replays: m.counters("gateway_replays", "Events replayed by operators", outcomes(REPLAYS)),

@@ -1,6 +1,7 @@
 //! A real nats-server with the project's `nats.conf`, for tests that need no service.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_nats::jetstream;
 use common::broker::NatsOptions;
@@ -10,7 +11,11 @@ use deploy::ops::stream::{Limits, provision};
 use deploy::ports::Port;
 use deploy::processes::Processes;
 use deploy::scratch::Scratch;
+use deploy::stack::NatsAccess;
+use deploy::tools;
 use secrecy::SecretString;
+
+use crate::certificates::Certificate;
 
 /// Every user's password.
 pub(crate) const PASSWORD: &str = "p0123456789abcdef";
@@ -26,6 +31,7 @@ pub struct TestBroker {
     port: Port,
     monitor: Port,
     http: reqwest::Client,
+    ca_file: Option<PathBuf>,
     pub(crate) folder: Scratch,
 }
 
@@ -35,18 +41,60 @@ impl TestBroker {
     /// # Panics
     /// If it does not start.
     pub async fn start() -> Self {
+        Self::start_with(crate::databases::folder(), "nats.conf", Vec::new(), None).await
+    }
+
+    /// Starts a broker whose `nats.conf` somebody has changed, and creates the stream.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_changed(change: impl FnOnce(String) -> String) -> Self {
         let folder = crate::databases::folder();
+        let conf = std::fs::read_to_string(tools::project().join("nats.conf")).expect("nats.conf is there");
+        let changed = folder.path().join("nats.conf");
+        std::fs::write(&changed, change(conf)).expect("it is written");
+        Self::start_with(folder, &changed.display().to_string(), Vec::new(), None).await
+    }
+
+    /// Starts a broker that speaks TLS with this certificate, by `deploy/nats/tls.conf`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_with_tls(certificate: &Certificate, ca_file: PathBuf) -> Self {
+        let files = [("NATS_CERT_FILE", &certificate.certificate), ("NATS_KEY_FILE", &certificate.key)];
+        let environment = files.map(|(name, file)| (name.to_owned(), file.display().to_string()));
+        let folder = crate::databases::folder();
+        Self::start_with(folder, "deploy/nats/tls.conf", environment.into(), Some(ca_file)).await
+    }
+
+    async fn start_with(
+        folder: Scratch,
+        file: &str,
+        environment: Vec<(String, String)>,
+        ca_file: Option<PathBuf>,
+    ) -> Self {
         let mut processes = Processes::new(&folder.path().join("logs")).expect("processes can be started");
         let (port, monitor) = (Port::free().expect("a free port"), Port::free().expect("a free port"));
-        let passwords = passwords();
         let data = folder.path().join("nats");
-        let program = nats::program(port.number(), monitor.number(), &data, &passwords)
-            .expect("there is a nats-server");
+        let program = nats::program_of(file, (port.number(), monitor.number()), &data, &passwords());
+        let mut program = program.expect("there is a nats-server");
+        program.environment.extend(environment);
         processes.start(program).expect("nats-server starts");
-        let mut broker = Self { processes, port, monitor, http: reqwest::Client::new(), folder };
+        let mut broker = Self { processes, port, monitor, http: reqwest::Client::new(), ca_file, folder };
         broker.wait().await;
         broker.provision().await;
         broker
+    }
+
+    /// How services reach it, by this host name or address.
+    pub fn access(&self, host: &str) -> NatsAccess {
+        let scheme = if self.ca_file.is_some() { "tls" } else { "nats" };
+        NatsAccess {
+            url: format!("{scheme}://{host}:{}", self.port.number()),
+            ca_file: self.ca_file.clone(),
+            monitor: format!("http://127.0.0.1:{}", self.monitor.number()),
+            users: passwords(),
+        }
     }
 
     /// The broker's URL.
@@ -64,12 +112,20 @@ impl TestBroker {
         }
     }
 
+    /// The settings with which `ops` finds it.
+    pub fn ops_settings(&self) -> Vec<(String, String)> {
+        let password = |user: &&str| (format!("NATS_{}_PASSWORD", user.to_uppercase()), PASSWORD.to_owned());
+        nats::USERS.iter().map(password).chain([("NATS_URL".into(), self.url())]).collect()
+    }
+
     /// A connection as one of the users in `nats.conf`.
     ///
     /// # Panics
     /// If it is refused.
     pub async fn client(&self, user: &str) -> async_nats::Client {
-        nats::connect(&self.url(), user, PASSWORD).await.expect("the broker accepts the user")
+        let user = nats::User { name: user, password: PASSWORD, variable: "NATS_PASSWORD" };
+        let connected = nats::connect_with(&self.url(), user, self.ca_file.as_deref()).await;
+        connected.expect("the broker accepts the user")
     }
 
     /// Creates or updates the stream.

@@ -27,10 +27,11 @@ impl Block {
         let mut blocks = Vec::new();
         let mut lines = markdown.lines();
         while let Some(line) = lines.next() {
-            let Some(info) = line.strip_prefix("```") else { continue };
+            let Some(info) = line.trim_start().strip_prefix("```") else { continue };
+            let indent = line.len() - line.trim_start().len();
             let (language, file) = info.split_once(' ').unwrap_or((info, ""));
-            let text = lines.by_ref().take_while(|line| *line != "```");
-            let text = text.map(|line| format!("{line}\n")).collect();
+            let text = lines.by_ref().take_while(|line| line.trim_start() != "```");
+            let text = text.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect();
             blocks.push(Self { language: language.into(), file: file.trim().into(), text });
         }
         blocks

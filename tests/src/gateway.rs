@@ -64,6 +64,7 @@ impl TestGateway {
         let wiring = Wiring {
             jwt_secret: SECRET.into(),
             nats_url: self.nats_url.clone(),
+            nats_ca_file: None,
             nats_passwords: broker::passwords(),
             database_url: String::new(),
             telnyx_url: String::new(),

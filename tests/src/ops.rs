@@ -79,7 +79,7 @@ impl TestStack {
         command.spawn().expect("ops starts")
     }
 
-    fn ops_command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn ops_command(&self, arguments: &[&str]) -> Command {
         let file = self.stack.file();
         let gateways = file.ops.gateways.join(",");
         command(
@@ -88,6 +88,8 @@ impl TestStack {
                 ("DATABASE_URL", &file.database),
                 ("NATS_URL", &file.nats.url),
                 ("NATS_OPS_PASSWORD", file.nats.users.get("ops").map_or("", String::as_str)),
+                ("API_OPS_URLS", &file.ops.api),
+                ("INGEST_OPS_URLS", &file.ops.ingest),
                 ("GATEWAY_OPS_URLS", &gateways),
                 ("USER", "anna"),
             ],

@@ -57,10 +57,12 @@ pub async fn serve(listener: TcpListener, settings: Settings, context: Context) 
     let keys = PublicKeys::parse(&settings.telnyx_public_key)?;
     let default_number = settings.default_number.read()?;
     let (store, webhooks) = Store::with_webhooks(&settings.store)?;
+    let store = store.showing_errors(&context.metrics);
     let readiness = Readiness {
         reads: context.health.condition("database", Weight::Required),
         // A webhook is accepted only once it is written.
         writes: context.health.condition("database_writes", Weight::Required),
+        schema: context.health.condition("schema", Weight::Degrading),
     };
     let broker = Broker::connect(&settings.nats, BROKER_ROLE, &context, Weight::Degrading).await?;
     let metrics = IngestMetrics::new(&context.metrics);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::store::Outcome;
+use common::store::{Outcome, Webhook};
 use common::telemetry::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -29,6 +29,8 @@ pub struct IngestMetrics {
     request_seconds: Histogram,
     queue_length: Gauge,
     parked_applied: Counter,
+    parked: Gauge,
+    delay: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,11 +96,24 @@ impl IngestMetrics {
                 "ingest_parked_applied",
                 "Parked webhooks that were applied to their recipient later",
             ),
+            parked: metrics.gauge("ingest_parked", "Webhooks that wait for their recipient to become known"),
+            delay: metrics.ages(
+                "ingest_webhook_delay_seconds",
+                "From what a webhook reports until it came, by Telnyx's clock and ours",
+            ),
         }
     }
 
-    pub(crate) fn recorded(&self, outcome: Outcome) {
+    /// Counts a recorded webhook. A repetition says nothing about how late the first one came.
+    pub(crate) fn recorded(&self, webhook: &Webhook, outcome: Outcome) {
         self.webhooks.get_or_create(&OutcomeLabel { outcome: outcome.into() }).inc();
+        if let Some(occurred_at) = webhook.occurred_at.filter(|_| outcome != Outcome::Duplicate) {
+            self.delay.observe((webhook.received_at - occurred_at).as_seconds_f64().max(0.0));
+        }
+    }
+
+    pub(crate) fn parked(&self, webhooks: i64) {
+        self.parked.set(webhooks);
     }
 
     pub(crate) fn refused(&self, reason: &'static str) {

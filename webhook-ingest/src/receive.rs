@@ -134,7 +134,7 @@ async fn handle(receiver: &Receiver, parts: &Parts, body: Body, until: Instant) 
     }
     let now = OffsetDateTime::now_utc();
     let signature = SignatureHeaders::read(&parts.headers, now)?;
-    let slot = receiver.queue.reserve()?;
+    let slot = receiver.queue.reserve(longest(&body))?;
     let recording = record(receiver, &signature, slot, body, now);
     tokio::time::timeout_at(until, recording).await.unwrap_or(Err(IngestError::Late))
 }
@@ -166,6 +166,12 @@ async fn record(
         }
     }
     Ok(())
+}
+
+/// The length of the body, or the most that is read of it.
+fn longest(body: &Body) -> usize {
+    let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    announced.map_or(MAX_BODY, |length| length.min(MAX_BODY))
 }
 
 /// Reads the whole body, with or without `Content-Length`.

@@ -101,9 +101,11 @@ fn is_e164(text: &str) -> bool {
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Queue")]
 pub struct QueueOptions {
-    /// Most requests that are being read or wait for a commit; further ones are answered 503
-    #[arg(long, env = "INGEST_QUEUE", default_value = "2048", value_name = "N")]
-    pub ingest_queue: NonZeroUsize,
+    /// Memory for requests that are being read or wait for a commit, each with its body and 4 KiB; further ones are
+    /// answered 503
+    #[arg(long, env = "INGEST_QUEUE_BYTES", default_value_t = 64 << 20, value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(2_097_152..))]
+    pub ingest_queue_bytes: u32,
     /// Most webhooks in one commit
     #[arg(long, env = "INGEST_BATCH", default_value = "256", value_name = "N")]
     pub ingest_batch: NonZeroUsize,
@@ -158,12 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_or_batch_of_zero_is_refused() {
+    fn a_batch_of_zero_and_a_queue_without_room_for_a_body_are_refused() {
         let arguments =
             ["webhook-ingest", "--database-url", "sqlite:x", "--nats-user", "u", "--nats-password", "p"];
         assert!(Settings::try_parse_from(arguments).is_ok());
-        for zero in ["--ingest-queue", "--ingest-batch"] {
-            assert!(Settings::try_parse_from(arguments.into_iter().chain([zero, "0"])).is_err(), "{zero}");
+        for wrong in [["--ingest-queue-bytes", "1000000"], ["--ingest-batch", "0"]] {
+            assert!(Settings::try_parse_from(arguments.into_iter().chain(wrong)).is_err(), "{wrong:?}");
         }
     }
 }

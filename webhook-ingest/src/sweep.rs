@@ -54,10 +54,11 @@ async fn round(
                 info!(held_back, "the sweep finds recipients of parked webhooks");
             }
         }
-        if next.is_none() {
-            return Ok(None);
-        }
         cursor = next;
+        if cursor.is_none() {
+            break;
+        }
     }
+    metrics.parked(store.parked_webhooks().await?);
     Ok(cursor)
 }

@@ -139,7 +139,7 @@ fn help_explains_every_setting() {
         "INGEST_LISTEN",
         "INGEST_OPS_LISTEN",
         "TELNYX_PUBLIC_KEY",
-        "INGEST_QUEUE",
+        "INGEST_QUEUE_BYTES",
         "DATABASE_URL",
         "NATS_URL",
         "LOG",

@@ -6,6 +6,9 @@
 //! faster, or the stream lost its tail. A server that was restarted knows the last id only within its window for
 //! duplicates; then the sequence (`Nats-Expected-Last-Sequence`) takes the id's place.
 //!
+//! In a cluster the sequence always takes its place: nats-server 2.15 stops a replicated stream, on all servers, when an
+//! id is not the expected one. A sequence that is not the expected one is only refused.
+//!
 //! A row that is too large for the stream is announced in its smallest form. If that is refused, too, the row is taken
 //! out of the outbox and kept for operators, so that nothing behind it waits.
 
@@ -134,9 +137,13 @@ impl Announcer {
     /// the rows before it, and a row may become visible in the outbox after one with a higher position.
     async fn publish(&mut self, rows: &[&OutboxRow], place: Place) -> Option<PublishError> {
         let mut answers = Vec::with_capacity(rows.len());
+        let is_cluster = self.may_be_a_cluster();
         let mut fence = place.fence;
         let mut first_time = Vec::with_capacity(rows.len());
-        for row in rows {
+        for (row, sequence) in rows.iter().zip(place.sequence..) {
+            if is_cluster {
+                fence = Fence::Sequence(sequence);
+            }
             self.sent += 1;
             first_time.push(!self.may_be_stored(row));
             self.unanswered.entry(row.position).or_insert(self.sent);
@@ -312,6 +319,12 @@ impl Announcer {
             Fence::Event(id) => message.expected_last_message_id(id.to_string()),
             Fence::Sequence(sequence) => message.expected_last_sequence(u64::try_from(sequence).unwrap_or(0)),
         }
+    }
+
+    /// Whether the broker is a cluster, or not known yet.
+    fn may_be_a_cluster(&self) -> bool {
+        let server = self.broker.client().server_info();
+        server.server_id.is_empty() || server.cluster.is_some()
     }
 
     /// Whether the broker denied a publish since the last question. The publish itself only times out.

@@ -58,11 +58,13 @@ impl Relay {
             .run_until_cancelled(Standby::new(&self.resources, &probe, holder).until_taken())
             .await
         {
+            self.resources.counters.leads.set(1);
             let end = tokio::select! {
                 () = self.shutdown.cancelled() => None,
                 () = self.keep_lease(term) => Some(Stop::Lost),
                 end = self.work(term, &probe) => Some(end),
             };
+            self.resources.counters.leads.set(0);
             match end {
                 Some(Stop::Lost) => warn!("another process may relay the outbox; this one stands by"),
                 Some(Stop::CutOff) => warn!("can't reach the stream; another process takes the outbox over"),

@@ -1,6 +1,7 @@
 //! What every part of the relay works with.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::broker::Broker;
 use crate::service::Condition;
@@ -20,6 +21,8 @@ pub(super) struct Counters {
     pub(super) announced: Counter,
     pub(super) superseded: Counter,
     pub(super) repaired: Counter,
+    /// 1 while this process relays.
+    pub(super) leads: Gauge,
 }
 
 impl Counters {
@@ -32,6 +35,7 @@ impl Counters {
             ),
             repaired: metrics
                 .counter("outbox_repaired", "Events announced again because the stream had lost them"),
+            leads: metrics.gauge("relay_leader", "1 while this process relays the outbox"),
         }
     }
 }

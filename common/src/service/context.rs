@@ -9,8 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+use super::conditions::Conditions;
 use super::health::Health;
+use super::process::Process;
 use crate::telemetry::Metrics;
+use crate::version::{RELEASE, REVISION};
 
 /// A running service's shutdown, readiness and metrics.
 #[derive(Clone)]
@@ -26,14 +29,18 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context of its own, as a test or an embedding program uses it.
+    /// A context of its own, as a test or an embedding program uses it. Its metrics tell of the process and of the
+    /// readiness.
     pub fn new() -> Self {
-        Self {
-            shutdown: CancellationToken::new(),
-            health: Health::default(),
-            metrics: Metrics::default(),
-            operators: Arc::default(),
-        }
+        let (health, metrics) = (Health::default(), Metrics::default());
+        let build = [("version", RELEASE), ("revision", REVISION)];
+        metrics
+            .gauges("build_info", "1; the labels say which build runs", [build])
+            .get_or_create(&build)
+            .set(1);
+        metrics.collect(Conditions::new(health.clone()));
+        metrics.collect_general(Process::default());
+        Self { shutdown: CancellationToken::new(), health, metrics, operators: Arc::default() }
     }
 
     /// Answers operators these routes, too, from now on. Only the first call counts.

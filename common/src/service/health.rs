@@ -85,6 +85,13 @@ impl Health {
         (ready, if lines.is_empty() { "ready\n".into() } else { lines })
     }
 
+    /// The conditions by name, and whether each is met.
+    pub(super) fn conditions(&self) -> Vec<(&'static str, Weight, bool)> {
+        let state = self.0.borrow();
+        let conditions = state.conditions.iter();
+        conditions.map(|(name, (weight, unmet))| (*name, *weight, unmet.is_none())).collect()
+    }
+
     /// Makes the service not ready for good.
     pub fn stop(&self) {
         self.0.send_modify(|state| state.stopping = true);

@@ -50,12 +50,14 @@
 //! ```
 
 mod ask;
+mod conditions;
 mod context;
 mod exit;
 mod health;
 mod listener;
 mod manager;
 mod ops;
+mod process;
 mod reserve;
 mod signals;
 mod start;

@@ -53,7 +53,6 @@ where
     if let Err(error) = telemetry::init(S::NAME, settings.log()) {
         return fail(S::NAME, &error.into());
     }
-    telemetry::log_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(S::NAME, &error.into()),
@@ -71,11 +70,12 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     let context = Context::new();
+    telemetry::log_panics(context.metrics.counter("panics", "Panics caught; each is a fault of the program"));
     let ops = bind(S::OPS_LISTEN, settings.ops_listen()).await?;
     info!(version = VERSION, "starting");
     info!(address = %ops.local_addr()?, "answering operators");
     let ops_done = CancellationToken::new();
-    let serving = serve_ops(ops, context.clone(), ops_done.clone());
+    let serving = serve_ops(S::NAME, ops, context.clone(), ops_done.clone());
     let serving = context.spawn_vital(&TaskTracker::new(), "operators' listener", serving);
     tokio::spawn(stop_on_signals(context.clone()));
     let told = tokio::spawn(tell_manager(context.clone()));

@@ -26,17 +26,25 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn audit(&self) -> Result<Audit, StoreError> {
-        self.audit_and_name().await.map(|(audit, _)| audit)
+        self.audit_and_name(&|_| ()).await.map(|(audit, _)| audit)
     }
 
-    /// The same, and names what does not add up.
+    /// The same, and names what does not add up. Tells after each part how many webhooks and messages were read.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn audit_and_name(&self) -> Result<(Audit, Vec<Discrepancy>), StoreError> {
+    pub async fn audit_and_name(
+        &self,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(Audit, Vec<Discrepancy>), StoreError> {
         let (mut audit, mut found) = (Audit::default(), Vec::new());
-        self.audit_webhooks(&mut audit, &mut found).await?;
-        self.audit_messages(&mut audit, &mut found).await?;
+        let mut read = 0;
+        let mut part = |rows: u32| {
+            read += u64::from(rows);
+            progress(read);
+        };
+        self.audit_webhooks(&mut audit, &mut found, &mut part).await?;
+        self.audit_messages(&mut audit, &mut found, &mut part).await?;
         (audit.waiting_events, audit.refused_events) = self.outbox_counts().await?;
         Ok((audit, found))
     }
@@ -45,6 +53,7 @@ impl Store {
         &self,
         audit: &mut Audit,
         found: &mut Vec<Discrepancy>,
+        part: &mut (dyn FnMut(u32) + Send),
     ) -> Result<(), StoreError> {
         const SUM: Sql = sql!(
             "select max(event_id) as last, count(*) as webhooks,
@@ -70,6 +79,7 @@ impl Store {
             let sum = SUM.bind(&after).bind(WEBHOOKS);
             let page: WebhookSum = only(dispatch!(self, db => db.fetch(sum.clone()).await)?)?;
             audit.add(&page.sums);
+            part(u32::try_from(page.webhooks).unwrap_or(0));
             let Some(last) = page.last else { return Ok(()) };
             if page.sums.unmatched_webhooks > 0 {
                 let name = UNMATCHED.bind(&after).bind(&last).bind(NAMED);
@@ -87,6 +97,7 @@ impl Store {
         &self,
         audit: &mut Audit,
         found: &mut Vec<Discrepancy>,
+        part: &mut (dyn FnMut(u32) + Send),
     ) -> Result<(), StoreError> {
         let mut after = Uuid::nil();
         loop {
@@ -101,6 +112,7 @@ impl Store {
             found.extend(miscounted.into_iter().map(Discrepancy::MiscountedMessage));
             found.extend(unannounced.into_iter().map(Discrepancy::UnannouncedMessage));
             let Some(last) = last else { return Ok(()) };
+            part(MESSAGES);
             after = last;
         }
     }

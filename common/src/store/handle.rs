@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::connections::{LastCommit, Purpose, within};
 use super::database::Database as _;
+use super::error_counts::ErrorCounts;
 use super::failures::StoreError;
 use super::new_events::NewEvents;
 use super::outage::Outage;
@@ -17,6 +18,7 @@ use super::sending::memory::ClaimMemory;
 use super::sqlite::Sqlite;
 use super::url;
 use crate::config::ConfigError;
+use crate::telemetry::Metrics;
 
 /// Evaluates a call on the store's database, whichever it is.
 macro_rules! on_either {
@@ -87,6 +89,7 @@ pub struct Store {
     pub(super) is_away: watch::Sender<bool>,
     announcements: Arc<Notify>,
     pub(super) outage: Arc<Outage>,
+    pub(super) errors: ErrorCounts,
     pub(super) claims: Arc<ClaimMemory>,
     pub(super) limits: SendLimits,
 }
@@ -119,6 +122,7 @@ impl Store {
         webhooks.limit = LONGEST_WEBHOOK_CALL;
         webhooks.announcements = all.announcements.clone();
         webhooks.is_away = all.is_away.clone();
+        webhooks.errors = all.errors.clone();
         Ok((all, webhooks))
     }
 
@@ -142,9 +146,17 @@ impl Store {
             is_away: watch::Sender::default(),
             announcements: Arc::default(),
             outage: Arc::new(Outage::new(url)),
+            errors: ErrorCounts::default(),
             claims: Arc::default(),
             limits: SendLimits::default(),
         })
+    }
+
+    /// Shows the failed calls of this store, and of all handles made from it, among these metrics.
+    #[must_use]
+    pub fn showing_errors(self, metrics: &Metrics) -> Self {
+        self.errors.show(metrics);
+        self
     }
 
     /// Returns a handle on the same connections with another time limit for its calls.
@@ -164,7 +176,7 @@ impl Store {
             }
             tokio::time::sleep(LONGEST_CALL_WHILE_AWAY).await;
         };
-        within(self.limit, away, call).await
+        within(self.limit, away, call).await.inspect_err(|error| self.errors.note(error))
     }
 
     /// Replaces every connection before it is used again.

@@ -11,7 +11,9 @@ use super::handle::{Store, dispatch};
 use super::inbound::NewTexts;
 use super::ledger::{Ledger, Locking};
 use super::new_events::NewEvents;
-use super::records::{KeptBody, KeptQuery, KeptWebhook, Outcome, Reprocessed, Webhook, WebhookContent};
+use super::records::{
+    KeptBody, KeptQuery, KeptWebhook, Outcome, Reprocessed, Webhook, WebhookContent, WebhookQuery,
+};
 use super::rows::WebhookRow;
 use super::session::{Session, end, leave};
 use super::sql::{Sql, Statement, sql};
@@ -23,6 +25,26 @@ impl Store {
     /// The database is away.
     pub async fn kept_webhooks(&self, query: &KeptQuery) -> Result<Vec<KeptWebhook>, StoreError> {
         dispatch!(self, db => db.fetch(page_of(query)).await)
+    }
+
+    /// Lists webhooks, newest first. Reads back to a moment.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn webhooks(&self, query: &WebhookQuery) -> Result<Vec<KeptWebhook>, StoreError> {
+        dispatch!(self, db => db.fetch(newest(query)).await)
+    }
+
+    /// One webhook, and its body; empty if it was erased.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn webhook(&self, event_id: &str) -> Result<Option<(KeptWebhook, KeptBody)>, StoreError> {
+        const FIND: Sql = sql!(
+            "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at,
+                    received_at, body from webhooks where event_id = $1"
+        );
+        Ok(dispatch!(self, db => db.fetch(FIND.bind(event_id)).await)?.pop())
     }
 
     /// The bodies of parked and ignored webhooks, unless they were erased.
@@ -76,6 +98,27 @@ fn page_of(query: &KeptQuery) -> Statement<'_> {
         .push(query.until.is_some().then_some(sql!(" and received_at < $5")))
         .push(after.is_some().then_some(sql!(" and (received_at, event_id) > ($6, $7)")))
         .push(sql!(" order by received_at, event_id limit $8"))
+}
+
+pub(super) fn newest(query: &WebhookQuery) -> Statement<'_> {
+    const FIND: Sql = sql!(
+        "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at, received_at
+         from webhooks where received_at >= $1"
+    );
+    let before = query.before.as_ref();
+    let of_outcome = match query.outcome {
+        Some(Outcome::Duplicate) => Some(sql!(" and deliveries > 1")),
+        Some(_) => Some(sql!(" and outcome = $2")),
+        None => None,
+    };
+    FIND.bind(query.since)
+        .bind(query.outcome.map(<&str>::from))
+        .bind(query.limit)
+        .bind(before.map(|(at, _)| *at))
+        .bind(before.map(|(_, id)| id.as_str()))
+        .push(of_outcome)
+        .push(before.is_some().then_some(sql!(" and (received_at, event_id) < ($4, $5)")))
+        .push(sql!(" order by received_at desc, event_id desc limit $3"))
 }
 
 const CONTAINS: Sql =
@@ -156,6 +199,12 @@ async fn save<S: Session>(tx: &mut S, rows: &[WebhookRow<'_>]) -> Result<(), Sto
         .build();
     let save = Statement::from(SAVE).push_rows(new).push(sql!(" where webhooks.event_id = new.event_id"));
     tx.execute(save).await.map(drop)
+}
+
+impl Read for (KeptWebhook, KeptBody) {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok((KeptWebhook::read(row)?, KeptBody::read(row)?))
+    }
 }
 
 impl Read for KeptBody {

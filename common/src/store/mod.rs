@@ -46,14 +46,18 @@
 //! ```
 
 mod audit;
+mod backup;
 mod book;
 mod bulk;
 mod cancelling;
+mod churches;
 mod columns;
 mod connections;
+mod copy;
 mod database;
 mod diagnosis;
 mod erasure;
+mod error_counts;
 mod failing;
 mod failures;
 mod forwarding;
@@ -75,6 +79,7 @@ mod plans;
 mod postgres;
 mod readiness;
 mod records;
+mod restored;
 mod retention;
 mod retrying;
 mod revocations;
@@ -84,11 +89,14 @@ mod sending;
 mod session;
 mod sql;
 mod sqlite;
+mod stuck;
 mod transaction;
 mod url;
 mod wait;
 mod webhooks;
 
+pub use backup::BackupError;
+pub use copy::{CopiedTable, CopyError};
 pub use erasure::Erased;
 pub use failures::StoreError;
 pub use handle::{Store, StoreOptions};

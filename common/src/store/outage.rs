@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 
 use super::failures::StoreError;
+use crate::certificate;
 use crate::throttle::Throttle;
 
 /// The address of a database without its password, and when its outage was last logged.
@@ -52,13 +53,17 @@ fn postgres_address(options: &PgConnectOptions) -> String {
     }
 }
 
-/// The innermost error: the message of the server or the operating system.
+/// The innermost error: the message of the server or the operating system. What concerns TLS names the setting.
 fn cause_of(error: &StoreError) -> String {
     let mut deepest: &dyn Error = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    deepest.to_string()
+    let cause = deepest.to_string();
+    match certificate::POSTGRES.advice(&cause) {
+        Some(advice) => format!("{cause}; {advice}"),
+        None => cause,
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::handle::{Store, dispatch};
 use super::ledger::{Ledger, Locking};
 use super::new_events::NewEvents;
 use super::rows::{ParkedRow, Unparked};
-use super::session::{Session, end};
+use super::session::{Session, end, only};
 use super::sql::{Sql, Statement, sql};
 
 impl Store {
@@ -29,7 +29,17 @@ impl Store {
         self.committed(&events);
         Ok((matched, next))
     }
+
+    /// How many webhooks are parked.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn parked_webhooks(&self) -> Result<i64, StoreError> {
+        only(dispatch!(self, db => db.fetch(COUNT.into()).await)?)
+    }
 }
+
+pub(super) const COUNT: Sql = sql!("select count(*) as value from webhooks where outcome = 'parked'");
 
 /// A page of parked webhooks in the order of their event ids.
 pub(super) const PAGE: Sql = sql!(

@@ -9,14 +9,15 @@ use super::connections::LastCommit;
 use super::database::Database as _;
 use super::failures::StoreError;
 use super::inbound::page_of as inbound_page;
+use super::kept::newest;
 use super::messages::{count_of, page_of};
-use super::records::{HistoryQuery, InboundQuery, Overdue, SendLimits};
+use super::records::{HistoryQuery, InboundQuery, Overdue, SendLimits, StuckQuery, WebhookQuery};
 use super::retention::{FINISHED, Prunable, deletion};
 use super::rows::{Budget, Claim};
 use super::sending::{asking, due, estimate, limits, paces};
 use super::sql::{Sql, Statement, sql};
 use super::sqlite::Sqlite;
-use super::{audit, failing, forwarding, life, outbox, parked};
+use super::{audit, churches, failing, forwarding, life, outbox, parked, stuck};
 use crate::status::MessageStatus;
 use crate::subject::ChurchId;
 
@@ -106,6 +107,7 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("waiting forwards", bare(forwarding::STATE), vec!["inbound_forward"]),
         ("old texts", prune(Prunable::Inbound), vec!["inbound_recorded"]),
         ("parked", bare(parked::PAGE), vec!["webhooks_parked"]),
+        ("count of parked", bare(parked::COUNT), vec!["webhooks_parked"]),
         ("outbox", bare(outbox::WAITING), vec!["outbox_waiting"]),
         ("old events", prune(Prunable::Events), vec!["INTEGER PRIMARY KEY", "outbox_announced"]),
         ("old webhooks", prune(Prunable::Webhooks), vec!["autoindex_webhooks", "webhooks_received"]),
@@ -122,7 +124,21 @@ async fn sqlite_finds_what_operators_ask_for_by_the_index_made_for_it() {
     let file = folder.path().join("church.db").display().to_string();
     let database = Sqlite::new(&file, LastCommit::default());
     database.migrate().await.unwrap();
+    let stuck_for_long = StuckQuery { before: NOW, waiting: None, church: None, limit: 10 };
+    let webhooks = WebhookQuery { outcome: None, since: NOW, before: None, limit: 10 };
     for (name, statement, indexes) in [
+        (
+            "stuck",
+            stuck::stuck(&stuck_for_long),
+            vec!["recipients_waiting", "recipients_unresolved", "recipients_overdue", "autoindex_messages_1"],
+        ),
+        (
+            "backlog",
+            bare(stuck::BACKLOG),
+            vec!["recipients_waiting", "recipients_unresolved", "webhooks_parked"],
+        ),
+        ("churches", bare(churches::CHURCHES), vec!["messages_"; 3]),
+        ("newest webhooks", newest(&webhooks), vec!["webhooks_received"]),
         ("webhooks of recipients", life::webhooks_between(&[], NOW, NOW), vec!["webhooks_received"]),
         (
             "failures",

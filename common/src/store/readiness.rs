@@ -15,6 +15,7 @@ use super::connections::within;
 use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Backend, Store, on_either};
+use super::records::SchemaState;
 use super::session::Session as _;
 use super::sql::{Sql, sql};
 use crate::service::Condition;
@@ -39,6 +40,8 @@ pub struct Readiness {
     pub reads: Condition,
     /// Holds unless three writes in a row failed.
     pub writes: Condition,
+    /// Holds unless a newer version has migrated the schema.
+    pub schema: Condition,
 }
 
 /// The writes of one process.
@@ -63,7 +66,7 @@ impl Store {
     }
 
     async fn watch(&self, readiness: Readiness) {
-        let mut writes = None;
+        let (mut writes, mut newest) = (None, None);
         loop {
             let looked = match &mut writes {
                 None => self.migrate().await,
@@ -75,10 +78,12 @@ impl Store {
                     readiness.reads.met();
                     let writes = writes.get_or_insert_with(|| {
                         info!("the database is ready");
+                        self.errors.begin();
                         readiness.writes.met();
                         Writes { process: Uuid::now_v7(), proved_at: Instant::now(), failed: 0 }
                     });
                     self.look_at(writes, &readiness.writes).await;
+                    self.look_at_schema(&mut newest, &readiness.schema).await;
                 }
                 Err(error) => {
                     readiness.reads.unmet(self.outage.report(&error));
@@ -100,6 +105,20 @@ impl Store {
             return Err(refusal);
         }
         within(LOOK_LIMIT, pending(), ping()).await
+    }
+
+    /// Says it if a newer version has migrated the schema, at the start or since then.
+    async fn look_at_schema(&self, newest: &mut Option<i64>, condition: &Condition) {
+        let Ok(SchemaState { found: Some(found), known }) = self.schema().await else { return };
+        if newest.replace(found) == Some(found) {
+            return;
+        }
+        if found <= known {
+            return condition.met();
+        }
+        warn!(found, known, "the database's schema is newer than this program; it goes on, upgrade it soon");
+        condition
+            .unmet(format!("the schema is at migration {found}; this program knows {known}: upgrade it"));
     }
 
     /// Checks whether this process can write, if the last proof is old or the last write failed.

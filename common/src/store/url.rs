@@ -4,6 +4,7 @@ use std::path::Path;
 
 use url::Url;
 
+use crate::certificate;
 use crate::config::ConfigError;
 
 const HELP: &str = "write sqlite:<file> or postgres://user:password@host/database";
@@ -62,8 +63,19 @@ fn check_postgres(text: &str) -> Result<(), String> {
         Some((name, _)) => {
             Err(format!("has an unknown parameter {name:?}; remove it or correct its spelling"))
         }
-        None => Ok(()),
+        None => check_authority(&url),
     }
+}
+
+/// The driver takes any certificate unless `sslmode` says to verify it, also beside a `sslrootcert`.
+fn check_authority(url: &Url) -> Result<(), String> {
+    let value = |names: [&str; 2]| url.query_pairs().find(|(name, _)| names.contains(&&**name));
+    let Some((name, file)) = value(["sslrootcert", "ssl-root-cert"]) else { return Ok(()) };
+    let mode = value(["sslmode", "ssl-mode"]).map(|(_, mode)| mode.to_ascii_lowercase());
+    if !mode.is_some_and(|mode| mode.starts_with("verify")) {
+        return Err(format!("{name} has no effect without sslmode=verify-full"));
+    }
+    certificate::check_file(Path::new(&*file)).map_err(|wrong| format!("{name} {wrong}"))
 }
 
 fn check_sqlite(file: &str) -> Result<(), String> {
@@ -99,6 +111,9 @@ mod tests {
             "postgres://user:secret@host",
             "postgres://user:secret@host:port/church",
             "postgres://user:secret@host/church?sslmod=require",
+            "postgres://user:secret@host/church?sslrootcert=/etc/hostname",
+            "postgres://user:secret@host/church?sslmode=verify-full&sslrootcert=/nowhere/ca.pem",
+            "postgres://user:secret@host/church?sslmode=verify-full&sslrootcert=/etc/hostname",
             "sqlite:",
             "sqlite::memory:",
             "sqlite:/etc",
@@ -114,7 +129,7 @@ mod tests {
     fn addresses_of_both_databases_are_accepted() {
         for right in [
             "postgres://user:secret@host/church",
-            "postgresql://host:5433/church?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+            "postgresql://host:5433/church?sslmode=verify-full",
             "postgres:///church?host=/run/postgresql&user=church",
             "sqlite:church.db",
             "sqlite:/tmp/church.db",

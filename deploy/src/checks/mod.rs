@@ -4,6 +4,7 @@ mod compose;
 mod environment;
 mod image;
 mod kubernetes;
+mod monitoring;
 mod proxies;
 mod sample;
 mod units;
@@ -31,6 +32,8 @@ pub(crate) enum Check {
     Compose,
     /// deploy/kubernetes, by its schemas and the services
     Kubernetes,
+    /// deploy/monitoring, by promtool
+    Monitoring,
 }
 
 /// Runs one check.
@@ -44,5 +47,6 @@ pub(crate) fn run(check: &Check) -> anyhow::Result<()> {
         Check::Image => image::build(),
         Check::Compose => compose::check(),
         Check::Kubernetes => kubernetes::check(),
+        Check::Monitoring => monitoring::check(),
     }
 }

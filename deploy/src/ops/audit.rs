@@ -9,10 +9,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::broker::{self, BrokerOptions};
-use super::comparison::{Difference, compare};
+use super::comparison::{Comparison, Difference, compare};
 use super::database::DatabaseOptions;
 use super::events;
 use super::output::{Output, counted, table};
+use super::progress::Progress;
 
 /// Most refused events that are listed; the audit counts all.
 const NAMED: u32 = 100;
@@ -30,9 +31,11 @@ pub(super) struct AuditOptions {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+pub(super) struct Report {
     #[serde(flatten)]
     sums: Audit,
+    /// Events of the stream that were compared with the outbox; none without the broker's password.
+    compared_events: Option<u64>,
     /// The events that the stream refuses.
     refused: Vec<RefusedEvent>,
     found: Vec<Found>,
@@ -54,23 +57,41 @@ struct Found {
 /// Exit code 1 if anything does not add up and was not repaired.
 pub(super) async fn run(options: AuditOptions, output: Output) -> anyhow::Result<ExitCode> {
     let store = options.database.open().await?;
-    let (sums, discrepancies) = store.audit_and_name().await.context("can't audit the database")?;
+    let report = audit(&store, &options.broker, options.repair, &Progress::printed(output, "read")).await?;
+    output.report(&report)?;
+    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Audits the database, and compares it with the stream if there is a password for that.
+pub(super) async fn audit(
+    store: &Store,
+    broker: &BrokerOptions,
+    repairs: bool,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let told = |done| progress.tell(done, None, "webhooks and messages");
+    let (sums, discrepancies) = store.audit_and_name(&told).await.context("can't audit the database")?;
     let refused = store.refused_events(NAMED).await.context("can't read the refused events")?;
-    let mut report = Report { sums, refused, found: Vec::new(), repaired: 0, notes: Vec::new() };
+    let mut report =
+        Report { sums, compared_events: None, refused, found: Vec::new(), repaired: 0, notes: Vec::new() };
     report.found.extend(discrepancies.into_iter().map(Found::from));
-    let differences = match options.broker.connect_if_set().await? {
-        Some(client) => compare(&store, &events::stream(client).await?).await?,
+    let differences = match broker.connect_if_set().await? {
+        Some(client) => {
+            let Comparison { events, differences } =
+                compare(store, &events::stream(client).await?, progress).await?;
+            report.compared_events = Some(events);
+            differences
+        }
         None => {
             report.notes.push(format!("the stream was not compared: {} is not set", broker::PASSWORD));
             Vec::new()
         }
     };
-    if options.repair {
-        report.repaired = repair(&store, &differences).await?;
+    if repairs {
+        report.repaired = repair(store, &differences).await?;
     }
     report.found.extend(differences.into_iter().map(Found::from));
-    output.report(&report)?;
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report)
 }
 
 /// Lets the relay announce lost events again.
@@ -126,7 +147,8 @@ impl From<Difference> for Found {
 }
 
 impl Report {
-    fn is_sound(&self) -> bool {
+    /// Whether everything adds up, or was repaired.
+    pub(super) fn is_sound(&self) -> bool {
         let lost = self.found.iter().filter(|found| found.kind == "event" && found.verdict == "lost").count();
         let others = self.found.len() - lost;
         self.sums.is_sound() && others == 0 && self.repaired == lost as u64
@@ -135,8 +157,18 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sums = serde_json::to_string_pretty(&self.sums).map_err(|_| fmt::Error)?;
-        writeln!(out, "{sums}")?;
+        let Audit { accepted, applied, duplicate, stale, parked, received, ignored, .. } = self.sums;
+        writeln!(
+            out,
+            "{}: {applied} applied, {duplicate} repeated, {stale} stale, {parked} parked, {received} texts that \
+             came in, {ignored} ignored",
+            counted(accepted, "webhook")
+        )?;
+        if let Some(events) = self.compared_events {
+            let events = counted(i64::try_from(events).unwrap_or(i64::MAX), "event");
+            let waiting = self.sums.waiting_events;
+            writeln!(out, "{events} of the stream compared with the outbox; {waiting} wait to be announced")?;
+        }
         for RefusedEvent { event_id, message_id, subject, reason } in &self.refused {
             writeln!(
                 out,
@@ -152,9 +184,12 @@ impl Display for Report {
             let events = counted(i64::try_from(self.repaired).unwrap_or(i64::MAX), "event");
             writeln!(out, "the relay announces {events} again")?;
         }
-        if !self.is_sound() {
-            writeln!(out, "the audit found errors")?;
+        match (self.is_sound(), self.compared_events) {
+            (false, _) => writeln!(out, "the audit found errors"),
+            (true, Some(_)) => {
+                writeln!(out, "everything adds up: nothing is lost, and nothing is there twice")
+            }
+            (true, None) => writeln!(out, "the database adds up"),
         }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use common::event::timestamp;
+use common::store::Store;
 use time::OffsetDateTime;
 
 use super::database::DatabaseOptions;
@@ -23,15 +24,19 @@ pub(super) struct Cancel {
 
 pub(super) async fn run(options: Cancel, output: Output) -> anyhow::Result<ExitCode> {
     let store = options.database.open().await?;
-    let message = found(&store, &options.id).await?;
+    output.say(cancel(&store, &options.id, &options.operator).await?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Cancels a message. Says what that came to.
+pub(super) async fn cancel(store: &Store, id: &str, operator: &Operator) -> anyhow::Result<String> {
+    let message = found(store, id).await?;
     let now = timestamp::millis(OffsetDateTime::now_utc());
-    let cancelled =
-        store.cancel(&message.church_id, message.message_id, &options.operator.author(), now).await;
+    let cancelled = store.cancel(&message.church_id, message.message_id, &operator.author(), now).await;
     let cancelled =
         cancelled.context("it is unknown whether the message is cancelled; run the command again")?;
-    output.say(format!(
+    Ok(format!(
         "cancelled message {} of {}: {} recipients get no text, the texts of {} had left",
         message.message_id, message.church_id, cancelled.cancelled, cancelled.left
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
 }

@@ -3,18 +3,31 @@
 use std::time::Duration;
 
 use async_nats::Client;
-use common::subject::{RELAY_WAKE, REPUBLISH, STREAM, STREAM_SUBJECTS};
+use async_nats::jetstream::consumer::Info;
+use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use common::subject::{RELAY_PROBE, RELAY_WAKE, REPUBLISH, STREAM, STREAM_SUBJECTS};
 use futures_util::TryFutureExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use super::broker::BrokerOptions;
 use super::diagnosis::Diagnosis;
+use super::output::moment;
 use super::{events, replays};
 use crate::programs::nats::Denials;
 
+/// What to do if a user can't connect.
+const ANSWERS: &str =
+    "start nats-server, or correct NATS_URL and the password: nats.conf gets both from the environment";
+/// A consumer of `ops replay` that delivered nothing for so long stands still.
+const STANDING: time::Duration = time::Duration::minutes(1);
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A sequence that no stream reaches.
+const UNREACHED: u64 = 1 << 53;
 
 /// The passwords of the services' users, as `nats.conf` gets them.
 #[derive(clap::Args)]
@@ -39,7 +52,7 @@ pub(super) async fn check(broker: &BrokerOptions, passwords: &UserPasswords, dia
             diagnosis.ok("broker", "answers the user ops");
             stream(client, diagnosis).await;
         }
-        Err(error) => diagnosis.wrong("broker", format!("{error:#}"), "start it, or correct the variable"),
+        Err(error) => diagnosis.wrong("broker", format!("{error:#}"), ANSWERS),
     }
     let users = [
         ("ingest", "NATS_INGEST_PASSWORD", &passwords.nats_ingest_password),
@@ -73,15 +86,28 @@ async fn stream(client: Client, diagnosis: &mut Diagnosis) {
         diagnosis.wrong("stream", says, "look at that server; gateways wait for its answers");
     }
     match replays::list(&stream).await {
-        Ok(left) if left.is_empty() => diagnosis.ok("consumers", "none replays"),
-        Ok(left) => {
-            let names: Vec<&str> = left.iter().map(|info| info.name.as_str()).collect();
-            let says = format!("replaying: {}", names.join(", "));
-            diagnosis.wrong("consumers", says, "if nobody replays now, `ops replay --clean` removes them");
-        }
+        Ok(all) if all.is_empty() => diagnosis.ok("consumers", "no replay is running"),
+        Ok(all) => all.iter().for_each(|consumer| replaying(consumer, diagnosis)),
         Err(error) => {
             diagnosis.wrong("consumers", format!("{error:#}"), "compare nats.conf with this version's")
         }
+    }
+}
+
+/// A consumer of `ops replay` ends by itself, unless its maker was killed. One that was made by hand never does.
+fn replaying(consumer: &Info, diagnosis: &mut Diagnosis) {
+    let now = OffsetDateTime::now_utc();
+    let whose = consumer.config.description.as_deref().unwrap_or("made by hand");
+    let name = format!("{} ({whose}) since {}", consumer.name, moment(consumer.created));
+    let active = consumer.delivered.last_active.unwrap_or(consumer.created).max(consumer.created);
+    if !replays::ends_by_itself(consumer) {
+        let says = format!("{name} emits every event again, also new ones");
+        diagnosis.wrong("consumers", says, "if nobody watches it, `ops replay --clean` removes it");
+    } else if now - active > STANDING {
+        let says = format!("{name} has stood still since {}", moment(active));
+        diagnosis.wrong("consumers", says, "`ops replay --clean` removes it");
+    } else {
+        diagnosis.ok("consumers", format!("{name} is running"));
     }
 }
 
@@ -96,7 +122,7 @@ async fn user(
     let client = match connected {
         Ok(client) => client,
         Err(error) => {
-            return diagnosis.wrong("broker user", format!("{error:#}"), "use nats.conf's password");
+            return diagnosis.wrong("broker user", format!("{name}: {error:#}"), ANSWERS);
         }
     };
     let tried = if name == "gateway" { ask(&client).await } else { wake(&client).await };
@@ -119,9 +145,15 @@ async fn ask(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a service does after a commit. The relay looks at the outbox, which does no harm.
+/// What a service does after a commit, and what the relay does to find the stream's end. The relay looks at the outbox,
+/// and the stream refuses what expects more messages than it has: neither does any harm.
 async fn wake(client: &Client) -> anyhow::Result<()> {
     client.publish(RELAY_WAKE, "".into()).await?;
     timeout(PATIENCE, client.flush().map_err(anyhow::Error::from)).await??;
-    Ok(())
+    let jetstream = ContextBuilder::new().timeout(PATIENCE).build(client.clone());
+    let refused = PublishMessage::build().expected_stream(STREAM).expected_last_sequence(UNREACHED);
+    match jetstream.send_publish(RELAY_PROBE, refused).await?.await {
+        Err(error) if error.kind() != PublishErrorKind::WrongLastSequence => Err(error.into()),
+        _ => Ok(()),
+    }
 }

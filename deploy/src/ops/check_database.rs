@@ -8,6 +8,7 @@ use common::subject::ChurchId;
 use time::OffsetDateTime;
 
 use super::diagnosis::Diagnosis;
+use super::output::{counted, moment};
 
 /// Clocks may differ by this.
 const SKEW: time::Duration = time::Duration::seconds(5);
@@ -103,7 +104,11 @@ async fn outbox(store: &Store, diagnosis: &mut Diagnosis) -> Result<(), StoreErr
         let todo = "start webhook-ingest or message-api; at least one must reach database and broker";
         diagnosis.wrong("relay", "no process relays the outbox", todo);
     }
-    let says = format!("{} events wait, the oldest for {} s", state.waiting, state.oldest.as_secs());
+    let says = format!(
+        "{} in the outbox, the oldest for {} s",
+        counted(state.waiting, "waiting event"),
+        state.oldest.as_secs()
+    );
     if state.oldest < WAITING {
         diagnosis.ok("outbox", says);
     } else {
@@ -147,7 +152,8 @@ async fn pauses(store: &Store, diagnosis: &mut Diagnosis) -> Result<(), StoreErr
     let pauses = store.pauses().await?;
     for pause in &pauses {
         let church = pause.church_id.as_ref().map(ChurchId::as_str);
-        let says = format!("sending of {} is paused by {}", church.unwrap_or("everybody"), pause.by);
+        let (whose, by, since) = (church.unwrap_or("everybody"), &pause.by, moment(pause.since));
+        let says = format!("sending of {whose} is paused by {by} since {since}");
         let flag = church.map(|church| format!(" --church {church}")).unwrap_or_default();
         diagnosis.wrong("paused", says, format!("`ops resume sending{flag}` ends it"));
     }

@@ -31,31 +31,40 @@ pub(super) struct ServiceOptions {
     )]
     ingest_ops_urls: Vec<String>,
     #[command(flatten)]
-    gateways: GatewayOptions,
+    pub(super) gateways: GatewayOptions,
+}
+
+impl ServiceOptions {
+    /// Each process: its service, and its address without a slash at its end.
+    pub(super) fn all(&self) -> Vec<(&'static str, &str)> {
+        let services = [
+            ("message-api", &self.api_ops_urls),
+            ("webhook-ingest", &self.ingest_ops_urls),
+            ("realtime-gateway", &self.gateways.gateway_ops_urls),
+        ];
+        let mut all = Vec::new();
+        for (name, urls) in services {
+            all.extend(urls.iter().map(|url| (name, url.trim().trim_end_matches('/'))));
+        }
+        all
+    }
 }
 
 /// Asks each of them.
 pub(super) async fn check(options: &ServiceOptions, diagnosis: &mut Diagnosis) {
-    let services = [
-        ("message-api", &options.api_ops_urls),
-        ("webhook-ingest", &options.ingest_ops_urls),
-        ("realtime-gateway", &options.gateways.gateway_ops_urls),
-    ];
     let Ok(http) = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build() else {
         return diagnosis.skipped("services", "this machine has no HTTP client");
     };
-    for (name, urls) in services {
-        for url in urls.iter().map(|url| url.trim().trim_end_matches('/')) {
-            match readiness(&http, url).await {
-                Ok(said) if said == "ready" => diagnosis.ok(name, format!("{url}: ready")),
-                Ok(said) => {
-                    let todo = "docs/operations.md says what each condition needs";
-                    diagnosis.wrong(name, format!("{url}: {}", said.replace('\n', ", ")), todo);
-                }
-                Err(error) => {
-                    let says = format!("{url} does not answer: {}", error.without_url());
-                    diagnosis.wrong(name, says, "start it, or correct the address; its port may be taken");
-                }
+    for (name, url) in options.all() {
+        match readiness(&http, url).await {
+            Ok(said) if said == "ready" => diagnosis.ok(name, format!("{url}: ready")),
+            Ok(said) => {
+                let todo = "docs/operations.md says what each condition needs";
+                diagnosis.wrong(name, format!("{url}: {}", said.replace('\n', ", ")), todo);
+            }
+            Err(error) => {
+                let says = format!("{url} does not answer: {}", error.without_url());
+                diagnosis.wrong(name, says, "start it, or correct the address; its port may be taken");
             }
         }
     }

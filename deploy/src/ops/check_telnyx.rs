@@ -138,42 +138,48 @@ impl<'a> Account<'a> {
             Ok((_, _, _)) | Err(_) => "unknown",
         };
         match status {
-            "active" => diagnosis.ok("telnyx number", format!("that of {whose} is active")),
+            "active" => diagnosis.ok("telnyx number", format!("the number of {whose} is active")),
             "absent" => {
-                let says = format!("the account does not have that of {whose}");
+                let says = format!("the account does not have the number of {whose}");
                 diagnosis.wrong("telnyx number", says, "correct it by `ops sender`, or in TELNYX_FROM");
             }
-            "unknown" => diagnosis.skipped("telnyx number", format!("Telnyx does not show that of {whose}")),
-            other => {
-                diagnosis.wrong("telnyx number", format!("that of {whose} is {other}"), "see Telnyx's portal")
+            "unknown" => {
+                diagnosis.skipped("telnyx number", format!("Telnyx does not show the number of {whose}"))
             }
+            other => diagnosis.wrong(
+                "telnyx number",
+                format!("the number of {whose} is {other}"),
+                "see Telnyx's portal",
+            ),
         }
     }
 
     async fn profile(&self, whose: &str, id: &str, diagnosis: &mut Diagnosis) {
         let (status, body) = match self.get(&format!("messaging_profiles/{id}"), &[]).await {
             Ok((status, _, body)) => (status, body),
-            Err(error) => return diagnosis.skipped("telnyx profile", format!("that of {whose}: {error}")),
+            Err(error) => {
+                return diagnosis.skipped("telnyx profile", format!("the profile of {whose}: {error}"));
+            }
         };
         let data = &body["data"];
         let todo = "correct it in Telnyx's portal";
         if status != StatusCode::OK {
-            let says = format!("the account does not show that of {whose}: {status}");
+            let says = format!("the account does not show the profile of {whose}: {status}");
             diagnosis.wrong(
                 "telnyx profile",
                 says,
                 "correct it by `ops sender`, or in TELNYX_MESSAGING_PROFILE_ID",
             );
         } else if data["enabled"] == Value::Bool(false) {
-            diagnosis.wrong("telnyx profile", format!("that of {whose} is switched off"), todo);
+            diagnosis.wrong("telnyx profile", format!("the profile of {whose} is switched off"), todo);
         } else if data["webhook_api_version"].as_str().is_some_and(|version| version != "2") {
             diagnosis.wrong(
                 "telnyx profile",
-                format!("webhooks of that of {whose} are not of version 2"),
+                format!("the profile of {whose} does not send webhooks of version 2"),
                 todo,
             );
         } else {
-            diagnosis.ok("telnyx profile", format!("that of {whose} is switched on"));
+            diagnosis.ok("telnyx profile", format!("the profile of {whose} is switched on"));
         }
     }
 

@@ -8,6 +8,7 @@ use common::store::{AnnouncedEvent, Store};
 use uuid::Uuid;
 
 use super::events;
+use super::progress::Progress;
 
 /// Sequences that are compared at once.
 const PART: i64 = 2_000;
@@ -23,6 +24,14 @@ pub(super) enum Difference {
     Unknown { id: String, sequence: u64 },
 }
 
+/// What a comparison found.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    /// Places in the stream that were looked at.
+    pub(super) events: u64,
+    pub(super) differences: Vec<Difference>,
+}
+
 /// A message of the stream that is not where the outbox says.
 #[derive(Debug, PartialEq, Eq)]
 struct Misplaced {
@@ -32,12 +41,19 @@ struct Misplaced {
 
 /// Compares what both hold, part by part. Works while the services run: it stops at what was announced last when it
 /// began, and what either deletes meanwhile is no difference.
-pub(super) async fn compare(store: &Store, stream: &Stream) -> anyhow::Result<Vec<Difference>> {
-    let Some((first, last)) = store.announced_span().await? else { return Ok(Vec::new()) };
+pub(super) async fn compare(
+    store: &Store,
+    stream: &Stream,
+    progress: &Progress,
+) -> anyhow::Result<Comparison> {
+    let Some((first, last)) = store.announced_span().await? else { return Ok(Comparison::default()) };
     let begin = stream.get_info().await.context("can't read the stream CHURCH")?.state.first_sequence;
     let mut begin = first.max(i64::try_from(begin).unwrap_or(i64::MAX));
     let mut differences = Vec::new();
+    let start = begin;
+    let count = |until: i64| u64::try_from(until - start).unwrap_or(0);
     while begin <= last {
+        progress.tell(count(begin), Some(count(last + 1)), "events of the stream");
         let end = last.min(begin + PART - 1);
         differences.extend(compare_part(store, stream, (begin, end)).await?);
         begin = end + 1;
@@ -45,7 +61,7 @@ pub(super) async fn compare(store: &Store, stream: &Stream) -> anyhow::Result<Ve
     let oldest = store.announced_span().await?.map_or(i64::MAX, |(first, _)| first);
     let begin = stream.get_info().await.context("can't read the stream CHURCH")?.state.first_sequence;
     differences.retain(|difference| is_kept(difference, oldest, begin));
-    Ok(differences)
+    Ok(Comparison { events: count(last + 1), differences })
 }
 
 /// Whether both still reach back to a difference.

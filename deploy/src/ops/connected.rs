@@ -20,7 +20,7 @@ pub(super) struct WhoIsConnected {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+pub(super) struct Report {
     users: Vec<User>,
     /// Gateways that did not answer.
     unanswered: Vec<String>,
@@ -35,8 +35,15 @@ struct User {
 
 /// Exit code 1 if a gateway did not answer.
 pub(super) async fn run(options: WhoIsConnected, output: Output) -> anyhow::Result<ExitCode> {
+    let report = read(&options.gateways, &options.church).await?;
+    output.report(&report)?;
+    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks each gateway.
+pub(super) async fn read(gateways: &GatewayOptions, church: &ChurchId) -> anyhow::Result<Report> {
     let mut report = Report { users: Vec::new(), unanswered: Vec::new() };
-    for (gateway, answer) in options.gateways.connected(&options.church).await? {
+    for (gateway, answer) in gateways.connected(church).await? {
         match answer {
             Ok(connected) => report.users.extend(connected.users.into_iter().map(|one| User {
                 user: one.user,
@@ -46,8 +53,19 @@ pub(super) async fn run(options: WhoIsConnected, output: Output) -> anyhow::Resu
             Err(error) => report.unanswered.push(format!("{gateway}: {error:#}")),
         }
     }
-    output.report(&report)?;
-    Ok(if report.unanswered.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report)
+}
+
+impl Report {
+    /// The open sockets of all users.
+    pub(super) fn sockets(&self) -> u64 {
+        self.users.iter().map(|user| u64::from(user.sockets)).sum()
+    }
+
+    /// Whether each gateway answered.
+    pub(super) fn is_complete(&self) -> bool {
+        self.unanswered.is_empty()
+    }
 }
 
 impl Display for Report {

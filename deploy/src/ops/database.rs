@@ -15,11 +15,16 @@ pub(super) struct DatabaseOptions {
 }
 
 impl DatabaseOptions {
+    /// The database with this many connections. It may be away.
+    pub(super) fn store(&self, connections: u32) -> anyhow::Result<Store> {
+        let options =
+            StoreOptions { database_url: self.database_url.clone(), database_connections: connections };
+        Ok(Store::new(&options)?)
+    }
+
     /// Opens the database, and checks first that it answers.
     pub(super) async fn open(&self) -> anyhow::Result<Store> {
-        let options =
-            StoreOptions { database_url: self.database_url.clone(), database_connections: CONNECTIONS };
-        let store = Store::new(&options)?;
+        let store = self.store(CONNECTIONS)?;
         store.check_reachable().await.map_err(|reason| anyhow::anyhow!("DATABASE_URL: {reason}"))?;
         Ok(store)
     }

@@ -72,6 +72,21 @@ pub(super) async fn ids_between(
     found
 }
 
+/// How many events of a church the stream holds since a moment.
+pub(super) async fn count_since(
+    stream: &Stream,
+    church: &ChurchId,
+    since: OffsetDateTime,
+) -> anyhow::Result<u64> {
+    let since = DeliverPolicy::ByStartTime { start_time: since };
+    let config = pull::Config { filter_subject: subject::every(church), ..reading(since) };
+    let (consumer, name) = consumer(stream, config).await?;
+    let count = consumer.cached_info().num_pending;
+    // The broker removes it later if this fails.
+    let _ = stream.delete_consumer(&name).await;
+    Ok(count)
+}
+
 async fn read_ids(consumer: &Reading, last: u64) -> anyhow::Result<Vec<(u64, String)>> {
     let (mut found, mut pending) = (Vec::new(), consumer.cached_info().num_pending);
     while pending > 0 {
@@ -94,10 +109,10 @@ async fn read_ids(consumer: &Reading, last: u64) -> anyhow::Result<Vec<(u64, Str
 }
 
 /// A consumer that reads.
-type Reading = jetstream::consumer::Consumer<pull::Config>;
+pub(super) type Reading = jetstream::consumer::Consumer<pull::Config>;
 
 /// How a consumer reads: it leaves no trace, and the broker removes it if its reader is gone.
-fn reading(deliver_policy: DeliverPolicy) -> pull::Config {
+pub(super) fn reading(deliver_policy: DeliverPolicy) -> pull::Config {
     pull::Config {
         deliver_policy,
         ack_policy: AckPolicy::None,
@@ -108,7 +123,8 @@ fn reading(deliver_policy: DeliverPolicy) -> pull::Config {
     }
 }
 
-async fn consumer(stream: &Stream, config: pull::Config) -> anyhow::Result<(Reading, String)> {
+/// Makes a consumer of a name of its own. Remove it afterwards.
+pub(super) async fn consumer(stream: &Stream, config: pull::Config) -> anyhow::Result<(Reading, String)> {
     let name = format!("{READING}{}", Uuid::now_v7().simple());
     let config = pull::Config { name: Some(name.clone()), ..config };
     let made = stream.create_consumer(config).await;

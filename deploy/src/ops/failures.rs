@@ -1,11 +1,11 @@
-//! `ops failures`: who got no text, and why.
+//! `ops failures`: which texts failed, and why.
 
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use common::event::timestamp;
-use common::store::{FailedRecipient, FailureCount, FailureQuery};
+use common::store::{FailedRecipient, FailureCount, FailureQuery, Store};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -35,7 +35,7 @@ pub(super) struct Failures {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+pub(super) struct Report {
     reasons: Vec<Reason>,
     recipients: Vec<Recipient>,
 }
@@ -67,16 +67,19 @@ struct Recipient {
 /// Exit code 1 if any recipient failed.
 pub(super) async fn run(options: Failures, output: Output) -> anyhow::Result<ExitCode> {
     let query = FailureQuery { since: options.since, church: options.church, code: options.code };
-    let store = options.database.open().await?;
-    let reasons = store.failure_counts(&query).await.context("can't count the failures")?;
-    let recipients =
-        store.failed_recipients(&query, options.limit).await.context("can't list the failures")?;
-    let report = Report {
-        reasons: reasons.into_iter().map(Reason::from).collect(),
-        recipients: recipients.into_iter().map(Recipient::from).collect(),
-    };
+    let report = read(&options.database.open().await?, &query, options.limit).await?;
     output.report(&report)?;
     Ok(if report.reasons.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Counts the failures, and lists the last ones.
+pub(super) async fn read(store: &Store, query: &FailureQuery, limit: u32) -> anyhow::Result<Report> {
+    let reasons = store.failure_counts(query).await.context("can't count the failures")?;
+    let recipients = store.failed_recipients(query, limit).await.context("can't list the failures")?;
+    Ok(Report {
+        reasons: reasons.into_iter().map(Reason::from).collect(),
+        recipients: recipients.into_iter().map(Recipient::from).collect(),
+    })
 }
 
 impl From<FailureCount> for Reason {
@@ -112,8 +115,7 @@ impl Display for Report {
 
 impl Reason {
     fn row(&self) -> [String; 4] {
-        let counts =
-            format!("{} of {}", counted(self.recipients, "recipient"), counted(self.messages, "message"));
+        let counts = format!("{} in {}", counted(self.recipients, "text"), counted(self.messages, "message"));
         [self.code.clone(), counts, format!("last {}", moment(self.last)), self.reason.clone()]
     }
 }

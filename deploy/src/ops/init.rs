@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::output::Output;
+use super::secret::secret;
 use crate::programs::nats;
 use crate::programs::private_file::write_private;
 
@@ -43,7 +44,7 @@ pub(super) fn run(options: &Init, output: Output) -> anyhow::Result<ExitCode> {
 fn settings() -> anyhow::Result<String> {
     let mut text = String::from(
         "# Settings of the installation. Keep this file secret.\n\n\
-         DATABASE_URL=sqlite:/var/lib/church/church.db\n\
+         DATABASE_URL=sqlite:/var/lib/church-live/church.db\n\
          NATS_URL=nats://127.0.0.1:4222\n\n\
          # Passwords of nats.conf. Give each service its own: NATS_USER=message_api with\n\
          # NATS_PASSWORD=<the value of NATS_MESSAGE_API_PASSWORD>, and so on.\n",
@@ -63,16 +64,5 @@ fn settings() -> anyhow::Result<String> {
         secret()?
     )?;
     text.push_str(TO_FILL_IN);
-    Ok(text)
-}
-
-/// 32 random bytes in hexadecimal, which no file format misreads.
-fn secret() -> anyhow::Result<String> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes).context("the machine gives no random numbers")?;
-    let mut text = String::new();
-    for byte in bytes {
-        write!(text, "{byte:02x}")?;
-    }
     Ok(text)
 }

@@ -44,10 +44,18 @@ pub(super) struct FindMessage {
     phone: Option<String>,
 }
 
+/// Where a message's life is recorded.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) store: &'a Store,
+    pub(super) broker: &'a BrokerOptions,
+    pub(super) gateways: &'a GatewayOptions,
+}
+
 /// A message and its life.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Life {
+pub(super) struct Life {
     message_id: Uuid,
     church_id: ChurchId,
     status: &'static str,
@@ -86,26 +94,37 @@ struct Recipient {
 
 pub(super) async fn run(options: FindMessage, output: Output) -> anyhow::Result<ExitCode> {
     let store = options.database.open().await?;
-    let found = find(&store, &options).await?;
+    let sources = Sources { store: &store, broker: &options.broker, gateways: &options.gateways };
     let mut lives = Vec::new();
-    for one in found {
-        lives.push(life(&store, &options, one).await?);
+    for one in find(&store, &options).await? {
+        lives.push(sources.life(one).await?);
     }
     output.report(&Report(lives))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn find(store: &Store, options: &FindMessage) -> anyhow::Result<Vec<FoundMessage>> {
-    if let Some(id) = &options.id {
-        return Ok(vec![found(store, id).await?]);
+    match (&options.id, &options.phone) {
+        (Some(id), _) => Ok(vec![found(store, id).await?]),
+        (None, phone) => to_phone(store, phone.as_deref().unwrap_or_default()).await,
     }
-    let phone = options.phone.as_deref().unwrap_or_default();
+}
+
+/// The newest messages to a number.
+pub(super) async fn to_phone(store: &Store, phone: &str) -> anyhow::Result<Vec<FoundMessage>> {
     let found = store.messages_to(phone, MESSAGES).await.context("can't look for messages")?;
     ensure!(!found.is_empty(), "there is no message to this number");
     Ok(found)
 }
 
-async fn life(store: &Store, options: &FindMessage, found: FoundMessage) -> anyhow::Result<Life> {
+impl Sources<'_> {
+    /// The life of a message.
+    pub(super) async fn life(&self, found: FoundMessage) -> anyhow::Result<Life> {
+        life(self.store, self, found).await
+    }
+}
+
+async fn life(store: &Store, options: &Sources<'_>, found: FoundMessage) -> anyhow::Result<Life> {
     let FoundMessage { church_id: church, message_id: id, recipient_id } = found;
     let gone = "the message was deleted meanwhile";
     let message = store.message(&church, id).await?.context(gone)?;
@@ -113,7 +132,9 @@ async fn life(store: &Store, options: &FindMessage, found: FoundMessage) -> anyh
     let recipients = store.recipient_lives(id, recipient_id, SHOWN).await?;
     let until = OffsetDateTime::now_utc().min(message.updated_at + LATE);
     let webhooks = store.webhooks_of(&recipients, message.created_at - SKEW, until).await?;
-    let mut timeline = Timeline::of(&message, &recipients);
+    let pauses = store.pauses().await?;
+    let pause = pauses.iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| *paused == church));
+    let mut timeline = Timeline::of(&message, &recipients, pause);
     timeline.add_webhooks(&webhooks);
     let recorded = store.events_of(id).await?;
     let stored = stored_events(options, &message).await;
@@ -123,7 +144,7 @@ async fn life(store: &Store, options: &FindMessage, found: FoundMessage) -> anyh
 }
 
 /// The message's events in the stream; without the broker's password, why they are not looked for.
-async fn stored_events(options: &FindMessage, message: &Message) -> anyhow::Result<Vec<StoredEvent>> {
+async fn stored_events(options: &Sources<'_>, message: &Message) -> anyhow::Result<Vec<StoredEvent>> {
     let Some(client) = options.broker.connect_if_set().await? else {
         bail!("set {} to find them", broker::PASSWORD);
     };
@@ -133,7 +154,7 @@ async fn stored_events(options: &FindMessage, message: &Message) -> anyhow::Resu
 }
 
 async fn add_emissions(
-    options: &FindMessage,
+    options: &Sources<'_>,
     church: &ChurchId,
     sequences: &[u64],
     timeline: &mut Timeline,
@@ -199,7 +220,7 @@ impl Recipient {
             format!("  {}", self.id),
             self.phone.clone(),
             self.status.into(),
-            format!("Telnyx {}", self.telnyx_id.as_deref().unwrap_or("-")),
+            self.telnyx_id.as_ref().map_or("no id of Telnyx".into(), |id| format!("Telnyx {id}")),
             format!("{} {}", text(&self.failure_code), text(&self.failure_reason)),
         ]
     }

@@ -49,7 +49,7 @@ pub(super) struct ResumeOptions {
 /// The pauses in force.
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Report(Vec<Told>);
+pub(super) struct Report(Vec<Told>);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,34 +65,50 @@ struct Told {
 pub(super) async fn pause(options: PauseOptions, output: Output) -> anyhow::Result<ExitCode> {
     let What::Sending = options.what;
     let store = options.database.open().await?;
-    let since = timestamp::millis(OffsetDateTime::now_utc());
-    let pause = Pause { church_id: options.church, by: options.operator.author(), since };
-    store.pause(&pause).await.context("can't record the pause")?;
+    set(&store, options.church, &options.operator).await?;
     report(&store, output).await
+}
+
+/// Records the pause of a church, or of everybody.
+pub(super) async fn set(store: &Store, church_id: Option<ChurchId>, by: &Operator) -> anyhow::Result<()> {
+    let since = timestamp::millis(OffsetDateTime::now_utc());
+    let pause = Pause { church_id, by: by.author(), since };
+    store.pause(&pause).await.context("can't record the pause")
 }
 
 /// `ops resume`.
 pub(super) async fn resume(options: ResumeOptions, output: Output) -> anyhow::Result<ExitCode> {
     let What::Sending = options.what;
     let store = options.database.open().await?;
-    if !store.resume(options.church.as_ref()).await.context("can't end the pause")? {
-        let whom = options.church.map_or("everybody".into(), |church| church.to_string());
-        bail!("sending is not paused for {whom}; `ops doctor` lists the pauses");
-    }
+    end(&store, options.church.as_ref()).await?;
     report(&store, output).await
 }
 
+/// Ends the pause of a church, or of everybody.
+pub(super) async fn end(store: &Store, church: Option<&ChurchId>) -> anyhow::Result<()> {
+    if !store.resume(church).await.context("can't end the pause")? {
+        let whom = church.map_or("everybody", ChurchId::as_str);
+        bail!("sending is not paused for {whom}; `ops doctor` lists the pauses");
+    }
+    Ok(())
+}
+
 async fn report(store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    output.report(&read(store).await?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The pauses in force.
+pub(super) async fn read(store: &Store) -> anyhow::Result<Report> {
     let pauses = store.pauses().await.context("can't read the pauses")?;
     let told = |Pause { church_id, by, since }| Told { church_id, by, since };
-    output.report(&Report(pauses.into_iter().map(told).collect()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Report(pauses.into_iter().map(told).collect()))
 }
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return writeln!(out, "sending is not paused");
+            return writeln!(out, "nothing is paused");
         }
         self.0.iter().try_for_each(|pause| {
             let whom = pause.church_id.as_ref().map_or("everybody", ChurchId::as_str);

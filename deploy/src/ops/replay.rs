@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::Stream;
 use common::event::timestamp;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::broker::BrokerOptions;
 use super::events;
 use super::output::{Output, counted};
+use super::progress::Progress;
 use super::replays::{self, Replay, Until};
 use super::times::since;
 
@@ -43,25 +44,61 @@ pub(super) struct ReplayEvents {
 
 pub(super) async fn run(options: ReplayEvents, output: Output) -> anyhow::Result<ExitCode> {
     let client = options.broker.connect().await?;
-    let stream = events::stream(client.clone()).await?;
     let (Some(church), Some(since)) = (options.church, options.since) else {
-        return clean(&stream, output).await;
+        return clean(&events::stream(client).await?, output).await;
     };
-    let spans = match options.message {
-        None => vec![(DeliverPolicy::ByStartTime { start_time: since }, Until::Now)],
-        Some(message) => of_message(&stream, &church, message, since).await?,
+    let asked = Asked { church, since, message: options.message, rate: options.rate };
+    let progress = Progress::printed(output, "replayed");
+    let work = asked.run(client, &progress);
+    tokio::pin!(work);
+    let said = tokio::select! {
+        said = &mut work => said,
+        stopped = next_signal() => {
+            stopped?;
+            progress.stop.cancel();
+            work.await
+        }
     };
-    let mut replay = Replay::new(client, stream, church.clone(), options.rate, output);
-    let ended = tokio::select! {
-        ended = all(&mut replay, spans) => ended,
-        stopped = next_signal() => stopped.map_err(Into::into).and_then(|()| bail!("stopped by a signal")),
-    };
-    replay.remove().await?;
-    let delivered = replay.delivered;
-    ended.with_context(|| format!("replayed {delivered} events, then ended; the consumer is removed"))?;
-    let events = counted(i64::try_from(delivered).unwrap_or(i64::MAX), "event");
-    output.say(format!("replayed {events} of {church}"))?;
+    output.say(said?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which events are replayed.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) church: ChurchId,
+    pub(super) since: OffsetDateTime,
+    /// Only the events of one message.
+    pub(super) message: Option<Uuid>,
+    /// Events per second.
+    pub(super) rate: u32,
+}
+
+impl Asked {
+    /// Replays them until the last one, or until the work is to stop. Removes the consumer in every case. Says what that
+    /// came to.
+    pub(super) async fn run(
+        &self,
+        client: async_nats::Client,
+        progress: &Progress,
+    ) -> anyhow::Result<String> {
+        let Self { church, since, message, rate } = self;
+        let stream = events::stream(client.clone()).await?;
+        let spans = match message {
+            None => vec![(DeliverPolicy::ByStartTime { start_time: *since }, Until::Now)],
+            Some(message) => of_message(&stream, church, *message, *since).await?,
+        };
+        let mut replay = Replay::new(client, stream, church.clone(), *rate, progress.clone());
+        let ended = tokio::select! {
+            ended = all(&mut replay, spans) => ended,
+            () = progress.stop.cancelled() => Err(anyhow!("stopped")),
+        };
+        replay.remove().await?;
+        let delivered = replay.delivered;
+        ended.with_context(|| format!("replayed {delivered} events, then ended; the consumer is removed"))?;
+        let events = counted(i64::try_from(delivered).unwrap_or(i64::MAX), "event");
+        Ok(format!("replayed {events} of {church}"))
+    }
 }
 
 /// Replays one span after the other, each by a consumer of the same name.

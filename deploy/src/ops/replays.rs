@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
-use super::output::Output;
+use super::progress::Progress;
 
 /// Begins the names of consumers that replay.
 const REPLAYING: &str = "ops-replay-";
@@ -26,8 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ACK_WAIT: Duration = Duration::from_secs(3_600);
 /// Without any subscriber the broker removes the consumer after this time.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
-/// Time between two lines about the progress.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Replays events of one church.
 pub(super) struct Replay {
@@ -36,7 +34,7 @@ pub(super) struct Replay {
     church: ChurchId,
     name: String,
     pace: Interval,
-    output: Output,
+    progress: Progress,
     /// Events delivered so far.
     pub(super) delivered: u64,
 }
@@ -57,12 +55,12 @@ impl Replay {
         stream: Stream,
         church: ChurchId,
         rate: u32,
-        output: Output,
+        progress: Progress,
     ) -> Self {
         let mut pace = interval(Duration::from_secs(1) / rate.max(1));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let name = format!("{REPLAYING}{}", Uuid::now_v7().simple());
-        Self { client, stream, church, name, pace, output, delivered: 0 }
+        Self { client, stream, church, name, pace, progress, delivered: 0 }
     }
 
     /// Makes the consumer, and waits until it delivered its last event. Remove the consumer afterwards, also if this
@@ -75,15 +73,11 @@ impl Replay {
         // The first event may be on its way already.
         let waiting = info.num_pending + info.delivered.consumer_sequence;
         let all = if let Until::Sequence(_) = until { waiting.min(1) } else { waiting };
-        let mut shown = tokio::time::Instant::now();
         for number in 1..=all {
             self.pace.tick().await;
             let (sequence, pending, message) = self.next(&mut replayed).await?;
             self.delivered += 1;
-            if shown.elapsed() >= PROGRESS {
-                shown = tokio::time::Instant::now();
-                self.output.progress(&format!("replayed {number} of {all} events"));
-            }
+            self.progress.tell(self.delivered, Some(all.max(self.delivered)), "events");
             // Older events may have left the stream meanwhile.
             let is_last = pending == 0 || matches!(until, Until::Sequence(last) if sequence >= last);
             if is_last || number == all {
@@ -100,12 +94,11 @@ impl Replay {
     }
 
     fn config(&self, deliver_policy: DeliverPolicy) -> push::Config {
-        let topics = [Topic::Sent, Topic::Status, Topic::Received];
         push::Config {
             name: Some(self.name.clone()),
             description: Some(format!("ops replays events of {}", self.church)),
             deliver_subject: REPLAY.into(),
-            filter_subjects: topics.map(|topic| subject::church(&self.church, topic)).into(),
+            filter_subjects: subjects(&self.church),
             deliver_policy,
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
@@ -136,10 +129,20 @@ impl Replay {
     }
 }
 
+/// The subjects of a church's events.
+fn subjects(church: &ChurchId) -> Vec<String> {
+    [Topic::Sent, Topic::Status, Topic::Received].map(|topic| subject::church(church, topic)).into()
+}
+
 /// The consumers that replay to the gateways, whoever made them.
 pub(super) async fn list(stream: &Stream) -> anyhow::Result<Vec<Info>> {
     let all: Vec<Info> = stream.consumers().try_collect().await.context("can't list the consumers")?;
     Ok(all.into_iter().filter(|info| info.config.deliver_subject.as_deref() == Some(REPLAY)).collect())
+}
+
+/// Whether `ops replay` made it, which removes it at the end.
+pub(super) fn ends_by_itself(consumer: &Info) -> bool {
+    consumer.name.starts_with(REPLAYING)
 }
 
 /// Removes a consumer. One that is gone already is no error.

@@ -12,7 +12,8 @@ use webhook_ingest::settings::{DefaultNumber, DefaultNumberOptions};
 use webhook_ingest::signature::VerifiedBody;
 
 use super::database::DatabaseOptions;
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
+use super::progress::Progress;
 use super::times::since;
 
 /// Webhooks in one transaction. Few, because other commits wait for it.
@@ -42,9 +43,19 @@ pub(super) struct Reprocess {
     yes: bool,
 }
 
+/// What is processed again, and as what.
+pub(super) struct Again<'a> {
+    pub(super) store: &'a Store,
+    pub(super) default_number: Option<DefaultNumber>,
+    /// Its `until` keeps those out that come meanwhile, or are put back as parked.
+    pub(super) query: KeptQuery,
+    /// Only say what would become of each webhook.
+    pub(super) dry: bool,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+pub(super) struct Report {
     dry_run: bool,
     webhooks: Vec<Line>,
     /// Webhooks whose body was erased.
@@ -62,27 +73,36 @@ struct Line {
 pub(super) async fn run(options: Reprocess, output: Output) -> anyhow::Result<ExitCode> {
     let default_number = options.default_number.read()?;
     let store = options.database.open().await?;
-    let mut query = KeptQuery {
+    let query = KeptQuery {
         event_ids: options.events,
         reason: options.reason,
         since: options.since,
-        // Those that come meanwhile, or are put back as parked, are not looked at again.
         until: Some(options.until.unwrap_or_else(OffsetDateTime::now_utc)),
-        limit: PAGE,
         ..KeptQuery::default()
     };
-    let mut report = Report { dry_run: !options.yes, webhooks: Vec::new(), erased: 0 };
-    loop {
-        let page = store.kept_webhooks(&query).await.context("can't list the kept webhooks")?;
-        let Some(last) = page.last() else { break };
-        query.after = Some((last.received_at, last.event_id.clone()));
-        let ids: Vec<&str> = page.iter().map(|webhook| webhook.event_id.as_str()).collect();
-        let done = reprocess(&store, &ids, default_number.as_ref(), report.dry_run).await?;
-        report.erased += ids.len().saturating_sub(done.len());
-        report.webhooks.extend(done.into_iter().map(Line::from));
-    }
-    output.report(&report)?;
+    let again = Again { store: &store, default_number, query, dry: !options.yes };
+    output.report(&again.run(&Progress::printed(output, "processed")).await?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Again<'_> {
+    /// Processes page after page, each in its own transaction, until nothing is left or the work is to stop.
+    pub(super) async fn run(self, progress: &Progress) -> anyhow::Result<Report> {
+        let Self { store, default_number, query, dry } = self;
+        let mut query = KeptQuery { limit: PAGE, ..query };
+        let mut report = Report { dry_run: dry, webhooks: Vec::new(), erased: 0 };
+        while !progress.stop.is_cancelled() {
+            let page = store.kept_webhooks(&query).await.context("can't list the kept webhooks")?;
+            let Some(last) = page.last() else { break };
+            query.after = Some((last.received_at, last.event_id.clone()));
+            let ids: Vec<&str> = page.iter().map(|webhook| webhook.event_id.as_str()).collect();
+            let done = reprocess(store, &ids, default_number.as_ref(), dry).await?;
+            report.erased += ids.len().saturating_sub(done.len());
+            report.webhooks.extend(done.into_iter().map(Line::from));
+            progress.tell(report.webhooks.len() as u64, None, "webhooks");
+        }
+        Ok(report)
+    }
 }
 
 async fn reprocess(
@@ -110,20 +130,28 @@ impl From<Reprocessed> for Line {
     }
 }
 
+impl Report {
+    /// What it came to, in a sentence.
+    pub(super) fn sum(&self) -> String {
+        let webhooks = counted(i64::try_from(self.webhooks.len()).unwrap_or(i64::MAX), "webhook");
+        if self.dry_run {
+            format!("{webhooks} would be processed again")
+        } else {
+            format!("processed {webhooks} again")
+        }
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = |line: &Line| {
             [line.event_id.clone(), line.outcome.to_owned(), line.reason.clone().unwrap_or_default()]
         };
         table(out, &self.webhooks.iter().map(row).collect::<Vec<_>>())?;
-        let (count, erased) = (self.webhooks.len(), self.erased);
-        if self.dry_run {
-            writeln!(out, "{count} webhooks would be processed again; --yes does it")?;
-        } else {
-            writeln!(out, "processed {count} webhooks again")?;
-        }
-        if erased > 0 {
-            writeln!(out, "left {erased} webhooks out: they were erased, or applied meanwhile")?;
+        let hint = if self.dry_run { "; --yes does it" } else { "" };
+        writeln!(out, "{}{hint}", self.sum())?;
+        if self.erased > 0 {
+            writeln!(out, "left {} webhooks out: they were erased, or applied meanwhile", self.erased)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use clap::{Parser as _, Subcommand};
 use common::claims::{IdClaim, Person};
 use common::event::timestamp;
 use common::revocation::Revocation;
+use common::store::Store;
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -91,9 +92,13 @@ pub(super) async fn revoke(options: Revoke, output: Output) -> anyhow::Result<Ex
     let until = options.issued_before.unwrap_or_else(OffsetDateTime::now_utc);
     let person = options.whose.person();
     let revocation = Revocation::new(options.whose.church, person, until).context("--issued-before")?;
-    let revoked = options.database.open().await?.revoke(&revocation).await;
-    revoked.context("can't record the revocation")?;
-    print(&[revocation], State::Revoked, output)
+    print(&set(&options.database.open().await?, revocation).await?, output)
+}
+
+/// Records a revocation.
+pub(super) async fn set(store: &Store, revocation: Revocation) -> anyhow::Result<Report> {
+    store.revoke(&revocation).await.context("can't record the revocation")?;
+    report(&[revocation], State::Revoked)
 }
 
 /// `ops revocations`; lists if no subcommand is given.
@@ -107,17 +112,26 @@ pub(super) async fn run(options: Revocations, output: Output) -> anyhow::Result<
 }
 
 async fn list_revocations(options: &List, output: Output) -> anyhow::Result<ExitCode> {
-    let revocations = options.database.open().await?.revocations(options.church.as_ref()).await;
-    print(&revocations.context("can't read the revocations")?, State::Revoked, output)
+    print(&read(&options.database.open().await?, options.church.as_ref()).await?, output)
+}
+
+/// The revocations in force, of one church or of all.
+pub(super) async fn read(store: &Store, church: Option<&ChurchId>) -> anyhow::Result<Report> {
+    let revocations = store.revocations(church).await.context("can't read the revocations")?;
+    report(&revocations, State::Revoked)
 }
 
 async fn undo_revocations(undo: Undo, output: Output) -> anyhow::Result<ExitCode> {
     let store = undo.database.open().await?;
-    let key = undo.whose.person().map(|person| person.to_string()).unwrap_or_default();
-    let mut revocations =
-        store.revocations(Some(&undo.whose.church)).await.context("can't read the revocations")?;
+    print(&end(&store, &undo.whose.church, undo.whose.person()).await?, output)
+}
+
+/// Accepts the tokens of a person, or of the whole church, again.
+pub(super) async fn end(store: &Store, church: &ChurchId, person: Option<Person>) -> anyhow::Result<Report> {
+    let key = person.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mut revocations = store.revocations(Some(church)).await.context("can't read the revocations")?;
     // Revocations of earlier versions have the id without its claim.
-    let id = undo.whose.person().map(|person| person.id);
+    let id = person.map(|person| person.id);
     let of_earlier_versions = |it: &Revocation| it.claim.is_none() && id.is_some() && it.user_id == id;
     revocations.retain(|it| it.key() == key || of_earlier_versions(it));
     anyhow::ensure!(!revocations.is_empty(), "there is no such revocation; `ops revocations` lists them");
@@ -127,7 +141,7 @@ async fn undo_revocations(undo: Undo, output: Output) -> anyhow::Result<ExitCode
             undone.push(revocation);
         }
     }
-    print(&undone, State::Accepted, output)
+    report(&undone, State::Accepted)
 }
 
 /// What becomes of the tokens of a revocation.
@@ -141,22 +155,22 @@ enum State {
 /// A revocation as it is told.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told<'a> {
-    church_id: &'a ChurchId,
+struct Told {
+    church_id: ChurchId,
     /// None means everybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     claim: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    id: Option<String>,
     issued_until: String,
     tokens: State,
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Report<'a>(Vec<Told<'a>>);
+pub(super) struct Report(Vec<Told>);
 
-impl Display for Report<'_> {
+impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             writeln!(out, "no tokens are revoked")?;
@@ -177,18 +191,21 @@ impl Display for Report<'_> {
     }
 }
 
-fn print(revocations: &[Revocation], tokens: State, output: Output) -> anyhow::Result<ExitCode> {
-    let told = |revocation| told(revocation, tokens);
-    output.report(&Report(revocations.iter().map(told).collect::<anyhow::Result<_>>()?))?;
+fn print(report: &Report, output: Output) -> anyhow::Result<ExitCode> {
+    output.report(report)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(revocation: &Revocation, tokens: State) -> anyhow::Result<Told<'_>> {
+fn report(revocations: &[Revocation], tokens: State) -> anyhow::Result<Report> {
+    revocations.iter().map(|revocation| told(revocation, tokens)).collect::<anyhow::Result<_>>().map(Report)
+}
+
+fn told(revocation: &Revocation, tokens: State) -> anyhow::Result<Told> {
     let until = OffsetDateTime::from_unix_timestamp(revocation.issued_until)?;
     Ok(Told {
-        church_id: &revocation.church_id,
+        church_id: revocation.church_id.clone(),
         claim: revocation.claim.map(IdClaim::as_str),
-        id: revocation.user_id.as_deref(),
+        id: revocation.user_id.clone(),
         issued_until: timestamp::to_text(until),
         tokens,
     })

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::store::SenderState;
+use common::store::{SenderState, Store};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -14,7 +14,7 @@ use super::output::{Output, moment, serialize_moment, table};
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Report(Vec<Sender>);
+pub(super) struct Report(Vec<Sender>);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,10 +32,15 @@ struct Sender {
 }
 
 pub(super) async fn run(options: &DatabaseOptions, output: Output) -> anyhow::Result<ExitCode> {
-    let senders = options.open().await?.senders().await.context("can't read the senders")?;
-    let now = OffsetDateTime::now_utc();
-    output.report(&Report(senders.into_iter().map(|state| Sender::at(state, now)).collect()))?;
+    output.report(&read(&options.open().await?).await?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The senders, and how each stands with Telnyx.
+pub(super) async fn read(store: &Store) -> anyhow::Result<Report> {
+    let senders = store.senders().await.context("can't read the senders")?;
+    let now = OffsetDateTime::now_utc();
+    Ok(Report(senders.into_iter().map(|state| Sender::at(state, now)).collect()))
 }
 
 impl Sender {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use common::event::timestamp;
-use common::store::{EventTrace, KeptWebhook, Message, RecipientLife};
+use common::store::{EventTrace, KeptWebhook, Message, Pause, RecipientLife};
+use common::subject::ChurchId;
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -72,11 +73,12 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// The steps of a message and its recipients.
-    pub(super) fn of(message: &Message, recipients: &[RecipientLife]) -> Self {
+    /// The steps of a message and its recipients. A pause holds back those that wait to be sent.
+    pub(super) fn of(message: &Message, recipients: &[RecipientLife], pause: Option<&Pause>) -> Self {
         let mut timeline = Self::default();
         timeline.steps.push(Step::new(message.created_at, "accepted", "message-api recorded the message"));
-        recipients.iter().for_each(|recipient| timeline.add_recipient(recipient));
+        let held = pause.map(held_back).unwrap_or_default();
+        recipients.iter().for_each(|recipient| timeline.add_recipient(recipient, &held));
         timeline
     }
 
@@ -85,7 +87,7 @@ impl Timeline {
         self.notes.push(note);
     }
 
-    fn add_recipient(&mut self, recipient: &RecipientLife) {
+    fn add_recipient(&mut self, recipient: &RecipientLife, held: &str) {
         let whose = Some(recipient.id);
         let mut add = |at: Option<OffsetDateTime>, step, says: String| {
             self.steps.extend(at.map(|at| Step::new(at, step, says).of(whose)));
@@ -100,18 +102,18 @@ impl Timeline {
                 add(
                     Some(recipient.due_at),
                     "due",
-                    format!("waits to be sent as {}{earlier}", recipient.sender),
+                    format!("waits to be sent as {}{held}{earlier}", recipient.sender),
                 );
             }
             None => {}
         }
-        add(recipient.delivered_at, "delivered", "by Telnyx's clock".into());
+        add(recipient.delivered_at, "delivered", "at the time that Telnyx reported".into());
         let why = recipient.failure.as_ref().map(|failure| format!("{}: {}", failure.code, failure.reason));
         add(recipient.failed_at, "failed", why.unwrap_or_default());
         if !recipient.state.is_finished() {
             let before = counted(recipient.asked.into(), "time");
-            let asked = format!("then Telnyx is asked what became of it; asked {before} before");
-            add(recipient.ask_at, "ask", asked);
+            let asks = format!("will ask Telnyx what became of it; has asked {before}");
+            add(recipient.ask_at, "next", asks);
         }
     }
 
@@ -205,6 +207,15 @@ impl Timeline {
         self.steps.sort_by_key(|step| step.at);
         (self.steps, self.notes)
     }
+}
+
+/// Why a text does not leave.
+fn held_back(pause: &Pause) -> String {
+    let church = pause.church_id.as_ref().map(ChurchId::as_str);
+    let whose = church.unwrap_or("everybody");
+    let flag = church.map(|church| format!(" --church {church}")).unwrap_or_default();
+    let (by, since) = (&pause.by, moment(pause.since));
+    format!("; sending of {whose} is paused by {by} since {since}, `ops resume sending{flag}` ends it")
 }
 
 /// How Telnyx answered an attempt, as far as is known.

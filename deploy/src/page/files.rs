@@ -3,17 +3,16 @@
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::http::header::{CONTENT_TYPE, HeaderName};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::web::{self, SCRIPT, STYLE};
 
 /// How the package's modules find theirs.
 const IMPORTS: &str = r#"{"imports":{"church-live":"/live/index.js","preact":"/htm-preact.js","socket.io-client":"/fetched/socket.io.js"}}"#;
 const PAGE: &str = include_str!("files/page.html");
 const API: &str = include_str!("files/api.html");
-const STYLE: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, type and content of each file that is compiled in.
 macro_rules! compiled_in {
@@ -22,11 +21,10 @@ macro_rules! compiled_in {
     };
 }
 
-const FILES: [(&str, &str, &str); 19] = compiled_in! {
+const FILES: [(&str, &str, &str); 18] = compiled_in! {
     "/page.css" STYLE, "files/page.css";
     "/page.js" SCRIPT, "files/page.js";
     "/api.js" SCRIPT, "files/api.js";
-    "/htm-preact.js" SCRIPT, "files/htm-preact.js";
     "/live/index.js" SCRIPT, "../../../realtime-gateway/client/src/index.js";
     "/live/claims.js" SCRIPT, "../../../realtime-gateway/client/src/claims.js";
     "/live/connection.js" SCRIPT, "../../../realtime-gateway/client/src/connection.js";
@@ -58,7 +56,7 @@ pub(super) fn page(connects: &[String]) -> Response {
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         connects.join(" ")
     );
-    html(policy, PAGE.replace("IMPORTS", IMPORTS))
+    web::html(&policy, PAGE.replace("IMPORTS", IMPORTS))
 }
 
 /// The page that shows the API's document. Swagger UI sets styles in line.
@@ -68,30 +66,20 @@ pub(super) fn api(connects: &[String]) -> Response {
          connect-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         connects.join(" ")
     );
-    html(policy, API.into())
-}
-
-fn html(policy: String, text: String) -> Response {
-    let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
-        (HeaderName::from_static("content-security-policy"), policy),
-        // The address has the secret.
-        (HeaderName::from_static("referrer-policy"), "no-referrer".into()),
-        (HeaderName::from_static("x-content-type-options"), "nosniff".into()),
-    ];
-    (headers, text).into_response()
+    web::html(&policy, API)
 }
 
 /// A file by its path; `None` for an unknown one.
 pub(super) async fn file(path: &str, fetched: &Path) -> Option<Response> {
-    let headers =
-        |kind| [(CONTENT_TYPE, kind), (HeaderName::from_static("x-content-type-options"), "nosniff")];
+    if let Some(shared) = web::shared(path) {
+        return Some(shared);
+    }
     if let Some((_, kind, text)) = FILES.iter().find(|(known, ..)| *known == path) {
-        return Some((headers(*kind), *text).into_response());
+        return Some(web::file(kind, *text));
     }
     let (_, kind, place) = FETCHED.iter().find(|(known, ..)| *known == path)?;
     let content = tokio::fs::read(fetched.join(place)).await.ok()?;
-    Some((headers(kind), content).into_response())
+    Some(web::file(kind, content))
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use async_nats::{ConnectErrorKind, Event, ServerAddr, ServerError};
+use common::certificate;
 use common::config::ConfigError;
 
 use super::processes::Processes;
@@ -20,6 +21,9 @@ pub const USERS: [&str; 6] = ["ingest", "message_api", "gateway", "ops", "provis
 /// How long the broker may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// The project's configuration. Files in `deploy/nats` include it.
+const CONFIGURATION: &str = "nats.conf";
+
 /// nats-server on these ports, with its data in the folder.
 ///
 /// # Errors
@@ -30,8 +34,21 @@ pub fn program(
     data: &Path,
     passwords: &BTreeMap<String, String>,
 ) -> anyhow::Result<Program> {
+    program_of(CONFIGURATION, (port, monitor), data, passwords)
+}
+
+/// The same with a file that includes `nats.conf`, by its path in the project; the variables that this one needs besides the passwords are the caller's to set.
+///
+/// # Errors
+/// As [`program`].
+pub fn program_of(
+    file: &str,
+    (port, monitor): (u16, u16),
+    data: &Path,
+    passwords: &BTreeMap<String, String>,
+) -> anyhow::Result<Program> {
     let mut program = Program::new(NAME, tools::nats_server()?);
-    let conf = tools::project().join("nats.conf");
+    let conf = tools::project().join(file);
     program.arguments = [
         ("-c", conf.display().to_string()),
         ("-a", "127.0.0.1".into()),
@@ -49,7 +66,7 @@ pub fn program(
     Ok(program)
 }
 
-/// Lets nats-server check `nats.conf`.
+/// Lets nats-server check `nats.conf`. It would read the certificates of the other files, so the tests start these.
 ///
 /// # Errors
 /// nats-server refuses the file; the error has its message.
@@ -166,7 +183,14 @@ pub async fn connect_and_note(
         Err(error) if is_refusal(error.kind()) => {
             Err(ConfigError::new(variable, format!("{failed}: it refuses the password")).into())
         }
-        connected => connected.context(failed),
+        Err(error) => {
+            let cause = format!("{:#}", anyhow::Error::new(error));
+            match certificate::NATS.advice(&cause) {
+                Some(advice) => bail!("{failed}: {cause}; {advice}"),
+                None => bail!("{failed}: {cause}"),
+            }
+        }
+        Ok(client) => Ok(client),
     }
 }
 

@@ -31,6 +31,7 @@ pub struct Postgres {
     user: Option<(u32, u32)>,
     port: u16,
     password: String,
+    speaks_tls: bool,
 }
 
 /// A running private server for tests, with a database for each test.
@@ -64,6 +65,19 @@ impl PrivateServer {
         server.processes.remove_at_exit(&server.postgres.data)?;
         server.processes.remove_at_exit(folder)?;
         Ok(server)
+    }
+
+    /// Starts a server that speaks TLS with this certificate and key, both PEM files.
+    ///
+    /// # Errors
+    /// As [`PrivateServer::start`], or the files can't be copied.
+    pub async fn start_with_tls(folder: &Path, certificate: &Path, key: &Path) -> anyhow::Result<Self> {
+        let port = Port::free()?;
+        let mut processes = Processes::new(&folder.join("logs"))?;
+        let mut postgres = Postgres::prepare(folder, port.number(), "private")?;
+        postgres.use_certificate(certificate, key)?;
+        postgres.start(&mut processes).await?;
+        Ok(Self { postgres, processes, _port: port })
     }
 
     /// Creates the database if it does not exist, and returns its URL.
@@ -103,7 +117,7 @@ impl Postgres {
             None => (tools::postgres()?, folder.join("postgres")),
             Some(_) => (reachable_programs(&tools::postgres()?)?, reachable_data(folder)?),
         };
-        let postgres = Self { programs, data, user, port, password: password.into() };
+        let postgres = Self { programs, data, user, port, password: password.into(), speaks_tls: false };
         if !postgres.data.join("PG_VERSION").is_file() {
             postgres.init().context("can't make PostgreSQL's data folder")?;
         }
@@ -144,6 +158,20 @@ impl Postgres {
         format!("postgres://{USER}:{}@127.0.0.1:{}/{name}", self.password, self.port)
     }
 
+    /// The server reads its certificate and its key from its data folder.
+    fn use_certificate(&mut self, certificate: &Path, key: &Path) -> anyhow::Result<()> {
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.data.join(name);
+            fs::copy(from, &to)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
+            if let Some((user, group)) = self.user {
+                chown(&to, Some(user), Some(group))?;
+            }
+        }
+        self.speaks_tls = true;
+        Ok(())
+    }
+
     fn server(&self) -> Program {
         let port = self.port.to_string();
         let data = self.data.display().to_string();
@@ -153,6 +181,9 @@ impl Postgres {
                 .map(String::from)
                 .into();
         program.arguments.push("max_connections=200".into());
+        if self.speaks_tls {
+            program.arguments.extend(["-c".into(), "ssl=on".into()]);
+        }
         program.user = self.user;
         program.stops_on_interrupt = true;
         program

@@ -151,6 +151,16 @@ impl Processes {
         self.start(program.with_context(|| format!("{name} was never started"))?)
     }
 
+    /// Changes a variable of a process, for its next start.
+    ///
+    /// # Errors
+    /// It never ran.
+    pub fn set(&mut self, name: &str, variable: &str, value: &str) -> anyhow::Result<()> {
+        let it = self.find(name).with_context(|| format!("{name} was never started"))?;
+        it.program.environment.push((variable.into(), value.into()));
+        Ok(())
+    }
+
     /// Stops all processes, the last started first.
     pub async fn stop_all(&mut self) {
         let names: Vec<_> = self.running.iter().rev().map(|it| it.program.name.clone()).collect();

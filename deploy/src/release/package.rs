@@ -16,18 +16,23 @@ use crate::programs::tools;
 pub const PROGRAMS: [&str; 4] = ["message-api", "webhook-ingest", "realtime-gateway", "ops"];
 
 /// Files and folders of the project, in the archive at the same places, so that the documents' links work.
-const FILES: [&str; 11] = [
+const FILES: [&str; 16] = [
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "nats.conf",
     "docs",
     "deploy/systemd",
     "deploy/proxy",
+    "deploy/nats",
     "deploy/docker",
     "deploy/compose",
     "deploy/kubernetes",
+    "deploy/monitoring",
 ];
 
 /// What one release consists of.

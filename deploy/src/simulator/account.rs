@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::http::header::DATE;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
 
 use super::refusal::{Refusal, authenticate};
 use super::state::Telnyx;
@@ -19,7 +21,11 @@ pub const UNKNOWN_PROFILE: &str = "unknown";
 pub const UNKNOWN_NUMBER: &str = "+12025550199";
 
 pub(super) async fn profiles(State(telnyx): State<Arc<Telnyx>>, headers: HeaderMap) -> Response {
-    answer(authenticate(&telnyx, &headers).map(|()| json!([])))
+    let mut response = answer(authenticate(&telnyx, &headers).map(|()| json!([])));
+    let now = OffsetDateTime::now_utc() + Duration::seconds(telnyx.state().clock_ahead);
+    let date = HeaderValue::from_str(&httpdate::fmt_http_date(now.into()));
+    response.headers_mut().extend(date.ok().map(|date| (DATE, date)));
+    response
 }
 
 pub(super) async fn profile(

@@ -129,6 +129,11 @@ impl Simulator {
         self.telnyx.held.send_replace(held);
     }
 
+    /// Moves the date of its answers about the account: seconds ahead of the time.
+    pub fn move_clock(&self, seconds: i64) {
+        self.telnyx.state().clock_ahead = seconds;
+    }
+
     /// The number of requests that a rule holds now.
     pub fn held_requests(&self) -> usize {
         self.telnyx.requests.count()

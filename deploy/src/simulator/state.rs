@@ -35,6 +35,8 @@ pub(super) struct Telnyx {
 pub(super) struct State {
     pub(super) book: Book,
     pub(super) rules: Vec<Rule>,
+    /// Seconds that the date of its answers about the account is ahead.
+    pub(super) clock_ahead: i64,
     /// Who sent STOP to which number: the number, and the person.
     pub(super) opted_out: HashSet<(String, String)>,
     /// Messages with outstanding webhooks, and how to cancel those.

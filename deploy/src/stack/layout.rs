@@ -23,12 +23,13 @@ pub(super) fn reserve_ports(
         ("ingest".into(), 8081),
         ("api-ops".into(), 9080),
         ("ingest-ops".into(), 9081),
-        ("nats".into(), 4222),
-        ("nats-monitor".into(), 8222),
         ("telnyx".into(), 8090),
         ("back-end".into(), 8091),
         ("page".into(), 8093),
     ];
+    if options.broker.is_none() {
+        wishes.extend([("nats".into(), 4222), ("nats-monitor".into(), 8222)]);
+    }
     if installation.database == Database::Postgres {
         wishes.push(("postgres".into(), 15432));
     }
@@ -117,6 +118,15 @@ pub(super) fn stack_file(
     };
     let secrets = &installation.secrets;
     let sqlite = || format!("sqlite:{}", options.state.join("church.db").display());
+    let nats = match &options.broker {
+        Some(broker) => broker.clone(),
+        None => NatsAccess {
+            url: format!("nats://127.0.0.1:{}", port(ports, "nats")?),
+            ca_file: None,
+            monitor: url("nats-monitor")?,
+            users: secrets.nats.clone(),
+        },
+    };
     Ok(StackFile {
         api: url("api")?,
         ingest: url("ingest")?,
@@ -126,11 +136,7 @@ pub(super) fn stack_file(
         page: format!("{}/#{}", url("page")?, secrets.page),
         page_view: format!("{}/#{}", url("page")?, secrets.page_view),
         ops: OpsUrls { api: url("api-ops")?, ingest: url("ingest-ops")?, gateways: gateways("-ops")? },
-        nats: NatsAccess {
-            url: format!("nats://127.0.0.1:{}", port(ports, "nats")?),
-            monitor: url("nats-monitor")?,
-            users: secrets.nats.clone(),
-        },
+        nats,
         database: postgres.map_or_else(sqlite, |postgres| postgres.url("church")),
         jwt_secret: secrets.jwt_secret.clone(),
         telnyx_key: TelnyxKey {

@@ -34,6 +34,9 @@ pub(super) fn write(state: &Path, wiring: &Wiring, ops: &OpsUrls) -> anyhow::Res
     ] {
         writeln!(text, "{name}={}", literal(value))?;
     }
+    if let Some(file) = &wiring.nats_ca_file {
+        writeln!(text, "NATS_CA_FILE={}", literal(&file.display().to_string()))?;
+    }
     for (user, password) in &wiring.nats_passwords {
         writeln!(text, "NATS_{}_PASSWORD={}", user.to_uppercase(), literal(password))?;
     }

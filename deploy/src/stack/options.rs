@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::installation::Database;
+use super::stack_file::NatsAccess;
 use crate::programs::ports::Ports;
 use crate::simulator::Pace;
 
@@ -16,6 +17,8 @@ pub struct StackOptions {
     pub database: Option<Database>,
     /// Number of gateways.
     pub gateways: usize,
+    /// A broker that runs elsewhere and has its stream already; by default the stack runs its own.
+    pub broker: Option<NatsAccess>,
     /// How ports are chosen.
     pub ports: Ports,
     /// Listen address of message-api and the gateways. The others stay on loopback.
@@ -35,6 +38,7 @@ impl StackOptions {
             state: state.into(),
             database: None,
             gateways: 1,
+            broker: None,
             ports: Ports::Default,
             listen: Ipv4Addr::LOCALHOST.into(),
             cors: Vec::new(),

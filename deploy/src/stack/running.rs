@@ -85,18 +85,20 @@ impl Stack {
     }
 
     async fn start_all(&mut self) -> anyhow::Result<()> {
-        let data = self.options.state.join("nats");
-        let (port, monitor) = (self.port("nats")?, self.port("nats-monitor")?);
-        self.processes.start(nats::program(port, monitor, &data, &self.file.nats.users)?)?;
+        if self.options.broker.is_none() {
+            self.start_own_broker()?;
+        }
         if let Some(postgres) = &self.postgres {
             postgres.start(&mut self.processes).await?;
             postgres.create_database("church")?;
         }
         self.start_telnyx().await?;
         self.start_back_end().await?;
-        self.broker_ready().await?;
-        let provisioned = provision(self.nats("provisioner").await?, &Limits::default()).await?;
-        debug!(?provisioned, "the stream is there");
+        if self.options.broker.is_none() {
+            self.broker_ready().await?;
+            let provisioned = provision(self.nats("provisioner").await?, &Limits::default()).await?;
+            debug!(?provisioned, "the stream is there");
+        }
         let programs = self.services()?;
         let names: Vec<_> = programs.iter().map(|program| program.name.clone()).collect();
         for program in programs {
@@ -106,6 +108,12 @@ impl Stack {
             self.ready(&name).await?;
         }
         Ok(())
+    }
+
+    fn start_own_broker(&mut self) -> anyhow::Result<()> {
+        let data = self.options.state.join("nats");
+        let (port, monitor) = (self.port("nats")?, self.port("nats-monitor")?);
+        self.processes.start(nats::program(port, monitor, &data, &self.file.nats.users)?)
     }
 
     /// Stops everything in order. Nothing writes into the state folder after that.
@@ -155,7 +163,8 @@ impl Stack {
     pub async fn nats(&self, user: &str) -> anyhow::Result<async_nats::Client> {
         let password =
             self.file.nats.users.get(user).with_context(|| format!("nats.conf has no user {user}"))?;
-        nats::connect(&self.file.nats.url, user, password).await
+        let user = nats::User { name: user, password, variable: "NATS_PASSWORD" };
+        nats::connect_with(&self.file.nats.url, user, self.file.nats.ca_file.as_deref()).await
     }
 
     /// The log file of a process.
@@ -191,6 +200,14 @@ impl Stack {
     pub fn start_process(&mut self, process: &str) -> anyhow::Result<()> {
         self.processes.restart(process)?;
         self.write_file()
+    }
+
+    /// Changes a variable of a process, for its next start.
+    ///
+    /// # Errors
+    /// It never ran.
+    pub fn set(&mut self, process: &str, variable: &str, value: &str) -> anyhow::Result<()> {
+        self.processes.set(process, variable, value)
     }
 
     /// Waits until a service is ready by its `/readyz`, or the broker is healthy.
@@ -343,6 +360,7 @@ impl Stack {
             database_url: file.database.clone(),
             jwt_secret: file.jwt_secret.clone(),
             nats_url: file.nats.url.clone(),
+            nats_ca_file: file.nats.ca_file.clone(),
             nats_passwords: file.nats.users.clone(),
             telnyx_url: file.telnyx.clone(),
             telnyx_api_key: secrets.telnyx_api_key.clone(),

@@ -70,10 +70,13 @@ pub struct OpsUrls {
 }
 
 /// How the broker is reached.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NatsAccess {
     /// `NATS_URL`.
     pub url: String,
+    /// `NATS_CA_FILE`, if the broker speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// The monitor's base URL.
     pub monitor: String,
     /// Users and their passwords.

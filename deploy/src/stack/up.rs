@@ -242,5 +242,7 @@ fn suggest(out: &mut impl Write, file: &StackFile, state: &Path) -> anyhow::Resu
     writeln!(out, "  {} --text 'Thank you'", command("trigger reply", state))?;
     writeln!(out, "Check everything as an operator does; --help lists the other commands:")?;
     writeln!(out, "  {ops} --env-file {} doctor", quoted(&ops_env::path(state)))?;
+    writeln!(out, "See it all in a browser as an operator does:")?;
+    writeln!(out, "  {ops} --env-file {} console --allow-changes", quoted(&ops_env::path(state)))?;
     Ok(())
 }

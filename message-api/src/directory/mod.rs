@@ -1,22 +1,28 @@
 //! The member directory: the product's own back end, which is asked at `RECIPIENTS_URL` who belongs to a target.
 
 mod page;
+mod readiness;
 mod recipients;
 mod target;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::claims::Claims;
 use common::config::ConfigError;
+use common::service::{Health, Weight};
 use common::throttle::Throttle;
 use reqwest::{StatusCode, Url};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use self::page::{Page, Question};
+use self::readiness::Reporter;
 use self::recipients::Collected;
 pub(crate) use self::recipients::Found;
 pub(crate) use self::target::{MAX_RECIPIENTS, NoRecipients, TARGET_TYPES, Target};
 use crate::back_end::client;
+use crate::metrics::ApiMetrics;
 use crate::phone::Country;
 use crate::settings::BackEndOptions;
 
@@ -34,10 +40,12 @@ pub(crate) struct Directory {
     url: Url,
     time_limit: Duration,
     country: Option<Country>,
+    reporter: Arc<Reporter>,
 }
 
 impl Directory {
-    /// A client of `RECIPIENTS_URL`, if that is set; it connects later. The limit is for all pages together.
+    /// A client of `RECIPIENTS_URL`, if that is set; it connects later. The limit is for all pages together. Then it
+    /// registers the readiness condition `recipients`.
     ///
     /// # Errors
     /// A setting is wrong; the error names its variable.
@@ -45,10 +53,18 @@ impl Directory {
         options: &BackEndOptions,
         time_limit: Duration,
         country: Option<Country>,
+        (health, metrics): (&Health, &ApiMetrics),
     ) -> Result<Option<Self>, ConfigError> {
         let Some(url) = options.recipients_url()? else { return Ok(None) };
         let http = client(options, ("RECIPIENTS_URL", &url), time_limit)?;
-        Ok(Some(Self { http, url, time_limit, country }))
+        let reporter = Reporter::new(health.condition("recipients", Weight::Degrading), metrics);
+        Ok(Some(Self { http, url, time_limit, country, reporter: Arc::new(reporter) }))
+    }
+
+    /// Keeps the readiness up to date until shutdown.
+    pub(crate) fn keep_ready(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let reporter = self.reporter.clone();
+        async move { reporter.watch(shutdown).await }
     }
 
     /// Asks who belongs to a target, page by page. Each number comes once.
@@ -56,8 +72,10 @@ impl Directory {
     /// # Errors
     /// Nobody belongs to it, or the back end does not say.
     pub(crate) async fn recipients(&self, caller: &Claims, target: &Target) -> Result<Found, NoRecipients> {
+        let asked = Instant::now();
         let asking = tokio::time::timeout(self.time_limit, self.ask(caller, target)).await;
         let found = asking.unwrap_or(Err(NoRecipients::Slow));
+        self.reporter.note(&found, asked.elapsed());
         if let Err(problem @ (NoRecipients::Slow | NoRecipients::Wrong(_))) = &found
             && let Some(held_back) = REPEATS.opens("recipients")
         {

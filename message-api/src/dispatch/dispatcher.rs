@@ -14,8 +14,8 @@ use tracing::{error, warn};
 
 use super::breaker::CircuitBreaker;
 use super::poster::Poster;
-use super::readiness;
 use super::recorder::{AnsweredAttempt, Recorder};
+use super::{backlog, readiness};
 use crate::app::App;
 use crate::settings::SendOptions;
 use crate::telnyx::Telnyx;
@@ -66,6 +66,8 @@ impl Dispatcher {
         };
         let recording = context.spawn_vital(&tasks, "recorder of answers", recorder.run(received));
         let (store, breaker) = (self.store.clone(), self.poster.breaker.clone());
+        let backlog = backlog::watch(store.clone(), metrics.clone(), shutdown.clone());
+        context.spawn_vital(&tasks, "backlog of sending", backlog);
         let watching = readiness::watch(store, breaker, metrics, self.condition.clone(), shutdown.clone());
         context.spawn_vital(&tasks, "readiness of sending", watching);
         if let Err(failure) = self.store.publish_rate().await {

@@ -8,6 +8,7 @@
 //!
 //! The store keeps each sender's rate for all processes; [`breaker`] stops what concerns every sender.
 
+mod backlog;
 mod backoff;
 mod breaker;
 mod dispatcher;

@@ -11,7 +11,7 @@ use tracing::{debug, error, warn};
 
 use super::backoff;
 use super::breaker::{Cause, CircuitBreaker};
-use crate::metrics::{ApiMetrics, SendLabels};
+use crate::metrics::{ApiMetrics, Outcome};
 use crate::telnyx::{RetryReason, Telnyx, Verdict};
 
 /// Limits log lines that an outage repeats for each recipient; a church's own trouble has a line of its own. At debug
@@ -37,7 +37,7 @@ impl Poster {
             Verdict::NotAccepted { reason, .. } => ("not_accepted", (*reason).into()),
             Verdict::Unresolved(why) => ("unresolved", *why),
         };
-        self.metrics.sends.get_or_create(&SendLabels { outcome }).inc();
+        self.metrics.sends.get_or_create(&Outcome { outcome }).inc();
         debug!(recipient.id = %attempt.recipient_id, church.id = %attempt.church_id, outcome, why,
             "posted");
         self.answer(attempt, verdict, posted_at)

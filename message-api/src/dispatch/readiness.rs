@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::CircuitBreaker;
-use crate::metrics::{ApiMetrics, HeldLabels};
+use crate::metrics::{ApiMetrics, HeldLabels, PauseLabels};
 use crate::telnyx::RetryReason;
 
 /// How often both are updated.
@@ -36,6 +36,10 @@ pub(super) async fn watch(
             let count = held.iter().filter(|sender| sender.reason == reason).count();
             metrics.held.get_or_create(&HeldLabels { reason }).set(count as i64);
         }
+        let of_all = pauses.iter().filter(|pause| pause.church_id.is_none()).count();
+        for (scope, count) in [("all", of_all), ("church", pauses.len() - of_all)] {
+            metrics.pauses.get_or_create(&PauseLabels { scope }).set(count as i64);
+        }
         let cause = breaker.cause().map(|cause| cause.text().to_owned());
         match cause.or_else(|| paused(&pauses)).or_else(|| held_senders(&held)) {
             Some(reason) => condition.unmet(reason),
@@ -45,15 +49,17 @@ pub(super) async fn watch(
     }
 }
 
-/// `paused by operators for 2 churches`
+/// `paused by operators for 2 churches; …`. The pause of everybody comes first.
 fn paused(pauses: &[Pause]) -> Option<String> {
-    let whom = match pauses {
+    let advice = match pauses {
         [] => return None,
-        [Pause { church_id: None, .. }, ..] => "everybody".to_owned(),
-        [_] => "1 church".to_owned(),
-        churches => format!("{} churches", churches.len()),
+        [Pause { church_id: None, .. }, ..] => "everybody; `ops resume sending` ends it".to_owned(),
+        [Pause { church_id: Some(church), .. }] => {
+            format!("{church}; `ops resume sending --church {church}` ends it")
+        }
+        churches => format!("{} churches; `ops doctor` names them", churches.len()),
     };
-    Some(format!("paused by operators for {whom}; `ops resume sending` ends it"))
+    Some(format!("paused by operators for {advice}"))
 }
 
 /// `senders: 2 held back by spend_limit until 2026-11-23T00:00:00.000Z`; names no number.
@@ -83,6 +89,23 @@ mod tests {
     fn sender(reason: &str, setbacks: i32, minute: u8) -> HeldSender {
         let until = datetime!(2026-11-22 10:00 UTC).replace_minute(minute).unwrap();
         HeldSender { reason: reason.into(), until, setbacks }
+    }
+
+    #[test]
+    fn a_pause_names_the_command_that_ends_it() {
+        let pause = |church: Option<&str>| Pause {
+            church_id: church.map(|church| church.parse().unwrap()),
+            by: "operator:anna".into(),
+            since: datetime!(2026-11-22 10:00 UTC),
+        };
+        assert_eq!(paused(&[]), None);
+        for (pauses, advice) in [
+            (vec![pause(Some("hope"))], "hope; `ops resume sending --church hope` ends it"),
+            (vec![pause(None), pause(Some("hope"))], "everybody; `ops resume sending` ends it"),
+            (vec![pause(Some("grace")), pause(Some("hope"))], "2 churches; `ops doctor` names them"),
+        ] {
+            assert_eq!(paused(&pauses).unwrap(), format!("paused by operators for {advice}"));
+        }
     }
 
     #[test]

@@ -186,6 +186,8 @@ impl IntoResponse for ApiError {
             }
             _ => {}
         }
+        // For the metrics.
+        response.extensions_mut().insert(code);
         response
     }
 }

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::back_end::{BackEnd, TIME_LIMIT, Untold};
 use super::readiness::Reporter;
-use crate::metrics::{ApiMetrics, ForwardLabels};
+use crate::metrics::{ApiMetrics, Outcome};
 
 /// Time between two looks for texts.
 const TICK: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ impl Forwarder {
     async fn tell(&self, text: &Forward) -> Result<Option<Untold>, StoreError> {
         let told = self.back_end.tell(&text.inbound).await;
         let outcome = told.map_or_else(Untold::label, |()| "accepted");
-        self.metrics.forwards.get_or_create(&ForwardLabels { outcome }).inc();
+        self.metrics.forwards.get_or_create(&Outcome { outcome }).inc();
         let (id, church, tries) = (text.inbound.id, &text.inbound.church_id, text.tries);
         let now = OffsetDateTime::now_utc();
         let Err(untold) = told else {
@@ -99,7 +99,7 @@ impl Forwarder {
     async fn give_up(&self, before: OffsetDateTime) -> Result<(), StoreError> {
         let texts = self.store.give_up_forwards(before).await?;
         if texts > 0 {
-            self.metrics.forwards.get_or_create(&ForwardLabels { outcome: "expired" }).inc_by(texts);
+            self.metrics.forwards.get_or_create(&Outcome { outcome: "expired" }).inc_by(texts);
             warn!(texts, "gave up telling the back end of texts that came in more than 24 hours ago");
         }
         Ok(())

@@ -9,6 +9,7 @@ use common::claims::Claims;
 use common::event::timestamp;
 use common::store::{NewMessage, Recorded, StoreError};
 use common::subject::ChurchId;
+use common::throttle::Throttle;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -23,6 +24,9 @@ use crate::error::{ApiError, Code, Problems};
 use crate::idempotency;
 use crate::phone::Country;
 use crate::settings::DefaultSender;
+
+/// Limits a log line that a church without a number repeats.
+static REPEATS: Throttle = Throttle::once_a_minute();
 
 /// Answers once the message is recorded. It is sent afterwards.
 #[utoipa::path(
@@ -166,7 +170,13 @@ pub(super) async fn sender_of(app: &App, church: &ChurchId) -> Result<DefaultSen
         let (number, messaging_profile_id) = (Some(own.number), own.messaging_profile_id);
         return Ok(DefaultSender { number, messaging_profile_id });
     }
-    app.default_sender.clone().ok_or(ApiError::Unprocessable {
+    if let Some(default) = &app.default_sender {
+        return Ok(default.clone());
+    }
+    if let Some(held_back) = REPEATS.opens(church.as_str()) {
+        warn!(church.id = %church, held_back, "a church has no number to send from; set one with `ops sender`");
+    }
+    Err(ApiError::Unprocessable {
         code: Code::NoSender,
         message: "this church has no number to send from yet; an administrator has to set one up",
     })

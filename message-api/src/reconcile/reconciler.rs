@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::report;
 use super::schedule::Schedule;
 use crate::app::App;
-use crate::metrics::{ApiMetrics, AskLabels};
+use crate::metrics::{ApiMetrics, Outcome};
 use crate::settings::SendOptions;
 use crate::telnyx::{Retrieved, Telnyx};
 
@@ -110,7 +110,7 @@ impl Reconciler {
             Retrieved::Throttled(_) => "throttled",
             Retrieved::Unclear(_) => "unclear",
         };
-        self.metrics.asks.get_or_create(&AskLabels { outcome }).inc();
+        self.metrics.asks.get_or_create(&Outcome { outcome }).inc();
         retrieved
     }
 }

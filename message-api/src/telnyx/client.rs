@@ -6,13 +6,17 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use common::config::ConfigError;
 use common::store::Attempt;
-use reqwest::{Url, header, redirect, retry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use reqwest::{RequestBuilder, Response, Url, header, redirect, retry};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::answer::{Verdict, classify};
+use super::classes::class_of;
 use super::retry_reason::RetryReason;
+use crate::metrics::AnswerLabels;
 use crate::settings::TelnyxOptions;
 
 /// Longest answer that is read. A longer one counts as unreadable.
@@ -28,6 +32,7 @@ pub(crate) struct Telnyx {
     pub(super) endpoint: Url,
     webhook_prefix: String,
     webhook_failover_prefix: Option<String>,
+    answers: Family<AnswerLabels, Counter>,
 }
 
 #[derive(Serialize)]
@@ -48,11 +53,15 @@ struct NewMessage<'a> {
 }
 
 impl Telnyx {
-    /// Builds the client; it connects later.
+    /// Builds the client; it connects later, and counts answers by their class.
     ///
     /// # Errors
     /// A setting is wrong; the error names its variable.
-    pub(crate) fn new(options: &TelnyxOptions, timeout: Duration) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        options: &TelnyxOptions,
+        timeout: Duration,
+        answers: Family<AnswerLabels, Counter>,
+    ) -> Result<Self, ConfigError> {
         let endpoint = options.endpoint()?;
         let http = client_for(&endpoint)
             .default_headers(header::HeaderMap::from_iter([(header::AUTHORIZATION, bearer(options)?)]))
@@ -69,6 +78,7 @@ impl Telnyx {
             endpoint,
             webhook_prefix: options.webhook_prefix()?,
             webhook_failover_prefix: options.webhook_failover_prefix()?,
+            answers,
         })
     }
 
@@ -85,7 +95,8 @@ impl Telnyx {
             webhook_failover_url: failover.map(|prefix| format!("{prefix}{}", attempt.recipient_id)),
             use_profile_webhooks: false,
         };
-        let response = match self.http.post(self.endpoint.clone()).json(&message).send().await {
+        let posted = self.http.post(self.endpoint.clone()).json(&message);
+        let response = match self.answer("send", posted).await {
             Ok(response) => response,
             // Name, connection or TLS: it failed before any byte of the request was sent.
             Err(error) if error.is_connect() => {
@@ -99,6 +110,17 @@ impl Telnyx {
             Some(body) => classify(status, &headers, &body, OffsetDateTime::now_utc()),
             None => Verdict::Unresolved("the answer could not be read"),
         }
+    }
+
+    /// Sends a request and counts how it is answered.
+    pub(super) async fn answer(
+        &self,
+        request: &'static str,
+        prepared: RequestBuilder,
+    ) -> reqwest::Result<Response> {
+        let answer = prepared.send().await;
+        self.answers.get_or_create(&AnswerLabels { request, class: class_of(&answer) }).inc();
+        answer
     }
 }
 
@@ -122,7 +144,7 @@ fn bearer(options: &TelnyxOptions) -> Result<HeaderValue, ConfigError> {
     Ok(value)
 }
 
-pub(super) async fn read(mut response: reqwest::Response) -> Option<Vec<u8>> {
+pub(super) async fn read(mut response: Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         if body.len() + chunk.len() > MAX_ANSWER_LEN {

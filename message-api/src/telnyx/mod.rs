@@ -2,12 +2,14 @@
 //! what became of a message.
 
 mod answer;
+mod classes;
 mod client;
 mod codes;
 mod retrieve;
 mod retry_reason;
 
 pub(crate) use answer::Verdict;
+pub(crate) use classes::CLASSES;
 pub(crate) use client::Telnyx;
 pub(crate) use retrieve::Retrieved;
 pub(crate) use retry_reason::RetryReason;

@@ -38,7 +38,9 @@ impl Telnyx {
             Ok(mut segments) => drop(segments.push(provider_id)),
             Err(()) => return Retrieved::Unclear("the address takes no path"),
         }
-        let Ok(response) = self.http.get(url).send().await else { return Retrieved::Unclear("no answer") };
+        let Ok(response) = self.answer("lookup", self.http.get(url)).await else {
+            return Retrieved::Unclear("no answer");
+        };
         let (status, headers) = (response.status(), response.headers().clone());
         let Some(body) = read(response).await else { return Retrieved::Unclear("the answer broke off") };
         match status {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -40,21 +41,26 @@ struct Shared {
 /// Sums over all connections of a listener.
 #[derive(Default)]
 pub(crate) struct Totals {
-    open: AtomicUsize,
+    open: Gauge,
     anonymous_unconsumed: AtomicUsize,
 }
 
 impl Totals {
+    /// Counts the open connections in this gauge.
+    pub(crate) fn new(open: Gauge) -> Self {
+        Self { open, ..Self::default() }
+    }
+
     /// How many connections are open.
     pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        usize::try_from(self.open.get()).unwrap_or(0)
     }
 }
 
 impl Connection {
     /// Counts one more connection.
     pub(crate) fn new(peer: SocketAddr, all: Arc<Totals>) -> Self {
-        all.open.fetch_add(1, Ordering::Relaxed);
+        all.open.inc();
         Self(Arc::new(Shared {
             peer,
             all,
@@ -164,7 +170,7 @@ impl Connection {
     /// Notes that it is closed.
     pub(crate) fn closed(&self) {
         self.consumed();
-        self.0.all.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.all.open.dec();
         let act = self.0.on_close.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(act) = act {
             act();

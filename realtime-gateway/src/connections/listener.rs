@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use common::service::accept;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
@@ -34,9 +35,9 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Cuts connections on which a write makes no progress for `stall`. Beyond `most` connections a few more are
-    /// accepted to answer 503; others are closed at once.
-    pub(crate) fn new(inner: TcpListener, stall: Duration, most: usize) -> Self {
-        Self { inner, stall, most: most.saturating_add(TO_REFUSE), all: Arc::default() }
+    /// accepted to answer 503; others are closed at once. The gauge shows how many are open.
+    pub(crate) fn new(inner: TcpListener, stall: Duration, most: usize, open: Gauge) -> Self {
+        Self { inner, stall, most: most.saturating_add(TO_REFUSE), all: Arc::new(Totals::new(open)) }
     }
 
     /// Returns the next connection.
@@ -194,7 +195,7 @@ mod tests {
     async fn pair(stall: Duration, most: usize) -> (Listener, ClientStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let listener = Listener::new(listener, stall, most);
+        let listener = Listener::new(listener, stall, most, Gauge::default());
         let peer = TcpStream::connect(address).await.unwrap();
         let io = listener.accept().await;
         (listener, io, peer)

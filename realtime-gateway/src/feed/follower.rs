@@ -145,6 +145,7 @@ impl Follower {
             Ok(extent) if extent.created != self.created => None,
             Ok(extent) => {
                 self.source.condition.met();
+                self.source.gauges.replicas(extent.replicas);
                 self.seen = self.last.max(extent.last);
                 self.source.health.answered(self.seen - self.last);
                 None
@@ -167,6 +168,7 @@ impl Follower {
 
     fn publish(&mut self, stored: &Stored) {
         self.source.hub.publish(stored);
+        self.source.gauges.at(stored.sequence);
         self.last = stored.sequence;
         self.seen = self.seen.max(self.last);
     }
@@ -257,6 +259,7 @@ impl Follower {
                     self.last = recent.last();
                     self.seen = self.last;
                     self.source.hub.begin_at(recent);
+                    self.source.gauges.at(self.last);
                     self.source.condition.met();
                     self.source.health.published(0);
                     info!(sequence = self.last, "following the stream");

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::events::{Cause, Degradation};
+use crate::feed::gauges::FeedGauges;
 use crate::rooms::Hub;
 use crate::settings::PatienceOptions;
 
@@ -40,6 +41,7 @@ impl From<&PatienceOptions> for Patience {
 /// What the follower has found out about the stream.
 pub(crate) struct FeedHealth {
     patience: Patience,
+    gauges: FeedGauges,
     signs: Mutex<Signs>,
 }
 
@@ -55,13 +57,14 @@ struct Behind {
 }
 
 impl FeedHealth {
-    /// Healthy until something else is noted.
-    pub(crate) fn new(patience: Patience) -> Self {
-        Self { patience, signs: Mutex::new(Signs { answered: Instant::now(), behind: None }) }
+    /// Healthy until something else is noted. A gauge shows how many events are missing.
+    pub(crate) fn new(patience: Patience, gauges: FeedGauges) -> Self {
+        Self { patience, gauges, signs: Mutex::new(Signs { answered: Instant::now(), behind: None }) }
     }
 
     /// Notes that the stream answered, and how many of its events were not published yet.
     pub(crate) fn answered(&self, missing: u64) {
+        self.gauges.behind(missing);
         let mut signs = self.signs();
         signs.answered = Instant::now();
         if missing == 0 {
@@ -164,6 +167,7 @@ pub(crate) async fn watch(health: Arc<FeedHealth>, hub: Arc<Hub>, condition: Con
 
 #[cfg(test)]
 mod tests {
+    use common::telemetry::Metrics;
     use tokio::time::advance;
 
     use super::*;
@@ -171,7 +175,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn health() -> FeedHealth {
-        FeedHealth::new(Patience { silence: 10 * SECOND, gap: 30 * SECOND })
+        let patience = Patience { silence: 10 * SECOND, gap: 30 * SECOND };
+        FeedHealth::new(patience, FeedGauges::new(&Metrics::default()))
     }
 
     fn cause(health: &FeedHealth, has_begun: bool) -> Option<Cause> {

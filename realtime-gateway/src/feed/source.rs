@@ -9,6 +9,7 @@ use common::subject::STREAM_SUBJECTS;
 use tokio::time::sleep;
 
 use crate::events::decode;
+use crate::feed::gauges::FeedGauges;
 use crate::feed::health::FeedHealth;
 use crate::memory::{Recent, RecentLimits};
 use crate::metrics::Counters;
@@ -39,6 +40,8 @@ pub(crate) struct Source {
     pub(crate) limits: RecentLimits,
     /// The metrics.
     pub(crate) counters: Counters,
+    /// Those of the stream.
+    pub(crate) gauges: FeedGauges,
 }
 
 impl Source {

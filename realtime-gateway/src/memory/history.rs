@@ -10,7 +10,9 @@ use common::event::ChurchEvent;
 use common::status::MessageStatus;
 use common::subject::{self, ChurchId};
 use moka::future::Cache;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::events::{Event, decode};
@@ -64,13 +66,14 @@ pub(crate) struct History {
     reader: Reader,
     reads: Semaphore,
     pages: Cache<Key, Arc<Page>>,
+    seconds: Histogram,
 }
 
 impl History {
-    /// Reads over this connection.
-    pub(crate) fn new(reader: Reader) -> Self {
+    /// Reads over this connection, and measures how long each read takes.
+    pub(crate) fn new(reader: Reader, seconds: Histogram) -> Self {
         let pages = Cache::builder().max_capacity(KEPT).weigher(|_, page: &Arc<Page>| page.weight()).build();
-        Self { reader, reads: Semaphore::new(READS), pages }
+        Self { reader, reads: Semaphore::new(READS), pages, seconds }
     }
 
     /// The page that a key names. It need not reach beyond `floor`, where memory begins. One of the callers reads it;
@@ -82,7 +85,10 @@ impl History {
         let reading = async {
             let closed = |_| ReadError::Unavailable("the gateway is stopping".into());
             let _permit = self.reads.acquire().await.map_err(closed)?;
-            read(&self.reader, &key, floor).await.map(Arc::new)
+            let begun = Instant::now();
+            let page = read(&self.reader, &key, floor).await.map(Arc::new);
+            self.seconds.observe(begun.elapsed().as_secs_f64());
+            page
         };
         self.pages.try_get_with_by_ref(&key, reading).await.map_err(|error| ReadError::clone(&error))
     }
@@ -160,7 +166,8 @@ mod tests {
 
     async fn without_a_broker() -> History {
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
-        History::new(Reader::new(options.connect("nats://127.0.0.1:1").await.unwrap()))
+        let reader = Reader::new(options.connect("nats://127.0.0.1:1").await.unwrap());
+        History::new(reader, Histogram::new([]))
     }
 
     fn key(after: u64) -> Key {

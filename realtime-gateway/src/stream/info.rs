@@ -22,6 +22,19 @@ pub(crate) struct Extent {
     pub(crate) last: u64,
     /// Messages that the slowest replica may lack; `None` without replicas.
     pub(crate) lag: Option<u64>,
+    /// The replicas besides the leader.
+    pub(crate) replicas: Replicas,
+}
+
+/// The replicas besides the leader, counted by their state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    /// Those that have what the leader has.
+    pub(crate) current: i64,
+    /// Those that lack something.
+    pub(crate) lagging: i64,
+    /// Those that can't be reached.
+    pub(crate) offline: i64,
 }
 
 impl Extent {
@@ -61,6 +74,9 @@ fn parse_info(answer: &[u8]) -> Result<Info, ReadError> {
     match info.error {
         Some(ApiError { code: 404, .. }) => Err(ReadError::NoStream),
         Some(error) => Err(ReadError::Unavailable(error.description)),
+        None if info.cluster.as_ref().is_some_and(|cluster| !cluster.is_led()) => {
+            Err(ReadError::Unavailable("no server leads it at the moment".into()))
+        }
         None => Ok(info),
     }
 }
@@ -85,16 +101,19 @@ pub(crate) fn parse_extent(answer: &[u8]) -> Result<Extent, ReadError> {
             let created = timestamp::parse(&created)
                 .ok_or_else(|| malformed(format!("its creation time is {created:?}")))?;
             let created = created.unix_timestamp_nanos() as u64;
-            let lag = cluster.and_then(|cluster| cluster.lag());
-            Ok(Extent { created, first: state.first_seq, last: state.last_seq, lag })
+            let cluster = cluster.unwrap_or_default();
+            let (lag, replicas) = (cluster.lag(), cluster.replicas());
+            Ok(Extent { created, first: state.first_seq, last: state.last_seq, lag, replicas })
         }
         _ => Err(malformed("the answer of its leader has no state".into())),
     }
 }
 
-/// The replicas besides the leader.
-#[derive(Deserialize)]
+/// The leader, and the replicas besides the server that answers.
+#[derive(Default, Deserialize)]
 struct Cluster {
+    #[serde(default)]
+    leader: String,
     #[serde(default)]
     replicas: Vec<Replica>,
 }
@@ -102,17 +121,48 @@ struct Cluster {
 #[derive(Deserialize)]
 struct Replica {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
+    current: bool,
+    #[serde(default)]
     offline: bool,
+    /// Nanoseconds since it was last heard.
+    #[serde(default)]
+    active: u64,
     #[serde(default)]
     lag: u64,
 }
 
+/// A leader hears from each replica once a second.
+const HEARD_WITHIN: u64 = 4_000_000_000;
+
 impl Cluster {
+    /// Whether the server that answers leads the stream and most servers follow it. While there is no leader, every
+    /// server answers of what it has itself, also one that was cut off or whose disk was emptied; a leader that was cut
+    /// off does so for some seconds.
+    fn is_led(&self) -> bool {
+        let is_leaders = self.replicas.iter().all(|replica| replica.name != self.leader);
+        let heard = self.replicas.iter().filter(|it| !it.offline && it.active <= HEARD_WITHIN).count();
+        !self.leader.is_empty() && is_leaders && 2 * (heard + 1) > self.replicas.len() + 1
+    }
+
     /// Messages that a replica may lack: its reported lag and one more operation, because it may not have applied the
     /// last one that it acknowledged. An offline replica answers no reads.
     fn lag(&self) -> Option<u64> {
         let lags = self.replicas.iter().map(|replica| if replica.offline { 0 } else { replica.lag + 1 });
         lags.max().map(|operations| operations.saturating_mul(MESSAGES_OF_AN_OPERATION))
+    }
+
+    fn replicas(&self) -> Replicas {
+        let mut replicas = Replicas::default();
+        for replica in &self.replicas {
+            match replica {
+                Replica { offline: true, .. } => replicas.offline += 1,
+                Replica { current: true, .. } => replicas.current += 1,
+                _ => replicas.lagging += 1,
+            }
+        }
+        replicas
     }
 }
 
@@ -135,17 +185,43 @@ mod tests {
             let answer = format!(
                 r#"{{"created":"2026-11-22T20:15:31Z","state":{{"first_seq":1,"last_seq":7}},"cluster":{cluster}}}"#
             );
-            parse_extent(answer.as_bytes()).unwrap().lag
+            let extent = parse_extent(answer.as_bytes()).unwrap();
+            (extent.lag, extent.replicas)
         };
-        assert_eq!(with(r#"{"leader":"a"}"#), None);
+        assert_eq!(with(r#"{"leader":"a"}"#), (None, Replicas::default()));
         let replicas = |lag: u64, offline: bool| {
             format!(
                 r#"{{"leader":"a","replicas":[{{"name":"b","current":true,"active":1}},
                 {{"name":"c","current":false,"offline":{offline},"active":1,"lag":{lag}}}]}}"#
             )
         };
-        assert_eq!(with(&replicas(3, false)), Some(4 * MESSAGES_OF_AN_OPERATION));
-        assert_eq!(with(&replicas(3, true)), Some(MESSAGES_OF_AN_OPERATION));
+        let one = Replicas { current: 1, ..Replicas::default() };
+        let lagging = (Some(4 * MESSAGES_OF_AN_OPERATION), Replicas { lagging: 1, ..one });
+        assert_eq!(with(&replicas(3, false)), lagging);
+        let offline = (Some(MESSAGES_OF_AN_OPERATION), Replicas { offline: 1, ..one });
+        assert_eq!(with(&replicas(3, true)), offline);
+    }
+
+    #[test]
+    fn only_the_leader_of_most_servers_is_believed() {
+        let with = |leader: &str, replicas: [(&str, u64); 2]| {
+            let replicas = replicas.map(|(name, active)| format!(r#"{{"name":"{name}","active":{active}}}"#));
+            let answer = format!(
+                r#"{{"created":"2026-11-22T20:15:31Z","state":{{"first_seq":1,"last_seq":7}},
+                "cluster":{{"leader":"{leader}","replicas":[{}]}}}}"#,
+                replicas.join(",")
+            );
+            parse_extent(answer.as_bytes()).is_ok()
+        };
+        const LONG: u64 = HEARD_WITHIN + 1;
+        assert!(with("a", [("b", 1), ("c", 1)]));
+        assert!(with("a", [("b", 1), ("c", LONG)]));
+        // Cut off.
+        assert!(!with("a", [("b", LONG), ("c", LONG)]));
+        // Nobody leads.
+        assert!(!with("", [("b", 1), ("c", 1)]));
+        // Another server leads than the one that answers.
+        assert!(!with("b", [("b", 1), ("c", 1)]));
     }
 
     #[test]

@@ -101,6 +101,15 @@ pub fn get(address: SocketAddr, path: &str, token: &str) -> Bytes {
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n").into()
 }
 
+/// A POST request with a JSON body.
+pub fn post(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 
 mod continuity;
 mod lapses;
+mod partitions;
 mod replays;
 mod slow;
 mod tokens;

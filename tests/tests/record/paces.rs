@@ -19,6 +19,7 @@ on_both_databases!(
     another_senders_success_does_not_shorten_a_hold,
     a_paused_church_is_not_claimed_and_does_not_count_as_due,
     nothing_is_claimed_while_everybody_is_paused,
+    what_operators_have_paused_is_not_late,
 );
 
 fn from(number: &str, mut message: NewMessage) -> NewMessage {
@@ -235,6 +236,25 @@ async fn a_paused_church_is_not_claimed_and_does_not_count_as_due(kind: Kind) {
     assert!(store.resume(Some(&church("grace"))).await.unwrap());
     assert!(!store.resume(Some(&church("grace"))).await.unwrap());
     assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 2);
+}
+
+async fn what_operators_have_paused_is_not_late(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = limited(&database.migrated().await, None);
+    let due_since = async |at| store.due_since(at).await.unwrap();
+    assert_eq!(due_since(now()).await, None);
+    let (grace, mut later) = (message("grace", 2), message("hope", 1));
+    let tomorrow = grace.created_at + Duration::days(1);
+    later.send_at = Some(tomorrow);
+    record(&store, &grace).await;
+    record(&store, &later).await;
+    assert_eq!(due_since(now()).await, Some(grace.created_at));
+    store.pause(&pause(Some("grace"))).await.unwrap();
+    assert_eq!(due_since(now()).await, None);
+    store.resume(Some(&church("grace"))).await.unwrap();
+    assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 2);
+    assert_eq!(due_since(now()).await, None);
+    assert_eq!(due_since(tomorrow).await, Some(tomorrow));
 }
 
 async fn nothing_is_claimed_while_everybody_is_paused(kind: Kind) {

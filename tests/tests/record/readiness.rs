@@ -15,6 +15,7 @@ fn readiness(health: &Health, writes: Weight) -> Readiness {
     Readiness {
         reads: health.condition("database", Weight::Required),
         writes: health.condition("database_writes", writes),
+        schema: health.condition("schema", Weight::Degrading),
     }
 }
 

@@ -11,6 +11,7 @@ use tests::databases::{self, Kind};
 use tests::eventually;
 use tests::stack::{Report, TestStack};
 
+use super::operators_doctor::{doctor, findings};
 use super::{AUTHOR, CHURCH, SILENT};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +126,8 @@ async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
     })
     .await;
     assert_eq!(stack.get(CHURCH, AUTHOR, "/api/messages/history").await.0, 200);
+    let wrong = findings(&doctor(&stack, &[]).await, "wrong");
+    assert!(wrong.contains(&"disk: 0 MiB are free for the database".to_owned()), "{wrong:?}");
 
     disk.free();
     assert_eq!(stack.report(&Report::of(&entry, "delivered")).await.status(), 200);

@@ -3,9 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tests::databases::Kind;
+use tests::eventually;
 use tests::stack::TestStack;
 
-const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+use super::{AUTHOR, CHURCH, DELIVERED};
+
+const METRICS: &str = include_str!("../../../docs/metrics.md");
+
+/// The sections of the document, with the services that each concerns.
+const SECTIONS: [(&str, &[&str]); 5] = [
+    ("All services", &["ingest", "api", "gateway"]),
+    ("webhook-ingest and message-api", &["ingest", "api"]),
+    ("webhook-ingest", &["ingest"]),
+    ("message-api", &["api"]),
+    ("realtime-gateway", &["gateway"]),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_metrics_are_the_exported_ones() {
@@ -17,21 +29,68 @@ async fn the_documented_metrics_are_the_exported_ones() {
         let unlisted: Vec<_> = exported.difference(&documented).collect();
         assert!(
             missing.is_empty() && unlisted.is_empty(),
-            "{service} and docs/operations.md disagree; not exported: {missing:#?}; not listed: {unlisted:#?}"
+            "{service} and docs/metrics.md disagree; not exported: {missing:#?}; not listed: {unlisted:#?}"
         );
     }
 }
 
-/// What the section "Metrics" says of a service: `name type label: values`, a line each.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_tell_what_has_happened() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let (_browser, id) = (stack.client(CHURCH, AUTHOR).await, stack.send(CHURCH, AUTHOR, &[DELIVERED]).await);
+    stack.until_status(CHURCH, id, "delivered").await;
+    stack.until_announced().await;
+    let last = stack.stream().await.len() as f64;
+    let ops = &stack.stack.file().ops;
+    let (ingest, api, gateway) = (&ops.ingest, &ops.api, &ops.gateways[0]);
+    for (url, series, value) in [
+        (api, "church_api_telnyx_answers_total{request=\"send\",class=\"2xx\"}", 1.0),
+        (api, "church_api_telnyx_answers_total{request=\"send\",class=\"5xx\"}", 0.0),
+        (api, "church_api_due", 0.0),
+        (api, "church_api_unresolved", 0.0),
+        (api, "church_panics_total", 0.0),
+        (api, "church_condition_met{condition=\"database\",weight=\"required\"}", 1.0),
+        // Sent and delivered.
+        (ingest, "church_ingest_webhook_delay_seconds_count", 2.0),
+        (ingest, "church_ingest_parked", 0.0),
+        (ingest, "church_database_errors_total{kind=\"unavailable\"}", 0.0),
+        (gateway, "church_gateway_stream_position", last),
+        (gateway, "church_gateway_stream_behind", 0.0),
+        (gateway, "church_gateway_connections_open", 1.0),
+        (gateway, "church_ready", 1.0),
+    ] {
+        eventually(&format!("{series} is {value}"), async || {
+            (stack.metric(url, series).await == value).then_some(())
+        })
+        .await;
+    }
+    let leaders =
+        stack.metric(api, "church_relay_leader").await + stack.metric(ingest, "church_relay_leader").await;
+    assert_eq!(leaders, 1.0);
+    for url in [ingest, api, gateway] {
+        for series in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
+            assert!(stack.metric(url, series).await > 0.0, "{series}");
+        }
+    }
+}
+
+/// What the document says of a service: `name type label: values`, a line each.
 fn documented(service: &str) -> BTreeSet<String> {
-    let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("Metrics\n")).unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")).map(|row| {
+    let sections = METRICS.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap());
+    let of = |title: &str| SECTIONS.iter().find(|(known, _)| *known == title).unwrap().1;
+    let sections = sections.filter(|(title, _)| of(title).contains(&service));
+    let rows = sections.flat_map(|(_, text)| text.lines().filter_map(|line| line.strip_prefix("| `")));
+    rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        let [name, of, kind, labels, ..] = cells.as_slice() else { panic!("a row has five cells: {row}") };
-        let is_of = of == "all" || of.split(", ").any(|one| one == service);
-        (is_of, format!("{name} {kind} {}", sorted(labels)).trim().to_owned())
-    });
-    rows.filter(|(is_of, _)| *is_of).map(|(_, line)| line).collect()
+        let [name, kind, unit, labels, meaning, ..] = cells.as_slice() else { panic!("six cells: {row}") };
+        assert!(!meaning.is_empty(), "{row}");
+        for known in ["seconds", "bytes"] {
+            let is_named = name.trim_end_matches("_total").ends_with(&format!("_{known}"));
+            assert_eq!(is_named, unit.starts_with(known), "the unit of {name}");
+        }
+        format!("{name} {kind} {}", sorted(labels)).trim().to_owned()
+    })
+    .collect()
 }
 
 /// The label with its values, or the labels alone, in order.
@@ -49,7 +108,8 @@ fn exported(metrics: &str) -> BTreeSet<String> {
     families
         .map(|(family, kind)| {
             let name = if kind == "counter" { format!("{family}_total") } else { family.to_owned() };
-            let labels = if kind == "histogram" { BTreeMap::new() } else { labels(metrics, &name) };
+            let counted = if kind == "histogram" { format!("{name}_count") } else { name.clone() };
+            let labels = labels(metrics, &counted);
             let labels = match labels.iter().next() {
                 Some((label, values)) if labels.len() == 1 => format!("{label}: {}", joined(values)),
                 _ => joined(labels.keys()),

@@ -13,14 +13,14 @@ use super::{AUTHOR, CHURCH, DELIVERED};
 on_both_databases!(a_healthy_stack_has_nothing_wrong_and_nothing_is_sent,);
 
 /// The findings in this state, as `check: words`.
-fn findings(said: &Said, state: &str) -> Vec<String> {
+pub(super) fn findings(said: &Said, state: &str) -> Vec<String> {
     let all = said.json();
     let found = all.as_array().unwrap().iter().filter(|finding| finding["state"] == state);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     found.map(|finding| format!("{}: {}", text(&finding["check"]), text(&finding["says"]))).collect()
 }
 
-async fn doctor(stack: &TestStack, others: &[(&str, &str)]) -> Said {
+pub(super) async fn doctor(stack: &TestStack, others: &[(&str, &str)]) -> Said {
     stack.ops_with_settings(&["doctor", "--json"], others).await
 }
 

@@ -77,3 +77,42 @@ async fn a_replay_that_is_interrupted_removes_its_consumer_and_a_killed_one_is_c
     assert!(said.code == 0 && said.out.contains("removed 2 consumers"), "{said:?}");
     assert_eq!(consumers(&stack).await, 0);
 }
+
+/// A consumer delivers to a subject of its maker's choice. None of these makes a gateway emit what is not in the stream,
+/// or emit to another church.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_aimed_at_a_services_own_subjects_is_denied_or_does_no_harm() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let mut watchers = [stack.client(CHURCH, "watcher").await, stack.client("hope", "watcher").await];
+    let client = stack.stack.nats("ops").await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream(STREAM).await.unwrap();
+    let aim = |target: &str| push::Config {
+        deliver_subject: target.into(),
+        filter_subject: format!("church.{CHURCH}.*"),
+        ack_policy: async_nats::jetstream::consumer::AckPolicy::None,
+        ..push::Config::default()
+    };
+    // A cycle.
+    assert!(stream.create_consumer(aim("church.hope.status")).await.is_err());
+    for target in ["live.church.hope.status", "relay.wake", "_INBOX_gateway.aimed", "_INBOX_ingest.aimed"] {
+        stream.create_consumer(aim(target)).await.unwrap();
+    }
+    let id = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    stack.until_status(CHURCH, id, "delivered").await;
+    stack.until_announced().await;
+    let events = stack.stored(CHURCH).await;
+    watchers[0].until_event(events.last().unwrap().id).await;
+    // What a gateway emits to hope after all that came for grace.
+    let other = stack.send("hope", AUTHOR, &[DELIVERED]).await;
+    stack.until_status("hope", other, "delivered").await;
+    stack.until_announced().await;
+    let of_hope = stack.stored("hope").await;
+    watchers[1].until_event(of_hope.last().unwrap().id).await;
+    let ids = |events: &[common::event::ChurchEvent]| events.iter().map(|it| it.id).collect::<Vec<_>>();
+    assert_eq!(watchers[0].whole_events(), ids(&events), "each once");
+    assert_eq!(watchers[1].whole_events(), ids(&of_hope), "nothing of another church");
+    assert_eq!(watchers.map(|it| it.recovered().len()), [1, 1], "nobody was told to read again");
+    for gateway in &stack.stack.file().ops.gateways {
+        assert_eq!(stack.readiness(gateway).await, (200, "ready\n".into()));
+    }
+}

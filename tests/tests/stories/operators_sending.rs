@@ -20,12 +20,16 @@ async fn a_paused_church_waits_while_others_send_and_goes_on_when_it_is_resumed(
     let api = stack.stack.file().ops.api.clone();
     eventually("readiness tells of the pause", async || {
         let (status, said) = stack.readiness(&api).await;
-        (status == 200 && said.contains("degraded: sending (paused by operators for 1 church")).then_some(())
+        (status == 200
+            && said.contains(
+                "degraded: sending (paused by operators for grace; `ops resume sending --church grace`",
+            ))
+        .then_some(())
     })
     .await;
     assert_eq!(stack.telnyx().entries().len(), 1);
     let resumed = stack.ops(&["resume", "sending", "--church", CHURCH]).await;
-    assert!(resumed.code == 0 && resumed.out.contains("not paused"), "{resumed:?}");
+    assert!(resumed.code == 0 && resumed.out.contains("nothing is paused"), "{resumed:?}");
     stack.until_status(CHURCH, waits, "delivered").await;
     assert_eq!(stack.ops(&["resume", "sending"]).await.code, 1);
 }

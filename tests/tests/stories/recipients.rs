@@ -253,8 +253,16 @@ async fn whatever_goes_wrong_has_its_code_and_nothing_is_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_back_end_that_is_down_or_not_set_has_its_code() {
     let stack = asking("http://127.0.0.1:1/members").await;
+    let api = &stack.stack.file().ops.api;
+    let wrong = "church_api_recipients_questions_total{outcome=\"wrong\"}";
+    assert_eq!(stack.metric(api, wrong).await, 0.0);
     let (status, answer) = send(&stack, &to("groups", &["choir"]), None).await;
     assert_eq!((status, &answer["code"]), (502, &json!("recipients_unavailable")), "{answer}");
+    let (status, readiness) = stack.readiness(api).await;
+    let says =
+        "degraded: recipients (RECIPIENTS_URL gave no recipients at the last question: it can't be reached)";
+    assert!(status == 200 && readiness.lines().any(|line| line == says), "{readiness}");
+    assert_eq!(stack.metric(api, wrong).await, 1.0);
     let stack = asking("").await;
     let (status, answer) = send(&stack, &to("groups", &["choir"]), None).await;
     assert_eq!((status, &answer["code"]), (422, &json!("directory_unavailable")), "{answer}");

@@ -25,6 +25,7 @@ fn wiring(folder: &Path) -> Wiring {
         database_url: format!("sqlite:{}", folder.join("church.db").display()),
         jwt_secret: "0123456789abcdef0123456789abcdef".into(),
         nats_url: "nats://127.0.0.1:1".into(),
+        nats_ca_file: None,
         nats_passwords: passwords.into_iter().collect(),
         telnyx_url: "http://127.0.0.1:1".into(),
         telnyx_api_key: "KEY".into(),
@@ -211,7 +212,7 @@ async fn webhook_ingest_refuses_a_wrong_setting_and_names_it() {
     let own = [
         ("TELNYX_PUBLIC_KEY", ""),
         ("TELNYX_PUBLIC_KEY", "none"),
-        ("INGEST_QUEUE", "0"),
+        ("INGEST_QUEUE_BYTES", "1000000"),
         ("INGEST_BATCH", "0"),
         ("INGEST_LISTEN", "8081"),
         ("TELNYX_FROM", "5551230000"),

@@ -1,23 +1,30 @@
 //! Group commit: webhooks that arrive during a commit form the next one.
 //!
-//! A request reserves its [`Slot`] before its body is read, so that the queue bounds memory, too. One task commits; if
-//! it is idle, it commits a webhook at once. A webhook whose request ended before its commit began is left out, and
+//! A request reserves a [`Slot`] of its body's length before the body is read, so that the queue bounds memory. It is
+//! refused if the queue has no room for it, or if the database would not record it in time ([`pace`]). One task commits;
+//! if it is idle, it commits a webhook at once. A webhook whose request ended before its commit began is left out, and
 //! Telnyx sends it again. A webhook whose message is locked by another transaction is tried again in the next commits,
 //! and parked while there is still time to answer it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::store::{Batch, Outcome, Recording, Store, StoreError, Webhook};
 use common::throttle::Throttle;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::pace::{Pace, Waiting};
 use crate::metrics::{InQueue, IngestMetrics};
 use crate::settings::QueueOptions;
 
+mod pace;
+
+/// Bytes of memory that a request takes besides its body: connection, task, and the parsed webhook.
+pub const OVERHEAD: usize = 4 * 1024;
 /// A webhook of this age waits for its message's lock once more, for 200 ms. Then it is parked and left to the sweep:
 /// at 800 ms there is still time to answer it.
 const PARK_AFTER: Duration = Duration::from_millis(600);
@@ -31,7 +38,7 @@ static REPEATS: Throttle = Throttle::once_a_minute();
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum CommitError {
-    /// The queue is full.
+    /// The queue has no room, or the webhook would not be recorded in time.
     #[error("too many webhooks are waiting")]
     QueueFull,
     /// The database is away, or refuses the batch.
@@ -49,20 +56,30 @@ pub enum CommitError {
 struct Queued {
     webhook: Webhook,
     answer: oneshot::Sender<Result<Outcome, CommitError>>,
-    _counted: InQueue,
+    _waiting: Waiting,
+    _place: Place,
 }
 
 /// The queue before the next commit.
 #[derive(Clone)]
 pub struct Queue {
-    slots: mpsc::Sender<Queued>,
+    queued: mpsc::Sender<Queued>,
+    bytes: Arc<Semaphore>,
+    pace: Pace,
     metrics: IngestMetrics,
 }
 
-/// A reserved place in the queue. Dropping it frees it.
+/// Room in the queue. Dropping it frees it.
 pub struct Slot {
     permit: mpsc::OwnedPermit<Queued>,
-    counted: InQueue,
+    place: Place,
+    pace: Pace,
+}
+
+/// What a request takes of the queue's memory.
+struct Place {
+    bytes: OwnedSemaphorePermit,
+    _counted: InQueue,
 }
 
 /// Takes webhooks from the queue and commits them.
@@ -71,6 +88,7 @@ pub struct Committer {
     /// Webhooks of locked messages, oldest first. They go into the next batch.
     locked: Vec<Queued>,
     batch_limit: usize,
+    pace: Pace,
     store: Store,
     metrics: IngestMetrics,
     failing: bool,
@@ -78,23 +96,30 @@ pub struct Committer {
 
 /// A queue and its committer, which starts with [`Committer::run`].
 pub fn queue(options: QueueOptions, store: Store, metrics: IngestMetrics) -> (Queue, Committer) {
-    let (slots, waiting) = mpsc::channel(options.ingest_queue.get());
-    let queue = Queue { slots, metrics: metrics.clone() };
+    let bytes = options.ingest_queue_bytes as usize;
+    // No request takes less than its overhead, so the bytes are the limit and never the count.
+    let (queued, waiting) = mpsc::channel(bytes / OVERHEAD);
     let batch_limit = options.ingest_batch.get();
-    (queue, Committer { waiting, locked: Vec::new(), batch_limit, store, metrics, failing: false })
+    let pace = Pace::new(batch_limit);
+    let bytes = Arc::new(Semaphore::new(bytes));
+    let queue = Queue { queued, bytes, pace: pace.clone(), metrics: metrics.clone() };
+    (queue, Committer { waiting, locked: Vec::new(), batch_limit, pace, store, metrics, failing: false })
 }
 
 impl Queue {
-    /// Reserves a slot, without waiting.
+    /// Reserves room for a body of this length, without waiting.
     ///
     /// # Errors
     /// The queue is full, or the service is stopping.
-    pub fn reserve(&self) -> Result<Slot, CommitError> {
-        let permit = self.slots.clone().try_reserve_owned().map_err(|error| match error {
+    pub fn reserve(&self, length: usize) -> Result<Slot, CommitError> {
+        let permit = self.queued.clone().try_reserve_owned().map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CommitError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => CommitError::Stopping,
         })?;
-        Ok(Slot { permit, counted: self.metrics.in_queue() })
+        let taken = u32::try_from(length.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
+        let bytes = self.bytes.clone().try_acquire_many_owned(taken).ok().filter(|_| self.pace.has_time());
+        let place = Place { bytes: bytes.ok_or(CommitError::QueueFull)?, _counted: self.metrics.in_queue() };
+        Ok(Slot { permit, place, pace: self.pace.clone() })
     }
 }
 
@@ -103,10 +128,20 @@ impl Slot {
     ///
     /// # Errors
     /// It was not recorded.
-    pub async fn commit(self, webhook: Webhook) -> Result<Outcome, CommitError> {
+    pub async fn commit(mut self, webhook: Webhook) -> Result<Outcome, CommitError> {
+        // Others came while the body was read.
+        let waiting = self.pace.wait().ok_or(CommitError::QueueFull)?;
+        self.place.shrink_to(webhook.body.len());
         let (answer, outcome) = oneshot::channel();
-        self.permit.send(Queued { webhook, answer, _counted: self.counted });
+        self.permit.send(Queued { webhook, answer, _waiting: waiting, _place: self.place });
         outcome.await.unwrap_or(Err(CommitError::Stopping))
+    }
+}
+
+impl Place {
+    /// Frees what was reserved for a longer body: the length of some is not known before they are read.
+    fn shrink_to(&mut self, length: usize) {
+        drop(self.bytes.split(self.bytes.num_permits().saturating_sub(length + OVERHEAD)));
     }
 }
 
@@ -169,7 +204,7 @@ impl Committer {
     fn finish(&mut self, entry: Queued, recording: Recording) {
         match recording {
             Recording::Recorded(outcome) => {
-                self.metrics.recorded(outcome);
+                self.metrics.recorded(&entry.webhook, outcome);
                 debug!(
                     webhook.id = entry.webhook.event_id,
                     kind = entry.webhook.event_type,
@@ -192,9 +227,11 @@ impl Committer {
         // At most one batch waits for locks, to bound memory.
         let lock_wait = if webhooks.len() > self.batch_limit { Duration::ZERO } else { PARK_AFTER };
         let recorded = self.store.record_batch(webhooks, OffsetDateTime::now_utc() - lock_wait).await;
-        self.metrics.commit_took(begun.elapsed());
+        let took = begun.elapsed();
+        self.metrics.commit_took(took);
         match recorded {
             Ok(batch) => {
+                self.pace.measured(webhooks.len(), took);
                 if std::mem::take(&mut self.failing) {
                     info!("the database records webhooks again");
                 }

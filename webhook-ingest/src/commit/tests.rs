@@ -33,9 +33,10 @@ impl Setup {
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite:{}", folder.path().join("record.db").display());
         let store = Store::new(&StoreOptions { database_url: url.into(), database_connections: 1 }).unwrap();
-        let [ingest_queue, ingest_batch] = [places, batch].map(|number| NonZeroUsize::new(number).unwrap());
+        let ingest_queue_bytes = u32::try_from(places * OVERHEAD).unwrap();
+        let ingest_batch = NonZeroUsize::new(batch).unwrap();
         let metrics = Metrics::default();
-        let options = QueueOptions { ingest_queue, ingest_batch };
+        let options = QueueOptions { ingest_queue_bytes, ingest_batch };
         let (queue, committer) = super::queue(options, store, IngestMetrics::new(&metrics));
         Self {
             queue,
@@ -53,7 +54,7 @@ impl Setup {
 
     /// Puts a webhook into the queue.
     fn put(&self, event_id: &str) -> Pin<Box<impl Future<Output = Result<Outcome, CommitError>> + use<>>> {
-        let mut waiting = Box::pin(self.queue.reserve().unwrap().commit(webhook(event_id)));
+        let mut waiting = Box::pin(self.queue.reserve(0).unwrap().commit(webhook(event_id)));
         assert_eq!((&mut waiting).now_or_never(), None);
         waiting
     }
@@ -108,29 +109,59 @@ async fn a_request_that_ended_before_the_commit_is_left_out() {
     assert_eq!(patient.await, Ok(Outcome::Ignored));
     assert!(setup.shows("church_ingest_batch_webhooks_sum 1.0"));
     // Sent again, it is new.
-    let again = setup.queue.reserve().unwrap().commit(webhook("hasty"));
+    let again = setup.queue.reserve(0).unwrap().commit(webhook("hasty"));
     assert_eq!(again.await, Ok(Outcome::Ignored));
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once_and_a_dropped_slot_is_free_again() {
     let setup = Setup::new(2, 8).await;
-    let (first, _second) = (setup.queue.reserve().unwrap(), setup.queue.reserve().unwrap());
-    assert_eq!(setup.queue.reserve().err(), Some(CommitError::QueueFull));
+    let (first, _second) = (setup.queue.reserve(0).unwrap(), setup.queue.reserve(0).unwrap());
+    assert_eq!(setup.queue.reserve(0).err(), Some(CommitError::QueueFull));
     assert!(setup.shows("church_ingest_queue_length 2"));
     drop(first);
-    assert!(setup.queue.reserve().is_ok());
+    assert!(setup.queue.reserve(0).is_ok());
+}
+
+#[tokio::test]
+async fn a_long_body_takes_the_room_of_many_until_it_is_known_to_be_short() {
+    let mut setup = Setup::new(10, 8).await;
+    let long = setup.queue.reserve(8 * OVERHEAD).unwrap();
+    let short = setup.queue.reserve(0).unwrap();
+    assert_eq!(setup.queue.reserve(0).err(), Some(CommitError::QueueFull));
+    let mut waiting = Box::pin(long.commit(webhook("short after all")));
+    assert_eq!((&mut waiting).now_or_never(), None);
+    assert!(setup.queue.reserve(7 * OVERHEAD - 2).is_ok());
+    let _running = setup.start();
+    assert_eq!(waiting.await, Ok(Outcome::Ignored));
+    drop(short);
+    assert!(setup.queue.reserve(9 * OVERHEAD).is_ok(), "all of it is free again");
+}
+
+#[tokio::test]
+async fn more_webhooks_than_the_database_records_in_time_are_refused_at_once() {
+    let mut setup = Setup::new(64, 2).await;
+    for _ in 0..100 {
+        setup.committer.as_ref().unwrap().pace.measured(64, Duration::from_secs(64));
+    }
+    // As many as one commit takes may always wait.
+    let waiting = [setup.put("e1"), setup.put("e2")];
+    let reading = setup.queue.reserve(0);
+    assert_eq!(reading.err(), Some(CommitError::QueueFull));
+    let _running = setup.start();
+    assert_eq!(join_all(waiting).await, [Ok(Outcome::Ignored); 2]);
+    assert!(setup.queue.reserve(0).is_ok());
 }
 
 #[tokio::test]
 async fn closing_answers_reserved_slots_and_refuses_new_ones() {
     let mut setup = Setup::new(8, 1).await;
     let waiting = [setup.put("e1"), setup.put("e2"), setup.put("e3")];
-    let reading = setup.queue.reserve().unwrap();
+    let reading = setup.queue.reserve(0).unwrap();
     setup.closing.cancel();
     let running = setup.start();
     assert_eq!(join_all(waiting).await, [Ok(Outcome::Ignored); 3]);
-    assert_eq!(setup.queue.reserve().err(), Some(CommitError::Stopping));
+    assert_eq!(setup.queue.reserve(0).err(), Some(CommitError::Stopping));
     assert_eq!(reading.commit(webhook("e4")).await, Ok(Outcome::Ignored));
     running.await.unwrap();
 }
@@ -143,6 +174,6 @@ async fn a_database_without_tables_counts_as_unavailable() {
     let _running = setup.start();
     assert_eq!(join_all(waiting).await, [Err(CommitError::DatabaseUnavailable); 2]);
     store.migrate().await.unwrap();
-    let again = setup.queue.reserve().unwrap().commit(webhook("e1"));
+    let again = setup.queue.reserve(0).unwrap().commit(webhook("e1"));
     assert_eq!(again.await, Ok(Outcome::Ignored));
 }

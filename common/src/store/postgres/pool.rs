@@ -47,7 +47,7 @@ fn migrations() -> sqlx::migrate::Migrator {
 #[derive(Clone)]
 pub(in crate::store) struct Postgres {
     pub(super) pool: Connections<sqlx::Postgres>,
-    pub(super) options: Arc<PgConnectOptions>,
+    pub(in crate::store) options: Arc<PgConnectOptions>,
     /// The connection of the relay's lease.
     pub(super) relaying: Arc<Mutex<Option<RelayConnection>>>,
 }

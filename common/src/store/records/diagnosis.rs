@@ -8,3 +8,14 @@ pub struct SchemaState {
     /// The newest migration that this program knows.
     pub known: i64,
 }
+
+/// What was done to a database that was restored from a backup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Messages whose version was raised.
+    pub messages: u64,
+    /// Recipients that were due and not attempted by the time of the backup.
+    pub doubtful: u64,
+    /// Recipients closed as unresolved: those, and attempts that had no answer yet.
+    pub unresolved: u64,
+}

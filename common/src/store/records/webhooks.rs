@@ -87,7 +87,17 @@ pub struct PhoneReport {
 /// What became of a webhook. Every accepted webhook has exactly one outcome; the audit checks the sum. Its
 /// name in lower case stands in the database and in metrics.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+    strum::EnumString,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
@@ -120,6 +130,19 @@ pub struct KeptQuery {
     pub until: Option<OffsetDateTime>,
     /// Only those after this one (time and event id).
     pub after: Option<(OffsetDateTime, String)>,
+    /// Rows at most.
+    pub limit: u32,
+}
+
+/// Which webhooks are listed, newest first.
+#[derive(Debug, Clone)]
+pub struct WebhookQuery {
+    /// Only those with this outcome; [`Outcome::Duplicate`] means those that came more than once.
+    pub outcome: Option<Outcome>,
+    /// Only those received at or after this moment.
+    pub since: OffsetDateTime,
+    /// Only those before this one (time and event id), for paging.
+    pub before: Option<(OffsetDateTime, String)>,
     /// Rows at most.
     pub limit: u32,
 }

@@ -30,6 +30,15 @@ impl Store {
         dispatch!(self, db => next_at(db).await)
     }
 
+    /// Returns since when the first recipient has been due that operators have not paused; `None` if none is due.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn due_since(&self, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, StoreError> {
+        let waiting: Vec<WaitingSender> = dispatch!(self, db => db.fetch(WAITING_SENDERS.into()).await)?;
+        Ok(waiting.into_iter().map(|sender| sender.due_at).min().filter(|due_at| *due_at <= now))
+    }
+
     /// Lists senders that are held back and have waiting recipients.
     ///
     /// # Errors

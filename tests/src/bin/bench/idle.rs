@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use tests::load::fleet::{Conduct, Fleet, Watched};
+use tests::load::fleet::{Conduct, Fleet, Login, Watched};
 use tests::load::report::{Table, rate};
 use tests::load::usage::{GENERATOR, Used};
 
 use crate::environment::{Complaints, Environment};
-use crate::stage::{self, GATEWAY, PLAIN, Setup, Stage};
+use crate::server::Server;
+use crate::stage::{self, PLAIN, Setup, Stage};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -66,10 +67,11 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
 
 /// The result of waiting.
 pub(crate) struct Waited {
+    pub(crate) server: &'static str,
     held: u64,
     took: Duration,
-    connecting: Used,
-    idle: Used,
+    pub(crate) connecting: Used,
+    pub(crate) idle: Used,
     before: u64,
     after: u64,
     pings: u64,
@@ -78,7 +80,21 @@ pub(crate) struct Waited {
 impl Waited {
     /// Microseconds of CPU per ping, including the gateway's other work meanwhile.
     pub(crate) fn micros_per_ping(&self) -> f64 {
-        self.idle.micros_per(GATEWAY, self.pings)
+        self.idle.micros_per(self.server, self.pings)
+    }
+
+    /// What is said of every server.
+    pub(crate) fn figures(&self) -> [String; 7] {
+        let Self { server, held, took, connecting, idle, before, after, .. } = self;
+        [
+            held.to_string(),
+            rate(*held, *took),
+            format!("{:.0}", connecting.micros_per(server, *held)),
+            stage::megabytes(*before),
+            stage::megabytes(*after),
+            format!("{:.1}", after.saturating_sub(*before) as f64 / 1024.0 / (*held).max(1) as f64),
+            format!("{:.2}", idle.micros_per(server, *held) / idle.wall.as_secs_f64()),
+        ]
     }
 }
 
@@ -89,39 +105,45 @@ pub(crate) async fn wait(
     how_long: Duration,
     complaints: &mut Complaints,
 ) -> anyhow::Result<Waited> {
+    let gateways = Server::gateways(stage, logins(stage, connections)?);
+    wait_at(gateways, how_long, complaints).await
+}
+
+/// Logins of this many clients, ten in each church.
+pub(crate) fn logins(stage: &Stage, connections: usize) -> anyhow::Result<Vec<Login>> {
     let mut logins = stage.logins(connections.div_ceil(EACH), EACH)?;
     logins.truncate(connections);
-    let before = stage.gateway_memory();
-    let (meter, begun) = (stage.meter(), Instant::now());
-    let fleet = Fleet::connect(logins, &Watched::new([]), Conduct::Stay).await?;
+    Ok(logins)
+}
+
+/// Connects these clients to a server and lets them wait.
+pub(crate) async fn wait_at(
+    server: Server,
+    how_long: Duration,
+    complaints: &mut Complaints,
+) -> anyhow::Result<Waited> {
+    let before = server.memory();
+    let (meter, begun) = (server.meter(), Instant::now());
+    let fleet = Fleet::connect(server.logins.clone(), &Watched::new([]), Conduct::Stay).await?;
     let (connecting, took) = (meter.stop(), begun.elapsed());
     tokio::time::sleep(REST).await;
-    let meter = stage.meter();
+    let meter = server.meter();
     tokio::time::sleep(how_long).await;
     let idle = meter.stop();
-    let after = stage.gateway_memory();
+    let after = server.memory();
     let all = fleet.leave().await;
-    stage::check("idle", &all, Default::default(), complaints);
+    stage::check(&format!("idle at {}", server.name), &all, Default::default(), complaints);
     let held = all.iter().filter(|heard| heard.broken.is_none()).count() as u64;
     // The first ping comes with the connection.
     let pings = stage::sum(&all, |heard| heard.traffic.pings.saturating_sub(1));
-    Ok(Waited { held, took, connecting, idle, before, after, pings })
+    Ok(Waited { server: server.name, held, took, connecting, idle, before, after, pings })
 }
 
 fn row(gateways: usize, wanted: usize, waited: &Waited) -> Vec<String> {
-    let Waited { held, took, connecting, idle, before, after, .. } = waited;
-    vec![
-        gateways.to_string(),
-        wanted.to_string(),
-        held.to_string(),
-        rate(*held, *took),
-        format!("{:.0}", connecting.micros_per(GATEWAY, *held)),
-        stage::megabytes(*before),
-        stage::megabytes(*after),
-        format!("{:.1}", after.saturating_sub(*before) as f64 / 1024.0 / (*held).max(1) as f64),
-        format!("{:.2}", idle.micros_per(GATEWAY, *held) / idle.wall.as_secs_f64()),
-        format!("{:.0}", waited.micros_per_ping()),
-        format!("{:.2}", connecting.cores(GENERATOR)),
-        format!("{:.2}", idle.cores(GENERATOR)),
-    ]
+    let mut row = vec![gateways.to_string(), wanted.to_string()];
+    row.extend(waited.figures());
+    row.push(format!("{:.0}", waited.micros_per_ping()));
+    row.push(format!("{:.2}", waited.connecting.cores(GENERATOR)));
+    row.push(format!("{:.2}", waited.idle.cores(GENERATOR)));
+    row
 }

@@ -19,11 +19,18 @@ mod burst;
 mod churn;
 mod environment;
 mod foreign;
+mod growth;
+mod history;
 mod idle;
 mod live;
+mod peer;
 mod polling;
+mod posting;
+mod relay;
 mod restart;
 mod rooms;
+mod scaling;
+mod server;
 mod stage;
 mod storm;
 mod webhooks;
@@ -69,6 +76,16 @@ enum Measurement {
     Polling(polling::Options),
     /// A message to ten thousand recipients, and other churches' messages meanwhile
     Accepting(accepting::Options),
+    /// Pages of the history in a database of a million messages, by page and by cursor, with each filter
+    History(history::Options),
+    /// CPU of a webhook with ten thousand churches and a million messages, beside ten churches and an empty database
+    Growth(growth::Options),
+    /// A backlog of events that the relay announces, and what one event costs everybody
+    Relay(relay::Options),
+    /// Counts the work of each part of a large installation, by simulation
+    Scaling(scaling::Options),
+    /// The usual design in Node beside the suite: webhooks, deliveries, idle connections
+    Peer(peer::Options),
     /// Idle connections and deliveries of another Socket.IO server that already runs
     Foreign(foreign::Options),
     /// The handler that `webhooks` compares with
@@ -155,6 +172,11 @@ async fn one(what: Measurement, environment: &Environment) -> anyhow::Result<Com
         Measurement::Restart(options) => restart::run(&options, environment).await,
         Measurement::Polling(options) => polling::run(&options, environment).await,
         Measurement::Accepting(options) => accepting::run(&options, environment).await,
+        Measurement::History(options) => Box::pin(history::run(&options, environment)).await,
+        Measurement::Growth(options) => Box::pin(growth::run(&options, environment)).await,
+        Measurement::Relay(options) => Box::pin(relay::run(&options, environment)).await,
+        Measurement::Scaling(options) => Ok(scaling::run(&options)),
+        Measurement::Peer(options) => Box::pin(peer::run(&options, environment)).await,
         Measurement::Foreign(options) => foreign::run(&options, environment).await,
         Measurement::Bare(_) => Ok(Complaints::new()),
     }

@@ -4,17 +4,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use tests::announcer::progress;
 use tests::load::fleet::{Conduct, Fleet, Tally, Watched};
+use tests::load::http::{self, Connection};
 use tests::load::record::church_id;
 use tests::load::report::{Latencies, Table, rate};
 use tests::load::usage::{GENERATOR, Used};
 use uuid::Uuid;
 
 use crate::environment::{Complaints, Environment};
+use crate::server::Server;
 use crate::stage::{self, GATEWAY, Stage};
 
 #[derive(Debug, clap::Args)]
@@ -31,12 +33,32 @@ pub(crate) struct Options {
 }
 
 /// The rooms and the events of a round.
-struct Shape {
-    rooms: usize,
-    clients: usize,
-    rounds: usize,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) rooms: usize,
+    pub(crate) clients: usize,
+    pub(crate) rounds: usize,
     /// Events per room and round, back to back.
-    burst: usize,
+    pub(crate) burst: usize,
+}
+
+/// Where a server gets its events from.
+pub(crate) enum Source {
+    /// The stream.
+    Broker(async_nats::Client),
+    /// A POST of a round's events to this path.
+    Http(Connection, &'static str),
+}
+
+/// All rounds of a shape.
+pub(crate) struct Delivered {
+    pub(crate) tally: Tally,
+    /// From the first publish to the last receipt, over all rounds.
+    pub(crate) busy: Duration,
+    /// The same of each round.
+    pub(crate) last: Latencies,
+    pub(crate) latencies: Latencies,
+    pub(crate) used: Used,
 }
 
 /// An encoded event.
@@ -85,27 +107,10 @@ async fn measure(
     stage: &Stage,
     complaints: &mut Complaints,
 ) -> anyhow::Result<(Vec<String>, Used)> {
-    let events = (0..shape.rounds * shape.rooms * shape.burst).map(|number| ready(shape, number));
-    let events: Vec<Ready> = events.collect::<anyhow::Result<_>>()?;
-    let watched = Watched::new(events.iter().map(|event| (event.church, event.message)));
-    let fleet = Fleet::connect(stage.logins(shape.rooms, shape.clients)?, &watched, Conduct::Stay).await?;
-    let broker = stage.stack.nats("ingest").await?;
-    let (mut busy, mut last) = (Duration::ZERO, Latencies::default());
-    let meter = stage.meter();
-    let each = shape.rooms * shape.burst;
-    for (round, events) in events.chunks(each).enumerate() {
-        let begun = Instant::now();
-        publish(&broker, &watched, round * each, events).await?;
-        watched.wait(((round + 1) * each * shape.clients) as u64, PATIENCE).await;
-        let took = watched.last_heard().saturating_duration_since(begun);
-        busy += took;
-        last.record(took);
-    }
-    let used = meter.stop();
-    let all = fleet.leave().await;
-    let tally = Tally::of(&all, &watched);
-    stage::check(&format!("rooms {} x {}", shape.rooms, shape.clients), &all, tally, complaints);
-    let latencies: Latencies = all.iter().flat_map(|heard| &heard.latencies).collect();
+    let mut source = Source::Broker(stage.stack.nats("ingest").await?);
+    let gateway = Server::gateways(stage, stage.logins(shape.rooms, shape.clients)?);
+    let delivered = deliver(shape, &gateway, &mut source, complaints).await?;
+    let Delivered { tally, busy, last, latencies, used } = delivered;
     let row = vec![
         shape.rooms.to_string(),
         shape.clients.to_string(),
@@ -121,18 +126,63 @@ async fn measure(
     Ok((row, used))
 }
 
-async fn publish(
-    broker: &async_nats::Client,
-    watched: &Arc<Watched>,
-    first: usize,
-    events: &[Ready],
-) -> anyhow::Result<()> {
-    for (number, event) in events.iter().enumerate() {
-        watched.begins(first + number, Instant::now());
-        let (subject, headers) = (event.subject.clone(), event.headers.clone());
-        broker.publish_with_headers(subject, headers, event.payload.clone()).await?;
+/// Connects the clients and sends them all rounds.
+pub(crate) async fn deliver(
+    shape: &Shape,
+    server: &Server,
+    source: &mut Source,
+    complaints: &mut Complaints,
+) -> anyhow::Result<Delivered> {
+    let events = (0..shape.rounds * shape.rooms * shape.burst).map(|number| ready(shape, number));
+    let events: Vec<Ready> = events.collect::<anyhow::Result<_>>()?;
+    let watched = Watched::new(events.iter().map(|event| (event.church, event.message)));
+    let fleet = Fleet::connect(server.logins.clone(), &watched, Conduct::Stay).await?;
+    let (mut busy, mut last) = (Duration::ZERO, Latencies::default());
+    let meter = server.meter();
+    let each = shape.rooms * shape.burst;
+    for (round, events) in events.chunks(each).enumerate() {
+        let begun = Instant::now();
+        source.publish(&watched, round * each, events).await?;
+        watched.wait(((round + 1) * each * shape.clients) as u64, PATIENCE).await;
+        let took = watched.last_heard().saturating_duration_since(begun);
+        busy += took;
+        last.record(took);
     }
-    broker.flush().await.context("the broker does not answer")
+    let used = meter.stop();
+    let all = fleet.leave().await;
+    let tally = Tally::of(&all, &watched);
+    let what = format!("{} rooms {} x {}", server.name, shape.rooms, shape.clients);
+    stage::check(&what, &all, tally, complaints);
+    let latencies: Latencies = all.iter().flat_map(|heard| &heard.latencies).collect();
+    Ok(Delivered { tally, busy, last, latencies, used })
+}
+
+impl Source {
+    async fn publish(
+        &mut self,
+        watched: &Arc<Watched>,
+        first: usize,
+        events: &[Ready],
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Broker(broker) => {
+                for (number, event) in events.iter().enumerate() {
+                    watched.begins(first + number, Instant::now());
+                    let (subject, headers) = (event.subject.clone(), event.headers.clone());
+                    broker.publish_with_headers(subject, headers, event.payload.clone()).await?;
+                }
+                broker.flush().await.context("the broker does not answer")
+            }
+            Self::Http(connection, path) => {
+                (0..events.len()).for_each(|number| watched.begins(first + number, Instant::now()));
+                let events: Vec<&[u8]> = events.iter().map(|event| event.payload.as_ref()).collect();
+                let body = [b"[", events.join(&b","[..]).as_slice(), b"]"].concat();
+                let answer = connection.exchange(&http::post(path, &body)).await?;
+                ensure!(answer.status == 200, "the events are answered {}", answer.status);
+                Ok(())
+            }
+        }
+    }
 }
 
 fn ready(shape: &Shape, number: usize) -> anyhow::Result<Ready> {

@@ -2,19 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use common::store::{Audit, Store, StoreOptions};
 use deploy::ports::Ports;
-use deploy::services::API;
+use deploy::services::{API, INGEST};
 use deploy::stack::{Database, Stack, StackOptions};
 use secrecy::SecretString;
 use tempfile::TempDir;
+use tests::load::filling::{self, Amount};
 use tests::load::fleet::{Heard, Login, Tally};
 use tests::load::http;
 use tests::load::record::{self, Plan, Target, church_id};
+use tests::load::report::say;
 use tests::load::usage::{Meter, resident};
 use tests::load::webhooks::{self, Report};
 
@@ -29,6 +31,8 @@ const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 pub(crate) const GATEWAY: &str = "realtime-gateway";
 /// The broker's process name.
 pub(crate) const BROKER: &str = "nats-server";
+/// PostgreSQL's process name.
+pub(crate) const POSTGRES: &str = "postgres";
 
 /// Options of a stack.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +93,37 @@ impl Stage {
         self.stack.ready(API).await
     }
 
+    /// Fills the empty database, and waits until all events are announced.
+    pub(crate) async fn fill(&mut self, amount: Amount) -> anyhow::Result<()> {
+        self.fill_alone(amount).await?;
+        self.start_services().await
+    }
+
+    /// Fills the empty database. After it no service runs.
+    pub(crate) async fn fill_alone(&mut self, amount: Amount) -> anyhow::Result<()> {
+        for service in [API, INGEST] {
+            self.stack.terminate(service).await?;
+        }
+        let begun = Instant::now();
+        filling::fill(&self.stack.file().database, amount).await.context("the database can't be filled")?;
+        say(format_args!(
+            "filled with {} messages in {:.0} s",
+            amount.messages,
+            begun.elapsed().as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    /// Starts the services after [`Stage::fill_alone`], and waits until all events are announced. The relay is in
+    /// webhook-ingest.
+    pub(crate) async fn start_services(&mut self) -> anyhow::Result<()> {
+        self.stack.start_process(INGEST)?;
+        self.stack.ready(INGEST).await?;
+        self.quiet().await?;
+        self.stack.start_process(API)?;
+        self.stack.ready(API).await
+    }
+
     /// Stops the stack and deletes its data, unless it is to be kept.
     pub(crate) async fn stop(self) {
         self.stack.stop().await;
@@ -119,6 +154,15 @@ impl Stage {
             sockets += self.metric(gateway, "church_gateway_sockets").await?;
         }
         Ok(sockets as u64)
+    }
+
+    /// Number of events that the gateways have taken in.
+    pub(crate) async fn taken_in(&self) -> anyhow::Result<u64> {
+        let mut events = 0.0;
+        for gateway in &self.stack.file().ops.gateways {
+            events += self.metric(gateway, "church_gateway_events_total").await?;
+        }
+        Ok(events as u64)
     }
 
     /// Starts measuring the CPU time of all processes.

@@ -3,21 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use deploy::ports::Port;
 use deploy::processes::Processes;
 use deploy::program::Program;
 use deploy::stack::Database;
-use tests::load::post::{self, Posted};
-use tests::load::record::Plan;
+use tests::load::post::Posted;
 use tests::load::report::{Table, rate};
-use tests::load::usage::{GENERATOR, Meter, Used};
+use tests::load::usage::{GENERATOR, Used};
 
 use crate::environment::{Complaints, Environment};
-use crate::stage::{self, Stage};
+use crate::posting::{database_cpu, lost, measure, plan, refused, until_it_listens};
+use crate::stage::{self, POSTGRES, Stage};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -35,8 +33,6 @@ pub(crate) struct Options {
     churches: usize,
 }
 
-/// The share of webhooks sent before the clock starts.
-const WARM_UP: usize = 10;
 /// The bare handler's process name.
 const BARE: &str = "bare";
 const HEADS: [&str; 11] = [
@@ -61,12 +57,7 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
     let (mut table, mut runs, mut complaints) = (Table::new(title, &HEADS), Vec::new(), Complaints::new());
     for database in &environment.databases {
         let stage = Stage::start(environment, *database).await?;
-        let plan = Plan {
-            churches: options.churches,
-            messages: options.count.div_ceil(2 * options.recipients) * (WARM_UP + 1) / WARM_UP,
-            recipients: options.recipients,
-        };
-        let targets = stage.record(plan).await?;
+        let targets = stage.record(plan(options.count, options.recipients, options.churches)).await?;
         let requests = stage.mixed(&targets)?;
         let (bare, bare_used) = bare(options, &stage, &requests).await?;
         let commits = stage.commits().await?;
@@ -76,12 +67,11 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
         table.row(row(*database, (BARE, "".into()), &bare, &bare_used));
         table.row(row(*database, ("webhook-ingest", a_commit), &whole, &used));
         for (handler, posted) in [(BARE, &bare), ("webhook-ingest", &whole)] {
-            if !posted.refused.is_empty() {
-                let what = format!("webhooks, {handler} on {}", stage::name(*database));
-                complaints.push(format!("{what}: not all answered 200: {:?}", posted.statuses));
-            }
+            let what = format!("webhooks, {handler} on {}", stage::name(*database));
+            complaints.extend(refused(&what, posted));
         }
-        lost(&stage, *database, requests.len(), &mut complaints).await?;
+        let what = format!("webhooks on {}", stage::name(*database));
+        lost(&what, &stage, requests.len(), &mut complaints).await?;
         runs.extend([bare_used, used]);
         stage.stop().await;
     }
@@ -91,10 +81,6 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
 
 fn row(database: Database, (handler, a_commit): (&str, String), posted: &Posted, used: &Used) -> Vec<String> {
     let count = posted.latencies.count();
-    let database_cpu = match database {
-        Database::Sqlite => "(within)".into(),
-        Database::Postgres => format!("{:.0}", used.micros_per("postgres", count)),
-    };
     vec![
         stage::name(database),
         handler.into(),
@@ -105,14 +91,16 @@ fn row(database: Database, (handler, a_commit): (&str, String), posted: &Posted,
         posted.latencies.at(0.99),
         posted.latencies.max(),
         format!("{:.0}", used.micros_per(handler, count)),
-        database_cpu,
+        database_cpu(database, used, count),
         format!("{:.2}", used.cores(GENERATOR)),
     ]
 }
 
 /// Posts to webhook-ingest.
 async fn whole(options: &Options, stage: &Stage, requests: &Arc<[Bytes]>) -> anyhow::Result<(Posted, Used)> {
-    measure(options, stage.ingest()?, requests, stage.stack.file().processes.clone()).await
+    let processes = &stage.stack.file().processes;
+    let (posted, meter) = measure(options.connections, stage.ingest()?, requests, processes).await?;
+    Ok((posted, meter.stop()))
 }
 
 /// Posts the same to the bare handler while the stack is idle.
@@ -132,54 +120,11 @@ async fn bare(options: &Options, stage: &Stage, requests: &Arc<[Bytes]>) -> anyh
         .collect();
     let mut processes = Processes::new(&stage.stack.state().join("logs"))?;
     processes.start(program)?;
-    until_it_listens(&mut processes, address).await?;
+    until_it_listens(BARE, &mut processes, address).await?;
     let mut ids: BTreeMap<_, _> = processes.ids().into_iter().collect();
-    ids.extend(file.processes.get_key_value("postgres").map(|(name, id)| (name.clone(), *id)));
-    let measured = measure(options, address, requests, ids).await;
+    ids.extend(file.processes.get_key_value(POSTGRES).map(|(name, id)| (name.clone(), *id)));
+    let measured = measure(options.connections, address, requests, &ids).await;
+    let measured = measured.map(|(posted, meter)| (posted, meter.stop()));
     processes.stop_all().await;
     measured
-}
-
-async fn until_it_listens(processes: &mut Processes, address: SocketAddr) -> anyhow::Result<()> {
-    let listens = async {
-        while tokio::net::TcpStream::connect(address).await.is_err() {
-            processes.check(BARE)?;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(Duration::from_secs(30), listens)
-        .await
-        .context("the bare handler does not listen")?
-}
-
-async fn measure(
-    options: &Options,
-    address: SocketAddr,
-    requests: &Arc<[Bytes]>,
-    processes: BTreeMap<String, u32>,
-) -> anyhow::Result<(Posted, Used)> {
-    let warm_up = requests.len() / (WARM_UP + 1);
-    let (first, rest): (Arc<[Bytes]>, Arc<[Bytes]>) =
-        (requests[..warm_up].into(), requests[warm_up..].into());
-    post::all(address, &first, options.connections).await?;
-    let meter = Meter::start(&processes);
-    let posted = post::all(address, &rest, options.connections).await?;
-    Ok((posted, meter.stop()))
-}
-
-/// Checks that every posted webhook is in the database.
-async fn lost(
-    stage: &Stage,
-    database: Database,
-    posted: usize,
-    complaints: &mut Complaints,
-) -> anyhow::Result<()> {
-    let what = format!("webhooks on {}", stage::name(database));
-    let audit = stage.audit(&what, complaints).await?;
-    let recorded = audit.accepted - audit.duplicate;
-    if recorded != i64::try_from(posted)? {
-        complaints.push(format!("{what}: {posted} were posted, {recorded} are recorded"));
-    }
-    stage.quiet().await
 }

@@ -1,0 +1,35 @@
+//! The churches of an installation, for operators. There is no table of them: whoever has a message is one.
+
+use super::columns::{Columns, Read};
+use super::database::Database as _;
+use super::failures::StoreError;
+use super::handle::{Store, dispatch};
+use super::records::KnownChurch;
+use super::sql::{Sql, sql};
+
+impl Store {
+    /// Lists the churches that have messages, in the order of their ids, after an id. Jumps through the index.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn churches(&self, after: &str, limit: u32) -> Result<Vec<KnownChurch>, StoreError> {
+        dispatch!(self, db => db.fetch(CHURCHES.bind(after).bind(limit)).await)
+    }
+}
+
+pub(super) const CHURCHES: Sql = sql!(
+    "with recursive churches as (
+         select (select min(church_id) from messages where church_id > $1) as church_id
+         union all
+         select (select min(church_id) from messages where church_id > c.church_id)
+         from churches c where c.church_id is not null
+     )
+     select church_id, (select max(created_at) from messages m where m.church_id = churches.church_id) as last
+     from churches where church_id is not null limit $2"
+);
+
+impl Read for KnownChurch {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self { church_id: row.church()?, last_message_at: row.opt_time("last")? })
+    }
+}
