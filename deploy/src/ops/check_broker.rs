@@ -122,7 +122,7 @@ async fn user(
     let client = match connected {
         Ok(client) => client,
         Err(error) => {
-            return diagnosis.wrong("broker user", format!("{name}: {error:#}"), ANSWERS);
+            return diagnosis.wrong("broker user", format!("{error:#}"), ANSWERS);
         }
     };
     let tried = if name == "gateway" { ask(&client).await } else { wake(&client).await };

@@ -1,5 +1,7 @@
 //! What `ops doctor` finds: nothing in a healthy stack, and each planted fault by its name.
 
+use async_nats::jetstream::consumer::{AckPolicy, push};
+use common::subject::{REPLAY, STREAM};
 use deploy::services;
 use deploy::simulator::{UNKNOWN_NUMBER, UNKNOWN_PROFILE};
 use serde_json::Value;
@@ -8,7 +10,7 @@ use tests::ops::Said;
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
-use super::{AUTHOR, CHURCH, DELIVERED};
+use super::{AUTHOR, CHURCH, DELIVERED, silent_phones};
 
 on_both_databases!(a_healthy_stack_has_nothing_wrong_and_nothing_is_sent,);
 
@@ -75,18 +77,36 @@ async fn each_trouble_of_a_running_stack_is_named() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
     stack.ops(&["pause", "sending", "--church", CHURCH]).await;
     let mut replaying = {
-        stack.send("hope", AUTHOR, &[DELIVERED]).await;
-        stack.send("hope", AUTHOR, &[DELIVERED]).await;
+        // So many that it runs for long.
+        for phone in silent_phones(60) {
+            stack.send("hope", AUTHOR, &[&phone]).await;
+        }
         stack.until_announced().await;
         stack.ops_running(&["replay", "--church", "hope", "--since", "1h", "--rate", "1"])
     };
+    let client = stack.stack.nats("ops").await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream(STREAM).await.unwrap();
+    let by_hand = push::Config {
+        name: Some("by-hand".into()),
+        deliver_subject: REPLAY.into(),
+        ack_policy: AckPolicy::None,
+        ..push::Config::default()
+    };
+    stream.create_consumer(by_hand).await.unwrap();
     let gateway = services::gateway(1);
     let url = stack.stack.file().database.clone();
     eventually("the replay and the pause are found", async || {
-        let wrong = findings(&doctor(&stack, &[]).await, "wrong");
-        let has = |found: &str| wrong.iter().any(|finding| finding.starts_with(found));
-        (has("consumers: replaying: ops-replay-")
-            && has("paused: sending of grace is paused by operator:anna"))
+        let said = doctor(&stack, &[]).await;
+        let has = |how: &str, start: &str, end: &str| {
+            findings(&said, how).iter().any(|found| found.starts_with(start) && found.ends_with(end))
+        };
+        (has("ok", "consumers: ops-replay-", " is running")
+            && has(
+                "wrong",
+                "consumers: by-hand (made by hand) since ",
+                " emits every event again, also new ones",
+            )
+            && has("wrong", "paused: sending of grace is paused by operator:anna since ", "Z"))
         .then_some(())
     })
     .await;
@@ -114,5 +134,8 @@ async fn an_older_schema_and_a_church_whose_number_is_gone_are_named() {
     assert!(wrong.iter().any(|finding| finding.starts_with("schema: is at migration 3 of ")), "{wrong:?}");
     stack.ops(&["sender", "--church", "hope", "--number", UNKNOWN_NUMBER]).await;
     let wrong = findings(&doctor(&stack, &[]).await, "wrong");
-    assert!(wrong.contains(&"telnyx number: the account does not have that of hope".to_owned()), "{wrong:?}");
+    assert!(
+        wrong.contains(&"telnyx number: the account does not have the number of hope".to_owned()),
+        "{wrong:?}"
+    );
 }
