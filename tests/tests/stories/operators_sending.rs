@@ -47,7 +47,7 @@ async fn a_pause_of_everybody_lets_an_operator_cancel_before_anything_leaves() {
     assert_eq!(life[0]["cancelledBy"], "operator:anna");
     assert!(stack.telnyx().entries().is_empty());
     let nothing = stack.ops(&["retry", &id.to_string(), "--telnyx-from", FROM]).await;
-    assert!(nothing.code == 1 && nothing.err.contains("no recipient"), "{nothing:?}");
+    assert!(nothing.code == 1 && nothing.err.contains("nobody is left"), "{nothing:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
