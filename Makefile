@@ -3,13 +3,16 @@
 
 STACK = cargo run --quiet --bin stack --
 CARGO_FLAGS ?=
+# What `make fuzz` runs, and for how long each.
+FUZZ_TARGETS ?= webhooks signatures events query frames
+FUZZ_SECONDS ?= 60
 # Further arguments of `stack up` or `bench`, for instance: make up ARGS='--traffic --gateways 2'
 ARGS ?=
 
 # The tests wait more than they compute, so two run on each core.
 test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
-.PHONY: build help demo up down test bench release lint check tools machine
+.PHONY: build help demo up down test bench fuzz release lint check tools machine
 
 ## build: fetch the missing tools and build everything (the default)
 build: tools
@@ -37,6 +40,18 @@ test: tools
 bench: tools
 	cargo build --workspace --release $(CARGO_FLAGS)
 	cargo run --release --bin bench -- $(ARGS)
+
+## fuzz: look for input that breaks what reads it, a minute for each target; needs a C++ compiler.
+##     FUZZ_TARGETS='events query' FUZZ_SECONDS=600
+fuzz: tools
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tests/src/fuzz/instrument.sh \
+		cargo build --workspace --bin fuzz --features tests/fuzz $(CARGO_FLAGS)
+	@for target in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) seconds" && mkdir -p target/fuzz/$$target && \
+		FUZZ_TARGET=$$target target/debug/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -len_control=0 -timeout=30 \
+			-verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- \
+			target/fuzz/$$target tests/corpus/$$target || exit 1; \
+	done
 
 ## release: build and pack target/release-package/church-live-VERSION-TARGET.tar.gz, and say what it needs;
 ##     beside it the front ends' package church-live-VERSION.tgz

@@ -44,6 +44,7 @@ use tracing::info;
 pub use crate::settings::{LimitOptions, PatienceOptions, Settings};
 
 use crate::connections::{ConnectionLimits, Listener, Transports, TrustedProxies};
+use crate::events::{Delivery, decode};
 use crate::feed::{FeedGauges, FeedHealth, Source, follower, health, replay};
 use crate::gateway::Gateway;
 use crate::http::{operators, server};
@@ -105,6 +106,13 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let _ = timeout(CLOSE_GRACE, io.close()).await;
     let _ = timeout(CLOSE_GRACE, tasks.wait()).await;
     Ok(())
+}
+
+/// Whether a message of the stream can be encoded for browsers; `None` if gateways tell browsers that they can't read it,
+/// or if it is not meant for them.
+pub fn encodes(subject: &str, payload: &[u8]) -> Option<bool> {
+    let event = decode::parse(subject, payload).ok()??;
+    Some(event.packets(payload, Delivery::Replayed).is_ok())
 }
 
 /// Closes every socket's transport, evenly over the given time, so that not all clients resume elsewhere at once.

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use crate::certificates::Certificate;
 
 /// Every user's password.
-const PASSWORD: &str = "p0123456789abcdef";
+pub(crate) const PASSWORD: &str = "p0123456789abcdef";
 
 /// The environment variables with all users' passwords.
 pub(crate) fn passwords() -> BTreeMap<String, String> {

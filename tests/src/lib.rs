@@ -14,6 +14,7 @@ pub mod console;
 pub mod crowd;
 pub mod databases;
 pub mod frontend;
+pub mod fuzz;
 pub mod gate;
 pub mod gateway;
 pub mod load;

@@ -46,7 +46,8 @@ fn decode_place(wanted: u8, text: &str) -> Option<(OffsetDateTime, Uuid)> {
         return None;
     }
     let (micros, id) = rest.split_first_chunk::<8>()?;
-    let nanos = i128::from(i64::from_be_bytes(*micros)) * 1_000;
+    // Nothing was recorded before 1970, and PostgreSQL refuses times long before it.
+    let nanos = u64::try_from(i64::from_be_bytes(*micros)).ok().map(i128::from)? * 1_000;
     Some((OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?, Uuid::from_slice(id).ok()?))
 }
 
@@ -89,5 +90,8 @@ mod tests {
             assert_eq!(decode(wrong), None, "{wrong}");
             assert_eq!(decode_ordinal(wrong), None, "{wrong}");
         }
+        let early = OffsetDateTime::from_unix_timestamp(-1).unwrap();
+        assert_eq!(decode(&encode(early, Uuid::nil())), None);
+        assert!(decode(&cursor).is_some());
     }
 }

@@ -28,7 +28,7 @@ async fn a_stuck_message_is_listed_with_what_its_recipients_wait_for(kind: Kind)
     assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 1);
     let unsent = message("hope", 3);
     record(&store, &unsent).await;
-    let query = StuckQuery { before: now() + Duration::hours(1), waiting: None, limit: 10 };
+    let query = StuckQuery { before: now() + Duration::hours(1), waiting: None, church: None, limit: 10 };
     let mut stuck = store.stuck(&query).await.unwrap();
     stuck.sort_by_key(|one| one.message_id);
     let told: Vec<(Uuid, Waiting, i64)> =
@@ -50,6 +50,10 @@ async fn a_stuck_message_is_listed_with_what_its_recipients_wait_for(kind: Kind)
         let found = store.stuck(&StuckQuery { waiting: Some(waiting), ..query.clone() }).await.unwrap();
         assert_eq!(found.iter().map(|one| one.message_id).collect::<Vec<_>>(), [id]);
     }
+    let of_grace = StuckQuery { church: Some(church("grace")), ..query.clone() };
+    assert_eq!(store.stuck(&of_grace).await.unwrap().len(), 1);
+    let sent_of_grace = StuckQuery { waiting: Some(Waiting::Unsent), ..of_grace };
+    assert!(store.stuck(&sent_of_grace).await.unwrap().is_empty());
     assert_eq!(store.stuck(&StuckQuery { limit: 2, ..query.clone() }).await.unwrap().len(), 2);
     let before = now() - Duration::hours(1);
     assert!(store.stuck(&StuckQuery { before, ..query }).await.unwrap().is_empty());
