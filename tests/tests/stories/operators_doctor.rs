@@ -8,6 +8,7 @@ use tests::ops::Said;
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
+use super::operators_replay::replay_by_hand;
 use super::{AUTHOR, CHURCH, DELIVERED};
 
 on_both_databases!(a_healthy_stack_has_nothing_wrong_and_nothing_is_sent,);
@@ -56,7 +57,7 @@ async fn each_wrong_setting_is_named() {
         (("TELNYX_PUBLIC_KEY", "c2hvcnQ="), "webhook keys: "),
         (("JWT_SECRET", "short"), "token keys: "),
         (("PUBLIC_WEBHOOK_URL", &elsewhere), "webhook url: "),
-        (("NATS_GATEWAY_PASSWORD", "mistaken"), "broker user: NATS_GATEWAY_PASSWORD: "),
+        (("NATS_GATEWAY_PASSWORD", "mistaken"), "broker user: gateway: NATS_GATEWAY_PASSWORD: "),
         (("NATS_OPS_PASSWORD", "mistaken"), "broker: NATS_OPS_PASSWORD: "),
         (("NATS_URL", "nats://127.0.0.1:1"), "broker: can't connect"),
         (("DATABASE_URL", "sqlite:/proc/none.db"), "database: "),
@@ -74,23 +75,17 @@ async fn each_wrong_setting_is_named() {
 async fn each_trouble_of_a_running_stack_is_named() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
     stack.ops(&["pause", "sending", "--church", CHURCH]).await;
-    let mut replaying = {
-        stack.send("hope", AUTHOR, &[DELIVERED]).await;
-        stack.send("hope", AUTHOR, &[DELIVERED]).await;
-        stack.until_announced().await;
-        stack.ops_running(&["replay", "--church", "hope", "--since", "1h", "--rate", "1"])
-    };
+    replay_by_hand(&stack).await;
     let gateway = services::gateway(1);
     let url = stack.stack.file().database.clone();
     eventually("the replay and the pause are found", async || {
         let wrong = findings(&doctor(&stack, &[]).await, "wrong");
         let has = |found: &str| wrong.iter().any(|finding| finding.starts_with(found));
-        (has("consumers: replaying: ops-replay-")
+        (has("consumers: by-hand (made by hand) since ")
             && has("paused: sending of grace is paused by operator:anna"))
         .then_some(())
     })
     .await;
-    replaying.kill().await.unwrap();
     stack.stack.kill(&gateway).await.unwrap();
     for service in [services::API, services::INGEST] {
         stack.stack.kill(service).await.unwrap();
@@ -114,5 +109,8 @@ async fn an_older_schema_and_a_church_whose_number_is_gone_are_named() {
     assert!(wrong.iter().any(|finding| finding.starts_with("schema: is at migration 3 of ")), "{wrong:?}");
     stack.ops(&["sender", "--church", "hope", "--number", UNKNOWN_NUMBER]).await;
     let wrong = findings(&doctor(&stack, &[]).await, "wrong");
-    assert!(wrong.contains(&"telnyx number: the account does not have that of hope".to_owned()), "{wrong:?}");
+    assert!(
+        wrong.contains(&"telnyx number: the account does not have the number of hope".to_owned()),
+        "{wrong:?}"
+    );
 }
