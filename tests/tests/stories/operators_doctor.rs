@@ -1,7 +1,5 @@
 //! What `ops doctor` finds: nothing in a healthy stack, and each planted fault by its name.
 
-use async_nats::jetstream::consumer::{AckPolicy, push};
-use common::subject::{REPLAY, STREAM};
 use deploy::services;
 use deploy::simulator::{UNKNOWN_NUMBER, UNKNOWN_PROFILE};
 use serde_json::Value;
@@ -10,6 +8,7 @@ use tests::ops::Said;
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
+use super::operators_replay::replay_by_hand;
 use super::{AUTHOR, CHURCH, DELIVERED, silent_phones};
 
 on_both_databases!(a_healthy_stack_has_nothing_wrong_and_nothing_is_sent,);
@@ -58,7 +57,7 @@ async fn each_wrong_setting_is_named() {
         (("TELNYX_PUBLIC_KEY", "c2hvcnQ="), "webhook keys: "),
         (("JWT_SECRET", "short"), "token keys: "),
         (("PUBLIC_WEBHOOK_URL", &elsewhere), "webhook url: "),
-        (("NATS_GATEWAY_PASSWORD", "mistaken"), "broker user: NATS_GATEWAY_PASSWORD: "),
+        (("NATS_GATEWAY_PASSWORD", "mistaken"), "broker user: gateway: NATS_GATEWAY_PASSWORD: "),
         (("NATS_OPS_PASSWORD", "mistaken"), "broker: NATS_OPS_PASSWORD: "),
         (("NATS_URL", "nats://127.0.0.1:1"), "broker: can't connect"),
         (("DATABASE_URL", "sqlite:/proc/none.db"), "database: "),
@@ -84,15 +83,7 @@ async fn each_trouble_of_a_running_stack_is_named() {
         stack.until_announced().await;
         stack.ops_running(&["replay", "--church", "hope", "--since", "1h", "--rate", "1"])
     };
-    let client = stack.stack.nats("ops").await.unwrap();
-    let stream = async_nats::jetstream::new(client).get_stream(STREAM).await.unwrap();
-    let by_hand = push::Config {
-        name: Some("by-hand".into()),
-        deliver_subject: REPLAY.into(),
-        ack_policy: AckPolicy::None,
-        ..push::Config::default()
-    };
-    stream.create_consumer(by_hand).await.unwrap();
+    replay_by_hand(&stack).await;
     let gateway = services::gateway(1);
     let url = stack.stack.file().database.clone();
     eventually("the replay and the pause are found", async || {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | wrong Telnyx key | `operators_doctor` (doctor), `holding` (readiness of the running service) |
 //! | full disk | `databases` (readiness, doctor) |
-//! | stuck consumer | `operators_doctor` (a killed replay) |
+//! | stuck consumer | `operators_doctor` (a replay that nobody ends) |
 //! | paused sending | `operators_doctor`; `monitoring` (alert) |
 //! | wrong webhook URL | `operators_doctor` |
 //! | a church without a sender | here (metric and log); `monitoring` (alert); `operators_doctor` (a number that is gone) |

@@ -14,6 +14,19 @@ async fn consumers(stack: &TestStack) -> usize {
     stream.cached_info().state.consumer_count
 }
 
+/// Makes a consumer that replays everything and ends only with its gateways.
+pub(super) async fn replay_by_hand(stack: &TestStack) {
+    let client = stack.stack.nats("ops").await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream(STREAM).await.unwrap();
+    let by_hand = push::Config {
+        name: Some("by-hand".into()),
+        deliver_subject: REPLAY.into(),
+        ack_policy: async_nats::jetstream::consumer::AckPolicy::None,
+        ..push::Config::default()
+    };
+    stream.create_consumer(by_hand).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_sends_a_churchs_events_again_in_order_and_leaves_no_consumer() {
     let stack = TestStack::start(Kind::Sqlite).await;
@@ -63,16 +76,7 @@ async fn a_replay_that_is_interrupted_removes_its_consumer_and_a_killed_one_is_c
     let mut running = stack.ops_running(&words);
     eventually("the replay has begun", async || (consumers(&stack).await == 1).then_some(())).await;
     running.kill().await.unwrap();
-    // One that was made by hand.
-    let stream =
-        async_nats::jetstream::new(stack.stack.nats("ops").await.unwrap()).get_stream(STREAM).await.unwrap();
-    let by_hand = push::Config {
-        name: Some("by-hand".into()),
-        deliver_subject: REPLAY.into(),
-        ack_policy: async_nats::jetstream::consumer::AckPolicy::None,
-        ..push::Config::default()
-    };
-    stream.create_consumer(by_hand).await.unwrap();
+    replay_by_hand(&stack).await;
     let said = stack.ops(&["replay", "--clean"]).await;
     assert!(said.code == 0 && said.out.contains("removed 2 consumers"), "{said:?}");
     assert_eq!(consumers(&stack).await, 0);
