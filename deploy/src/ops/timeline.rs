@@ -188,7 +188,7 @@ impl Timeline {
     pub(super) fn add_emissions(&mut self, gateway: &str, sequences: &[u64], emitted: &Emitted) {
         for emission in emitted.emissions.iter().filter(|one| sequences.contains(&one.sequence)) {
             let sockets = counted(emission.sockets.into(), "socket");
-            let says = format!("{gateway} sent {} to {sockets}", emission.sequence);
+            let says = format!("{gateway} sent event {} to {sockets}", emission.sequence);
             let mut step = Step::new(emission.at, "emitted", says);
             (step.sequence, step.sockets) = (Some(emission.sequence), Some(emission.sockets));
             step.gateway = Some(gateway.to_owned());

@@ -57,7 +57,7 @@ async fn each_wrong_setting_is_named() {
         (("TELNYX_PUBLIC_KEY", "c2hvcnQ="), "webhook keys: "),
         (("JWT_SECRET", "short"), "token keys: "),
         (("PUBLIC_WEBHOOK_URL", &elsewhere), "webhook url: "),
-        (("NATS_GATEWAY_PASSWORD", "mistaken"), "broker user: gateway: NATS_GATEWAY_PASSWORD: "),
+        (("NATS_GATEWAY_PASSWORD", "mistaken"), "broker user: NATS_GATEWAY_PASSWORD: "),
         (("NATS_OPS_PASSWORD", "mistaken"), "broker: NATS_OPS_PASSWORD: "),
         (("NATS_URL", "nats://127.0.0.1:1"), "broker: can't connect"),
         (("DATABASE_URL", "sqlite:/proc/none.db"), "database: "),

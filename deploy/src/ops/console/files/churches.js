@@ -93,14 +93,18 @@ function Replay({ id, change }) {
 
 /** The newest events, and those that come while somebody looks. */
 function Events({ id }) {
-  const { report, command, error, isLoading } = useReport(`/api/churches/${id}/events`)
+  const { report, command, error, isLoading, again } = useReport(`/api/churches/${id}/events`)
   const [isLive, setLive] = useState(false)
   const [live, setNews] = useState([])
   const [trouble, setTrouble] = useState()
   useEffect(() => {
     if (!isLive) return
     const source = new EventSource(`/api/churches/${id}/tail`)
-    source.onopen = () => setTrouble(undefined)
+    source.onopen = () => {
+      setTrouble(undefined)
+      // Those that came before it heard any.
+      again()
+    }
     source.onmessage = ({ data }) => setNews((before) => [JSON.parse(data), ...before].slice(0, SHOWN))
     source.onerror = () => setTrouble(new Error("The live tail is interrupted; trying again."))
     return () => source.close()
