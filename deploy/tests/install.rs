@@ -55,12 +55,16 @@ async fn install(archive: &Path) {
         simulator.signer().public_key()
     );
     let document = fs::read_to_string(tools::project().join("docs/install.md")).unwrap();
-    let simulated = format!("echo TELNYX_BASE_URL={telnyx} >> /etc/church-live/message-api.env\n");
+    let simulated = format!(
+        "for file in message-api ops; do echo TELNYX_BASE_URL={telnyx} >> /etc/church-live/$file.env; done\n"
+    );
     let first = "systemctl start church-nats";
     let script = commands(&document, &values).replace(first, &format!("{simulated}{first}"));
     let mut commands = Command::new("chroot");
     commands.arg(&root).args(["bash", "-euo", "pipefail", "-c", &script]);
-    commands.env("CURL_CA_BUNDLE", format!("/etc/letsencrypt/live/{HOST}/fullchain.pem"));
+    for variable in ["CURL_CA_BUNDLE", "SSL_CERT_FILE"] {
+        commands.env(variable, format!("/etc/letsencrypt/live/{HOST}/fullchain.pem"));
+    }
     tokio::task::spawn_blocking(move || run(&mut commands)).await.unwrap();
     assert_eq!(simulator.totals().0, 1, "one text was sent");
 }
