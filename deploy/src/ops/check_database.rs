@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use common::event::timestamp;
 use common::store::{KeptQuery, Outcome, Sender, Store, StoreError};
-use common::subject::ChurchId;
 use time::OffsetDateTime;
 
 use super::diagnosis::Diagnosis;
-use super::output::{counted, moment};
+use super::output::counted;
+use super::pauses::sentence;
 
 /// Clocks may differ by this.
 const SKEW: time::Duration = time::Duration::seconds(5);
@@ -151,11 +151,7 @@ async fn webhooks(store: &Store, diagnosis: &mut Diagnosis) -> Result<(), StoreE
 async fn pauses(store: &Store, diagnosis: &mut Diagnosis) -> Result<(), StoreError> {
     let pauses = store.pauses().await?;
     for pause in &pauses {
-        let church = pause.church_id.as_ref().map(ChurchId::as_str);
-        let (whose, by, since) = (church.unwrap_or("everybody"), &pause.by, moment(pause.since));
-        let says = format!("sending of {whose} is paused by {by} since {since}");
-        let flag = church.map(|church| format!(" --church {church}")).unwrap_or_default();
-        diagnosis.wrong("paused", says, format!("`ops resume sending{flag}` ends it"));
+        diagnosis.wrong("paused", sentence(pause), format!("`{}` ends it", pause.resume_command()));
     }
     if pauses.is_empty() {
         diagnosis.ok("paused", "nothing is paused");

@@ -84,6 +84,11 @@ pub(super) async fn resume(options: ResumeOptions, output: Output) -> anyhow::Re
     report(&store, output).await
 }
 
+/// Whose texts wait, who paused them, and since when.
+pub(super) fn sentence(pause: &Pause) -> String {
+    format!("sending of {} is paused by {} since {}", pause.whose(), pause.by, moment(pause.since))
+}
+
 /// Ends the pause of a church, or of everybody.
 pub(super) async fn end(store: &Store, church: Option<&ChurchId>) -> anyhow::Result<()> {
     if !store.resume(church).await.context("can't end the pause")? {

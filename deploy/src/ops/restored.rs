@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use common::event::timestamp;
-use common::store::{Pause, Restored, Store};
+use common::store::{Restored, Store};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::database::DatabaseOptions;
 use super::operator::Operator;
 use super::output::Output;
-use super::times;
+use super::{pauses, times};
 
 #[derive(clap::Args)]
 pub(super) struct RestoredOptions {
@@ -52,8 +52,7 @@ pub(super) async fn run(options: RestoredOptions, output: Output) -> anyhow::Res
     store.migrate().await.context("can't bring the schema up to date")?;
     ensure_stopped(&store).await?;
     let now = timestamp::millis(OffsetDateTime::now_utc());
-    let pause = Pause { church_id: None, by: options.operator.author(), since: now };
-    store.pause(&pause).await.context("can't pause sending")?;
+    pauses::set(&store, None, &options.operator).await?;
     let settled = store.settle_restored(options.sent_until.unwrap_or(now)).await;
     let Restored { messages, doubtful, unresolved } =
         settled.context("can't settle everything; run the command again")?;

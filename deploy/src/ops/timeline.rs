@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use common::event::timestamp;
 use common::store::{EventTrace, KeptWebhook, Message, Pause, RecipientLife};
-use common::subject::ChurchId;
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,6 +11,7 @@ use uuid::Uuid;
 use super::events::StoredEvent;
 use super::gateways::Emitted;
 use super::output::{counted, moment};
+use super::pauses::sentence;
 
 /// One step.
 #[derive(Debug, Serialize)]
@@ -211,11 +211,7 @@ impl Timeline {
 
 /// Why a text does not leave.
 fn held_back(pause: &Pause) -> String {
-    let church = pause.church_id.as_ref().map(ChurchId::as_str);
-    let whose = church.unwrap_or("everybody");
-    let flag = church.map(|church| format!(" --church {church}")).unwrap_or_default();
-    let (by, since) = (&pause.by, moment(pause.since));
-    format!("; sending of {whose} is paused by {by} since {since}, `ops resume sending{flag}` ends it")
+    format!("; {}, `{}` ends it", sentence(pause), pause.resume_command())
 }
 
 /// How Telnyx answered an attempt, as far as is known.

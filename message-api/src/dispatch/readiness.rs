@@ -53,9 +53,8 @@ pub(super) async fn watch(
 fn paused(pauses: &[Pause]) -> Option<String> {
     let advice = match pauses {
         [] => return None,
-        [Pause { church_id: None, .. }, ..] => "everybody; `ops resume sending` ends it".to_owned(),
-        [Pause { church_id: Some(church), .. }] => {
-            format!("{church}; `ops resume sending --church {church}` ends it")
+        [pause] | [pause @ Pause { church_id: None, .. }, ..] => {
+            format!("{}; `{}` ends it", pause.whose(), pause.resume_command())
         }
         churches => format!("{} churches; `ops doctor` names them", churches.len()),
     };

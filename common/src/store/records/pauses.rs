@@ -14,3 +14,16 @@ pub struct Pause {
     /// Since when.
     pub since: OffsetDateTime,
 }
+
+impl Pause {
+    /// Whose messages wait: the church's id, or `everybody`.
+    pub fn whose(&self) -> &str {
+        self.church_id.as_ref().map_or("everybody", ChurchId::as_str)
+    }
+
+    /// The command that ends it.
+    pub fn resume_command(&self) -> String {
+        let church = self.church_id.as_ref().map(|church| format!(" --church {church}")).unwrap_or_default();
+        format!("ops resume sending{church}")
+    }
+}
