@@ -59,6 +59,6 @@ async fn round(
             break;
         }
     }
-    metrics.parked(store.parked_webhooks().await?);
+    metrics.parked(store.parked_webhooks(u32::MAX).await?);
     Ok(cursor)
 }

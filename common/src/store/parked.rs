@@ -30,16 +30,17 @@ impl Store {
         Ok((matched, next))
     }
 
-    /// How many webhooks are parked.
+    /// How many webhooks are parked, counted up to a limit.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn parked_webhooks(&self) -> Result<i64, StoreError> {
-        only(dispatch!(self, db => db.fetch(COUNT.into()).await)?)
+    pub async fn parked_webhooks(&self, limit: u32) -> Result<i64, StoreError> {
+        only(dispatch!(self, db => db.fetch(COUNT.bind(limit)).await)?)
     }
 }
 
-pub(super) const COUNT: Sql = sql!("select count(*) as value from webhooks where outcome = 'parked'");
+pub(super) const COUNT: Sql =
+    sql!("select count(*) as value from (select 1 from webhooks where outcome = 'parked' limit $1) parked");
 
 /// A page of parked webhooks in the order of their event ids.
 pub(super) const PAGE: Sql = sql!(

@@ -25,7 +25,7 @@ impl Store {
         dispatch!(self, db => db.fetch(stuck(query)).await)
     }
 
-    /// Counts what waits, each up to a limit.
+    /// Counts recipients that wait, each kind up to a limit.
     ///
     /// # Errors
     /// The database is away.
@@ -97,16 +97,13 @@ pub(super) const BACKLOG: Sql = Sql {
              where attempted_at is null and provider_id is null and rank < 4 and not closed and due_at <= $1
              limit $3) a) as due,
          (select count(1) from (select 1 from recipients
-             where attempted_at < $2 and provider_id is null and rank < 4 and not closed limit $3) b) as unanswered,
-         (select count(1) from (select 1 from webhooks where outcome = 'parked' limit $3) c) as parked",
+             where attempted_at < $2 and provider_id is null and rank < 4 and not closed limit $3) b) as unanswered",
     sqlite: "select
          (select count(1) from (select 1 from recipients indexed by recipients_waiting
              where attempted_at is null and provider_id is null and rank < 4 and closed = 0 and due_at <= $1
              limit $3) a) as due,
          (select count(1) from (select 1 from recipients indexed by recipients_unresolved
-             where attempted_at < $2 and provider_id is null and rank < 4 and closed = 0 limit $3) b) as unanswered,
-         (select count(1) from (select 1 from webhooks indexed by webhooks_parked
-             where outcome = 'parked' limit $3) c) as parked",
+             where attempted_at < $2 and provider_id is null and rank < 4 and closed = 0 limit $3) b) as unanswered",
 };
 
 impl Read for Stuck {
@@ -124,10 +121,6 @@ impl Read for Stuck {
 
 impl Read for Backlog {
     fn read(row: &impl Columns) -> Result<Self, StoreError> {
-        Ok(Self {
-            due: row.number("due")?,
-            unanswered: row.number("unanswered")?,
-            parked: row.number("parked")?,
-        })
+        Ok(Self { due: row.number("due")?, unanswered: row.number("unanswered")? })
     }
 }

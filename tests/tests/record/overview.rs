@@ -58,7 +58,8 @@ async fn a_stuck_message_is_listed_with_what_its_recipients_wait_for(kind: Kind)
     let before = now() - Duration::hours(1);
     assert!(store.stuck(&StuckQuery { before, ..query }).await.unwrap().is_empty());
     let later = now() + Duration::hours(1);
-    assert_eq!(store.backlog(later, 10).await.unwrap(), Backlog { due: 3, unanswered: 1, parked: 0 });
+    assert_eq!(store.backlog(later, 10).await.unwrap(), Backlog { due: 3, unanswered: 1 });
+    assert_eq!(store.parked_webhooks(10).await.unwrap(), 0);
     assert_eq!(store.backlog(later, 2).await.unwrap().due, 2);
 }
 

@@ -52,6 +52,4 @@ pub struct Backlog {
     pub due: i64,
     /// Attempts without an answer of Telnyx.
     pub unanswered: i64,
-    /// Webhooks whose recipient is not known.
-    pub parked: i64,
 }

@@ -71,9 +71,9 @@ async fn held(store: &Store) -> anyhow::Result<(Vec<(&'static str, f64)>, serde_
 async fn numbers(store: &Store) -> Result<[f64; 6], StoreError> {
     let outbox = store.outbox_state().await?;
     let backlog = store.backlog(OffsetDateTime::now_utc(), COUNTED).await?;
+    let parked = store.parked_webhooks(COUNTED).await?;
     let [waiting, refused, due, unanswered, parked] =
-        [outbox.waiting, outbox.refused, backlog.due, backlog.unanswered, backlog.parked]
-            .map(|count| count as f64);
+        [outbox.waiting, outbox.refused, backlog.due, backlog.unanswered, parked].map(|count| count as f64);
     Ok([waiting, outbox.oldest.as_secs_f64(), refused, due, unanswered, parked])
 }
 
