@@ -20,6 +20,8 @@ use crate::server::Server;
 use crate::stage::{self, GATEWAY, Stage};
 
 #[derive(Debug, clap::Args)]
+// `bench peer` contains these options in its own, whose group has the same name.
+#[group(skip)]
 pub(crate) struct Options {
     /// Clients in the big room
     #[arg(long, default_value_t = 1_000, value_name = "N")]
@@ -30,6 +32,15 @@ pub(crate) struct Options {
     /// Rounds of each kind; a round begins when all clients have the last event of the previous one
     #[arg(long, default_value_t = 20, value_name = "N")]
     rounds: usize,
+}
+
+impl Options {
+    /// The big room and the small ones, each with one event at a time and with ten.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = Shape> {
+        let rooms = [(1, self.big), (self.small, 3)].into_iter();
+        let rounds = self.rounds;
+        rooms.flat_map(move |(rooms, clients)| [1, 10].map(|burst| Shape { rooms, clients, rounds, burst }))
+    }
 }
 
 /// The rooms and the events of a round.
@@ -88,15 +99,12 @@ const HEADS: [&str; 10] = [
 pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow::Result<Complaints> {
     let mut table = Table::new("rooms: deliveries of events from the stream", &HEADS);
     let (mut runs, mut complaints) = (Vec::new(), Complaints::new());
-    for (rooms, clients) in [(1, options.big), (options.small, 3)] {
-        for burst in [1, 10] {
-            let stage = Stage::start(environment, environment.any_database()).await?;
-            let shape = Shape { rooms, clients, rounds: options.rounds, burst };
-            let (row, used) = measure(&shape, &stage, &mut complaints).await?;
-            stage.stop().await;
-            table.row(row);
-            runs.push(used);
-        }
+    for shape in options.shapes() {
+        let stage = Stage::start(environment, environment.any_database()).await?;
+        let (row, used) = measure(&shape, &stage, &mut complaints).await?;
+        stage.stop().await;
+        table.row(row);
+        runs.push(used);
     }
     table.print(&runs.iter().collect::<Vec<_>>());
     Ok(complaints)

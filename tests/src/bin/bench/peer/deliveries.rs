@@ -31,24 +31,21 @@ const HEADS: [&str; 11] = [
 
 pub(super) async fn run(options: &Options, stage: &Stage, complaints: &mut Complaints) -> anyhow::Result<()> {
     let (mut table, mut runs) = (Table::new("peer: deliveries", &HEADS), Vec::new());
-    for (rooms, clients) in [(1, options.big), (options.small, 3)] {
-        for burst in [1, 10] {
-            let shape = Shape { rooms, clients, rounds: options.rounds, burst };
-            let logins = stage.logins(rooms, clients)?;
-            // A new process for each row: a heap that has grown collects less often.
-            let node = Node::start(stage, POOL).await?;
-            let peer = node.server(logins.clone());
-            let mut source = Source::Http(Connection::open(node.address).await?, EMIT);
-            let delivered = warm(&shape, &peer, &mut source, complaints).await?;
-            node.stop().await;
-            table.row(row(&shape, peer.name, &delivered));
-            runs.push(delivered.used);
-            let gateway = Server::gateways(stage, logins);
-            let mut source = Source::Broker(stage.stack.nats("ingest").await?);
-            let delivered = warm(&shape, &gateway, &mut source, complaints).await?;
-            table.row(row(&shape, gateway.name, &delivered));
-            runs.push(delivered.used);
-        }
+    for shape in options.rooms.shapes() {
+        let logins = stage.logins(shape.rooms, shape.clients)?;
+        // A new process for each row: a heap that has grown collects less often.
+        let node = Node::start(stage, POOL).await?;
+        let peer = node.server(logins.clone());
+        let mut source = Source::Http(Connection::open(node.address).await?, EMIT);
+        let delivered = warm(&shape, &peer, &mut source, complaints).await?;
+        node.stop().await;
+        table.row(row(&shape, peer.name, &delivered));
+        runs.push(delivered.used);
+        let gateway = Server::gateways(stage, logins);
+        let mut source = Source::Broker(stage.stack.nats("ingest").await?);
+        let delivered = warm(&shape, &gateway, &mut source, complaints).await?;
+        table.row(row(&shape, gateway.name, &delivered));
+        runs.push(delivered.used);
     }
     table.print(&runs.iter().collect::<Vec<_>>());
     Ok(())

@@ -11,6 +11,7 @@ use deploy::stack::Database;
 use tests::load::report::say;
 
 use crate::environment::{Complaints, Environment};
+use crate::rooms;
 use crate::stage::Stage;
 
 #[derive(Debug, clap::Args)]
@@ -21,15 +22,8 @@ pub(crate) struct Options {
     /// Kept connections of the generator, each with one webhook at a time; several, comma separated
     #[arg(long, default_values_t = [64, 256], value_delimiter = ',', value_name = "N")]
     connections: Vec<usize>,
-    /// Clients in the big room
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
-    big: usize,
-    /// Small rooms of three clients each
-    #[arg(long, default_value_t = 500, value_name = "N")]
-    small: usize,
-    /// Rounds of deliveries
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    rounds: usize,
+    #[command(flatten)]
+    rooms: rooms::Options,
     /// Connections that wait
     #[arg(long, default_value_t = 5_000, value_name = "N")]
     idle: usize,
