@@ -174,8 +174,9 @@ async fn everything_is_copied_from_sqlite_to_postgresql_and_goes_on_there() {
         async |stack: &TestStack| stack.get(CHURCH, AUTHOR, "/api/messages/history").await.1["data"].take();
     eventually("what the simulator reports is recorded", async || {
         let rows = history(&stack).await;
-        let open = rows.as_array().unwrap().iter().filter(|row| row["status"] == "pending");
-        (open.count() == 1).then_some(())
+        let count =
+            |status: &str| rows.as_array().unwrap().iter().filter(|row| row["status"] == status).count();
+        (count("pending") == 1 && count("read") == 1).then_some(())
     })
     .await;
     let (before, audit) = (history(&stack).await, stack.audit().await);
