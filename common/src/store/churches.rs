@@ -1,4 +1,4 @@
-//! The churches of an installation, for operators. There is no table of them: whoever has a message is one.
+//! The churches of an installation, for operators. There is no table of them: a church is known by its messages.
 
 use super::columns::{Columns, Read};
 use super::database::Database as _;

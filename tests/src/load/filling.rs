@@ -1,5 +1,5 @@
-//! Fills a database with months of finished messages, by its own statements: the services would take hours. Whoever
-//! changes the schema changes the statements here.
+//! Fills a database with months of finished messages, by its own statements: the services would take hours. A change of
+//! the schema changes these statements, too.
 //!
 //! Every message has one recipient and one webhook. They are spread evenly over the last 90 days. Of a church's messages
 //! about 98 of 100 are delivered, one failed, one ended without a receipt (`sent`), one in ten thousand was read, and the

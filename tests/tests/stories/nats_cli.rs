@@ -1,6 +1,6 @@
 //! The `nats` CLI, as docs/operations.md shows it and as each of the broker's users may use it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use deploy::tools;
@@ -8,8 +8,6 @@ use futures_util::StreamExt as _;
 use tests::databases::Kind;
 use tests::eventually;
 use tests::stack::TestStack;
-use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::{AUTHOR, CHURCH, DELIVERED};
@@ -163,7 +161,7 @@ async fn run_until_told(shell: &Shell, stack: &TestStack, code: &str, words: &[&
         stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
         // A consumer that comes and goes is an advisory.
         shell.run("nats sub 'church.grace.sent' --stream CHURCH --last --terminate-at-end").await;
-        let told = read(&file).await;
+        let told = String::from_utf8_lossy(&tokio::fs::read(&file).await.unwrap()).into_owned();
         words.iter().all(|word| told.contains(word)).then_some(told)
     })
     .await;
@@ -171,14 +169,8 @@ async fn run_until_told(shell: &Shell, stack: &TestStack, code: &str, words: &[&
     told
 }
 
-async fn read(file: &Path) -> String {
-    let mut bytes = Vec::new();
-    File::open(file).await.unwrap().read_to_end(&mut bytes).await.unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Runs the commands until they say what they should: a count may still be on its way to zero.
-async fn run_until_right(shell: &Shell, block: &Block) -> String {
+/// Runs the commands to their end. Those of a cluster fail here.
+async fn run_to_end(shell: &Shell, block: &Block) -> String {
     let output = shell.run(&block.code).await;
     assert_eq!(output.status.success(), block.note != "of a cluster", "{}: {}", block.code, told(&output));
     told(&output)
@@ -216,7 +208,7 @@ async fn each_nats_command_of_the_operations_guide_does_what_the_guide_says() {
             "until Ctrl-C" => *so_far += &run_until_told(&shell, &stack, &block.code, words).await,
             _ => {
                 let before = replayed(&stack).await;
-                *so_far += &run_until_right(&shell, &block).await;
+                *so_far += &run_to_end(&shell, &block).await;
                 if block.code.contains("consumer add") {
                     eventually("the events are emitted again", async || {
                         (replayed(&stack).await >= before + 2.0).then_some(())

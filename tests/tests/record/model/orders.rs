@@ -10,7 +10,7 @@ use super::world::World;
 use crate::church::{all, patiently};
 
 impl World<'_> {
-    /// Cancels a message. Whoever was never in a process's hand is cancelled, nobody else.
+    /// Cancels a message. Exactly the recipients that no process has claimed are cancelled.
     pub(super) async fn cancel(&mut self, process: usize, message: Uuid) -> Result<(), TestCaseError> {
         let before = self.shown(message).await;
         let (store, church) = (&self.processes[process], &self.church);
