@@ -80,7 +80,7 @@ pub struct LimitOptions {
     #[arg(long, env = "GATEWAY_ADDRESS_CONNECTS_PER_SECOND", default_value_t = 500, value_name = "SESSIONS")]
     pub address_connects_per_second: u32,
     /// New sessions per second, and as many at once, from all addresses; 0 is no limit
-    #[arg(long, env = "GATEWAY_CONNECTS_PER_SECOND", default_value_t = 1_000, value_name = "SESSIONS")]
+    #[arg(long, env = "GATEWAY_CONNECTS_PER_SECOND", default_value_t = 3_000, value_name = "SESSIONS")]
     pub connects_per_second: u32,
     /// Seconds over which a stopping gateway closes its sockets, so that not all resume elsewhere at once
     #[arg(long, env = "GATEWAY_DRAIN", default_value_t = 5, value_name = "SECONDS")]

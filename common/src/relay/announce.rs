@@ -12,12 +12,12 @@
 //! A row that is too large for the stream is announced in its smallest form. If that is refused, too, the row is taken
 //! out of the outbox and kept for operators, so that nothing behind it waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_nats::jetstream::context::{Context as JetStream, ContextBuilder, PublishAckFuture, PublishError};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use time::OffsetDateTime;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -33,7 +33,7 @@ use crate::store::{OutboxRow, Store, Superseded, Term};
 use crate::subject::{self, STREAM, Topic};
 
 /// Rows on their way at once.
-const WINDOW: usize = 256;
+const WINDOW: usize = 512;
 /// Refusals in a row without any row being stored.
 const MAX_REFUSALS: u32 = 5;
 
@@ -93,7 +93,7 @@ impl Announcer {
         self.unanswered.contains_key(&row.position)
     }
 
-    /// Publishes rows in order and marks those that are stored.
+    /// Publishes rows in order and marks those that are stored, each window while the next one is on its way.
     pub(super) async fn announce(&mut self, rows: &[OutboxRow]) -> Result<Next, Trouble> {
         let mut rest: Vec<&OutboxRow> = rows.iter().collect();
         let mut refusals = 0;
@@ -101,9 +101,9 @@ impl Announcer {
             let place = self.place().await?;
             let window = if matches!(self.end, End::Confirmed(_)) { rest.len().min(WINDOW) } else { 1 };
             let waited = rest.len();
-            let refused = self.publish(&rest[..window], place).await;
+            let refused = self.publish_and_mark(&rest[..window], place).await?;
             self.end.confirm(refused.is_none());
-            self.mark_stored(&mut rest).await?;
+            self.leave_out_stored(&mut rest);
             let Some(error) = refused else { continue };
             // A row that is too large is made smaller or taken out: the stream's end is not in doubt.
             let is_too_large = Refusal::of(&error) == Refusal::TooLarge;
@@ -115,7 +115,26 @@ impl Announcer {
                 return Ok(Next::ReadAgain);
             }
         }
+        self.mark().await?;
         Ok(Next::GoOn)
+    }
+
+    /// Publishes rows, and meanwhile marks those that are stored already. Returns the first refusal.
+    async fn publish_and_mark(
+        &mut self,
+        rows: &[&OutboxRow],
+        place: Place,
+    ) -> Result<Option<PublishError>, Trouble> {
+        let (store, term, stored) = (self.store.clone(), self.term, std::mem::take(&mut self.unmarked));
+        let mark = store.mark_announced(term, &stored, OffsetDateTime::now_utc());
+        let (refused, marked) = join(self.publish(rows, place), mark).await;
+        match marked {
+            Ok(()) => self.note_marked(stored.len()),
+            // They are marked later.
+            Err(_) => self.unmarked.extend(stored),
+        }
+        marked?;
+        Ok(refused)
     }
 
     /// The place that the next row expects.
@@ -177,20 +196,24 @@ impl Announcer {
         self.end.advance(row.event_id, sequence);
     }
 
-    /// Takes stored rows out of the rest, and marks them.
-    async fn mark_stored(&mut self, rest: &mut Vec<&OutboxRow>) -> Result<(), Trouble> {
-        rest.retain(|row| !self.unmarked.iter().any(|(position, _)| *position == row.position));
-        self.mark().await
+    /// Takes stored rows out of the rest.
+    fn leave_out_stored(&self, rest: &mut Vec<&OutboxRow>) {
+        let stored: HashSet<i64> = self.unmarked.iter().map(|(position, _)| *position).collect();
+        rest.retain(|row| !stored.contains(&row.position));
     }
 
     /// Marks the rows that are stored; called again after the database was away.
     pub(super) async fn mark(&mut self) -> Result<(), Trouble> {
         self.store.mark_announced(self.term, &self.unmarked, OffsetDateTime::now_utc()).await?;
-        if !self.unmarked.is_empty() {
-            self.broker.note_success();
-            self.unmarked.clear();
-        }
+        self.note_marked(self.unmarked.len());
+        self.unmarked.clear();
         Ok(())
+    }
+
+    fn note_marked(&self, rows: usize) {
+        if rows > 0 {
+            self.broker.note_success();
+        }
     }
 
     /// Does what the table of [`end`](super::end) says about a refusal.
@@ -238,7 +261,8 @@ impl Announcer {
             Lag::Stored(rows) => {
                 let first = last + 1 - rows.len() as i64;
                 rows.iter().zip(first..).for_each(|(row, sequence)| self.stored(row, sequence));
-                self.mark_stored(rest).await?;
+                self.leave_out_stored(rest);
+                self.mark().await?;
                 Next::GoOn
             }
             Lag::TailLost => {

@@ -13,7 +13,7 @@ use super::trouble::Trouble;
 use crate::store::Term;
 
 /// Rows read at once.
-const BATCH: u32 = 500;
+const BATCH: u32 = 2_000;
 /// Progress of one message is announced at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// First and longest wait after trouble.

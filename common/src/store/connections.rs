@@ -20,6 +20,8 @@ use super::wait::{Wait, Waiting, waits_for};
 
 /// Longest wait for a connection, beyond the limits of all calls.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A connection that was idle for so long has to answer a ping before it is used.
+const PING_AFTER: Duration = Duration::from_millis(100);
 /// Time limit for a returned connection to answer a ping; otherwise it is closed.
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -95,10 +97,13 @@ impl<DB: Database> Connections<DB> {
             .min_connections(*number.start())
             .max_connections(*number.end())
             .acquire_timeout(LONGEST_WAIT)
-            .before_acquire(move |_, connection| {
+            // It answered a ping when it was returned.
+            .test_before_acquire(false)
+            .before_acquire(move |connection: &mut DB::Connection, meta| {
                 let renewed = *renewed.lock().unwrap_or_else(PoisonError::into_inner);
-                let is_newer = renewed.is_none_or(|at| connection.age < at.elapsed());
-                Box::pin(async move { Ok(is_newer) })
+                let is_newer = renewed.is_none_or(|at| meta.age < at.elapsed());
+                let is_fresh = meta.idle_for < PING_AFTER;
+                Box::pin(async move { Ok(is_newer && (is_fresh || connection.ping().await.is_ok())) })
             })
             .connect_lazy_with(options);
         Self { pool, renewed_at, committed_at }

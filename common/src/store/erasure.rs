@@ -138,8 +138,7 @@ async fn erase_inbound<D: Database>(db: &D, phone: &str, dry: bool) -> Result<u6
 
 async fn recipients_with<D: Database>(db: &D, phone: &str) -> Result<Vec<Match>, StoreError> {
     const FIND: Sql = sql!(
-        "select id, attempted_at is null and rank < 4 and not closed as unsent
-                            from recipients where phone = $1 order by id"
+        "select id, attempted_at is null and " [open] " as unsent from recipients where phone = $1 order by id"
     );
     let mut tx = db.begin_reading().await?;
     // No index finds a number.

@@ -7,20 +7,12 @@ use super::handle::{Store, dispatch};
 use super::records::{FailedRecipient, FailureCount, FailureQuery};
 use super::sql::{Sql, Statement, sql};
 
-/// The churches with messages, by jumps through the index. A message changed when its last recipient failed.
-pub(super) const CHANGED: Sql = sql!(
-    "with recursive churches as (
-         select (select min(church_id) from messages) as church_id
-         union all
-         select (select min(church_id) from messages where church_id > c.church_id)
-         from churches c where c.church_id is not null
-     ), failed as (
-         select r.church_id, r.message_id, r.id, r.phone, coalesce(r.failure_code, '') as code,
-                coalesce(r.failure_reason, '') as reason, r.failed_at, r.retry_id
-         from churches c
-         join messages m on m.church_id = c.church_id and m.updated_at >= $1
-         join recipients r on r.message_id = m.id
-         where m.failed_count > 0 and r.rank = 4 and r.failed_at >= $1"
+/// Failed recipients, by the index of those that failed.
+pub(super) const FAILED: Sql = sql!(
+    "with failed as (
+         select church_id, message_id, id, phone, coalesce(failure_code, '') as code,
+                coalesce(failure_reason, '') as reason, failed_at, retry_id
+         from recipients where failed_at >= $1 and rank = 4"
 );
 
 impl Store {
@@ -55,13 +47,13 @@ impl Store {
 }
 
 fn failed(query: &FailureQuery, limit: u32) -> Statement<'_> {
-    CHANGED
+    FAILED
         .bind(query.since)
         .bind(query.church.as_ref().map(|church| church.as_str()))
         .bind(&query.code)
         .bind(limit)
-        .push(query.church.is_some().then_some(sql!(" and m.church_id = $2")))
-        .push(query.code.is_some().then_some(sql!(" and coalesce(r.failure_code, '') = $3")))
+        .push(query.church.is_some().then_some(sql!(" and church_id = $2")))
+        .push(query.code.is_some().then_some(sql!(" and coalesce(failure_code, '') = $3")))
 }
 
 impl Read for FailureCount {

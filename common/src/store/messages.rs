@@ -9,7 +9,7 @@ use super::failures::StoreError;
 use super::handle::{Store, dispatch};
 use super::outbox_entries::{OutboxEntry, append};
 use super::records::{
-    HistoryPage, HistoryQuery, IdempotencyKey, Message, NewMessage, NewRecipient, Recipient, RecipientQuery,
+    IdempotencyKey, Message, NewMessage, NewRecipient, Recipient, RecipientQuery,
     Recorded,
 };
 use super::rows::{MessageRow, json};
@@ -50,14 +50,6 @@ impl Store {
         key: &IdempotencyKey,
     ) -> Result<Option<Recorded>, StoreError> {
         dispatch!(self, db => recorded_before(db, church, key).await)
-    }
-
-    /// A page of a church's messages, newest first.
-    ///
-    /// # Errors
-    /// The database is away.
-    pub async fn history(&self, church: &ChurchId, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
-        dispatch!(self, db => history(db, church, query).await)
     }
 
     /// One message of a church.
@@ -273,46 +265,6 @@ pub(super) async fn find<D: Database>(
 ) -> Result<Option<Message>, StoreError> {
     const FIND: Sql = sql!([select messages] "where id = $1 and church_id = $2");
     Ok(db.fetch(FIND.bind(id).bind(church.as_str())).await?.pop())
-}
-
-async fn history<D: Database>(
-    db: &D,
-    church: &ChurchId,
-    query: &HistoryQuery,
-) -> Result<HistoryPage, StoreError> {
-    let total = match query.before {
-        Some(_) => None,
-        None => {
-            let total: i64 = only(db.fetch(count_of(church, query)).await?)?;
-            Some(u64::try_from(total).unwrap_or(0))
-        }
-    };
-    Ok(HistoryPage { messages: db.fetch(page_of(church, query)).await?, total })
-}
-
-pub(super) fn count_of<'a>(church: &'a ChurchId, query: &HistoryQuery) -> Statement<'a> {
-    filtered(sql!("select count(*) as value from messages "), church, query)
-}
-
-pub(super) fn page_of<'a>(church: &'a ChurchId, query: &HistoryQuery) -> Statement<'a> {
-    filtered(sql!([select messages]), church, query)
-        .push(query.before.is_some().then_some(sql!(" and (created_at, id) < ($4, $5)")))
-        .push(sql!(" order by created_at desc, id desc limit $6 offset $7"))
-        .bind(query.before.map(|(created_at, _)| created_at))
-        .bind(query.before.map(|(_, id)| id))
-        .bind(query.limit)
-        .bind(i64::try_from(query.offset).unwrap_or(i64::MAX))
-}
-
-fn filtered<'a>(what: Sql, church: &'a ChurchId, query: &HistoryQuery) -> Statement<'a> {
-    let words: Vec<&'static str> = query.statuses.iter().map(|status| status.as_str()).collect();
-    Statement::from(what)
-        .push(sql!("where church_id = $1"))
-        .push((!query.statuses.is_empty()).then_some(sql!(" and status " [in 2])))
-        .push(query.updated_since.is_some().then_some(sql!(" and updated_at >= $3")))
-        .bind(church.as_str())
-        .bind(words)
-        .bind(query.updated_since)
 }
 
 fn recipients_of<'a>(church: &'a ChurchId, message: Uuid, query: &RecipientQuery) -> Statement<'a> {

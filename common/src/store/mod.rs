@@ -62,6 +62,7 @@ mod failing;
 mod failures;
 mod forwarding;
 mod handle;
+mod history;
 mod inbound;
 mod kept;
 mod lease;

@@ -68,13 +68,15 @@ impl OutboxEntry {
 
 /// Appends events to the outbox. Their messages are locked, so that positions and versions have the same order.
 pub(super) async fn append<S: Session>(tx: &mut S, entries: &[OutboxEntry]) -> Result<(), StoreError> {
+    tx.execute_all(Vec::from_iter(appending(entries))).await
+}
+
+/// The statement that appends events to the outbox, if there are any.
+pub(super) fn appending(entries: &[OutboxEntry]) -> Option<Statement<'static>> {
     const APPEND: Sql = sql!(
         "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at)
          select event_id, message_id, version, progress, subject, payload, created_at from"
     );
-    if entries.is_empty() {
-        return Ok(());
-    }
     let new = bulk::rows(entries)
         .id("event_id", |entry| entry.event_id)
         .id("message_id", |entry| entry.message_id)
@@ -84,7 +86,7 @@ pub(super) async fn append<S: Session>(tx: &mut S, entries: &[OutboxEntry]) -> R
         .text("payload", |entry| &entry.payload)
         .time("created_at", |entry| entry.created_at)
         .build();
-    tx.execute(Statement::from(APPEND).push_rows(new).push(sql!(" order by place"))).await.map(drop)
+    (new.rows > 0).then(|| Statement::from(APPEND).push_rows(new).push(sql!(" order by place")))
 }
 
 /// The positions of superseded rows.

@@ -8,9 +8,9 @@ use super::columns::{Columns, Read};
 use super::connections::LastCommit;
 use super::database::Database as _;
 use super::failures::StoreError;
+use super::history::{Changes, count_of, page_of};
 use super::inbound::page_of as inbound_page;
 use super::kept::newest;
-use super::messages::{count_of, page_of};
 use super::records::{HistoryQuery, InboundQuery, Overdue, SendLimits, StuckQuery, WebhookQuery};
 use super::retention::{FINISHED, Prunable, deletion};
 use super::rows::{Budget, Claim};
@@ -76,6 +76,7 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
     let (church, all) = (church(), HistoryQuery { limit: 10, ..HistoryQuery::default() });
     let older = HistoryQuery { before: Some((NOW, Uuid::nil())), ..all.clone() };
     let failed = HistoryQuery { statuses: vec![MessageStatus::Failed], ..all.clone() };
+    let ended = HistoryQuery { statuses: vec![MessageStatus::Failed, MessageStatus::Read], ..all.clone() };
     let changed = HistoryQuery { updated_since: Some(NOW), ..all.clone() };
     let texts = InboundQuery { limit: 10, ..InboundQuery::default() };
     let older_texts = InboundQuery { before: Some((NOW, Uuid::nil())), ..texts.clone() };
@@ -94,11 +95,17 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("queue", bare(estimate::QUEUE), vec!["recipients_waiting"]),
         ("asks", bare(asking::DUE), vec!["recipients_ask"]),
         ("unheard", bare(asking::UNHEARD), vec!["recipients_overdue", "webhooks_received", "webhooks_asked"]),
-        ("history", page_of(&church, &all), vec!["messages_history"]),
-        ("older history", page_of(&church, &older), vec!["messages_history"]),
-        ("failed history", page_of(&church, &failed), vec!["messages_history"]),
-        ("changed history", page_of(&church, &changed), vec!["messages_updated"]),
-        ("count of history", count_of(&church, &all), vec!["messages_updated"]),
+        ("history", page_of(&church, &all, Changes::All), vec!["messages_history", "autoindex_messages"]),
+        ("older history", page_of(&church, &older, Changes::All), vec!["messages_history"]),
+        ("failed history", page_of(&church, &failed, Changes::All), vec!["messages_status"]),
+        ("history of two statuses", page_of(&church, &ended, Changes::All), vec!["messages_status"; 2]),
+        (
+            "changed history",
+            page_of(&church, &changed, Changes::InOutbox),
+            vec!["autoindex_messages", "outbox_changes"],
+        ),
+        ("changed history, long ago", page_of(&church, &changed, Changes::ByTime), vec!["messages_history"]),
+        ("count of history", count_of(&church, &all, Changes::All), vec!["messages_"]),
         ("texts", inbound_page(&church, &texts), vec!["inbound_history"]),
         ("older texts", inbound_page(&church, &older_texts), vec!["inbound_history"]),
         ("new texts", inbound_page(&church, &new_texts), vec!["inbound_history"]),
@@ -112,7 +119,7 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("old events", prune(Prunable::Events), vec!["INTEGER PRIMARY KEY", "outbox_announced"]),
         ("old webhooks", prune(Prunable::Webhooks), vec!["autoindex_webhooks", "webhooks_received"]),
         ("old keys", prune(Prunable::IdempotencyKeys), vec!["autoindex_idempotency", "idempotency_keys_age"]),
-        ("old messages", bare(FINISHED), vec!["messages_finished"]),
+        ("old messages", bare(FINISHED), vec!["messages_created"]),
     ] {
         expect_indexes(&database, name, statement, &indexes).await;
     }
@@ -138,8 +145,8 @@ async fn sqlite_finds_what_operators_ask_for_by_the_index_made_for_it() {
         ("webhooks of recipients", life::webhooks_between(&[], NOW, NOW), vec!["webhooks_received"]),
         (
             "failures",
-            bare(failing::CHANGED).push(sql!(") select id from failed")),
-            vec!["messages_updated"; 3],
+            bare(failing::FAILED).push(sql!(") select id from failed")),
+            vec!["recipients_failed"],
         ),
         ("miscounted", bare(audit::MISCOUNTED), vec!["recipients_message", "autoindex_messages_1"]),
         ("unannounced", bare(audit::UNANNOUNCED), vec!["autoindex_messages_1", "outbox_message"]),

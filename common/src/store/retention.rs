@@ -98,7 +98,7 @@ async fn prune_messages<D: Database>(db: &D, before: OffsetDateTime) -> Result<u
 /// The oldest finished messages.
 pub(super) const FINISHED: Sql = sql!(
     "select id, recipient_count from messages
-     where status <> 'pending' and updated_at < $1 order by updated_at limit $2" [skip locked]
+     where created_at < $1 and status <> 'pending' and updated_at < $1 order by created_at limit $2" [skip locked]
 );
 
 /// A message that may be deleted.

@@ -10,6 +10,8 @@ pub(super) trait Session: Sized + Send {
     async fn fetch<T: Read>(&mut self, statement: Statement<'_>) -> Result<Vec<T>, StoreError>;
     /// Runs a statement. Returns how many rows it changed.
     async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError>;
+    /// Runs statements in one request. They concern different rows, and have no values but many rows.
+    async fn execute_all(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError>;
     /// Commits it.
     async fn commit(self) -> Result<(), StoreError>;
     /// Rolls it back.

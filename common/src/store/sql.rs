@@ -33,12 +33,12 @@ macro_rules! piece {
     // Compares a column with the list bound as this parameter.
     (postgres [in $number:literal]) => { concat!("= any($", $number, ")") };
     (sqlite [in $number:literal]) => { concat!("in (select value from json_each($", $number, "))") };
-    // The recipient has no final status. SQLite matches its partial indexes with exactly these terms.
-    (postgres [open]) => { "rank < 4 and not closed" };
+    // The recipient has no final status. Both databases match their partial indexes with exactly these terms.
+    (postgres [open]) => { "not finished" };
     (sqlite [open]) => { "rank < 4 and closed = 0" };
     // The recipient waits to be sent. Without `likely` SQLite takes the unique index of provider ids and reads all
     // recipients that have none.
-    (postgres [unsent]) => { "attempted_at is null and provider_id is null and rank < 4 and not closed" };
+    (postgres [unsent]) => { "attempted_at is null and provider_id is null and not finished" };
     (sqlite [unsent]) => { "attempted_at is null and likely(provider_id is null) and rank < 4 and closed = 0" };
     // SQLite has one writer and no row locks.
     (postgres [lock]) => { " for update" };
@@ -110,6 +110,10 @@ enum Piece {
     Text(Sql),
     /// The table `new` of the rows that are bound as the value of this number.
     Rows(usize),
+    /// The beginning of a statement, by its number, that is not the last of several.
+    Begin(usize),
+    /// Its end.
+    End,
 }
 
 /// A statement with its values.
@@ -145,6 +149,27 @@ impl<'a> Statement<'a> {
         self
     }
 
+    /// Several statements as one request. They concern different rows, and have no values but many rows.
+    pub(super) fn merged(statements: Vec<Self>) -> Self {
+        let mut merged = Self { pieces: Vec::new(), params: Vec::new() };
+        let last = statements.len().saturating_sub(1);
+        for (number, statement) in statements.into_iter().enumerate() {
+            let before = merged.params.len();
+            if number < last {
+                merged.pieces.push(Piece::Begin(number));
+            }
+            merged.pieces.extend(statement.pieces.into_iter().map(|piece| match piece {
+                Piece::Rows(rows) => Piece::Rows(before + rows),
+                other => other,
+            }));
+            merged.params.extend(statement.params);
+            if number < last {
+                merged.pieces.push(Piece::End);
+            }
+        }
+        merged
+    }
+
     /// The statement that tells the plan of this one.
     #[cfg(test)]
     pub(super) fn explained(mut self) -> Self {
@@ -162,23 +187,40 @@ impl<'a> Statement<'a> {
         self.params.iter().fold(sqlx::query(text), DB::bind)
     }
 
+    /// The number of a value in the statement's text, which has `before` values before it.
+    fn number<DB: Dialect>(&self, before: usize) -> usize {
+        let places = |param: &Param<'_>| match param {
+            Param::Rows(rows) => DB::places(rows),
+            _ => 1,
+        };
+        1 + self.params.iter().take(before).map(places).sum::<usize>()
+    }
+
     fn text<DB: Dialect>(&self, piece: &Piece) -> Cow<'static, str> {
         match piece {
             Piece::Text(sql) => DB::text(sql).into(),
             Piece::Rows(before) => match self.params.get(*before) {
-                Some(Param::Rows(rows)) => DB::table(rows, before + 1).into(),
+                Some(Param::Rows(rows)) => DB::table(rows, self.number::<DB>(*before)).into(),
                 _ => Cow::default(),
             },
+            Piece::Begin(number) => DB::begin(*number).into(),
+            Piece::End => DB::END.into(),
         }
     }
 }
 
 /// How a database takes statements and values.
 pub(super) trait Dialect: sqlx::Database<Row: Columns, Arguments: IntoArguments<Self>> {
+    /// What stands between two of several statements ([`Statement::merged`]).
+    const END: &'static str;
+    /// What stands before a statement that is not the last of several.
+    fn begin(number: usize) -> String;
     /// The statement in its dialect.
     fn text(sql: &Sql) -> &'static str;
     /// Many rows as the table `new`, bound from this number on.
     fn table(rows: &Bulk, number: usize) -> String;
+    /// How many values the rows are bound as.
+    fn places(rows: &Bulk) -> usize;
     /// Binds the next value with the type of its columns.
     fn bind<'q>(
         query: Query<'q, Self, Self::Arguments>,

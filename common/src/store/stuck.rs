@@ -59,17 +59,17 @@ const STUCK: Sql = Sql {
          from (
              select a.message_id, 'unsent' as waiting, a.due_at as since from (
                  select message_id, due_at from recipients
-                 where attempted_at is null and provider_id is null and rank < 4 and not closed and due_at < $1
+                 where attempted_at is null and provider_id is null and not finished and due_at < $1
                  order by due_at limit $2) a
              union all
              select b.message_id, 'unanswered', b.attempted_at from (
                  select message_id, attempted_at from recipients
-                 where attempted_at < $1 and provider_id is null and rank < 4 and not closed
+                 where attempted_at < $1 and provider_id is null and not finished
                  order by attempted_at limit $2) b
              union all
              select c.message_id, 'unconfirmed', c.attempted_at from (
                  select message_id, attempted_at from recipients
-                 where attempted_at < $1 and provider_id is not null and rank < 4 and not closed
+                 where attempted_at < $1 and provider_id is not null and not finished
                  order by attempted_at limit $2) c
          ) o join messages m on m.id = o.message_id",
     sqlite: "select m.church_id, o.message_id, o.waiting, count(1) as recipients, min(o.since) as since
@@ -94,10 +94,10 @@ const STUCK: Sql = Sql {
 pub(super) const BACKLOG: Sql = Sql {
     postgres: "select
          (select count(1) from (select 1 from recipients
-             where attempted_at is null and provider_id is null and rank < 4 and not closed and due_at <= $1
+             where attempted_at is null and provider_id is null and not finished and due_at <= $1
              limit $3) a) as due,
          (select count(1) from (select 1 from recipients
-             where attempted_at < $2 and provider_id is null and rank < 4 and not closed limit $3) b) as unanswered",
+             where attempted_at < $2 and provider_id is null and not finished limit $3) b) as unanswered",
     sqlite: "select
          (select count(1) from (select 1 from recipients indexed by recipients_waiting
              where attempted_at is null and provider_id is null and rank < 4 and closed = 0 and due_at <= $1

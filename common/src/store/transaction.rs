@@ -62,6 +62,13 @@ where
         Ok(DB::changed(&statement.query::<DB>().execute(self.connection()?).await?))
     }
 
+    async fn execute_all(&mut self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
+        if !statements.is_empty() {
+            self.execute(Statement::merged(statements)).await?;
+        }
+        Ok(())
+    }
+
     async fn commit(mut self) -> Result<(), StoreError> {
         waits_for(Wait::Commit);
         self.finish("COMMIT").await.map_err(StoreError::of_commit)?;

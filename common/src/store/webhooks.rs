@@ -10,8 +10,9 @@ use time::OffsetDateTime;
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::book::Book;
+use super::book::{Book, FIND, FoundRecipient};
 use super::bulk;
+use super::columns::{Columns, Read};
 use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Store, dispatch};
@@ -162,11 +163,11 @@ async fn record_part<L: Ledger>(
     locking: Locking,
 ) -> Result<Batch, StoreError> {
     let event_ids: Vec<&str> = batch.iter().map(|webhook| webhook.event_id.as_str()).collect();
-    let known = known_events(tx, &event_ids).await?;
     let reports = || batch.iter().filter_map(Webhook::delivery);
     let provider_ids: Vec<&str> = reports().map(|report| report.provider_id.as_str()).collect();
     let hints: Vec<Uuid> = reports().filter_map(|report| report.recipient_hint).collect();
-    let mut book = Book::open(tx, &provider_ids, &hints, locking).await?;
+    let (known, found) = find(tx, &event_ids, &provider_ids, &hints).await?;
+    let mut book = Book::of(tx, found, locking).await?;
     let mut texts = NewTexts::open(tx, batch).await?;
 
     let mut rows: BTreeMap<&str, WebhookRow<'_>> = BTreeMap::new();
@@ -203,10 +204,12 @@ async fn record_part<L: Ledger>(
         recorded.recordings.push(Recording::Recorded(row.outcome));
         rows.insert(event_id, row);
     }
-    // Webhooks are locked last, as everywhere.
-    recorded.events = book.close(tx).await?;
+    // Webhooks are locked last, as everywhere: all that is written with them is locked already.
+    let (mut writes, events) = book.writes()?;
+    recorded.events = events;
     recorded.events.add_inbound(texts.save(tx).await?);
-    save(tx, &Vec::from_iter(rows.into_values())).await?;
+    writes.push(saving(&Vec::from_iter(rows.into_values())));
+    tx.execute_all(writes).await?;
     Ok(recorded)
 }
 
@@ -249,8 +252,8 @@ fn refused(webhook: &Webhook) -> Webhook {
     }
 }
 
-/// Records webhooks; one that another transaction recorded meanwhile only counts its deliveries up.
-async fn save<S: Session>(tx: &mut S, rows: &[WebhookRow<'_>]) -> Result<(), StoreError> {
+/// The statement that records webhooks; one that another transaction recorded meanwhile only counts its deliveries up.
+fn saving(rows: &[WebhookRow<'_>]) -> Statement<'static> {
     const SAVE: Sql = sql!(
         "insert into webhooks (event_id, event_type, deliveries, outcome, reason, recipient_id, provider_id, report,
              occurred_at, received_at, body)
@@ -274,11 +277,44 @@ async fn save<S: Session>(tx: &mut S, rows: &[WebhookRow<'_>]) -> Result<(), Sto
         .time("received_at", |row| row.webhook.received_at)
         .bytes("body", |row| &row.webhook.body)
         .build();
-    tx.execute(Statement::from(SAVE).push_rows(new).push(REPEATED)).await.map(drop)
+    Statement::from(SAVE).push_rows(new).push(REPEATED)
 }
 
-/// Which of these events are recorded.
-async fn known_events<S: Session>(tx: &mut S, event_ids: &[&str]) -> Result<HashSet<String>, StoreError> {
-    const FIND: Sql = sql!("select event_id as value from webhooks where event_id " [in 1]);
-    Ok(tx.fetch(FIND.bind(event_ids)).await?.into_iter().collect())
+/// What a batch concerns: an event that is recorded, or a recipient.
+enum Seen {
+    Event(String),
+    Recipient(FoundRecipient),
+}
+
+impl Read for Seen {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        match row.opt_text("event_id")? {
+            Some(event_id) => Ok(Self::Event(event_id)),
+            None => FoundRecipient::read(row).map(Self::Recipient),
+        }
+    }
+}
+
+/// Which of these events are recorded, and the recipients with these ids.
+async fn find<S: Session>(
+    tx: &mut S,
+    event_ids: &[&str],
+    provider_ids: &[&str],
+    hints: &[Uuid],
+) -> Result<(HashSet<String>, Vec<FoundRecipient>), StoreError> {
+    // The first part gives the columns their types.
+    const RECIPIENTS: Sql = sql!("select id, message_id, provider_id, null as event_id from (");
+    const EVENTS: Sql = sql!(
+        ") found union all select null, null, null, event_id from webhooks where event_id " [in 3]
+    );
+    let find = Statement::from(RECIPIENTS).push(FIND).push(EVENTS);
+    let find = find.bind(provider_ids).bind(hints).bind(event_ids);
+    let (mut known, mut found) = (HashSet::new(), Vec::new());
+    for seen in tx.fetch(find).await? {
+        match seen {
+            Seen::Event(event_id) => drop(known.insert(event_id)),
+            Seen::Recipient(recipient) => found.push(recipient),
+        }
+    }
+    Ok((known, found))
 }

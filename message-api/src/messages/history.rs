@@ -59,9 +59,12 @@ pub(crate) struct HistoryAnswer {
 struct Pagination {
     page: u32,
     limit: u32,
-    /// Number of messages that match; null on a page by cursor.
+    /// Number of messages that match, counted up to 10000; null on a page by cursor.
     #[schema(required = true)]
     total: Option<u64>,
+    /// True if more messages match than `total` and `pages` say.
+    total_more: bool,
+    /// Pages of the messages in `total`; null on a page by cursor.
     #[schema(required = true)]
     pages: Option<u64>,
     /// Null at the end.
@@ -92,8 +95,9 @@ pub(super) async fn history(
     let pagination = Pagination {
         page,
         limit: query.limit,
-        total: found.total,
-        pages: found.total.map(|total| total.div_ceil(u64::from(query.limit))),
+        total: found.total.map(|total| total.messages),
+        total_more: found.total.is_some_and(|total| total.more),
+        pages: found.total.map(|total| total.messages.div_ceil(u64::from(query.limit))),
         next_cursor,
     };
     let data = found.messages.into_iter().map(MessageSummary::from).collect();

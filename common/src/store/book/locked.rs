@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::saving::{save_messages, save_recipients};
+use super::saving::{Changed, save_messages, save_recipients};
 use super::versions::advance;
-use crate::store::columns::Read;
+use crate::store::columns::{Columns, Read};
 use crate::store::failures::StoreError;
 use crate::store::ledger::{Ledger, Locking};
 use crate::store::new_events::NewEvents;
-use crate::store::outbox_entries::{OutboxEntry, append};
+use crate::store::outbox_entries::{OutboxEntry, appending};
 use crate::store::records::{DeliveryReport, PhoneReport};
 use crate::store::rows::{MessageRow, RecipientRow};
-use crate::store::sql::{Sql, sql};
+use crate::store::sql::{Sql, Statement, sql};
 
 /// The locked rows of one transaction, and their changes.
 pub(in crate::store) struct Book {
@@ -22,10 +22,10 @@ pub(in crate::store) struct Book {
     pub(super) recipients: BTreeMap<Uuid, RecipientRow>,
     pub(super) by_provider_id: HashMap<String, Uuid>,
     /// Recipients left out because another transaction has locked them or their messages.
-    locked_elsewhere: Vec<RecipientRow>,
+    locked_elsewhere: Vec<FoundRecipient>,
     /// The changed recipients as they were before.
     pub(super) before: HashMap<Uuid, RecipientRow>,
-    /// Messages to be written back.
+    /// Messages of which more than counters is written back.
     pub(super) touched: BTreeSet<Uuid>,
     pub(super) occurred_at: HashMap<Uuid, OffsetDateTime>,
 }
@@ -38,11 +38,20 @@ impl Book {
         ids: &[Uuid],
         locking: Locking,
     ) -> Result<Self, StoreError> {
-        let mut found = find_recipients(tx, provider_ids, ids).await?;
+        let found = find_recipients(tx, provider_ids, ids).await?;
+        Self::of(tx, found, locking).await
+    }
+
+    /// Locks the messages of recipients that were found, then the recipients.
+    pub(in crate::store) async fn of<L: Ledger>(
+        tx: &mut L,
+        mut found: Vec<FoundRecipient>,
+        locking: Locking,
+    ) -> Result<Self, StoreError> {
         let ids = found.iter().map(|row| row.message_id).collect();
         let messages: Vec<MessageRow> = lock(tx, MESSAGES, ids, locking).await?;
         let locked: BTreeSet<Uuid> = messages.iter().map(|row| row.id).collect();
-        let has_message = |row: &&RecipientRow| locked.contains(&row.message_id);
+        let has_message = |row: &&FoundRecipient| locked.contains(&row.message_id);
         let ids = found.iter().filter(has_message).map(|row| row.id).collect();
         let recipients: Vec<RecipientRow> = lock(tx, RECIPIENTS, ids, locking).await?;
         let locked: BTreeSet<Uuid> = recipients.iter().map(|row| row.id).collect();
@@ -94,8 +103,15 @@ impl Book {
         }
     }
 
-    /// Writes what changed: recipients, then messages with their new versions, then one event for each.
-    pub(in crate::store) async fn close<L: Ledger>(mut self, tx: &mut L) -> Result<NewEvents, StoreError> {
+    /// Writes what changed. Returns the new events.
+    pub(in crate::store) async fn close<L: Ledger>(self, tx: &mut L) -> Result<NewEvents, StoreError> {
+        let (writes, events) = self.writes()?;
+        tx.execute_all(writes).await?;
+        Ok(events)
+    }
+
+    /// What is to be written: recipients, messages with their new versions, and one event for each of these.
+    pub(in crate::store) fn writes(mut self) -> Result<(Vec<Statement<'static>>, NewEvents), StoreError> {
         // Taken under the locks, so that versions and times have the same order.
         let now = OffsetDateTime::now_utc();
         let row = |id: &Uuid| self.recipients.get(id).cloned();
@@ -106,39 +122,66 @@ impl Book {
             by_message.entry(row.message_id).or_default().push(row);
         }
         let (mut entries, mut events) = (Vec::new(), NewEvents::default());
+        let mut counted = BTreeSet::new();
         for (message_id, rows) in by_message {
             let Some(message) = self.messages.get_mut(&message_id) else { continue };
             let occurred_at = self.occurred_at.get(&message_id).copied();
             if let Some((event, progress)) = advance(message, &rows, &self.before, (now, occurred_at)) {
                 entries.push(OutboxEntry::new(&event, progress)?);
                 events.add(&event, progress);
-                self.touched.insert(message_id);
+                if progress {
+                    counted.insert(message_id);
+                } else {
+                    self.touched.insert(message_id);
+                }
             }
         }
-        let messages: Vec<MessageRow> =
-            self.touched.iter().filter_map(|id| self.messages.get(id)).cloned().collect();
-        save_recipients(tx, &changed).await?;
-        save_messages(tx, &messages).await?;
-        append(tx, &entries).await?;
-        Ok(events)
+        let mut rows = Vec::with_capacity(changed.len());
+        for now in &changed {
+            rows.extend(self.before.get(&now.id).map(|before| Changed { before, now }));
+        }
+        let mut writes = save_recipients(&rows);
+        let rows = |ids: &BTreeSet<Uuid>| ids.iter().filter_map(|id| self.messages.get(id)).collect::<Vec<_>>();
+        writes.extend(save_messages(&rows(&(&counted - &self.touched)), &rows(&self.touched)));
+        writes.extend(appending(&entries));
+        Ok((writes, events))
     }
 }
 
 const MESSAGES: Sql = sql!([select messages] "where id " [in 1] " order by id");
 const RECIPIENTS: Sql = sql!([select recipients] "where id " [in 1] " order by id");
 
-/// Finds recipients by provider id or id, without locking them.
+/// A recipient before it is locked.
+#[derive(Debug)]
+pub(in crate::store) struct FoundRecipient {
+    pub(in crate::store) id: Uuid,
+    pub(in crate::store) message_id: Uuid,
+    pub(in crate::store) provider_id: Option<String>,
+}
+
+impl Read for FoundRecipient {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id("id")?,
+            message_id: row.id("message_id")?,
+            provider_id: row.opt_text("provider_id")?,
+        })
+    }
+}
+
+/// Finds recipients by provider id or id. One may be found twice. Two index look-ups; an `or` over both columns may scan.
+pub(in crate::store) const FIND: Sql = sql!("select id, message_id, provider_id from recipients where provider_id " [in 1] " union all
+     select id, message_id, provider_id from recipients where id " [in 2]);
+
+/// Finds recipients without locking them.
 async fn find_recipients<L: Ledger>(
     tx: &mut L,
     provider_ids: &[&str],
     ids: &[Uuid],
-) -> Result<Vec<RecipientRow>, StoreError> {
+) -> Result<Vec<FoundRecipient>, StoreError> {
     if provider_ids.is_empty() && ids.is_empty() {
         return Ok(Vec::new());
     }
-    // Two index look-ups; an `or` over both columns may scan.
-    const FIND: Sql = sql!([select recipients] "where provider_id " [in 1] " union "
-                           [select recipients] "where id " [in 2]);
     tx.fetch(FIND.bind(provider_ids).bind(ids)).await
 }
 

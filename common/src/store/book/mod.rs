@@ -8,4 +8,4 @@ mod saving;
 mod versions;
 
 pub(super) use attempts::{AnsweredAttempt, Verdict};
-pub(super) use locked::Book;
+pub(super) use locked::{Book, FIND, FoundRecipient};

@@ -1,70 +1,127 @@
-//! Writes changed rows back.
+//! Writes changed rows back. A statement sets only what changed: SQLite writes each index that holds a column that is
+//! set, even to the same value.
 
-use crate::store::bulk;
-use crate::store::failures::StoreError;
+use crate::store::bulk::{self, Builder, Bulk};
 use crate::store::rows::{MessageRow, RecipientRow};
-use crate::store::session::Session;
 use crate::store::sql::{Sql, Statement, sql};
 
-const RECIPIENTS: Sql = sql!(
-    "update recipients
-     set rank = new.rank, closed = new.closed, provider_id = new.provider_id, due_at = new.due_at,
-         attempted_at = new.attempted_at, tried = new.tried, failure_code = new.failure_code,
-         failure_reason = new.failure_reason, delivered_at = new.delivered_at, failed_at = new.failed_at,
-         claim_id = new.claim_id, ask_at = new.ask_at
-     from"
-);
-
-pub(super) async fn save_recipients<S: Session>(tx: &mut S, rows: &[RecipientRow]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let new = bulk::rows(rows)
-        .id("id", |row| row.id)
-        .number("rank", |row| row.state.rank.as_i16().into())
-        .flag("closed", |row| row.state.closed)
-        .opt_text("provider_id", |row| row.provider_id.clone())
-        .time("due_at", |row| row.due_at)
-        .opt_time("attempted_at", |row| row.attempted_at)
-        .number("tried", |row| row.tried.into())
-        .opt_text("failure_code", |row| row.failure.as_ref().map(|failure| failure.code.clone()))
-        .opt_text("failure_reason", |row| row.failure.as_ref().map(|failure| failure.reason.clone()))
-        .opt_time("delivered_at", |row| row.delivered_at)
-        .opt_time("failed_at", |row| row.failed_at)
-        .opt_id("claim_id", |row| row.claim_id)
-        .opt_time("ask_at", |row| row.ask_at)
-        .build();
-    let save = Statement::from(RECIPIENTS).push_rows(new).push(sql!(" where recipients.id = new.id"));
-    tx.execute(save).await.map(drop)
+/// A changed recipient as it was before, and as it is now.
+#[derive(Clone, Copy)]
+pub(super) struct Changed<'b> {
+    pub(super) before: &'b RecipientRow,
+    pub(super) now: &'b RecipientRow,
 }
 
-const MESSAGES: Sql = sql!(
-    "update messages
-     set status = new.status, version = new.version, delivered_count = new.delivered, failed_count = new.failed,
-         unconfirmed_count = new.unconfirmed, read_count = new.read,
-         cancelled_count = new.cancelled, cancelled_by = new.cancelled_by, failure_reason = new.failure_reason,
-         sent_at = new.sent_at, updated_at = new.updated_at
+impl Changed<'_> {
+    fn attempt_changed(&self) -> bool {
+        let attempt =
+            |row: &RecipientRow| (row.provider_id.clone(), row.due_at, row.attempted_at, row.tried, row.claim_id);
+        attempt(self.before) != attempt(self.now)
+    }
+
+    fn end_changed(&self) -> bool {
+        let end = |row: &RecipientRow| (row.state.closed, row.delivered_at, row.failed_at, row.ask_at);
+        end(self.before) != end(self.now)
+    }
+}
+
+const PROGRESS: Sql = sql!(
+    "update recipients set rank = new.rank, failure_code = new.failure_code, failure_reason = new.failure_reason from"
+);
+const END: Sql = sql!(
+    "update recipients
+     set rank = new.rank, failure_code = new.failure_code, failure_reason = new.failure_reason, closed = new.closed,
+         delivered_at = new.delivered_at, failed_at = new.failed_at, ask_at = new.ask_at
+     from"
+);
+const ATTEMPT: Sql = sql!(
+    "update recipients
+     set rank = new.rank, failure_code = new.failure_code, failure_reason = new.failure_reason, closed = new.closed,
+         delivered_at = new.delivered_at, failed_at = new.failed_at, ask_at = new.ask_at,
+         provider_id = new.provider_id, due_at = new.due_at, attempted_at = new.attempted_at, tried = new.tried,
+         claim_id = new.claim_id
      from"
 );
 
-pub(super) async fn save_messages<S: Session>(tx: &mut S, rows: &[MessageRow]) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let new = bulk::rows(rows)
+type Rows<'r> = Builder<'r, Changed<'r>>;
+
+fn progress<'r>(rows: &'r [Changed<'r>]) -> Rows<'r> {
+    bulk::rows(rows)
+        .id("id", |row| row.now.id)
+        .number("rank", |row| row.now.state.rank.as_i16().into())
+        .opt_text("failure_code", |row| row.now.failure.as_ref().map(|failure| failure.code.clone()))
+        .opt_text("failure_reason", |row| row.now.failure.as_ref().map(|failure| failure.reason.clone()))
+}
+
+fn ends<'r>(rows: &'r [Changed<'r>]) -> Rows<'r> {
+    progress(rows)
+        .flag("closed", |row| row.now.state.closed)
+        .opt_time("delivered_at", |row| row.now.delivered_at)
+        .opt_time("failed_at", |row| row.now.failed_at)
+        .opt_time("ask_at", |row| row.now.ask_at)
+}
+
+fn attempts<'r>(rows: &'r [Changed<'r>]) -> Rows<'r> {
+    ends(rows)
+        .opt_text("provider_id", |row| row.now.provider_id.clone())
+        .time("due_at", |row| row.now.due_at)
+        .opt_time("attempted_at", |row| row.now.attempted_at)
+        .number("tried", |row| row.now.tried.into())
+        .opt_id("claim_id", |row| row.now.claim_id)
+}
+
+/// The statements that save recipients.
+pub(super) fn save_recipients(rows: &[Changed<'_>]) -> Vec<Statement<'static>> {
+    let (attempted, others): (Vec<_>, Vec<_>) = rows.iter().copied().partition(Changed::attempt_changed);
+    let (ended, others): (Vec<_>, Vec<_>) = others.into_iter().partition(Changed::end_changed);
+    let sets = [
+        (ATTEMPT, attempts(&attempted).build()),
+        (END, ends(&ended).build()),
+        (PROGRESS, progress(&others).build()),
+    ];
+    let save = |(set, new): (Sql, Bulk)| {
+        Statement::from(set).push_rows(new).push(sql!(" where recipients.id = new.id"))
+    };
+    sets.into_iter().filter(|(_, new)| new.rows > 0).map(save).collect()
+}
+
+const COUNTERS: Sql = sql!(
+    "update messages
+     set version = new.version, delivered_count = new.delivered, failed_count = new.failed,
+         unconfirmed_count = new.unconfirmed, read_count = new.read, cancelled_count = new.cancelled,
+         failure_reason = new.failure_reason, updated_at = new.updated_at
+     from"
+);
+const STATUSES: Sql = sql!(
+    "update messages
+     set version = new.version, delivered_count = new.delivered, failed_count = new.failed,
+         unconfirmed_count = new.unconfirmed, read_count = new.read, cancelled_count = new.cancelled,
+         failure_reason = new.failure_reason, updated_at = new.updated_at, status = new.status,
+         cancelled_by = new.cancelled_by, sent_at = new.sent_at
+     from"
+);
+
+fn counters<'r>(rows: &'r [&'r MessageRow]) -> Builder<'r, &'r MessageRow> {
+    bulk::rows(rows)
         .id("id", |row| row.id)
-        .text("status", |row| row.status.as_str())
         .number("version", |row| row.version)
         .number("delivered", |row| row.tally.delivered.into())
         .number("failed", |row| row.tally.failed.into())
         .number("unconfirmed", |row| row.tally.unconfirmed.into())
         .number("read", |row| row.tally.read.into())
         .number("cancelled", |row| row.tally.cancelled.into())
-        .opt_text("cancelled_by", |row| row.cancelled_by.clone())
         .opt_text("failure_reason", |row| row.failure_reason.clone())
-        .opt_time("sent_at", |row| row.sent_at)
         .time("updated_at", |row| row.updated_at)
-        .build();
-    let save = Statement::from(MESSAGES).push_rows(new).push(sql!(" where messages.id = new.id"));
-    tx.execute(save).await.map(drop)
+}
+
+/// The statements that save messages: those of which only counters changed, and the others.
+pub(super) fn save_messages(counted: &[&MessageRow], others: &[&MessageRow]) -> Vec<Statement<'static>> {
+    let statuses = counters(others)
+        .text("status", |row| row.status.as_str())
+        .opt_text("cancelled_by", |row| row.cancelled_by.clone())
+        .opt_time("sent_at", |row| row.sent_at);
+    let sets = [(COUNTERS, counters(counted).build()), (STATUSES, statuses.build())];
+    let save =
+        |(set, new): (Sql, Bulk)| Statement::from(set).push_rows(new).push(sql!(" where messages.id = new.id"));
+    sets.into_iter().filter(|(_, new)| new.rows > 0).map(save).collect()
 }

@@ -42,7 +42,8 @@ pub(super) fn advance(
         message.failure_reason = None;
     }
     let kind = EventType::of_change(status, &message.tally);
-    let mut event = message.event(kind, now);
+    // Who asks for changes since a moment finds the message by its event.
+    let mut event = message.event(kind, message.updated_at);
     event.set_changed(named);
     event.occurred_at = occurred_at;
     Some((event, status == message.status))

@@ -13,6 +13,13 @@ use crate::store::failures::StoreError;
 use crate::store::sql::{Dialect, Param, Sql};
 
 impl Dialect for sqlx::Postgres {
+    const END: &'static str = ") ";
+
+    /// Statements that write run within the last one.
+    fn begin(number: usize) -> String {
+        format!("{} part{number} as (", if number == 0 { "with" } else { "," })
+    }
+
     fn text(sql: &Sql) -> &'static str {
         sql.postgres
     }
@@ -24,6 +31,11 @@ impl Dialect for sqlx::Postgres {
             .map(|(number, (_, column))| format!("${number}::{}", column.postgres_type()))
             .collect();
         format!(" unnest({}) with ordinality as new ({}, place)", arrays.join(", "), names.join(", "))
+    }
+
+    /// An array for each column.
+    fn places(rows: &Bulk) -> usize {
+        rows.columns.len()
     }
 
     fn bind<'q>(query: Query<'q, Self, PgArguments>, value: &Param<'_>) -> Query<'q, Self, PgArguments> {

@@ -223,7 +223,15 @@ pub struct Cancelled {
 pub struct HistoryPage {
     /// The rows.
     pub messages: Vec<Message>,
-    /// Number of messages on all pages. Not counted with [`HistoryQuery::before`], which would read all of them for
-    /// each page.
-    pub total: Option<u64>,
+    /// How many messages all pages have. Not counted with [`HistoryQuery::before`], which would read them for each page.
+    pub total: Option<Total>,
+}
+
+/// How many messages match, counted up to 10,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    /// The messages that were counted.
+    pub messages: u64,
+    /// Whether there are more.
+    pub more: bool,
 }

@@ -76,7 +76,7 @@ const QUEUES: Sql = sql!(
 const TURNS: Sql = Sql {
     postgres: " cross join lateral (
          select r.id, r.church_id, r.due_at from recipients r
-         where r.attempted_at is null and r.provider_id is null and r.rank < 4 and not r.closed
+         where r.attempted_at is null and r.provider_id is null and not r.finished
            and r.sender = q.sender and r.church_id = q.church_id and r.due_at <= $1
            and (q.not_before is null or exists (
                select 1 from messages m
@@ -107,12 +107,12 @@ const PLACES: Sql = sql!(
 /// alone: that waits for a running commit and reads what it wrote.
 pub(in crate::store) const READ_ATTEMPTS: Sql = Sql {
     postgres: "with locked as materialized (
-            select id, claim_id, church_id, sender, phone, tried, message_id, provider_id, rank, closed
+            select id, claim_id, church_id, sender, phone, tried, message_id, provider_id, finished
             from recipients where id = any($1) order by id for update)
         select r.id, r.claim_id, r.church_id, r.sender, r.phone, r.tried, m.content, m.media_urls, m.from_number,
                m.messaging_profile_id
         from locked r join messages m on m.id = r.message_id
-        where r.claim_id = $2 and r.provider_id is null and r.rank < 4 and not r.closed",
+        where r.claim_id = $2 and r.provider_id is null and not r.finished",
     sqlite: "select r.id, r.claim_id, r.church_id, r.sender, r.phone, r.tried, m.content, m.media_urls,
                m.from_number, m.messaging_profile_id
         from recipients r join messages m on m.id = r.message_id

@@ -47,11 +47,11 @@ impl Store {
 const OVERDUE: Sql = Sql {
     postgres: "
         (select id as value from recipients
-         where attempted_at < $1 and rank < 4 and not closed and provider_id is not null and ask_at is null
+         where attempted_at < $1 and not finished and provider_id is not null and ask_at is null
          order by attempted_at limit $3)
         union all
         (select id from recipients
-         where attempted_at < $2 and rank < 4 and not closed and provider_id is null
+         where attempted_at < $2 and not finished and provider_id is null
          order by attempted_at limit $3)",
     // Without `indexed by` SQLite takes the unique index of provider ids and reads all recipients that have none.
     sqlite: "

@@ -13,6 +13,13 @@ use crate::store::failures::StoreError;
 use crate::store::sql::{Dialect, Param, Sql};
 
 impl Dialect for sqlx::Sqlite {
+    const END: &'static str = "; ";
+
+    /// They run one after another.
+    fn begin(_: usize) -> String {
+        String::new()
+    }
+
     fn text(sql: &Sql) -> &'static str {
         sql.sqlite
     }
@@ -24,6 +31,11 @@ impl Dialect for sqlx::Sqlite {
         };
         let columns: String = rows.columns.iter().enumerate().map(column).collect();
         format!(" (select {columns}key as place from json_each(${number})) as new")
+    }
+
+    /// One text.
+    fn places(_: &Bulk) -> usize {
+        1
     }
 
     fn bind<'q>(

@@ -24,6 +24,11 @@ use crate::store::wait::Wait;
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// The same for single statements of the relay, which are not repeated.
 const MARKER_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of 4 KiB in the WAL after which a commit moves them into the file, each page once. A page that many commits
+/// wrote is then moved less often; the WAL has about 16 MiB.
+const CHECKPOINT_PAGES: &str = "4000";
+/// Rows that SQLite's thread hands over without waiting for the reader; a batch of webhooks reads so many.
+const ROW_BUFFER: usize = 512;
 /// Pause between two attempts to take the migration lock.
 const MIGRATION_POLL: Duration = Duration::from_millis(50);
 /// Readers beside the one writer.
@@ -52,6 +57,8 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .row_buffer_size(ROW_BUFFER)
             .foreign_keys(true);
         let pool = |connections, options| Connections::new(0..=connections, options, committed_at.clone());
         let marker = options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);

@@ -1,0 +1,10 @@
+-- Fewer indexes are written when a row changes. A status changes seldom, counters and the time of the last change with
+-- every webhook. `messages_status` finds messages of one status, `messages_created` old ones; changed ones are found by
+-- their events, through `outbox_changes`.
+drop index messages_updated;
+drop index messages_finished;
+create index messages_status on messages (church_id, status, created_at desc, id desc);
+create index messages_created on messages (created_at);
+create index outbox_changes on outbox (subject, created_at);
+-- Recipients that failed since a moment.
+create index recipients_failed on recipients (failed_at) where failed_at is not null;

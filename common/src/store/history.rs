@@ -1,0 +1,145 @@
+//! The history: pages of a church's messages, newest first.
+//!
+//! A page is found by ids alone, which the indexes hold, and only its own rows are read. The index has the messages of
+//! one status in order, so several statuses are read side by side. What changed since a moment is known from the outbox
+//! as far back as that is kept: an index on the time of the last change would be written with every change.
+
+use time::{Duration, OffsetDateTime};
+
+use super::database::Database;
+use super::failures::StoreError;
+use super::handle::{Store, dispatch};
+use super::records::{HistoryPage, HistoryQuery, Total};
+use super::session::only;
+use super::sql::{Sql, Statement, sql};
+use crate::status::MessageStatus;
+use crate::subject::{self, ChurchId, Topic};
+
+/// Matching messages are counted up to this number.
+const COUNTED: u32 = 10_000;
+/// Processes whose clocks differ write into the outbox, so its oldest row may not have the oldest time.
+const CLOCKS_DIFFER: Duration = Duration::MINUTE;
+
+impl Store {
+    /// A page of a church's messages, newest first.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn history(&self, church: &ChurchId, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
+        dispatch!(self, db => history(db, church, query).await)
+    }
+}
+
+async fn history<D: Database>(
+    db: &D,
+    church: &ChurchId,
+    query: &HistoryQuery,
+) -> Result<HistoryPage, StoreError> {
+    let changes = match query.updated_since {
+        None => Changes::All,
+        Some(since) if outbox_reaches(db, since).await? => Changes::InOutbox,
+        Some(_) => Changes::ByTime,
+    };
+    let total = match query.before {
+        Some(_) => None,
+        None => {
+            let counted: i64 = only(db.fetch(count_of(church, query, changes)).await?)?;
+            let counted = u64::try_from(counted).unwrap_or(0);
+            let limit = u64::from(COUNTED);
+            Some(Total { messages: counted.min(limit), more: counted > limit })
+        }
+    };
+    Ok(HistoryPage { messages: db.fetch(page_of(church, query, changes)).await?, total })
+}
+
+/// How messages that changed are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changes {
+    /// They are not asked for.
+    All,
+    /// By their events.
+    InOutbox,
+    /// By looking at each message: the outbox is not kept for so long.
+    ByTime,
+}
+
+/// Whether the outbox still has every change since a moment.
+async fn outbox_reaches<D: Database>(db: &D, since: OffsetDateTime) -> Result<bool, StoreError> {
+    const OLDER: Sql = sql!(
+        "select count(*) as value from (select created_at from outbox order by position limit 1) oldest
+         where created_at < $1"
+    );
+    let older: i64 = only(db.fetch(OLDER.bind(since - CLOCKS_DIFFER)).await?)?;
+    Ok(older > 0)
+}
+
+pub(super) fn count_of<'a>(church: &'a ChurchId, query: &HistoryQuery, changes: Changes) -> Statement<'a> {
+    let all = HistoryQuery { limit: COUNTED + 1, offset: 0, before: None, ..query.clone() };
+    let count = Statement::from(sql!("select count(*) as value from ("));
+    matching(count, church, &all, changes).push(sql!(") matching"))
+}
+
+pub(super) fn page_of<'a>(church: &'a ChurchId, query: &HistoryQuery, changes: Changes) -> Statement<'a> {
+    let page = Statement::from(sql!([select messages] "where id in (select id from ("));
+    matching(page, church, query, changes).push(sql!(
+        ") matching order by created_at desc, id desc limit $5 offset $6) order by created_at desc, id desc"
+    ))
+}
+
+/// The ids of the newest messages of each status, enough for the page.
+fn matching<'a>(
+    mut statement: Statement<'a>,
+    church: &'a ChurchId,
+    query: &HistoryQuery,
+    changes: Changes,
+) -> Statement<'a> {
+    // Without `+` SQLite reads the whole history and looks for each message in the outbox.
+    const OF_CHURCH: Sql = Sql {
+        postgres: "select id, created_at from (select id, created_at from messages where church_id = $1",
+        sqlite: "select id, created_at from (select id, created_at from messages where +church_id = $1",
+    };
+    const NEWEST: Sql =
+        sql!("select id, created_at from (select id, created_at from messages where church_id = $1");
+    const CHANGED: Sql = sql!(" and updated_at >= $2");
+    const HAS_EVENT: Sql = sql!(
+        " and id in (
+             select message_id from outbox where subject in ($7, $8) and created_at >= $2
+             union all
+             select message_id from refused_events where subject in ($7, $8) and created_at >= $2)"
+    );
+    const OLDER: Sql = sql!(" and (created_at, id) < ($3, $4)");
+    const ENOUGH: Sql = sql!(" order by created_at desc, id desc limit $5 + $6) newest");
+    let statuses: Vec<Option<MessageStatus>> = match query.statuses.as_slice() {
+        [] => vec![None],
+        some => some.iter().copied().map(Some).collect(),
+    };
+    for (number, status) in statuses.into_iter().enumerate() {
+        statement = statement
+            .push((number > 0).then_some(sql!(" union all ")))
+            .push(if changes == Changes::InOutbox { OF_CHURCH } else { NEWEST })
+            .push(status.map(of_status))
+            .push((changes != Changes::All).then_some(CHANGED))
+            .push((changes == Changes::InOutbox).then_some(HAS_EVENT))
+            .push(query.before.is_some().then_some(OLDER))
+            .push(ENOUGH);
+    }
+    statement
+        .bind(church.as_str())
+        .bind(query.updated_since)
+        .bind(query.before.map(|(created_at, _)| created_at))
+        .bind(query.before.map(|(_, id)| id))
+        .bind(query.limit)
+        .bind(i64::try_from(query.offset).unwrap_or(i64::MAX))
+        .bind(subject::church(church, Topic::Sent))
+        .bind(subject::church(church, Topic::Status))
+}
+
+fn of_status(status: MessageStatus) -> Sql {
+    match status {
+        MessageStatus::Pending => sql!(" and status = 'pending'"),
+        MessageStatus::Sent => sql!(" and status = 'sent'"),
+        MessageStatus::Delivered => sql!(" and status = 'delivered'"),
+        MessageStatus::Failed => sql!(" and status = 'failed'"),
+        MessageStatus::Read => sql!(" and status = 'read'"),
+    }
+}
