@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use common::store::{FoundMessage, Message, Origin, RecipientLife, Store};
+use common::store::{EventTrace, FoundMessage, Message, Origin, RecipientLife, Store};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::broker::{self, BrokerOptions};
 use super::database::DatabaseOptions;
-use super::events::{self, StoredEvent};
+use super::events::{self, Last, StoredEvent};
 use super::found::found;
 use super::gateways::GatewayOptions;
 use super::output::{Output, counted, moment, serialize_moment, table};
@@ -137,19 +137,25 @@ async fn life(store: &Store, options: &Sources<'_>, found: FoundMessage) -> anyh
     let mut timeline = Timeline::of(&message, &recipients, pause);
     timeline.add_webhooks(&webhooks);
     let recorded = store.events_of(id).await?;
-    let stored = stored_events(options, &message).await;
+    let stored = stored_events(options, &message, &recorded).await;
     let stored = timeline.add_events(&recorded, stored);
     add_emissions(options, &church, &stored, &mut timeline).await?;
     Ok(Life::new(message, origin, &recipients, timeline))
 }
 
 /// The message's events in the stream; without the broker's password, why they are not looked for.
-async fn stored_events(options: &Sources<'_>, message: &Message) -> anyhow::Result<Vec<StoredEvent>> {
+async fn stored_events(
+    options: &Sources<'_>,
+    message: &Message,
+    recorded: &[EventTrace],
+) -> anyhow::Result<Vec<StoredEvent>> {
     let Some(client) = options.broker.connect_if_set().await? else {
         bail!("set {} to find them", broker::PASSWORD);
     };
     let stream = events::stream(client).await?;
-    let span = (message.created_at - SKEW, message.version);
+    let sequences = recorded.iter().filter_map(|trace| u64::try_from(trace.stream_seq?).ok());
+    let last = Last { version: message.version, sequence: sequences.max().unwrap_or(0) };
+    let span = (message.created_at - SKEW, Some(last));
     events::of_message(&stream, &message.church_id, message.id, span).await
 }
 

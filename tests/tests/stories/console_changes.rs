@@ -127,7 +127,7 @@ async fn an_audit_needs_no_flag_and_a_log_that_cannot_be_written_ends_the_progra
     .await;
     assert_eq!(
         (&audited["says"], &audited["report"]["found"]),
-        (&"everything adds up".into(), &json!([])),
+        (&"everything adds up: nothing is lost, and nothing is there twice".into(), &json!([])),
         "{audited}"
     );
     let words =

@@ -152,6 +152,5 @@ pub(super) async fn reprocessed(site: &Site, which: Which, dry: bool, progress: 
 
 async fn audited(site: &Site, repairs: bool, progress: &Progress) -> Outcome {
     let report = audit::audit(&site.store, &site.options.broker, repairs, progress).await?;
-    let says = if report.is_sound() { "everything adds up" } else { "the audit found errors" };
-    Ok((says.into(), serde_json::to_value(report)?))
+    Ok((report.sum(), serde_json::to_value(report)?))
 }
