@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { randomUUID } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { join } from "node:path"
@@ -52,6 +53,16 @@ async function confirm(verb, says) {
   await dialog().getByText(says).first().waitFor()
   await button("Close", dialog()).click()
   await dialog().waitFor({ state: "detached" })
+}
+
+/** Follows the events of the church that is looked at. The subscription is there once one of them is marked as new. */
+async function follow(within) {
+  await button("Live: off", within).click()
+  await button("Live: on", within).waitFor()
+  await until("a new event comes", async () => {
+    await stack.send([DELIVERED])
+    return (await within.locator("tr.fresh").count()) > 0
+  })
 }
 
 it("lets a browser in once by the printed address, and takes the token out of it", { skip }, async () => {
@@ -157,13 +168,7 @@ it("lists webhooks by what became of them, shows a body as text, and processes a
 it("shows who of a church is connected and its events as they come, and replays them", { skip }, async () => {
   await look(page, "churches/grace")
   await page.getByRole("row").filter({ hasText: "u1" }).waitFor()
-  await button("Live: off").click()
-  await button("Live: on").waitFor()
-  // The subscription is there once an event is marked as new.
-  await until("a new event comes", async () => {
-    await stack.send([DELIVERED])
-    return (await page.locator("tr.fresh").count()) > 0
-  })
+  await follow(page)
   await page.getByLabel("Since").fill("2h")
   await button("Preview…").click()
   await sees(/\d+ events would go to 1 socket of grace/, dialog())
@@ -190,6 +195,33 @@ it("revokes the tokens of a person, and accepts them again", { skip }, async () 
   await button("Undo…").click()
   await confirm("Accept again", /are accepted again/)
   await sees("No tokens of this church are revoked.")
+})
+
+it("finds a lost event, and repairs it: the event comes again", { skip }, async () => {
+  const message = await stack.send([DELIVERED])
+  await look(page, `messages/stuck/${message}`)
+  await page.locator(".detail header .state", { hasText: /^delivered$/ }).waitFor()
+  const lost = page.locator(".life .state", { hasText: /^lost$/ })
+  await until("its events are announced", async () => (await page.locator(".life .state", { hasText: /^waits$/ }).count()) === 0 && (await page.locator(".life .state", { hasText: /^emitted$/ }).count()) > 1)
+  const other = await open(context, `${server.origin}/#/churches/grace`)
+  await follow(other)
+  // As if the stream had lost the message's last event, and held another one in its place.
+  const event = randomUUID()
+  await stack.execute(`update outbox set event_id = '${event}', payload = replace(payload, event_id, '${event}')
+    where position = (select max(position) from outbox where message_id = '${message}')`)
+  await lost.waitFor()
+  await look(page, "now")
+  await button("Run the audit").click()
+  await page.getByRole("row").filter({ hasText: event }).locator(".state", { hasText: /^lost$/ }).waitFor()
+  await button("Repair…").click()
+  await sees("Let the relay announce 1 lost event again?", dialog())
+  await sees("ops audit --repair", dialog())
+  await confirm("Repair", /the relay announces 1 event again/)
+  await other.locator("tr.fresh", { has: other.locator(`a[href$="${message}"]`) }).first().waitFor()
+  await other.close()
+  await look(page, `messages/stuck/${message}`)
+  await page.locator(".detail .life").waitFor()
+  await until("it is not lost any more", async () => (await lost.count()) === 0)
 })
 
 it("keeps a log of the changes with who made them", { skip }, async () => {

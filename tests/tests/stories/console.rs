@@ -186,24 +186,8 @@ async fn commands_list_what_waits_what_came_and_which_churches_there_are() {
     assert_eq!(events[0]["event"]["id"], stack.stored(CHURCH).await.last().unwrap().id.to_string());
 }
 
-/// Many more messages than a page of any view, with their recipients and webhooks; all of one church.
-const MANY: &str = "
-    with recursive numbers as (select 1 as n union all select n + 1 from numbers where n < 100000)
-    insert into messages (id, church_id, author_id, content, target_type, media_urls, status, version, recipient_count,
-        failed_count, created_at, updated_at)
-    select printf('01900000-0000-7000-8000-%012d', n), 'crowd', 'userId:7', 'Hello', 'individual', '[]',
-        case when n % 10 = 0 then 'failed' when n % 10 = 1 then 'pending' else 'delivered' end, 2, 1,
-        case when n % 10 = 0 then 1 else 0 end, unixepoch() * 1000 - n, unixepoch() * 1000 - n from numbers;
-    insert into recipients (id, message_id, church_id, ordinal, phone, rank, due_at, attempted_at, failure_code,
-        failure_reason, failed_at, sender)
-    select replace(id, '-8000-', '-9000-'), id, church_id, 0, '+1202555' || substr(id, -4),
-        case status when 'failed' then 4 when 'pending' then 0 else 5 end, created_at - 3600000,
-        case status when 'pending' then null else created_at end,
-        case status when 'failed' then '40300' end, case status when 'failed' then 'The recipient has opted out.' end,
-        case status when 'failed' then created_at end, '+12025550199' from messages where church_id = 'crowd';
-    insert into webhooks (event_id, event_type, deliveries, outcome, recipient_id, received_at, body)
-    select id, 'message.finalized', 1, case when rank = 5 then 'applied' else 'ignored' end,
-        case when rank = 5 then id end, due_at, x'7b7d' from recipients where church_id = 'crowd'";
+/// Many more messages than a page of any view; the browser's test fills its database with them, too.
+const MANY: &str = include_str!("../../src/load/many_messages.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_view_answers_with_a_hundred_thousand_messages() {
