@@ -103,13 +103,37 @@ it("tells who did not get a message and why, and its whole life", { skip }, asyn
   await until("the numbers are hidden", async () => !(await page.locator("main").innerText()).includes(BLOCKED))
 })
 
+it("names a recipient alike in the table and in each step, and leads from a step to its webhook", { skip }, async () => {
+  await look(page, `messages/stuck/${id}`)
+  const step = page.locator(".life li", { hasText: "message.finalized" }).first()
+  const [number, name] = (await step.locator(".quiet").last().innerText()).split(" ")
+  await page.locator("tr", { hasText: number }).getByText(name).waitFor()
+  await step.getByRole("link").click()
+  await page.getByRole("heading", { name: /^message.finalized / }).waitFor()
+  const telnyxId = await page.locator("dd a").first().innerText()
+  await page.getByRole("searchbox").fill(telnyxId)
+  await page.getByRole("searchbox").press("Enter")
+  await sees(`of one recipient of message ${id}.`)
+  await page.locator("[data-row]", { hasText: "message.finalized" }).click()
+  await page.getByRole("heading", { name: /^message.finalized / }).waitFor()
+})
+
+it("lists a church's new messages while the list is open, and tells why one is not confirmed", { skip }, async () => {
+  await look(page, "messages/church/grace")
+  await page.locator(`[data-row][href$="${id}"]`).waitFor()
+  const message = await stack.send(["+12025550105"])
+  await page.locator(`[data-row][href$="${message}"]`, { hasText: "sent" }).click()
+  await page.locator("table", { hasText: "The carrier does not confirm whether it delivered this text." }).waitFor()
+})
+
 it("finds a message by its id, by a number and by its church", { skip }, async () => {
   for (const text of [id, DELIVERED, "grace"]) {
     await look(page, "messages/stuck")
     await page.getByRole("searchbox").fill(text)
     await page.getByRole("searchbox").press("Enter")
-    if (text === "grace") await page.locator("[data-row]").first().click()
+    if (text === "grace") await page.locator(`[data-row][href$="${id}"]`).click()
     await page.getByRole("heading", { name: `Message ${id}` }).waitFor()
+    if (text === DELIVERED) await sees("Found: 1 message to +•••••••0101.")
   }
   await look(page, "messages/found/nothing-like-this")
   await sees("there is no such message")
@@ -140,6 +164,8 @@ it("pauses sending, cancels what waits, and resumes", { skip }, async () => {
   await sees("Cancelled by")
   await look(page, "now")
   await sees("Sending is paused for grace by anna")
+  await page.locator("tr", { hasText: "message-api" }).getByText("paused by operators for grace").waitFor()
+  assert.deepEqual(await page.locator(".attention li").allInnerTexts(), ["Sending is paused for grace by anna"])
   await button("Resume…").click()
   await confirm("Resume", "nothing is paused")
 })
@@ -195,6 +221,17 @@ it("revokes the tokens of a person, and accepts them again", { skip }, async () 
   await button("Undo…").click()
   await confirm("Accept again", /are accepted again/)
   await sees("No tokens of this church are revoked.")
+})
+
+it("revokes everybody's tokens only by a button of its own", { skip }, async () => {
+  await page.getByRole("textbox", { name: "Id" }).fill(" ")
+  await button("Revoke…").click()
+  assert.equal(await dialog().count(), 0)
+  await button("Revoke everybody…").click()
+  await sees("Revoke the tokens of everybody in grace that were issued until now?", dialog())
+  await confirm("Revoke everybody", /tokens of everybody in grace .* are revoked/)
+  await button("Undo…").click()
+  await confirm("Accept again", /are accepted again/)
 })
 
 it("finds a lost event, and repairs it: the event comes again", { skip }, async () => {

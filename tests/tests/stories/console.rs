@@ -9,8 +9,10 @@ use tests::stack::{Report, TestStack};
 
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, SILENT};
 
+const UNCONFIRMED: &str = "+12025550105";
+
 /// Every path that gives data.
-const DATA: [&str; 14] = [
+const DATA: [&str; 15] = [
     "/api/about",
     "/api/now",
     "/api/messages?church=grace",
@@ -19,6 +21,7 @@ const DATA: [&str; 14] = [
     "/api/messages/search?text=x",
     "/api/messages/x",
     "/api/webhooks",
+    "/api/webhooks/search?text=x",
     "/api/webhooks/x",
     "/api/churches",
     "/api/churches/grace/events",
@@ -113,10 +116,56 @@ async fn each_view_shows_what_its_command_reports_and_masks_numbers_until_they_a
         console.reading(&format!("/api/messages/{id}")).header("x-show-numbers", "1").send().await.unwrap();
     assert!(shown.text().await.unwrap().contains(DELIVERED));
     let found = console.report(&format!("/api/messages/search?text=%2B{}", &DELIVERED[1..])).await;
-    assert_eq!(found[0]["messageId"], id.to_string());
+    assert_eq!(found["messages"][0]["messageId"], id.to_string());
+    assert_eq!(found["says"], "1 message to +•••••••0101");
     let webhook = console.report("/api/webhooks").await[0]["eventId"].as_str().unwrap().to_owned();
     let webhook = console.report(&format!("/api/webhooks/{webhook}")).await;
     assert!(webhook["body"].as_str().unwrap().contains("•"), "{webhook}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_found_by_their_event_and_by_each_id_of_their_message() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let id = stack.send(CHURCH, AUTHOR, &[DELIVERED, UNCONFIRMED]).await;
+    stack.until_status(CHURCH, id, "delivered").await;
+    let console = stack.console(&[]).await.enter().await;
+    let search = async |text: &str| console.report(&format!("/api/webhooks/search?text={text}")).await;
+    let life = console.report(&format!("/api/messages/{id}")).await;
+    let all = search(&id.to_string()).await;
+    let count = all["webhooks"].as_array().unwrap().len();
+    assert_eq!(all["says"], format!("{count} webhooks of message {id}"));
+    let recipient = &life["recipients"][0];
+    for key in ["id", "telnyxId"] {
+        let of_one = search(recipient[key].as_str().unwrap()).await;
+        let of_one = of_one["webhooks"].as_array().unwrap();
+        assert!(!of_one.is_empty() && of_one.len() < count, "{of_one:?}");
+        assert!(of_one.iter().all(|webhook| webhook["recipientId"] == recipient["id"]), "{of_one:?}");
+    }
+    let event = all["webhooks"][0]["eventId"].as_str().unwrap();
+    let found = search(event).await;
+    assert_eq!((&found["webhooks"][0]["eventId"], found["webhooks"][1].is_null()), (&event.into(), true));
+
+    let mut entry = stack.until_accepted(1).await.remove(0);
+    entry.id = uuid::Uuid::now_v7();
+    entry.request["webhook_url"] = "https://elsewhere.example.org/".into();
+    assert_eq!(stack.report(&Report::of(&entry, "sent")).await.status(), 200);
+    let parked = search(&entry.id.to_string()).await;
+    assert_eq!(parked["says"], "1 parked webhook of a message that is not known");
+    let nothing = search("nothing-like-this").await;
+    assert!(nothing["says"].as_str().unwrap().starts_with("nothing with this id"), "{nothing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_without_a_receipt_has_a_reason() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let id = stack.send(CHURCH, AUTHOR, &[UNCONFIRMED]).await;
+    stack.until_status(CHURCH, id, "sent").await;
+    let console = stack.console(&[]).await.enter().await;
+    let life = console.report(&format!("/api/messages/{id}")).await;
+    let reason = life["recipients"][0]["failureReason"].as_str().unwrap();
+    assert!(reason.contains("does not confirm"), "{life}");
+    let said = stack.ops(&["message", &id.to_string()]).await;
+    assert!(said.out.contains(reason), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,13 +264,10 @@ async fn each_view_answers_with_a_hundred_thousand_messages() {
         assert!(report.to_string().len() < 200_000, "{path}");
     }
     let page = console.report("/api/messages?church=crowd").await;
-    let next = console
-        .report(&format!("/api/messages?church=crowd&before={}", page["next"].as_str().unwrap()))
-        .await;
-    assert_eq!(
-        (page["messages"][0]["messageId"].clone(), next["messages"].as_array().unwrap().len()),
-        (newest.into(), 50)
-    );
+    let last = page[49]["messageId"].as_str().unwrap();
+    let next = console.report(&format!("/api/messages?church=crowd&before={last}")).await;
+    assert_eq!((page[0]["messageId"].clone(), next.as_array().unwrap().len()), (newest.into(), 50));
+    assert!(next[0]["messageId"].as_str().unwrap() > last);
     eventually("what waits is counted", async || {
         let now = console.report("/api/now").await;
         (now["series"]["due"].as_array()?.last()? == 10_000.0).then_some(())

@@ -115,13 +115,12 @@ async fn make(site: &Site, change: Change, progress: &Progress) -> Outcome {
             let asked = Asked { church, since: since.at, message, rate: rate.clamp(1, 200) };
             said(asked.run(options.broker.connect().await?, progress).await?)
         }
-        Change::Revoke { church, person } => {
-            let person = person.map(|whose| whose.person());
-            let revocation = Revocation::new(church, person, OffsetDateTime::now_utc())?;
+        Change::Revoke { church, whose } => {
+            let revocation = Revocation::new(church, whose.person(), OffsetDateTime::now_utc())?;
             printed(&revocations::set(store, revocation).await?)
         }
-        Change::UndoRevocation { church, person } => {
-            printed(&revocations::end(store, &church, person.map(|whose| whose.person())).await?)
+        Change::UndoRevocation { church, whose } => {
+            printed(&revocations::end(store, &church, whose.person()).await?)
         }
         Change::Repair => audited(site, true, progress).await,
     }
