@@ -149,9 +149,20 @@ impl From<Difference> for Found {
 impl Report {
     /// Whether everything adds up, or was repaired.
     fn is_sound(&self) -> bool {
-        let lost = self.found.iter().filter(|found| found.kind == "event" && found.verdict == "lost").count();
-        let others = self.found.len() - lost;
-        self.sums.is_sound() && others == 0 && self.repaired == lost as u64
+        let others = self.found.len() - self.lost();
+        self.sums.is_sound() && others == 0 && self.repaired == self.lost() as u64
+    }
+
+    /// Events that the stream lost.
+    pub(super) fn lost(&self) -> usize {
+        self.found.iter().filter(|found| found.kind == "event" && found.verdict == "lost").count()
+    }
+
+    /// Cuts what was found down to its first rows. Returns how many were cut off.
+    pub(super) fn cut(&mut self, rows: usize) -> usize {
+        let all = self.found.len();
+        self.found.truncate(rows);
+        all - self.found.len()
     }
 
     /// What it came to, in lines.

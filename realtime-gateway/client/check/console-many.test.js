@@ -111,3 +111,15 @@ it("opens the church", { skip }, async () => {
   await page.getByText("Nobody of this church has a live page open.").waitFor()
   await isAlive()
 })
+
+it("audits them, and shows the first findings if each is miscounted", { skip }, async () => {
+  await look(page, "now")
+  await page.getByRole("button", { name: "Run the audit" }).click()
+  await page.getByText("everything adds up").waitFor()
+  await stack.execute("update messages set read_count = 7")
+  await page.getByRole("button", { name: "Audit again" }).click()
+  await page.getByText("the audit found errors").waitFor()
+  await page.getByText("And 99,900 more; ops audit lists all.").waitFor()
+  assert.equal(await page.locator(".work tbody tr").count(), 100)
+  await isAlive()
+})

@@ -278,7 +278,7 @@ it("has nothing that axe objects to, in light, in dark and on a narrow screen", 
   for (const [colorScheme, width] of sizes) {
     await other.emulateMedia({ colorScheme })
     await other.setViewportSize({ width, height: 800 })
-    for (const place of ["now", "messages/failed", `messages/stuck/${id}`, "webhooks/ignored", "churches/grace"]) {
+    for (const place of ["now", "messages/failed", `messages/stuck/${id}`, "messages/church/grace", "webhooks/ignored", `webhooks/found/${id}`, "churches/grace"]) {
       await look(other, place)
       await other.locator("main .card, main [data-row], main dl").first().waitFor()
       // Without the violations of a page that is still being read.

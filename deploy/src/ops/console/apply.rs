@@ -23,6 +23,9 @@ use crate::ops::{audit, cancel, pauses, reprocess, retry, revocations};
 /// What is refused without the flag.
 const READ_ONLY: &str = "this console only reads; start it with --allow-changes, or copy the command";
 
+/// Most findings of an audit that are shown: the page asks for all work again and again.
+const FOUND: usize = 100;
+
 /// `POST /api/changes`. Answers with the number of the work, which all changes are.
 pub(super) async fn change(State(site): State<Site>, Json(change): Json<Change>) -> Response {
     let Some(log) = &site.actions else { return refusal(StatusCode::FORBIDDEN, READ_ONLY) };
@@ -150,6 +153,9 @@ pub(super) async fn reprocessed(site: &Site, which: Which, dry: bool, progress: 
 }
 
 async fn audited(site: &Site, repairs: bool, progress: &Progress) -> Outcome {
-    let report = audit::audit(&site.store, &site.options.broker, repairs, progress).await?;
-    Ok((report.sum(), serde_json::to_value(report)?))
+    let mut report = audit::audit(&site.store, &site.options.broker, repairs, progress).await?;
+    let (says, lost, more) = (report.sum(), report.lost(), report.cut(FOUND));
+    let mut told = serde_json::to_value(report)?;
+    (told["lost"], told["moreFound"]) = (json!(lost), json!(more));
+    Ok((says, told))
 }

@@ -122,7 +122,7 @@ function Lost({ change }) {
     setEnded(undefined)
     ask("/api/audit", {}).then(({ work }) => setId(work), setError)
   }
-  const lost = ended?.report?.found?.filter(({ kind, verdict }) => kind === "event" && verdict === "lost").length
+  const lost = ended?.report?.lost
   const repair = () => change({ change: { change: "repair" }, question: `Let the relay announce ${counted(lost, "lost event")} again?`, verb: "Repair", done: start })
   return html`<section class="card"><h2>Is anything lost?</h2>
     <p class="quiet">The audit sums all webhooks, recounts all messages and compares the outbox with the stream. It reads in small parts while the services run.</p>
