@@ -1,4 +1,7 @@
-//! Telnyx's error codes as sentences for the message's author, the same for a refused send and a failed delivery.
+//! Telnyx's error codes as sentences for the message's author, the same for a refused send and a failed delivery; and why
+//! nobody knows whether a text arrived.
+
+use crate::status::{Rank, RecipientState};
 
 /// Codes of failures that may be gone the next time: the carrier, the account or the church's number was in the way, and
 /// `not_sent` because the text was held back. Nothing is wrong with these recipients.
@@ -23,4 +26,32 @@ pub fn reason_of(code: &str) -> Option<&'static str> {
         "40333" => "The account's spending limit for today is reached.",
         _ => return None,
     })
+}
+
+/// Why it is not known whether a text arrived, for a recipient that was closed without a receipt and without a reason of
+/// the carrier; `None` for any other.
+pub fn reason_of_unconfirmed(state: RecipientState) -> Option<&'static str> {
+    match state.rank {
+        Rank::Queued | Rank::Sending | Rank::Sent if state.closed => {
+            Some("No receipt came for this text. It may have arrived.")
+        }
+        Rank::Unconfirmed if state.closed => {
+            Some("The carrier does not confirm whether it delivered this text. It may have arrived.")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_recipient_that_was_closed_without_a_receipt_is_unconfirmed() {
+        let ranks = (0..=6).filter_map(Rank::from_i16);
+        for state in ranks.flat_map(|rank| [false, true].map(|closed| RecipientState { rank, closed })) {
+            let is_unconfirmed = state.closed && state.rank < Rank::Failed;
+            assert_eq!(reason_of_unconfirmed(state).is_some(), is_unconfirmed, "{state:?}");
+        }
+    }
 }

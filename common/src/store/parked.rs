@@ -10,6 +10,7 @@ use super::failures::StoreError;
 use super::handle::{Store, dispatch};
 use super::ledger::{Ledger, Locking};
 use super::new_events::NewEvents;
+use super::records::KeptWebhook;
 use super::rows::{ParkedRow, Unparked};
 use super::session::{Session, end, only};
 use super::sql::{Sql, Statement, sql};
@@ -28,6 +29,19 @@ impl Store {
         let (matched, next, events) = dispatch!(self, db => sweep(db, after, limit).await)?;
         self.committed(&events);
         Ok((matched, next))
+    }
+
+    /// The parked webhooks of the message that Telnyx knows by this id, oldest first.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn parked_of(&self, provider_id: &str, limit: u32) -> Result<Vec<KeptWebhook>, StoreError> {
+        const FIND: Sql = sql!(
+            "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at,
+                    received_at
+             from webhooks where outcome = 'parked' and provider_id = $1 order by received_at, event_id limit $2"
+        );
+        dispatch!(self, db => db.fetch(FIND.bind(provider_id).bind(limit)).await)
     }
 
     /// How many webhooks are parked, counted up to a limit.

@@ -148,10 +148,35 @@ impl From<Difference> for Found {
 
 impl Report {
     /// Whether everything adds up, or was repaired.
-    pub(super) fn is_sound(&self) -> bool {
-        let lost = self.found.iter().filter(|found| found.kind == "event" && found.verdict == "lost").count();
-        let others = self.found.len() - lost;
-        self.sums.is_sound() && others == 0 && self.repaired == lost as u64
+    fn is_sound(&self) -> bool {
+        let others = self.found.len() - self.lost();
+        self.sums.is_sound() && others == 0 && self.repaired == self.lost() as u64
+    }
+
+    /// Events that the stream lost.
+    pub(super) fn lost(&self) -> usize {
+        self.found.iter().filter(|found| found.kind == "event" && found.verdict == "lost").count()
+    }
+
+    /// Cuts what was found down to its first rows. Returns how many were cut off.
+    pub(super) fn cut(&mut self, rows: usize) -> usize {
+        let all = self.found.len();
+        self.found.truncate(rows);
+        all - self.found.len()
+    }
+
+    /// What it came to, in lines.
+    pub(super) fn sum(&self) -> String {
+        let verdict = match (self.is_sound(), self.compared_events) {
+            (false, _) => "the audit found errors",
+            (true, Some(_)) => "everything adds up: nothing is lost, and nothing is there twice",
+            (true, None) => "the database adds up",
+        };
+        if self.repaired == 0 {
+            return verdict.into();
+        }
+        let events = counted(i64::try_from(self.repaired).unwrap_or(i64::MAX), "event");
+        format!("the relay announces {events} again\n{verdict}")
     }
 }
 
@@ -180,16 +205,6 @@ impl Display for Report {
         };
         table(out, &self.found.iter().map(row).collect::<Vec<_>>())?;
         self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))?;
-        if self.repaired > 0 {
-            let events = counted(i64::try_from(self.repaired).unwrap_or(i64::MAX), "event");
-            writeln!(out, "the relay announces {events} again")?;
-        }
-        match (self.is_sound(), self.compared_events) {
-            (false, _) => writeln!(out, "the audit found errors"),
-            (true, Some(_)) => {
-                writeln!(out, "everything adds up: nothing is lost, and nothing is there twice")
-            }
-            (true, None) => writeln!(out, "the database adds up"),
-        }
+        writeln!(out, "{}", self.sum())
     }
 }

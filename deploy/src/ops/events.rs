@@ -30,6 +30,15 @@ pub(super) struct StoredEvent {
     pub(super) event: ChurchEvent,
 }
 
+/// The last event of a message, as far as is recorded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Last {
+    /// The message's version.
+    pub(super) version: i64,
+    /// The highest sequence of its events. That of an older version is higher after a repair.
+    pub(super) sequence: u64,
+}
+
 /// The stream, as the broker's user `ops` sees it.
 pub(super) async fn stream(client: async_nats::Client) -> anyhow::Result<Stream> {
     let mut jetstream = jetstream::new(client);
@@ -37,18 +46,18 @@ pub(super) async fn stream(client: async_nats::Client) -> anyhow::Result<Stream>
     jetstream.get_stream(STREAM).await.context("can't read the stream CHURCH; is it there (`ops provision`)?")
 }
 
-/// The events of a message, oldest first: those of its church from a moment on, until its newest version or the end of
-/// the stream.
+/// The events of a message, oldest first: those of its church from a moment on, until the last one or the end of the
+/// stream.
 pub(super) async fn of_message(
     stream: &Stream,
     church: &ChurchId,
     message: Uuid,
-    (since, newest): (OffsetDateTime, i64),
+    (since, last): (OffsetDateTime, Option<Last>),
 ) -> anyhow::Result<Vec<StoredEvent>> {
     let since = DeliverPolicy::ByStartTime { start_time: since };
     let config = pull::Config { filter_subject: subject::every(church), ..reading(since) };
     let (consumer, name) = consumer(stream, config).await?;
-    let found = read(&consumer, message, newest).await;
+    let found = read(&consumer, message, last).await;
     // The broker removes it later if this fails.
     let _ = stream.delete_consumer(&name).await;
     found
@@ -131,7 +140,7 @@ pub(super) async fn consumer(stream: &Stream, config: pull::Config) -> anyhow::R
     Ok((made.context("can't read the stream CHURCH")?, name))
 }
 
-async fn read(consumer: &Reading, message: Uuid, newest: i64) -> anyhow::Result<Vec<StoredEvent>> {
+async fn read(consumer: &Reading, message: Uuid, last: Option<Last>) -> anyhow::Result<Vec<StoredEvent>> {
     let (mut found, mut pending) = (Vec::new(), consumer.cached_info().num_pending);
     while pending > 0 {
         let fetch = consumer.fetch().max_messages(BATCH).expires(PATIENCE);
@@ -147,9 +156,9 @@ async fn read(consumer: &Reading, message: Uuid, newest: i64) -> anyhow::Result<
             if event.message_id != message {
                 continue;
             }
-            let is_newest = event.version >= newest;
+            let is_last = last.is_some_and(|last| event.version >= last.version && sequence >= last.sequence);
             found.push(StoredEvent { sequence, at, event });
-            if is_newest {
+            if is_last {
                 return Ok(found);
             }
         }

@@ -4,7 +4,8 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use common::store::{FoundMessage, Message, Origin, RecipientLife, Store};
+use common::failure::reason_of_unconfirmed;
+use common::store::{EventTrace, FoundMessage, KeptWebhook, Message, Origin, RecipientLife, Store};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::broker::{self, BrokerOptions};
 use super::database::DatabaseOptions;
-use super::events::{self, StoredEvent};
+use super::events::{self, Last, StoredEvent};
 use super::found::found;
 use super::gateways::GatewayOptions;
 use super::output::{Output, counted, moment, serialize_moment, table};
@@ -22,11 +23,13 @@ use super::timeline::{Step, Timeline};
 /// Most recipients that are shown.
 const SHOWN: u32 = 20;
 /// Most messages to one number that are shown.
-const MESSAGES: u32 = 5;
+pub(super) const MESSAGES: u32 = 5;
 /// The broker's clock may be behind by this.
 const SKEW: Duration = Duration::minutes(5);
 /// Webhooks that come later than this after a message's last change are not looked for.
 const LATE: Duration = Duration::days(1);
+/// What is said of a message that is not there any more.
+pub(super) const GONE: &str = "the message was deleted meanwhile";
 
 #[derive(clap::Args)]
 pub(super) struct FindMessage {
@@ -88,6 +91,7 @@ struct Recipient {
     status: &'static str,
     telnyx_id: Option<String>,
     failure_code: Option<String>,
+    /// Why it failed, or why it is not known whether it arrived.
     failure_reason: Option<String>,
     retry_id: Option<Uuid>,
 }
@@ -117,6 +121,17 @@ pub(super) async fn to_phone(store: &Store, phone: &str) -> anyhow::Result<Vec<F
     Ok(found)
 }
 
+/// The webhooks of a message's recipients, oldest first.
+pub(super) async fn webhooks(
+    store: &Store,
+    message: &Message,
+    recipients: &[RecipientLife],
+) -> anyhow::Result<Vec<KeptWebhook>> {
+    let until = OffsetDateTime::now_utc().min(message.updated_at + LATE);
+    let found = store.webhooks_of(recipients, message.created_at - SKEW, until).await;
+    found.context("can't look for the message's webhooks")
+}
+
 impl Sources<'_> {
     /// The life of a message.
     pub(super) async fn life(&self, found: FoundMessage) -> anyhow::Result<Life> {
@@ -126,30 +141,34 @@ impl Sources<'_> {
 
 async fn life(store: &Store, options: &Sources<'_>, found: FoundMessage) -> anyhow::Result<Life> {
     let FoundMessage { church_id: church, message_id: id, recipient_id } = found;
-    let gone = "the message was deleted meanwhile";
-    let message = store.message(&church, id).await?.context(gone)?;
-    let origin = store.origin(id).await?.context(gone)?;
+    let message = store.message(&church, id).await?.context(GONE)?;
+    let origin = store.origin(id).await?.context(GONE)?;
     let recipients = store.recipient_lives(id, recipient_id, SHOWN).await?;
-    let until = OffsetDateTime::now_utc().min(message.updated_at + LATE);
-    let webhooks = store.webhooks_of(&recipients, message.created_at - SKEW, until).await?;
+    let webhooks = webhooks(store, &message, &recipients).await?;
     let pauses = store.pauses().await?;
     let pause = pauses.iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| *paused == church));
     let mut timeline = Timeline::of(&message, &recipients, pause);
     timeline.add_webhooks(&webhooks);
     let recorded = store.events_of(id).await?;
-    let stored = stored_events(options, &message).await;
+    let stored = stored_events(options, &message, &recorded).await;
     let stored = timeline.add_events(&recorded, stored);
     add_emissions(options, &church, &stored, &mut timeline).await?;
     Ok(Life::new(message, origin, &recipients, timeline))
 }
 
 /// The message's events in the stream; without the broker's password, why they are not looked for.
-async fn stored_events(options: &Sources<'_>, message: &Message) -> anyhow::Result<Vec<StoredEvent>> {
+async fn stored_events(
+    options: &Sources<'_>,
+    message: &Message,
+    recorded: &[EventTrace],
+) -> anyhow::Result<Vec<StoredEvent>> {
     let Some(client) = options.broker.connect_if_set().await? else {
         bail!("set {} to find them", broker::PASSWORD);
     };
     let stream = events::stream(client).await?;
-    let span = (message.created_at - SKEW, message.version);
+    let sequences = recorded.iter().filter_map(|trace| u64::try_from(trace.stream_seq?).ok());
+    let last = Last { version: message.version, sequence: sequences.max().unwrap_or(0) };
+    let span = (message.created_at - SKEW, Some(last));
     events::of_message(&stream, &message.church_id, message.id, span).await
 }
 
@@ -209,7 +228,9 @@ impl Recipient {
             status: recipient.state.status().as_str(),
             telnyx_id: recipient.provider_id.clone(),
             failure_code: failure.map(|failure| failure.code.clone()),
-            failure_reason: failure.map(|failure| failure.reason.clone()),
+            failure_reason: failure
+                .map(|failure| failure.reason.clone())
+                .or_else(|| reason_of_unconfirmed(recipient.state).map(str::to_owned)),
             retry_id: recipient.retry_id,
         }
     }

@@ -18,9 +18,6 @@ use super::progress::Progress;
 use super::replays::{self, Replay, Until};
 use super::times::since;
 
-/// Most versions of a message: no message has this one.
-const NO_VERSION: i64 = i64::MAX;
-
 #[derive(clap::Args)]
 pub(super) struct ReplayEvents {
     #[command(flatten)]
@@ -117,7 +114,7 @@ async fn of_message(
     message: Uuid,
     since: OffsetDateTime,
 ) -> anyhow::Result<Vec<(DeliverPolicy, Until)>> {
-    let found = events::of_message(stream, church, message, (since, NO_VERSION)).await?;
+    let found = events::of_message(stream, church, message, (since, None)).await?;
     ensure!(
         !found.is_empty(),
         "the stream holds no event of this message since {}",

@@ -58,12 +58,36 @@ impl Step {
         self
     }
 
+    /// Its place among the others. The times of the stream are finer than those of the rest, so what happened in the same
+    /// millisecond stands in the order in which it must have happened.
+    fn place(&self) -> (i128, usize, Option<u64>) {
+        let order = ORDER.iter().position(|step| *step == self.step).unwrap_or(ORDER.len());
+        (self.at.unix_timestamp_nanos() / 1_000_000, order, self.sequence)
+    }
+
     /// The step as a line.
     pub(super) fn row(&self) -> [String; 3] {
         let whose = self.recipient_id.map(|id| format!(" (recipient {id})")).unwrap_or_default();
         [moment(self.at), self.step.into(), format!("{}{whose}", self.says)]
     }
 }
+
+/// The steps in the order in which they follow each other.
+const ORDER: [&str; 13] = [
+    "accepted",
+    "due",
+    "attempted",
+    "delivered",
+    "failed",
+    "webhook",
+    "waits",
+    "left out",
+    "refused",
+    "lost",
+    "announced",
+    "emitted",
+    "next",
+];
 
 /// The steps that are known so far, and what could not be found out.
 #[derive(Debug, Default)]
@@ -204,7 +228,7 @@ impl Timeline {
 
     /// The steps in the order of their time, and the notes.
     pub(super) fn into_parts(mut self) -> (Vec<Step>, Vec<String>) {
-        self.steps.sort_by_key(|step| step.at);
+        self.steps.sort_by_key(Step::place);
         (self.steps, self.notes)
     }
 }
@@ -221,5 +245,43 @@ fn answer(recipient: &RecipientLife) -> String {
         Some(id) => format!("as {sender}; Telnyx accepted it as {id}"),
         None if recipient.state.is_finished() => format!("as {sender}; Telnyx did not accept it"),
         None => format!("as {sender}; it is unknown whether Telnyx accepted it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn steps_of_the_same_millisecond_stand_in_the_order_in_which_they_follow_each_other() {
+        let at = datetime!(2026-11-22 20:15:31.123 UTC);
+        let (finer, later) =
+            (datetime!(2026-11-22 20:15:31.123_456 UTC), datetime!(2026-11-22 20:15:31.124 UTC));
+        let event = |at, step, sequence| Step::new(at, step, "").event("", Some(sequence));
+        let steps = vec![
+            event(at, "emitted", 8),
+            event(at, "emitted", 7),
+            event(finer, "announced", 8),
+            event(finer, "announced", 7),
+            Step::new(at, "webhook", ""),
+            Step::new(later, "attempted", ""),
+            Step::new(at, "accepted", ""),
+        ];
+        let (steps, _) = Timeline { steps, notes: Vec::new() }.into_parts();
+        let order: Vec<_> = steps.iter().map(|step| (step.step, step.sequence)).collect();
+        assert_eq!(
+            order,
+            [
+                ("accepted", None),
+                ("webhook", None),
+                ("announced", Some(7)),
+                ("announced", Some(8)),
+                ("emitted", Some(7)),
+                ("emitted", Some(8)),
+                ("attempted", None),
+            ]
+        );
     }
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { randomUUID } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { join } from "node:path"
@@ -54,6 +55,16 @@ async function confirm(verb, says) {
   await dialog().waitFor({ state: "detached" })
 }
 
+/** Follows the events of the church that is looked at. The subscription is there once one of them is marked as new. */
+async function follow(within) {
+  await button("Live: off", within).click()
+  await button("Live: on", within).waitFor()
+  await until("a new event comes", async () => {
+    await stack.send([DELIVERED])
+    return (await within.locator("tr.fresh").count()) > 0
+  })
+}
+
 it("lets a browser in once by the printed address, and takes the token out of it", { skip }, async () => {
   await sees("Webhooks in")
   assert.equal(new URL(page.url()).hash, "#/now")
@@ -92,13 +103,37 @@ it("tells who did not get a message and why, and its whole life", { skip }, asyn
   await until("the numbers are hidden", async () => !(await page.locator("main").innerText()).includes(BLOCKED))
 })
 
+it("names a recipient alike in the table and in each step, and leads from a step to its webhook", { skip }, async () => {
+  await look(page, `messages/stuck/${id}`)
+  const step = page.locator(".life li", { hasText: "message.finalized" }).first()
+  const [number, name] = (await step.locator(".quiet").last().innerText()).split(" ")
+  await page.locator("tr", { hasText: number }).getByText(name).waitFor()
+  await step.getByRole("link").click()
+  await page.getByRole("heading", { name: /^message.finalized / }).waitFor()
+  const telnyxId = await page.locator("dd a").first().innerText()
+  await page.getByRole("searchbox").fill(telnyxId)
+  await page.getByRole("searchbox").press("Enter")
+  await sees(`of one recipient of message ${id}.`)
+  await page.locator("[data-row]", { hasText: "message.finalized" }).click()
+  await page.getByRole("heading", { name: /^message.finalized / }).waitFor()
+})
+
+it("lists a church's new messages while the list is open, and tells why one is not confirmed", { skip }, async () => {
+  await look(page, "messages/church/grace")
+  await page.locator(`[data-row][href$="${id}"]`).waitFor()
+  const message = await stack.send(["+12025550105"])
+  await page.locator(`[data-row][href$="${message}"]`, { hasText: "sent" }).click()
+  await page.locator("table", { hasText: "The carrier does not confirm whether it delivered this text." }).waitFor()
+})
+
 it("finds a message by its id, by a number and by its church", { skip }, async () => {
   for (const text of [id, DELIVERED, "grace"]) {
     await look(page, "messages/stuck")
     await page.getByRole("searchbox").fill(text)
     await page.getByRole("searchbox").press("Enter")
-    if (text === "grace") await page.locator("[data-row]").first().click()
+    if (text === "grace") await page.locator(`[data-row][href$="${id}"]`).click()
     await page.getByRole("heading", { name: `Message ${id}` }).waitFor()
+    if (text === DELIVERED) await sees("Found: 1 message to +•••••••0101.")
   }
   await look(page, "messages/found/nothing-like-this")
   await sees("there is no such message")
@@ -129,6 +164,8 @@ it("pauses sending, cancels what waits, and resumes", { skip }, async () => {
   await sees("Cancelled by")
   await look(page, "now")
   await sees("Sending is paused for grace by anna")
+  await page.locator("tr", { hasText: "message-api" }).getByText("paused by operators for grace").waitFor()
+  assert.deepEqual(await page.locator(".attention li").allInnerTexts(), ["Sending is paused for grace by anna"])
   await button("Resume…").click()
   await confirm("Resume", "nothing is paused")
 })
@@ -157,13 +194,7 @@ it("lists webhooks by what became of them, shows a body as text, and processes a
 it("shows who of a church is connected and its events as they come, and replays them", { skip }, async () => {
   await look(page, "churches/grace")
   await page.getByRole("row").filter({ hasText: "u1" }).waitFor()
-  await button("Live: off").click()
-  await button("Live: on").waitFor()
-  // The subscription is there once an event is marked as new.
-  await until("a new event comes", async () => {
-    await stack.send([DELIVERED])
-    return (await page.locator("tr.fresh").count()) > 0
-  })
+  await follow(page)
   await page.getByLabel("Since").fill("2h")
   await button("Preview…").click()
   await sees(/\d+ events would go to 1 socket of grace/, dialog())
@@ -192,6 +223,44 @@ it("revokes the tokens of a person, and accepts them again", { skip }, async () 
   await sees("No tokens of this church are revoked.")
 })
 
+it("revokes everybody's tokens only by a button of its own", { skip }, async () => {
+  await page.getByRole("textbox", { name: "Id" }).fill(" ")
+  await button("Revoke…").click()
+  assert.equal(await dialog().count(), 0)
+  await button("Revoke everybody…").click()
+  await sees("Revoke the tokens of everybody in grace that were issued until now?", dialog())
+  await confirm("Revoke everybody", /tokens of everybody in grace .* are revoked/)
+  await button("Undo…").click()
+  await confirm("Accept again", /are accepted again/)
+})
+
+it("finds a lost event, and repairs it: the event comes again", { skip }, async () => {
+  const message = await stack.send([DELIVERED])
+  await look(page, `messages/stuck/${message}`)
+  await page.locator(".detail header .state", { hasText: /^delivered$/ }).waitFor()
+  const lost = page.locator(".life .state", { hasText: /^lost$/ })
+  await until("its events are announced", async () => (await page.locator(".life .state", { hasText: /^waits$/ }).count()) === 0 && (await page.locator(".life .state", { hasText: /^emitted$/ }).count()) > 1)
+  const other = await open(context, `${server.origin}/#/churches/grace`)
+  await follow(other)
+  // As if the stream had lost the message's last event, and held another one in its place.
+  const event = randomUUID()
+  await stack.execute(`update outbox set event_id = '${event}', payload = replace(payload, event_id, '${event}')
+    where position = (select max(position) from outbox where message_id = '${message}')`)
+  await lost.waitFor()
+  await look(page, "now")
+  await button("Run the audit").click()
+  await page.getByRole("row").filter({ hasText: event }).locator(".state", { hasText: /^lost$/ }).waitFor()
+  await button("Repair…").click()
+  await sees("Let the relay announce 1 lost event again?", dialog())
+  await sees("ops audit --repair", dialog())
+  await confirm("Repair", /the relay announces 1 event again/)
+  await other.locator("tr.fresh", { has: other.locator(`a[href$="${message}"]`) }).first().waitFor()
+  await other.close()
+  await look(page, `messages/stuck/${message}`)
+  await page.locator(".detail .life").waitFor()
+  await until("it is not lost any more", async () => (await lost.count()) === 0)
+})
+
 it("keeps a log of the changes with who made them", { skip }, async () => {
   await button("Work and log").click()
   await dialog().getByRole("row").filter({ hasText: "ops revoke --church grace --user nobody-7" }).first().waitFor()
@@ -209,7 +278,7 @@ it("has nothing that axe objects to, in light, in dark and on a narrow screen", 
   for (const [colorScheme, width] of sizes) {
     await other.emulateMedia({ colorScheme })
     await other.setViewportSize({ width, height: 800 })
-    for (const place of ["now", "messages/failed", `messages/stuck/${id}`, "webhooks/ignored", "churches/grace"]) {
+    for (const place of ["now", "messages/failed", `messages/stuck/${id}`, "messages/church/grace", "webhooks/ignored", `webhooks/found/${id}`, "churches/grace"]) {
       await look(other, place)
       await other.locator("main .card, main [data-row], main dl").first().waitFor()
       // Without the violations of a page that is still being read.

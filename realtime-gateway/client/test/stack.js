@@ -71,6 +71,14 @@ class TestStack {
     return run(join(programs, "ops"), [...words, "--database-url", this.file.database])
   }
 
+  /** Runs statements on the stack's SQLite, as no service would. */
+  async execute(statements) {
+    const program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=60).executescript(sys.stdin.read())"
+    const running = run("python3", ["-c", program, this.file.database.replace(/^sqlite:/, "")], { timeout: PATIENCE })
+    running.child.stdin.end(statements)
+    await running
+  }
+
   /** Sends a text as somebody else would, and returns its id. */
   async send(phones = [DELIVERED], church = "grace") {
     const answer = await fetch(`${this.api}/api/messages/send`, {

@@ -9,7 +9,7 @@ use time::Duration;
 use super::church::{accept_all, church, message, now, phone, provider_id, record, webhook};
 
 on_both_databases!(
-    a_message_is_found_by_every_id_that_belongs_to_it,
+    a_message_is_found_by_every_id_that_belongs_to_it_and_a_parked_webhook_by_telnyxs,
     a_messages_life_has_its_recipients_webhooks_and_events,
     failures_are_counted_by_code_and_listed,
     a_webhook_processed_again_changes_its_recipient_once,
@@ -19,7 +19,7 @@ on_both_databases!(
 const FAILED: RecipientState = RecipientState { rank: Rank::Failed, closed: true };
 const DELIVERED: RecipientState = RecipientState { rank: Rank::Delivered, closed: false };
 
-async fn a_message_is_found_by_every_id_that_belongs_to_it(kind: Kind) {
+async fn a_message_is_found_by_every_id_that_belongs_to_it_and_a_parked_webhook_by_telnyxs(kind: Kind) {
     let database = Database::fresh(kind).await;
     let store = database.migrated().await;
     let (new, other) = (message("grace", 2), message("hope", 1));
@@ -36,6 +36,11 @@ async fn a_message_is_found_by_every_id_that_belongs_to_it(kind: Kind) {
         assert_eq!((found.church_id, found.message_id, found.recipient_id), (church("grace"), new.id, of));
     }
     assert_eq!(store.find_message("unknown").await.unwrap(), None);
+    let parked = webhook("e1", "unknown", &phone(7), DELIVERED);
+    assert_eq!(store.record_webhooks(&[parked]).await.unwrap(), [Outcome::Parked]);
+    let parked = store.parked_of("unknown", 10).await.unwrap();
+    assert_eq!(parked.iter().map(|webhook| &*webhook.event_id).collect::<Vec<_>>(), ["e1"]);
+    assert!(store.parked_of("e1", 10).await.unwrap().is_empty());
     let to = store.messages_to(&phone(0), 10).await.unwrap();
     assert_eq!(to.iter().map(|found| found.message_id).collect::<Vec<_>>(), [other.id, new.id]);
     assert_eq!(store.messages_to(&phone(0), 1).await.unwrap().len(), 1);

@@ -9,8 +9,10 @@ use tests::stack::{Report, TestStack};
 
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, SILENT};
 
+const UNCONFIRMED: &str = "+12025550105";
+
 /// Every path that gives data.
-const DATA: [&str; 14] = [
+const DATA: [&str; 15] = [
     "/api/about",
     "/api/now",
     "/api/messages?church=grace",
@@ -19,6 +21,7 @@ const DATA: [&str; 14] = [
     "/api/messages/search?text=x",
     "/api/messages/x",
     "/api/webhooks",
+    "/api/webhooks/search?text=x",
     "/api/webhooks/x",
     "/api/churches",
     "/api/churches/grace/events",
@@ -113,10 +116,56 @@ async fn each_view_shows_what_its_command_reports_and_masks_numbers_until_they_a
         console.reading(&format!("/api/messages/{id}")).header("x-show-numbers", "1").send().await.unwrap();
     assert!(shown.text().await.unwrap().contains(DELIVERED));
     let found = console.report(&format!("/api/messages/search?text=%2B{}", &DELIVERED[1..])).await;
-    assert_eq!(found[0]["messageId"], id.to_string());
+    assert_eq!(found["messages"][0]["messageId"], id.to_string());
+    assert_eq!(found["says"], "1 message to +•••••••0101");
     let webhook = console.report("/api/webhooks").await[0]["eventId"].as_str().unwrap().to_owned();
     let webhook = console.report(&format!("/api/webhooks/{webhook}")).await;
     assert!(webhook["body"].as_str().unwrap().contains("•"), "{webhook}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_found_by_their_event_and_by_each_id_of_their_message() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let id = stack.send(CHURCH, AUTHOR, &[DELIVERED, UNCONFIRMED]).await;
+    stack.until_status(CHURCH, id, "delivered").await;
+    let console = stack.console(&[]).await.enter().await;
+    let search = async |text: &str| console.report(&format!("/api/webhooks/search?text={text}")).await;
+    let life = console.report(&format!("/api/messages/{id}")).await;
+    let all = search(&id.to_string()).await;
+    let count = all["webhooks"].as_array().unwrap().len();
+    assert_eq!(all["says"], format!("{count} webhooks of message {id}"));
+    let recipient = &life["recipients"][0];
+    for key in ["id", "telnyxId"] {
+        let of_one = search(recipient[key].as_str().unwrap()).await;
+        let of_one = of_one["webhooks"].as_array().unwrap();
+        assert!(!of_one.is_empty() && of_one.len() < count, "{of_one:?}");
+        assert!(of_one.iter().all(|webhook| webhook["recipientId"] == recipient["id"]), "{of_one:?}");
+    }
+    let event = all["webhooks"][0]["eventId"].as_str().unwrap();
+    let found = search(event).await;
+    assert_eq!((&found["webhooks"][0]["eventId"], found["webhooks"][1].is_null()), (&event.into(), true));
+
+    let mut entry = stack.until_accepted(1).await.remove(0);
+    entry.id = uuid::Uuid::now_v7();
+    entry.request["webhook_url"] = "https://elsewhere.example.org/".into();
+    assert_eq!(stack.report(&Report::of(&entry, "sent")).await.status(), 200);
+    let parked = search(&entry.id.to_string()).await;
+    assert_eq!(parked["says"], "1 parked webhook of a message that is not known");
+    let nothing = search("nothing-like-this").await;
+    assert!(nothing["says"].as_str().unwrap().starts_with("nothing with this id"), "{nothing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_without_a_receipt_has_a_reason() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let id = stack.send(CHURCH, AUTHOR, &[UNCONFIRMED]).await;
+    stack.until_status(CHURCH, id, "sent").await;
+    let console = stack.console(&[]).await.enter().await;
+    let life = console.report(&format!("/api/messages/{id}")).await;
+    let reason = life["recipients"][0]["failureReason"].as_str().unwrap();
+    assert!(reason.contains("does not confirm"), "{life}");
+    let said = stack.ops(&["message", &id.to_string()]).await;
+    assert!(said.out.contains(reason), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,24 +235,8 @@ async fn commands_list_what_waits_what_came_and_which_churches_there_are() {
     assert_eq!(events[0]["event"]["id"], stack.stored(CHURCH).await.last().unwrap().id.to_string());
 }
 
-/// Many more messages than a page of any view, with their recipients and webhooks; all of one church.
-const MANY: &str = "
-    with recursive numbers as (select 1 as n union all select n + 1 from numbers where n < 100000)
-    insert into messages (id, church_id, author_id, content, target_type, media_urls, status, version, recipient_count,
-        failed_count, created_at, updated_at)
-    select printf('01900000-0000-7000-8000-%012d', n), 'crowd', 'userId:7', 'Hello', 'individual', '[]',
-        case when n % 10 = 0 then 'failed' when n % 10 = 1 then 'pending' else 'delivered' end, 2, 1,
-        case when n % 10 = 0 then 1 else 0 end, unixepoch() * 1000 - n, unixepoch() * 1000 - n from numbers;
-    insert into recipients (id, message_id, church_id, ordinal, phone, rank, due_at, attempted_at, failure_code,
-        failure_reason, failed_at, sender)
-    select replace(id, '-8000-', '-9000-'), id, church_id, 0, '+1202555' || substr(id, -4),
-        case status when 'failed' then 4 when 'pending' then 0 else 5 end, created_at - 3600000,
-        case status when 'pending' then null else created_at end,
-        case status when 'failed' then '40300' end, case status when 'failed' then 'The recipient has opted out.' end,
-        case status when 'failed' then created_at end, '+12025550199' from messages where church_id = 'crowd';
-    insert into webhooks (event_id, event_type, deliveries, outcome, recipient_id, received_at, body)
-    select id, 'message.finalized', 1, case when rank = 5 then 'applied' else 'ignored' end,
-        case when rank = 5 then id end, due_at, x'7b7d' from recipients where church_id = 'crowd'";
+/// Many more messages than a page of any view; the browser's test fills its database with them, too.
+const MANY: &str = include_str!("../../src/load/many_messages.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_view_answers_with_a_hundred_thousand_messages() {
@@ -231,13 +264,10 @@ async fn each_view_answers_with_a_hundred_thousand_messages() {
         assert!(report.to_string().len() < 200_000, "{path}");
     }
     let page = console.report("/api/messages?church=crowd").await;
-    let next = console
-        .report(&format!("/api/messages?church=crowd&before={}", page["next"].as_str().unwrap()))
-        .await;
-    assert_eq!(
-        (page["messages"][0]["messageId"].clone(), next["messages"].as_array().unwrap().len()),
-        (newest.into(), 50)
-    );
+    let last = page[49]["messageId"].as_str().unwrap();
+    let next = console.report(&format!("/api/messages?church=crowd&before={last}")).await;
+    assert_eq!((page[0]["messageId"].clone(), next.as_array().unwrap().len()), (newest.into(), 50));
+    assert!(next[0]["messageId"].as_str().unwrap() > last);
     eventually("what waits is counted", async || {
         let now = console.report("/api/now").await;
         (now["series"]["due"].as_array()?.last()? == 10_000.0).then_some(())

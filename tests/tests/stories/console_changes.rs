@@ -51,11 +51,11 @@ async fn a_change_says_what_it_did_and_is_kept_in_the_log_with_its_command() {
     assert!(cancelled["says"].as_str().unwrap().contains("1 recipients get no text"), "{cancelled}");
     let life = console.report(&format!("/api/messages/{id}")).await;
     assert_eq!(life["cancelledBy"], "operator:anna");
-    let person = json!({ "claim": "adminId", "id": "7" });
-    let revoked = console.change(&json!({ "change": "revoke", "church": CHURCH, "person": person })).await;
+    let whose = json!({ "person": { "claim": "adminId", "id": "7" } });
+    let revoked = console.change(&json!({ "change": "revoke", "church": CHURCH, "whose": whose })).await;
     assert!(revoked["says"].as_str().unwrap().contains("adminId 7"), "{revoked}");
     let undone =
-        console.change(&json!({ "change": "undoRevocation", "church": CHURCH, "person": person })).await;
+        console.change(&json!({ "change": "undoRevocation", "church": CHURCH, "whose": whose })).await;
     assert!(undone["says"].as_str().unwrap().contains("accepted again"), "{undone}");
     console.change(&json!({ "change": "resume", "church": CHURCH })).await;
     let nothing = console.change(&json!({ "change": "resume", "church": CHURCH })).await;
@@ -74,6 +74,33 @@ async fn a_change_says_what_it_did_and_is_kept_in_the_log_with_its_command() {
     let words: Vec<&str> = commands[0].split(' ').skip(1).collect();
     assert_eq!(stack.ops(&words).await.code, 0);
     assert_eq!(stack.store().pauses().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybodys_tokens_are_revoked_only_by_that_word() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let console = stack.console(&["--allow-changes", "--action-log", "/dev/null"]).await.enter().await;
+    for whose in [
+        json!(null),
+        json!({}),
+        json!({ "person": null }),
+        json!({ "person": { "claim": "userId" } }),
+        json!({ "person": { "claim": "userId", "id": "" } }),
+        json!({ "person": { "claim": "userId", "id": " " } }),
+    ] {
+        let revoke = json!({ "change": "revoke", "church": CHURCH, "whose": whose });
+        let undo = json!({ "change": "undoRevocation", "church": CHURCH, "whose": whose });
+        for change in [revoke, undo, json!({ "change": "revoke", "church": CHURCH })] {
+            for path in ["/api/preview", "/api/changes"] {
+                let refused = console.posting(path, &change).send().await.unwrap();
+                assert_eq!(refused.status(), 422, "{change}");
+            }
+        }
+    }
+    assert!(stack.store().revocations(None).await.unwrap().is_empty());
+    let all = json!({ "change": "revoke", "church": CHURCH, "whose": "everybody" });
+    let revoked = console.change(&all).await;
+    assert!(revoked["says"].as_str().unwrap().contains("tokens of everybody in grace"), "{revoked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +154,7 @@ async fn an_audit_needs_no_flag_and_a_log_that_cannot_be_written_ends_the_progra
     .await;
     assert_eq!(
         (&audited["says"], &audited["report"]["found"]),
-        (&"everything adds up".into(), &json!([])),
+        (&"everything adds up: nothing is lost, and nothing is there twice".into(), &json!([])),
         "{audited}"
     );
     let words =

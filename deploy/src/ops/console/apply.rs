@@ -23,6 +23,9 @@ use crate::ops::{audit, cancel, pauses, reprocess, retry, revocations};
 /// What is refused without the flag.
 const READ_ONLY: &str = "this console only reads; start it with --allow-changes, or copy the command";
 
+/// Most findings of an audit that are shown: the page asks for all work again and again.
+const FOUND: usize = 100;
+
 /// `POST /api/changes`. Answers with the number of the work, which all changes are.
 pub(super) async fn change(State(site): State<Site>, Json(change): Json<Change>) -> Response {
     let Some(log) = &site.actions else { return refusal(StatusCode::FORBIDDEN, READ_ONLY) };
@@ -115,13 +118,12 @@ async fn make(site: &Site, change: Change, progress: &Progress) -> Outcome {
             let asked = Asked { church, since: since.at, message, rate: rate.clamp(1, 200) };
             said(asked.run(options.broker.connect().await?, progress).await?)
         }
-        Change::Revoke { church, person } => {
-            let person = person.map(|whose| whose.person());
-            let revocation = Revocation::new(church, person, OffsetDateTime::now_utc())?;
+        Change::Revoke { church, whose } => {
+            let revocation = Revocation::new(church, whose.person(), OffsetDateTime::now_utc())?;
             printed(&revocations::set(store, revocation).await?)
         }
-        Change::UndoRevocation { church, person } => {
-            printed(&revocations::end(store, &church, person.map(|whose| whose.person())).await?)
+        Change::UndoRevocation { church, whose } => {
+            printed(&revocations::end(store, &church, whose.person()).await?)
         }
         Change::Repair => audited(site, true, progress).await,
     }
@@ -151,7 +153,9 @@ pub(super) async fn reprocessed(site: &Site, which: Which, dry: bool, progress: 
 }
 
 async fn audited(site: &Site, repairs: bool, progress: &Progress) -> Outcome {
-    let report = audit::audit(&site.store, &site.options.broker, repairs, progress).await?;
-    let says = if report.is_sound() { "everything adds up" } else { "the audit found errors" };
-    Ok((says.into(), serde_json::to_value(report)?))
+    let mut report = audit::audit(&site.store, &site.options.broker, repairs, progress).await?;
+    let (says, lost, more) = (report.sum(), report.lost(), report.cut(FOUND));
+    let mut told = serde_json::to_value(report)?;
+    (told["lost"], told["moreFound"]) = (json!(lost), json!(more));
+    Ok((says, told))
 }

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::command;
 use crate::ops::times::since;
 
+/// Longest id of a person, in bytes.
+const LONGEST_ID: usize = 256;
+
 /// A change that somebody asks for.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "change", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
@@ -26,9 +29,9 @@ pub(super) enum Change {
     /// Sends stored events to a church's browsers again.
     Replay { church: ChurchId, since: Moment, message: Option<Uuid>, rate: u32 },
     /// Revokes the tokens of a person, or of the whole church.
-    Revoke { church: ChurchId, person: Option<Whose> },
+    Revoke { church: ChurchId, whose: Whose },
     /// Accepts them again.
-    UndoRevocation { church: ChurchId, person: Option<Whose> },
+    UndoRevocation { church: ChurchId, whose: Whose },
     /// Lets the relay announce lost events again.
     Repair,
 }
@@ -60,11 +63,42 @@ impl TryFrom<String> for Moment {
     }
 }
 
+/// Whose tokens. Everybody is a word of its own, so that a forgotten id revokes nobody's.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Whose {
+    /// Those of all people of the church.
+    Everybody,
+    /// Those of one.
+    Person(Named),
+}
+
 /// A person, as a token names it.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Whose {
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
     claim: Claim,
-    id: String,
+    id: PersonId,
+}
+
+/// The id of a person; not empty.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+struct PersonId(String);
+
+impl TryFrom<String> for PersonId {
+    type Error = String;
+
+    fn try_from(id: String) -> Result<Self, String> {
+        match id.trim().len() {
+            0 => {
+                Err("the person has no id; to revoke the tokens of the whole church, ask for everybody"
+                    .into())
+            }
+            1..=LONGEST_ID => Ok(Self(id.trim().to_owned())),
+            _ => Err(format!("the person's id has more than {LONGEST_ID} bytes")),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -78,14 +112,23 @@ enum Claim {
 }
 
 impl Whose {
-    /// The person.
-    pub(super) fn person(&self) -> Person {
+    /// The person; none for everybody.
+    pub(super) fn person(&self) -> Option<Person> {
+        match self {
+            Self::Everybody => None,
+            Self::Person(named) => Some(named.person()),
+        }
+    }
+}
+
+impl Named {
+    fn person(&self) -> Person {
         let claim = match self.claim {
             Claim::User => IdClaim::UserId,
             Claim::Admin => IdClaim::AdminId,
             Claim::Sub => IdClaim::Sub,
         };
-        Person { claim, id: self.id.clone() }
+        Person { claim, id: self.id.0.clone() }
     }
 
     fn flag(&self) -> &'static str {
@@ -115,10 +158,8 @@ impl Change {
                 words.extend(message.iter().flat_map(|id| ["--message".into(), id.to_string()]));
                 words
             }
-            Self::Revoke { church, person } => of_person(&["revoke"], church, person.as_ref()),
-            Self::UndoRevocation { church, person } => {
-                of_person(&["revocations", "undo"], church, person.as_ref())
-            }
+            Self::Revoke { church, whose } => of_whom(&["revoke"], church, whose),
+            Self::UndoRevocation { church, whose } => of_whom(&["revocations", "undo"], church, whose),
             Self::Repair => vec!["audit".into(), "--repair".into()],
         };
         command::ops(&words.iter().map(String::as_str).collect::<Vec<_>>())
@@ -130,9 +171,11 @@ fn of_church(words: &[&str], church: Option<&ChurchId>) -> Vec<String> {
     words.chain(church.into_iter().flat_map(|church| ["--church".into(), church.to_string()])).collect()
 }
 
-fn of_person(words: &[&str], church: &ChurchId, person: Option<&Whose>) -> Vec<String> {
+fn of_whom(words: &[&str], church: &ChurchId, whose: &Whose) -> Vec<String> {
     let mut words = of_church(words, Some(church));
-    words.extend(person.iter().flat_map(|whose| [whose.flag().into(), whose.id.clone()]));
+    if let Whose::Person(named) = whose {
+        words.extend([named.flag().into(), named.id.0.clone()]);
+    }
     words
 }
 
@@ -162,9 +205,9 @@ pub(crate) fn examples() -> Vec<String> {
         { "change": "reprocess", "which": { "reason": "it's no report" } },
         { "change": "replay", "church": "grace", "since": "2h", "message": id, "rate": 100 },
         { "change": "replay", "church": "grace", "since": "2026-11-22T20:15:00Z", "rate": 1 },
-        { "change": "revoke", "church": "grace", "person": { "claim": "adminId", "id": "7" } },
-        { "change": "revoke", "church": "grace" },
-        { "change": "undoRevocation", "church": "grace", "person": { "claim": "sub", "id": "seven of nine" } },
+        { "change": "revoke", "church": "grace", "whose": { "person": { "claim": "adminId", "id": "7" } } },
+        { "change": "revoke", "church": "grace", "whose": "everybody" },
+        { "change": "undoRevocation", "church": "grace", "whose": { "person": { "claim": "sub", "id": "seven of nine" } } },
         { "change": "repair" },
     ]);
     let changes: Vec<Change> = serde_json::from_value(changes).unwrap();

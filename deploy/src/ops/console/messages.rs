@@ -1,5 +1,6 @@
 //! The view "Messages": ready-made lists, search, and one message's life.
 
+use anyhow::Context as _;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -14,7 +15,7 @@ use super::answer::{answer, refusal};
 use super::command;
 use super::site::Site;
 use crate::ops::found::found;
-use crate::ops::output::moment;
+use crate::ops::output::{counted, moment};
 use crate::ops::sender::e164;
 use crate::ops::{failures, message, stuck};
 
@@ -91,16 +92,38 @@ pub(super) async fn search(
 ) -> Response {
     let text = asked.text.trim();
     if e164(text).is_ok() {
-        let found = message::to_phone(&site.store, text).await;
-        let found = found.map(|found| found.iter().map(told).collect::<Vec<_>>());
-        return answer(&headers, &command::ops(&["message", "--phone", text]), found);
+        return answer(&headers, &command::ops(&["message", "--phone", text]), to_phone(&site, text).await);
     }
-    let found = found(&site.store, text).await.map(|found| vec![told(&found)]);
-    answer(&headers, &command::ops(&["message", text]), found)
+    answer(&headers, &command::ops(&["message", text]), by_id(&site, text).await)
 }
 
-fn told(found: &FoundMessage) -> Value {
-    json!({ "churchId": found.church_id, "messageId": found.message_id, "recipientId": found.recipient_id })
+async fn to_phone(site: &Site, phone: &str) -> anyhow::Result<Value> {
+    let found = message::to_phone(&site.store, phone).await?;
+    let newest = if found.len() < message::MESSAGES as usize { "" } else { "the newest " };
+    let messages = counted(found.len() as i64, "message");
+    told(site, &found, format!("{newest}{messages} to {phone}")).await
+}
+
+async fn by_id(site: &Site, id: &str) -> anyhow::Result<Value> {
+    let found = found(&site.store, id).await?;
+    let says = match found.recipient_id.map(|recipient| recipient.to_string()) {
+        None => "the message with this id",
+        Some(recipient) if recipient.eq_ignore_ascii_case(id) => "the message to the recipient with this id",
+        Some(_) => "the message that Telnyx knows by this id",
+    };
+    told(site, &[found], says.into()).await
+}
+
+/// What was found, and what it is.
+async fn told(site: &Site, found: &[FoundMessage], says: String) -> anyhow::Result<Value> {
+    let mut rows = Vec::new();
+    for FoundMessage { church_id, message_id, recipient_id } in found {
+        let message = site.store.message(church_id, *message_id).await?.context(message::GONE)?;
+        let mut row = row(&message);
+        row["recipientId"] = json!(recipient_id);
+        rows.push(row);
+    }
+    Ok(json!({ "says": says, "messages": rows }))
 }
 
 /// `GET /api/messages/{id}`: its life; of one recipient alone if the id is a recipient's or Telnyx's.
@@ -118,7 +141,7 @@ pub(super) async fn of_church(
     answer(&headers, "", page(&site, &asked).await)
 }
 
-async fn page(site: &Site, asked: &OfChurch) -> anyhow::Result<Value> {
+async fn page(site: &Site, asked: &OfChurch) -> anyhow::Result<Vec<Value>> {
     let last = match asked.before {
         Some(id) => site.store.message(&asked.church, id).await?,
         None => None,
@@ -128,9 +151,7 @@ async fn page(site: &Site, asked: &OfChurch) -> anyhow::Result<Value> {
     let before = last.map_or(end, |message| (message.created_at, message.id));
     let query = HistoryQuery { limit: PAGE, before: Some(before), ..HistoryQuery::default() };
     let page = site.store.history(&asked.church, &query).await?;
-    let is_full = page.messages.len() == PAGE as usize;
-    let next = page.messages.last().filter(|_| is_full).map(|message| message.id);
-    Ok(json!({ "messages": page.messages.iter().map(row).collect::<Vec<_>>(), "next": next }))
+    Ok(page.messages.iter().map(row).collect())
 }
 
 /// A message without its text.

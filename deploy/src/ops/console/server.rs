@@ -71,6 +71,7 @@ fn router(site: Site) -> Router {
         .route("/messages/search", get(messages::search))
         .route("/messages/{id}", get(messages::life))
         .route("/webhooks", get(webhooks::list))
+        .route("/webhooks/search", get(webhooks::search))
         .route("/webhooks/{id}", get(webhooks::one))
         .route("/churches", get(churches::list))
         .route("/churches/{church}/tail", get(tail::tail))

@@ -78,3 +78,33 @@ export function useReport(path, seconds) {
   const current = known.path === path ? known : { path }
   return { ...current, isLoading: Boolean(path) && current.report === undefined && !current.error, again }
 }
+
+/**
+ * A list in pages, the newest row first. Its first page is read again after some seconds, an older one when it is asked
+ * for. `idOf` tells rows apart, and `before` is the query for the rows that are older than one.
+ */
+export function usePages(path, { size, idOf, before }, seconds) {
+  const first = useReport(path, seconds)
+  const [known, setKnown] = useState({})
+  const [error, setError] = useState()
+  useEffect(() => {
+    if (first.report) setKnown((earlier) => joined(first.report, earlier, size, idOf))
+  }, [first.report])
+  const older = () => {
+    const last = known.rows.at(-1)
+    const add = (rows) => setKnown((now) => (now.rows.at(-1) === last ? { rows: [...now.rows, ...rows], hasOlder: rows.length === size } : now))
+    return ask(`${path}${path.includes("?") ? "&" : "?"}${before(last)}`).then(({ report }) => (setError(undefined), add(report)), setError)
+  }
+  const again = () => {
+    setKnown((now) => ({ ...now, isOutdated: true }))
+    first.again()
+  }
+  return { ...first, ...known, isLoading: !known.rows && !first.error, error: first.error ?? error, older, again }
+}
+
+/** The first page, and after it the older rows that are known. They are left out if rows between may be missing. */
+function joined(page, { rows = [], hasOlder, isOutdated }, size, idOf) {
+  const last = page.length > 0 && !isOutdated ? rows.findIndex((row) => idOf(row) === idOf(page.at(-1))) : -1
+  const rest = last < 0 ? [] : rows.slice(last + 1)
+  return { rows: [...page, ...rest], hasOlder: rest.length > 0 ? hasOlder : page.length === size }
+}

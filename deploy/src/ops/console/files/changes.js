@@ -83,9 +83,10 @@ export function Audited({ report }) {
       <div><dt>events waiting</dt><dd>${report.waitingEvents.toLocaleString("en")}</dd></div></dl>
     ${report.found.length > 0 && html`<table>
       <thead><tr><th>Verdict</th><th>What</th><th>Why</th></tr></thead>
-      <tbody>${report.found.slice(0, 100).map((found) => html`<tr key=${found.kind + found.id}>
+      <tbody>${report.found.map((found) => html`<tr key=${found.kind + found.id}>
         <td><${State} name=${found.verdict} /></td><td>${found.kind} <code>${found.id}</code></td><td>${found.says}</td></tr>`)}</tbody>
     </table>`}
+    ${report.moreFound > 0 && html`<p class="quiet">And ${report.moreFound.toLocaleString("en")} more; <code>ops audit</code> lists all.</p>`}
     ${report.refused.map((event) => html`<p class="bad" key=${event.eventId}>The stream refuses the event ${event.eventId}: ${event.reason}</p>`)}
     ${report.notes.map((note) => html`<p class="quiet" key=${note}>${note}</p>`)}`
 }

@@ -128,25 +128,27 @@ function Events({ id }) {
 
 function Revocations({ id, change }) {
   const { report, command, error, isLoading, again } = useReport(`/api/churches/${id}/revocations`, 10)
-  const revoke = (event) => {
+  const revoke = (whose, who, verb) => change({ change: { change: "revoke", church: id, whose }, question: `Revoke the tokens of ${who} in ${id} that were issued until now?`, verb, done: again })
+  const revokeOne = (event) => {
     event.preventDefault()
     const { claim, person } = Object.fromEntries(new FormData(event.currentTarget))
-    const whose = person.trim() ? { claim, id: person.trim() } : null
-    const who = whose ? `${claim} ${whose.id} in ${id}` : `everybody in ${id}`
-    change({ change: { change: "revoke", church: id, person: whose }, question: `Revoke the tokens of ${who} that were issued until now?`, verb: "Revoke", done: again })
+    revoke({ person: { claim, id: person.trim() } }, `${claim} ${person.trim()}`, "Revoke")
   }
+  const revokeAll = () => revoke("everybody", "everybody", "Revoke everybody")
   const undo = (one) => () =>
-    change({ change: { change: "undoRevocation", church: id, person: one.id ? { claim: one.claim ?? "userId", id: one.id } : null }, question: `Accept the tokens of ${one.id ? `${one.claim ?? ""} ${one.id}` : "everybody"} in ${id} again?`, verb: "Accept again", done: again })
+    change({ change: { change: "undoRevocation", church: id, whose: one.id ? { person: { claim: one.claim ?? "userId", id: one.id } } : "everybody" }, question: `Accept the tokens of ${one.id ? `${one.claim ?? ""} ${one.id}` : "everybody"} in ${id} again?`, verb: "Accept again", done: again })
   return html`<section class="card"><h3>Revoked tokens</h3>
     <${Problem} error=${error} />
     <${Nothing} of=${report} isLoading=${isLoading}>No tokens of this church are revoked.</${Nothing}>
     ${report?.map((one) => html`<p class="row" key=${`${one.claim} ${one.id}`}>
       <span>${one.id ? html`<strong>${one.claim} ${one.id}</strong>` : html`<strong>everybody</strong>`}, issued until <${Time} at=${one.issuedUntil} /></span>
       <button type="button" class="small" onClick=${undo(one)}>Undo…</button></p>`)}
-    <form onSubmit=${revoke}>
+    <form onSubmit=${revokeOne}>
       <label>Whose <select name="claim">${KINDS.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}</select></label>
-      <label>Id <input name="person" size="12" placeholder="everybody" autocomplete="off" /></label>
+      <label>Id <input name="person" size="12" required pattern=".*\\S.*" title="the person's id" autocomplete="off" /></label>
       <button>Revoke…</button>
+      <span class="push"></span>
+      <button type="button" onClick=${revokeAll}>Revoke everybody…</button>
     </form>
     <${Command} text=${command} />
   </section>`

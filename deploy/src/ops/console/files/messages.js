@@ -1,8 +1,8 @@
 // The view "Messages": lists of what is wrong, search, and the life of one message.
 
 import { html, useEffect, useState } from "/htm-preact.js"
-import { ask, useReport } from "/asking.js"
-import { Bar, Command, Lists, Nothing, Problem, State, Time } from "/parts.js"
+import { usePages, useReport } from "/asking.js"
+import { Bar, Command, Lists, Nothing, Problem, Search, State, Time } from "/parts.js"
 import { counted, short, words } from "/words.js"
 
 const LISTS = [
@@ -19,7 +19,7 @@ export function Messages({ rest, change }) {
   const base = `#/messages/${list}${hasKey ? `/${encodeURIComponent(key ?? "")}` : ""}`
   return html`<div class=${id ? "panes open" : "panes"}>
     <section class="pane list" aria-label="Messages">
-      <${Search} />
+      <${Search} label="Our id, Telnyx's id, +15551234567, or a church" find=${find} />
       <${Lists} label="Lists of messages" lists=${LISTS} current=${list} />
       ${(list === "stuck" || list === "unanswered") && html`<${Stuck} list=${list} base=${base} id=${id} />`}
       ${list === "failed" && html`<${Failed} base=${base} id=${id} />`}
@@ -32,20 +32,11 @@ export function Messages({ rest, change }) {
   </div>`
 }
 
-/** One field for everything that leads to messages. */
-function Search() {
-  const search = (event) => {
-    event.preventDefault()
-    const written = new FormData(event.currentTarget).get("text").trim()
-    if (!written) return
-    const text = written.startsWith("+") ? written.replace(/[\s().-]/g, "") : written
-    const isChurch = /^[\w-]{1,64}$/.test(text) && !/^[0-9a-f]{8}-[0-9a-f-]{27}$/i.test(text)
-    location.hash = `#/messages/${isChurch ? "church" : "found"}/${encodeURIComponent(text)}`
-  }
-  return html`<form role="search" onSubmit=${search}>
-    <input type="search" name="text" placeholder="Our id, Telnyx's id, +15551234567, or a church" aria-label="Our id, Telnyx's id, a number, or a church" autocomplete="off" spellcheck="false" />
-    <button>Search</button>
-  </form>`
+/** Goes to what a text leads to. */
+function find(written) {
+  const text = written.startsWith("+") ? written.replace(/[\s().-]/g, "") : written
+  const isChurch = /^[\w-]{1,64}$/.test(text) && !/^[0-9a-f]{8}-[0-9a-f-]{27}$/i.test(text)
+  location.hash = `#/messages/${isChurch ? "church" : "found"}/${encodeURIComponent(text)}`
 }
 
 function Stuck({ list, base, id }) {
@@ -84,39 +75,40 @@ function Failed({ base, id }) {
     <${Command} text=${command} />`
 }
 
+/** How the messages of a church are paged. */
+const PAGES = { size: 50, idOf: ({ messageId }) => messageId, before: ({ messageId }) => `before=${messageId}` }
+
 function OfChurch({ church, base, id }) {
-  const [pages, setPages] = useState([])
-  const [error, setError] = useState()
-  const next = pages.at(-1)?.next
-  const read = (before) =>
-    ask(`/api/messages?church=${encodeURIComponent(church)}${before ? `&before=${before}` : ""}`).then(({ report }) => setPages((known) => [...known, report]), setError)
-  useEffect(() => void read(), [])
-  const rows = pages.flatMap(({ messages }) => messages)
+  const { rows, hasOlder, older, error, isLoading } = usePages(`/api/messages?church=${encodeURIComponent(church)}`, PAGES, 5)
   return html`<p>Messages of <strong>${church}</strong>, the newest first. <a href="#/churches/${church}">The church</a></p>
     <${Problem} error=${error} />
-    <${Nothing} of=${rows} isLoading=${pages.length === 0 && !error}>This church has no message.</${Nothing}>
-    <ul class="rows">${rows.map((one) => html`<${Row} key=${one.messageId} href="${base}/${one.messageId}" isOpen=${one.messageId === id}>
-      <span><${State} name=${one.status} /> ${one.failureReason && html`<span class="bad">${one.failureReason}</span>`}</span>
-      <span class="numbers">${one.deliveredCount} of ${one.recipientCount}</span>
-      <code>${short(one.messageId)}</code>
-      <span class="quiet"><${Time} at=${one.createdAt} withAge /></span>
-    </${Row}>`)}</ul>
-    ${next && html`<button type="button" onClick=${() => read(next)}>Older</button>`}`
+    <${Nothing} of=${rows} isLoading=${isLoading}>This church has no message.</${Nothing}>
+    <ul class="rows">${rows?.map((one) => html`<${MessageRow} key=${one.messageId} message=${one} href="${base}/${one.messageId}" isOpen=${one.messageId === id} />`)}</ul>
+    ${hasOlder && html`<button type="button" onClick=${older}>Older</button>`}`
 }
 
 function Found({ text, base, id }) {
   const { report, command, error, isLoading } = useReport(`/api/messages/search?text=${encodeURIComponent(text)}`)
+  const place = ({ recipientId, messageId }) => recipientId ?? messageId
   useEffect(() => {
-    const only = report?.length === 1 ? report[0] : undefined
-    if (only && !id) location.replace(`${base}/${only.recipientId ?? only.messageId}`)
+    if (report?.messages.length === 1 && !id) location.replace(`${base}/${place(report.messages[0])}`)
   }, [report])
   return html`<${Problem} error=${error} />
     ${error && /^[\w-]{1,64}$/.test(text) && html`<p><a href="#/messages/church/${text}">Messages of a church of this name</a></p>`}
-    <${Nothing} of=${report} isLoading=${isLoading && !error}>Nothing was found.</${Nothing}>
-    <ul class="rows">${report?.map((one) => html`<${Row} key=${one.messageId} href="${base}/${one.recipientId ?? one.messageId}" isOpen=${(one.recipientId ?? one.messageId) === id}>
-      <span><strong>${one.churchId}</strong></span><span></span><code>${short(one.messageId)}</code>
-    </${Row}>`)}</ul>
+    <${Nothing} isLoading=${isLoading} />
+    ${report && html`<p>Found: ${report.says}.</p>`}
+    <ul class="rows">${report?.messages.map((one) => html`<${MessageRow} key=${one.messageId} message=${one} church=${one.churchId} href="${base}/${place(one)}" isOpen=${place(one) === id} />`)}</ul>
     <${Command} text=${command} />`
+}
+
+function MessageRow({ message, church, href, isOpen }) {
+  const { messageId, status, failureReason, deliveredCount, recipientCount, createdAt } = message
+  return html`<${Row} href=${href} isOpen=${isOpen}>
+    <span>${church && html`<strong>${church}</strong>`} <${State} name=${status} /> ${failureReason && html`<span class="bad">${failureReason}</span>`}</span>
+    <span class="numbers">${deliveredCount} of ${recipientCount}</span>
+    <code>${short(messageId)}</code>
+    <span class="quiet"><${Time} at=${createdAt} withAge /></span>
+  </${Row}>`
 }
 
 function Row({ href, isOpen, children }) {
@@ -130,6 +122,7 @@ function Life({ id, back, change }) {
   const retry = () => change({ change: { change: "retry", id: life.messageId, includeUnresolved: unresolved }, question: "Send this message again to those whom it did not reach?", verb: "Send again", done: again })
   const cancel = () => change({ change: { change: "cancel", id: life.messageId }, question: "Cancel what has not left yet?", verb: "Cancel the rest", done: again })
   if (!life) return html`<a class="back" href=${back}>Back</a><${Problem} error=${error} /><${Nothing} isLoading=${isLoading} />`
+  const phones = new Map(life.recipients.map(({ id, phone }) => [id, phone]))
   const open = life.recipientCount - life.deliveredCount - life.failedCount - life.unconfirmedCount
   return html`
     <a class="back" href=${back}>Back</a>
@@ -154,8 +147,8 @@ function Life({ id, back, change }) {
       <button type="button" disabled=${open === 0} onClick=${cancel}>Cancel…</button>
     </div>
     <${Recipients} life=${life} back=${back} />
-    <h3>Its life</h3>
-    <ol class="life">${life.steps.map((step, index) => html`<${Step} key=${index} step=${step} several=${life.recipientCount > 1} before=${life.steps[index - 1]} />`)}</ol>
+    <header class="row"><h3>Its life</h3><a href="#/webhooks/found/${encodeURIComponent(id)}">Its webhooks</a></header>
+    <ol class="life">${life.steps.map((step, index) => html`<${Step} key=${index} step=${step} whose=${life.recipientCount > 1 && phones.get(step.recipientId)} before=${life.steps[index - 1]} />`)}</ol>
     ${life.notes.map((note) => html`<p class="quiet" key=${note}>${note}</p>`)}
     <${Command} text=${command} />`
 }
@@ -164,21 +157,22 @@ function Recipients({ life, back }) {
   const isOne = life.recipients.length === 1 && life.recipientCount > 1
   return html`<h3>${isOne ? "One recipient" : "Recipients"}</h3>
     <table>
-      <thead><tr><th>Number</th><th>State</th><th>Why</th><th class="extra">Telnyx's id</th></tr></thead>
+      <thead><tr><th>Recipient</th><th>State</th><th>Why</th><th class="extra">Telnyx's id</th></tr></thead>
       <tbody>${life.recipients.map((one) => html`<tr key=${one.id}>
-        <td>${one.phone}</td><td><${State} name=${one.status} /></td>
-        <td>${one.failureReason ? html`${one.failureReason} <code>${one.failureCode}</code>` : html`<span class="quiet">–</span>`}${one.retryId && html` <a href="${back}/${one.retryId}">retried</a>`}</td>
+        <td>${one.phone} <code class="quiet" title=${one.id}>${short(one.id)}</code></td><td><${State} name=${one.status} /></td>
+        <td>${one.failureReason ? html`${one.failureReason} ${one.failureCode && html`<code>${one.failureCode}</code>`}` : html`<span class="quiet">–</span>`}${one.retryId && html` <a href="${back}/${one.retryId}">retried</a>`}</td>
         <td class="extra"><code title=${one.telnyxId}>${one.telnyxId ? short(one.telnyxId) : "–"}</code></td>
       </tr>`)}</tbody>
     </table>
     ${life.moreRecipients > 0 && html`<p class="quiet">And ${life.moreRecipients.toLocaleString("en")} more. ${isOne ? html`<a href="${back}/${life.messageId}">The whole message</a>` : "The unfinished and the failed ones are shown first; search for a recipient's number or Telnyx's id to see another."}</p>`}`
 }
 
-function Step({ step, several, before }) {
+/** One step; with whose it is if the message has several recipients. */
+function Step({ step, whose, before }) {
   const isSameTime = before && before.at.slice(0, 19) === step.at.slice(0, 19)
   return html`<li class=${step.step.replaceAll(" ", "-")}>
     <span class="when">${isSameTime ? html`<span class="quiet">″</span>` : html`<${Time} at=${step.at} />`}</span>
     <${State} name=${step.step}>${words(step.step)}</${State}>
-    <span>${step.says}${several && step.recipientId && html` <code class="quiet" title=${step.recipientId}>${short(step.recipientId)}</code>`}</span>
+    <span>${step.step === "webhook" ? html`<a href="#/webhooks/all/${encodeURIComponent(step.eventId)}">${step.says}</a>` : step.says}${whose && html` <span class="quiet">${whose} <code title=${step.recipientId}>${short(step.recipientId)}</code></span>`}</span>
   </li>`
 }

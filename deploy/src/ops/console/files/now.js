@@ -76,9 +76,16 @@ function Attention({ report }) {
   </section>`
 }
 
+/** What a process says of a pause, which is an item of its own. */
+const PAUSED = /^degraded: .*paused by operators for /
+
 function problems({ processes, series, database, pauses }) {
   const last = (name) => series[name]?.at(-1) ?? 0
-  const found = processes.filter(({ state }) => state !== "ready").map(({ service, url, state, says }) => [`${service} at ${url} is ${state}: ${says.join("; ")}`])
+  const found = []
+  for (const { service, url, state, says } of processes) {
+    const others = pauses?.length > 0 ? says.filter((why) => !PAUSED.test(why)) : says
+    if (state !== "ready" && (others.length > 0 || says.length === 0)) found.push([`${service} at ${url} is ${state}: ${others.join("; ")}`])
+  }
   if (database) found.push([`The database can't be read: ${database}`])
   if (last("outboxSeconds") >= 30) found.push([`The oldest event has waited in the outbox for ${span(last("outboxSeconds"))}`])
   if (last("refused") > 0) found.push([`The stream refuses ${counted(last("refused"), "event")}; run the audit below`])
@@ -115,7 +122,7 @@ function Lost({ change }) {
     setEnded(undefined)
     ask("/api/audit", {}).then(({ work }) => setId(work), setError)
   }
-  const lost = ended?.report?.found?.filter(({ kind, verdict }) => kind === "event" && verdict === "lost").length
+  const lost = ended?.report?.lost
   const repair = () => change({ change: { change: "repair" }, question: `Let the relay announce ${counted(lost, "lost event")} again?`, verb: "Repair", done: start })
   return html`<section class="card"><h2>Is anything lost?</h2>
     <p class="quiet">The audit sums all webhooks, recounts all messages and compares the outbox with the stream. It reads in small parts while the services run.</p>

@@ -70,6 +70,19 @@ const TONES = {
   "not ready": "bad",
 }
 
+/** One field to look for something; `find` gets what was written. */
+export function Search({ label, find }) {
+  const search = (event) => {
+    event.preventDefault()
+    const text = new FormData(event.currentTarget).get("text").trim()
+    if (text) find(text)
+  }
+  return html`<form role="search" onSubmit=${search}>
+    <input type="search" name="text" placeholder=${label} aria-label=${label} autocomplete="off" spellcheck="false" />
+    <button>Search</button>
+  </form>`
+}
+
 /** Links to the lists of a view. */
 export function Lists({ label, lists, current }) {
   return html`<nav class="lists" aria-label=${label}>

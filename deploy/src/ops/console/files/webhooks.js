@@ -1,8 +1,8 @@
 // The view "Webhooks": what came, by what became of it; one webhook with its body; processing again.
 
 import { html, useEffect, useState } from "/htm-preact.js"
-import { ask, useReport } from "/asking.js"
-import { Command, Lists, Nothing, Problem, State, Time } from "/parts.js"
+import { usePages, useReport } from "/asking.js"
+import { Command, Lists, Nothing, Problem, Search, State, Time } from "/parts.js"
 import { between, counted, short, span, words } from "/words.js"
 
 const LISTS = [
@@ -25,15 +25,21 @@ const MEANINGS = {
 const AGAIN = ["parked", "ignored"]
 
 export function Webhooks({ rest, change }) {
-  const [list = "parked", id] = rest
+  const [list = "parked", ...more] = rest
+  // #/webhooks/<list>/<id>; the list "found" has what was looked for before the id.
+  const [text, id] = list === "found" ? more : [undefined, more[0]]
+  const base = `#/webhooks/${list}${text === undefined ? "" : `/${encodeURIComponent(text)}`}`
   return html`<div class=${id ? "panes open" : "panes"}>
     <section class="pane list" aria-label="Webhooks">
+      <${Search} label="Telnyx's id of the event or the text, or our id" find=${(text) => (location.hash = `#/webhooks/found/${encodeURIComponent(text)}`)} />
       <${Lists} label="Lists of webhooks" lists=${LISTS} current=${list} />
-      <p class="quiet">${MEANINGS[list]}</p>
-      ${list === "refused" ? html`<${Refusals} />` : html`<${Kept} key=${list} list=${list} id=${id} change=${change} />`}
+      ${MEANINGS[list] && html`<p class="quiet">${MEANINGS[list]}</p>`}
+      ${list === "refused" && html`<${Refusals} />`}
+      ${list === "found" && html`<${Found} text=${text} base=${base} id=${id} />`}
+      ${list !== "refused" && list !== "found" && html`<${Kept} key=${list} list=${list} base=${base} id=${id} change=${change} />`}
     </section>
     <section class="pane detail" aria-label="Webhook">
-      ${id ? html`<${One} key=${id} id=${id} back="#/webhooks/${list}" change=${change} />` : html`<p class="nothing">Choose a webhook.</p>`}
+      ${id ? html`<${One} key=${id} id=${id} back=${base} change=${change} />` : html`<p class="nothing">Choose a webhook.</p>`}
     </section>
   </div>`
 }
@@ -47,41 +53,60 @@ function Refusals() {
       <tbody>${rows.map(([reason, count]) => html`<tr key=${reason}><td>${words(reason)}</td><td class="numbers">${count.toLocaleString("en")}</td></tr>`)}</tbody></table>`}`
 }
 
-function Kept({ list, id, change }) {
-  const path = `/api/webhooks${list === "all" ? "" : `?outcome=${list}`}`
-  const first = useReport(path, 10)
-  const [older, setOlder] = useState([])
+/** How webhooks are paged. */
+const PAGES = {
+  size: 100,
+  idOf: ({ eventId }) => eventId,
+  before: ({ receivedAt, eventId }) => `before=${encodeURIComponent(receivedAt)}&id=${encodeURIComponent(eventId)}`,
+}
+
+function Kept({ list, base, id, change }) {
+  const { rows, hasOlder, older, command, error, isLoading, again } = usePages(`/api/webhooks${list === "all" ? "" : `?outcome=${list}`}`, PAGES, 10)
   const [chosen, setChosen] = useState(new Set())
-  const [error, setError] = useState()
-  const rows = [...(first.report ?? []), ...older]
-  const last = rows.at(-1)
-  const more = () => ask(`${path}${path.includes("?") ? "&" : "?"}before=${encodeURIComponent(last.receivedAt)}&id=${encodeURIComponent(last.eventId)}`).then(({ report }) => setOlder([...older, ...report]), setError)
   const choose = (eventId) => () => {
     const next = new Set(chosen)
     if (!next.delete(eventId)) next.add(eventId)
     setChosen(next)
   }
-  const done = () => (setChosen(new Set()), first.again())
-  const again = () => change({ change: { change: "reprocess", which: { events: [...chosen] } }, question: `Process ${counted(chosen.size, "webhook")} again?`, verb: "Process again", done })
+  const done = () => (setChosen(new Set()), again())
+  const process = () => change({ change: { change: "reprocess", which: { events: [...chosen] } }, question: `Process ${counted(chosen.size, "webhook")} again?`, verb: "Process again", done })
   const canAgain = AGAIN.includes(list)
   return html`
-    <${Problem} error=${first.error ?? error} />
-    <${Nothing} of=${first.report} isLoading=${first.isLoading}>No such webhook came in the last seven days.</${Nothing}>
-    ${canAgain && rows.length > 0 && html`<div class="buttons">
+    <${Problem} error=${error} />
+    <${Nothing} of=${rows} isLoading=${isLoading}>No such webhook came in the last seven days.</${Nothing}>
+    ${canAgain && rows?.length > 0 && html`<div class="buttons">
       <label><input type="checkbox" checked=${chosen.size > 0 && chosen.size === rows.length} onChange=${() => setChosen(new Set(chosen.size === rows.length ? [] : rows.map(({ eventId }) => eventId)))} /> all shown</label>
-      <button type="button" disabled=${chosen.size === 0} onClick=${again}>Process ${chosen.size || ""} again…</button>
+      <button type="button" disabled=${chosen.size === 0} onClick=${process}>Process ${chosen.size || ""} again…</button>
     </div>`}
-    <ul class="rows">${rows.map((one) => html`<li key=${one.eventId}>
+    <ul class="rows">${rows?.map((one) => html`<li key=${one.eventId}>
       ${canAgain && html`<input type="checkbox" aria-label="Choose ${one.eventId}" checked=${chosen.has(one.eventId)} onChange=${choose(one.eventId)} />`}
-      <a data-row href="#/webhooks/${list}/${encodeURIComponent(one.eventId)}" aria-current=${one.eventId === id ? "true" : undefined}>
-        <span>${one.eventType} ${list === "all" && html`<${State} name=${one.outcome} />`}</span>
-        <span class="numbers">${one.deliveries > 1 ? `${one.deliveries} times` : ""}</span>
-        <span class="why">${one.reason ?? html`<code>${short(one.eventId)}</code>`}</span>
-        <span class="quiet"><${Time} at=${one.receivedAt} withAge />${late(one)}</span>
-      </a>
+      <${Link} webhook=${one} withOutcome=${list === "all"} base=${base} id=${id} />
     </li>`)}</ul>
-    ${first.report?.length === 100 && html`<button type="button" onClick=${more}>Older</button>`}
-    <${Command} text=${first.command} />`
+    ${hasOlder && html`<button type="button" onClick=${older}>Older</button>`}
+    <${Command} text=${command} />`
+}
+
+/** What a text leads to: one webhook, or those of a message. */
+function Found({ text, base, id }) {
+  const { report, error, isLoading } = useReport(`/api/webhooks/search?text=${encodeURIComponent(text)}`)
+  useEffect(() => {
+    if (report?.webhooks.length === 1 && !id) location.replace(`${base}/${encodeURIComponent(report.webhooks[0].eventId)}`)
+  }, [report])
+  return html`<${Problem} error=${error} />
+    <${Nothing} isLoading=${isLoading} />
+    ${report && html`<p>Found: ${report.says}.</p>`}
+    <ul class="rows">${report?.webhooks.map((one) => html`<li key=${one.eventId}><${Link} webhook=${one} withOutcome base=${base} id=${id} /></li>`)}</ul>`
+}
+
+/** The row of a webhook. */
+function Link({ webhook, withOutcome, base, id }) {
+  const { eventId, eventType, outcome, deliveries, reason, receivedAt } = webhook
+  return html`<a data-row href="${base}/${encodeURIComponent(eventId)}" aria-current=${eventId === id ? "true" : undefined}>
+    <span>${eventType} ${withOutcome && html`<${State} name=${outcome} />`}</span>
+    <span class="numbers">${deliveries > 1 ? `${deliveries} times` : ""}</span>
+    <span class="why">${reason ?? html`<code>${short(eventId)}</code>`}</span>
+    <span class="quiet"><${Time} at=${receivedAt} withAge />${late(webhook)}</span>
+  </a>`
 }
 
 /** How long after it happened it came. */
