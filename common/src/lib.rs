@@ -23,4 +23,5 @@ pub mod subject;
 pub mod telemetry;
 pub mod telnyx_message;
 pub mod throttle;
+pub mod trace_context;
 pub mod version;

@@ -12,6 +12,7 @@ use super::sql::{Sql, Statement, sql};
 use crate::event::ChurchEvent;
 use crate::inbound::InboundEvent;
 use crate::revocation::Revocation;
+use crate::trace_context::TraceParent;
 
 /// An event on its way into the outbox.
 #[derive(Debug, Clone)]
@@ -23,6 +24,7 @@ pub(super) struct OutboxEntry {
     pub(super) subject: String,
     pub(super) payload: String,
     pub(super) created_at: OffsetDateTime,
+    pub(super) trace_parent: Option<TraceParent>,
 }
 
 impl OutboxEntry {
@@ -36,6 +38,7 @@ impl OutboxEntry {
             subject: event.subject(),
             payload: json(event)?,
             created_at: event.timestamp,
+            trace_parent: None,
         })
     }
 
@@ -49,6 +52,7 @@ impl OutboxEntry {
             subject: event.subject(),
             payload: json(event)?,
             created_at: event.timestamp,
+            trace_parent: None,
         })
     }
 
@@ -62,15 +66,21 @@ impl OutboxEntry {
             subject: revocation.subject(),
             payload: json(revocation)?,
             created_at: revocation.timestamp,
+            trace_parent: None,
         })
+    }
+
+    /// The same row, with the trace of what made it.
+    pub(super) fn traced(self, trace_parent: Option<TraceParent>) -> Self {
+        Self { trace_parent, ..self }
     }
 }
 
 /// Appends events to the outbox. Their messages are locked, so that positions and versions have the same order.
 pub(super) async fn append<S: Session>(tx: &mut S, entries: &[OutboxEntry]) -> Result<(), StoreError> {
     const APPEND: Sql = sql!(
-        "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at)
-         select event_id, message_id, version, progress, subject, payload, created_at from"
+        "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at, trace_parent)
+         select event_id, message_id, version, progress, subject, payload, created_at, trace_parent from"
     );
     if entries.is_empty() {
         return Ok(());
@@ -83,6 +93,7 @@ pub(super) async fn append<S: Session>(tx: &mut S, entries: &[OutboxEntry]) -> R
         .text("subject", |entry| &entry.subject)
         .text("payload", |entry| &entry.payload)
         .time("created_at", |entry| entry.created_at)
+        .opt_text("trace_parent", |entry| entry.trace_parent.as_ref().map(ToString::to_string))
         .build();
     tx.execute(Statement::from(APPEND).push_rows(new).push(sql!(" order by place"))).await.map(drop)
 }

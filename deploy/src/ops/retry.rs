@@ -75,6 +75,7 @@ pub(super) async fn retry(store: &Store, again: &Again<'_>) -> anyhow::Result<St
         messaging_profile_id,
         include_unresolved: again.include_unresolved,
         created_at: timestamp::millis(OffsetDateTime::now_utc()),
+        trace_parent: None,
     };
     let retried = store.retry(&retry).await;
     match retried.context("it is unknown whether the message is retried; run the command again")? {
