@@ -13,6 +13,7 @@ pub mod event;
 pub mod failure;
 pub mod inbound;
 pub mod json;
+pub mod phone;
 pub mod relay;
 pub mod retention;
 pub mod revocation;
