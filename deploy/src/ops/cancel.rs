@@ -34,7 +34,7 @@ pub(super) async fn cancel(store: &Store, id: &str, operator: &Operator) -> anyh
     let order = CancelOrder {
         church_id: &message.church_id,
         message_id: message.message_id,
-        by: &operator.author(),
+        by: &operator.author()?,
         now: timestamp::millis(OffsetDateTime::now_utc()),
         trace_parent: None,
     };
