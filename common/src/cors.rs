@@ -7,13 +7,15 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::Url;
 
 use crate::config::{self, ConfigError};
+use crate::trace_context::TRACEPARENT;
 
 /// Request headers that the API itself reads: a page may always send them.
-const OWN_HEADERS: [HeaderName; 4] = [
+const OWN_HEADERS: [HeaderName; 5] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     HeaderName::from_static("x-csrf-token"),
     HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static(TRACEPARENT),
 ];
 /// How long a browser may cache the answer to a preflight. Chromium caps it at two hours.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3_600);
@@ -25,8 +27,8 @@ pub struct CorsOptions {
     /// Origins of the front ends, comma separated (`https://app.example.org`); `localhost` allows any localhost origin
     #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
-    /// Request headers that their pages may send, comma separated, besides Authorization, Content-Type, X-CSRF-Token and
-    /// Idempotency-Key
+    /// Request headers that their pages may send, comma separated, besides Authorization, Content-Type, X-CSRF-Token,
+    /// Idempotency-Key and traceparent
     #[arg(
         long,
         env = "CORS_HEADERS",
@@ -150,9 +152,9 @@ mod tests {
             headers(&configured)
                 .map(|headers| headers.iter().map(|h| h.as_str().to_owned()).collect::<Vec<_>>())
         };
-        let own = ["authorization", "content-type", "x-csrf-token", "idempotency-key"];
+        let own = ["authorization", "content-type", "x-csrf-token", "idempotency-key", "traceparent"];
         assert_eq!(names(&[""]).unwrap(), own);
-        assert_eq!(names(&[" X-Tenant", "baggage"]).unwrap()[4..], ["x-tenant", "baggage"]);
+        assert_eq!(names(&[" X-Tenant", "baggage"]).unwrap()[5..], ["x-tenant", "baggage"]);
         for wrong in ["*", "two words", "x:y"] {
             assert!(names(&[wrong]).unwrap_err().to_string().starts_with("CORS_HEADERS"), "{wrong}");
         }

@@ -75,7 +75,8 @@ pub fn init(service: &'static str, options: &LogOptions) -> Result<(), ConfigErr
             registry.with(named.with_writer(std::io::stderr)).try_init()
         }
         LogFormat::Json => {
-            let layer = tracing_subscriber::fmt::layer().json();
+            // A line belongs to one span at most.
+            let layer = tracing_subscriber::fmt::layer().json().with_span_list(false);
             let named = layer.map_event_format(|lines| NamedJson { service, lines });
             registry.with(named.with_writer(std::io::stderr)).try_init()
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::claims::TokenVerifier;
 use common::service::Health;
 use common::store::Store;
+use common::trace_context::TraceParent;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,9 @@ pub(crate) struct App {
     /// Longest time for a request.
     pub request_timeout: Duration,
 }
+
+/// The trace that a request belongs to.
+pub(crate) type Trace = Option<TraceParent>;
 
 /// Whether a request has started a write that must not be repeated. If it times out after that, its outcome is unknown.
 #[derive(Clone, Default)]

@@ -8,14 +8,15 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use common::trace_context::{self, TraceParent};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
-use crate::app::{App, MAX_BODY_MIB, WriteStarted};
+use crate::app::{App, MAX_BODY_MIB, Trace, WriteStarted};
 use crate::document;
 use crate::error::{ApiError, Code};
 use crate::messages;
@@ -33,6 +34,7 @@ pub(crate) fn router(app: App, cors: CorsLayer) -> Router {
         .layer(from_fn_with_state(app.clone(), bounded))
         .layer(CatchPanicLayer::custom(internal))
         .layer(from_fn_with_state(app.clone(), observed))
+        .layer(from_fn(traced))
         .layer(cors)
         .with_state(app)
 }
@@ -49,6 +51,14 @@ async fn bounded(State(app): State<App>, mut request: Request, next: Next) -> Re
         Err(_) if write_started.is_set() => ApiError::OutcomeUnknown.into_response(),
         Err(_) => ApiError::TimedOut.into_response(),
     }
+}
+
+/// Marks the log lines of a request that belongs to a trace, and tells the handlers.
+async fn traced(mut request: Request, next: Next) -> Response {
+    let trace: Trace = TraceParent::of(request.headers());
+    let span = trace_context::span(trace.as_ref());
+    request.extensions_mut().insert(trace);
+    next.run(request).instrument(span).await
 }
 
 /// Counts and times requests. Unknown paths share one label, and unknown methods, too, so that callers can't create

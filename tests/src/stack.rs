@@ -193,6 +193,9 @@ impl TestStack {
         for (name, value) in self.telnyx().signer().headers(now, body.as_bytes()) {
             request = request.header(name, value);
         }
+        if let Some(trace_parent) = &report.trace_parent {
+            request = request.header("traceparent", trace_parent);
+        }
         request.body(body).send().await.expect("webhook-ingest answers")
     }
 
@@ -342,6 +345,7 @@ pub struct Report {
     provider_id: Uuid,
     to: String,
     webhook_url: Option<String>,
+    trace_parent: Option<String>,
 }
 
 impl Report {
@@ -358,7 +362,14 @@ impl Report {
             provider_id: entry.id,
             to: entry.to.clone(),
             webhook_url: entry.webhook_url().map(str::to_owned),
+            trace_parent: None,
         }
+    }
+
+    /// The same report, in a request with the header `traceparent`.
+    #[must_use]
+    pub fn traced(self, trace_parent: &str) -> Self {
+        Self { trace_parent: Some(trace_parent.into()), ..self }
     }
 
     fn body(&self) -> String {

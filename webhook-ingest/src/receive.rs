@@ -12,11 +12,12 @@ use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
 use common::store::Outcome;
 use common::throttle::Throttle;
+use common::trace_context::{self, TraceParent};
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 use crate::commit::{CommitError, Queue, Slot};
 use crate::error::IngestError;
@@ -113,19 +114,24 @@ async fn receive(
 ) -> Result<Json<Received>, IngestError> {
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
-    let outcome = handle(&receiver, &parts, body, arrived + ANSWER_WITHIN).await;
-    receiver.metrics.answered(arrived.elapsed());
-    match outcome {
-        Ok(()) => Ok(Json(Received { received: true })),
-        Err(error) => {
-            receiver.refused(error, &parts);
-            Err(error)
-        }
-    }
+    let trace = TraceParent::of(&parts.headers);
+    let span = trace_context::span(trace.as_ref());
+    let answered = async {
+        let outcome = handle(&receiver, &parts, trace, body, arrived + ANSWER_WITHIN).await;
+        receiver.metrics.answered(arrived.elapsed());
+        outcome.inspect_err(|error| receiver.refused(*error, &parts))
+    };
+    answered.instrument(span).await.map(|()| Json(Received { received: true }))
 }
 
 /// Checks the head of a request, which is cheap, before it reserves a slot and reads the body.
-async fn handle(receiver: &Receiver, parts: &Parts, body: Body, until: Instant) -> Result<(), IngestError> {
+async fn handle(
+    receiver: &Receiver,
+    parts: &Parts,
+    trace: Option<TraceParent>,
+    body: Body,
+    until: Instant,
+) -> Result<(), IngestError> {
     if !is_for_webhooks(parts.uri.path()) {
         return Err(IngestError::NotFound);
     }
@@ -135,7 +141,7 @@ async fn handle(receiver: &Receiver, parts: &Parts, body: Body, until: Instant) 
     let now = OffsetDateTime::now_utc();
     let signature = SignatureHeaders::read(&parts.headers, now)?;
     let slot = receiver.queue.reserve(longest(&body))?;
-    let recording = record(receiver, &signature, slot, body, now);
+    let recording = record(receiver, &signature, slot, (body, trace), now);
     tokio::time::timeout_at(until, recording).await.unwrap_or(Err(IngestError::Late))
 }
 
@@ -150,11 +156,12 @@ async fn record(
     receiver: &Receiver,
     signature: &SignatureHeaders<'_>,
     slot: Slot,
-    body: Body,
+    (body, trace): (Body, Option<TraceParent>),
     now: OffsetDateTime,
 ) -> Result<(), IngestError> {
     let verified = signature.verify(read_body(body).await?, &receiver.keys)?;
-    let parsed = parse::webhook(&verified, receiver.default_number.as_ref(), now);
+    let mut parsed = parse::webhook(&verified, receiver.default_number.as_ref(), now);
+    parsed.webhook.trace_parent = trace;
     let webhook_id = parsed.webhook.event_id.clone();
     // A repetition was logged when it came first.
     if slot.commit(parsed.webhook).await? != Outcome::Duplicate {

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use common::broker::NatsOptions;
 use common::config::ConfigError;
+use common::phone::is_e164;
 use common::retention::RetentionOptions;
 use common::store::StoreOptions;
 use common::subject::ChurchId;
@@ -83,18 +84,12 @@ impl DefaultNumberOptions {
         let wrong = |help: String| ConfigError::new("TELNYX_FROM_CHURCH", help);
         let church = church.trim().parse().map_err(|error| wrong(format!("is no church id: {error}")))?;
         let number = given(&self.telnyx_from).ok_or_else(|| wrong("needs TELNYX_FROM, its number".into()))?;
+        // One that is written otherwise would never be found in a webhook.
         if !is_e164(number.trim()) {
             return Err(ConfigError::new("TELNYX_FROM", "is no number in E.164; write it as +15551234567"));
         }
         Ok(Some(DefaultNumber { number: number.trim().to_owned(), church }))
     }
-}
-
-/// A number that is written otherwise would never be found in a webhook.
-fn is_e164(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|digits| {
-        (8..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
 }
 
 /// Limits of the queue before the database.

@@ -31,6 +31,7 @@ use crate::broker::Broker;
 use crate::event::ChurchEvent;
 use crate::store::{OutboxRow, Store, Superseded, Term};
 use crate::subject::{self, STREAM, Topic};
+use crate::trace_context::{self, TRACEPARENT};
 
 /// Rows on their way at once.
 const WINDOW: usize = 512;
@@ -335,10 +336,13 @@ impl Announcer {
 
     fn message(&self, row: &OutboxRow, fence: Fence) -> PublishMessage {
         let payload = self.reduced.get(&row.position).unwrap_or(&row.payload);
-        let message = PublishMessage::build()
+        let mut message = PublishMessage::build()
             .payload(payload.clone().into())
             .message_id(row.event_id.to_string())
             .expected_stream(STREAM);
+        if let Some(trace) = &row.trace_parent {
+            message = message.header(TRACEPARENT, trace.as_str());
+        }
         match fence {
             Fence::Event(id) => message.expected_last_message_id(id.to_string()),
             Fence::Sequence(sequence) => message.expected_last_sequence(u64::try_from(sequence).unwrap_or(0)),
@@ -364,6 +368,7 @@ impl Announcer {
 fn log_announced(row: &OutboxRow, sequence: i64) {
     let Some((church, topic)) = subject::parse(&row.subject) else { return };
     let (message, event) = (row.message_id, row.event_id);
+    let _traced = trace_context::span(row.trace_parent.as_ref()).entered();
     match topic {
         Topic::Revoked => {}
         Topic::Received => {

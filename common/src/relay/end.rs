@@ -131,6 +131,7 @@ mod tests {
             progress: false,
             subject: String::new(),
             payload: String::new(),
+            trace_parent: None,
         };
         (1..=count).map(row).collect()
     }

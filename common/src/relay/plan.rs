@@ -110,6 +110,7 @@ mod tests {
             progress,
             subject: event.subject(),
             payload: serde_json::to_string(&event).unwrap(),
+            trace_parent: None,
         }
     }
 

@@ -1,6 +1,5 @@
 //! Cancelling: what has not left yet is not sent.
 
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::book::Book;
@@ -9,7 +8,7 @@ use super::failures::StoreError;
 use super::handle::{Store, dispatch};
 use super::ledger::{Ledger, Locking};
 use super::new_events::NewEvents;
-use super::records::Cancelled;
+use super::records::{CancelOrder, Cancelled};
 use super::session::{Session, end, only};
 use super::sql::{Sql, sql};
 use crate::subject::ChurchId;
@@ -21,44 +20,32 @@ impl Store {
     ///
     /// # Errors
     /// The database is away. The message may be cancelled all the same; call again.
-    pub async fn cancel(
-        &self,
-        church: &ChurchId,
-        message: Uuid,
-        by: &str,
-        now: OffsetDateTime,
-    ) -> Result<Cancelled, StoreError> {
-        let (cancelled, events) = dispatch!(self, db => cancel(db, (church, message), by, now).await)?;
+    pub async fn cancel(&self, order: &CancelOrder<'_>) -> Result<Cancelled, StoreError> {
+        let (cancelled, events) = dispatch!(self, db => cancel(db, order).await)?;
         self.committed(&events);
         Ok(cancelled)
     }
 }
 
-async fn cancel<D: Database>(
-    db: &D,
-    (church, message): (&ChurchId, Uuid),
-    by: &str,
-    now: OffsetDateTime,
-) -> Result<(Cancelled, NewEvents), StoreError> {
+async fn cancel<D: Database>(db: &D, order: &CancelOrder<'_>) -> Result<(Cancelled, NewEvents), StoreError> {
     let mut tx = db.begin().await?;
-    let cancelled = cancel_unsent(&mut tx, (church, message), by, now).await;
+    let cancelled = cancel_unsent(&mut tx, order).await;
     end(tx, cancelled).await
 }
 
 async fn cancel_unsent<L: Ledger>(
     tx: &mut L,
-    (church, message): (&ChurchId, Uuid),
-    by: &str,
-    now: OffsetDateTime,
+    order: &CancelOrder<'_>,
 ) -> Result<(Cancelled, NewEvents), StoreError> {
     // Those under way, too: Telnyx may turn out not to have accepted them.
     const UNFINISHED: Sql =
         sql!("select id as value from recipients where message_id = $1 and church_id = $2 and "[open]);
-    let ids: Vec<Uuid> = tx.fetch(UNFINISHED.bind(message).bind(church.as_str())).await?;
+    let ids: Vec<Uuid> = tx.fetch(UNFINISHED.bind(order.message_id).bind(order.church_id.as_str())).await?;
     let mut book = Book::open(tx, &[], &ids, Locking::Wait).await?;
-    book.cancel(message, by, now);
+    book.trace_parent.clone_from(&order.trace_parent);
+    book.cancel(order.message_id, order.by, order.now);
     let events = book.close(tx).await?;
-    Ok((count(tx, church, message).await?, events))
+    Ok((count(tx, order.church_id, order.message_id).await?, events))
 }
 
 async fn count<S: Session>(tx: &mut S, church: &ChurchId, message: Uuid) -> Result<Cancelled, StoreError> {

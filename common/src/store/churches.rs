@@ -6,6 +6,7 @@ use super::failures::StoreError;
 use super::handle::{Store, dispatch};
 use super::records::KnownChurch;
 use super::sql::{Sql, sql};
+use crate::subject::ChurchId;
 
 impl Store {
     /// Lists the churches that have messages, in the order of their ids, after an id. Jumps through the index.
@@ -14,6 +15,15 @@ impl Store {
     /// The database is away.
     pub async fn churches(&self, after: &str, limit: u32) -> Result<Vec<KnownChurch>, StoreError> {
         dispatch!(self, db => db.fetch(CHURCHES.bind(after).bind(limit)).await)
+    }
+
+    /// Whether a church has a message, a text that came in, or a sender of its own.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn knows_church(&self, church: &ChurchId) -> Result<bool, StoreError> {
+        let found: Vec<String> = dispatch!(self, db => db.fetch(KNOWN.bind(church.as_str())).await)?;
+        Ok(!found.is_empty())
     }
 }
 
@@ -26,6 +36,12 @@ pub(super) const CHURCHES: Sql = sql!(
      )
      select church_id, (select max(created_at) from messages m where m.church_id = churches.church_id) as last
      from churches where church_id is not null limit $2"
+);
+
+const KNOWN: Sql = sql!(
+    "select church_id as value from senders where church_id = $1
+     union all select value from (select church_id as value from messages where church_id = $1 limit 1) m
+     union all select value from (select church_id as value from inbound where church_id = $1 limit 1) i"
 );
 
 impl Read for KnownChurch {

@@ -17,6 +17,7 @@ use super::session::Session;
 use super::sql::{Sql, Statement, sql};
 use crate::inbound::{InboundEvent, OptOut};
 use crate::subject::ChurchId;
+use crate::trace_context::TraceParent;
 
 /// Why a text is not recorded.
 const NO_CHURCH: &str =
@@ -65,7 +66,7 @@ impl Read for Inbound {
 struct NewText<'a> {
     id: Uuid,
     church_id: ChurchId,
-    event_id: &'a str,
+    webhook: &'a Webhook,
     text: &'a InboundText,
 }
 
@@ -96,26 +97,30 @@ impl<'a> NewTexts<'a> {
         let Some(church_id) = sender.or(text.default_church.as_ref()).cloned() else {
             return WebhookRow { reason: Some(NO_CHURCH), ..WebhookRow::new(webhook, Outcome::Ignored) };
         };
-        self.texts.push(NewText { id: Uuid::now_v7(), church_id, event_id: &webhook.event_id, text });
+        self.texts.push(NewText { id: Uuid::now_v7(), church_id, webhook, text });
         WebhookRow::new(webhook, Outcome::Received)
     }
 
     /// Records the texts and their news. One that another transaction recorded meanwhile has its news already.
-    pub(super) async fn save<S: Session>(mut self, tx: &mut S) -> Result<Vec<InboundEvent>, StoreError> {
+    pub(super) async fn save<S: Session>(
+        mut self,
+        tx: &mut S,
+    ) -> Result<Vec<(InboundEvent, Option<TraceParent>)>, StoreError> {
         if self.texts.is_empty() {
             return Ok(Vec::new());
         }
         // In one order in all transactions, because each waits for the other's equal ids.
-        self.texts.sort_by_key(|text| text.event_id);
+        self.texts.sort_by_key(|text| &text.webhook.event_id);
         let saved = insert(tx, &self.texts).await?;
-        let mut events = Vec::with_capacity(saved.len());
+        let (mut entries, mut events) = (Vec::new(), Vec::new());
         self.texts.sort_by_key(|text| text.id);
-        for NewText { id, church_id, text, .. } in
+        for NewText { id, church_id, webhook, text } in
             self.texts.into_iter().filter(|text| saved.contains(&text.id))
         {
-            events.push(InboundEvent::new(church_id, id, text.received_at, text.opt_out));
+            let event = InboundEvent::new(church_id, id, text.received_at, text.opt_out);
+            entries.push(OutboxEntry::of_inbound(&event)?.traced(webhook.trace_parent.clone()));
+            events.push((event, webhook.trace_parent.clone()));
         }
-        let entries: Vec<_> = events.iter().map(OutboxEntry::of_inbound).collect::<Result<_, _>>()?;
         append(tx, &entries).await?;
         Ok(events)
     }
@@ -131,7 +136,7 @@ async fn insert<S: Session>(tx: &mut S, texts: &[NewText<'_>]) -> Result<HashSet
     let new = bulk::rows(texts)
         .id("id", |text| text.id)
         .text("church_id", |text| text.church_id.as_str())
-        .text("event_id", |text| text.event_id)
+        .text("event_id", |text| &text.webhook.event_id)
         .text("from_number", |text| &text.text.from)
         .text("content", |text| &text.text.content)
         .number("media_count", |text| text.text.media_count.into())

@@ -8,7 +8,7 @@ use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Store, dispatch, on_either};
 use super::ledger::Ledger as _;
-use super::records::{EventTrace, FoundMessage, KeptWebhook, Origin, RecipientLife};
+use super::records::{EventTrace, FoundMessage, KeptBody, KeptWebhook, Origin, RecipientLife};
 use super::session::{Session as _, leave};
 use super::sql::{Sql, Statement, sql};
 
@@ -84,7 +84,7 @@ impl Store {
         dispatch!(self, db => db.fetch(find.clone()).await)
     }
 
-    /// The webhooks of recipients that came between two moments, oldest first.
+    /// The webhooks of recipients that came between two moments, oldest first, each with its body; empty if it was erased.
     ///
     /// # Errors
     /// The database is away.
@@ -93,7 +93,7 @@ impl Store {
         recipients: &[RecipientLife],
         from: OffsetDateTime,
         until: OffsetDateTime,
-    ) -> Result<Vec<KeptWebhook>, StoreError> {
+    ) -> Result<Vec<(KeptWebhook, KeptBody)>, StoreError> {
         let mut all = Vec::new();
         let mut begin = from;
         while begin <= until {
@@ -142,7 +142,8 @@ pub(super) fn webhooks_between(
     until: OffsetDateTime,
 ) -> Statement<'static> {
     const FIND: Sql = sql!(
-        "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at, received_at
+        "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at, received_at,
+                body
          from webhooks where received_at >= $1 and received_at < $2
            and (recipient_id " [in 3] " or provider_id " [in 4] ") order by received_at, event_id"
     );

@@ -255,7 +255,8 @@ pub(super) fn sent_event(new: &NewMessage) -> Result<OutboxEntry, StoreError> {
         sent_at: None,
         updated_at: new.created_at,
     };
-    OutboxEntry::new(&row.event(EventType::Sent, new.created_at), false)
+    let entry = OutboxEntry::new(&row.event(EventType::Sent, new.created_at), false)?;
+    Ok(entry.traced(new.trace_parent.clone()))
 }
 
 pub(super) async fn find<D: Database>(

@@ -37,6 +37,7 @@
 //!     send_at: None,
 //!     recipients: vec![ann],
 //!     created_at: OffsetDateTime::now_utc(),
+//!     trace_parent: None,
 //! };
 //! let recorded = store.record_message(&message, None).await?;
 //! assert!(matches!(recorded, Recorded::New(_)));

@@ -7,12 +7,13 @@ use crate::event::ChurchEvent;
 use crate::inbound::InboundEvent;
 use crate::status::MessageStatus;
 use crate::subject::ChurchId;
+use crate::trace_context::{self, TraceParent};
 
 /// The events that a transaction put into the outbox.
 #[derive(Debug, Default)]
 pub(super) struct NewEvents {
     steps: Vec<Step>,
-    inbound: Vec<InboundEvent>,
+    inbound: Vec<(InboundEvent, Option<TraceParent>)>,
 }
 
 /// One message's new version.
@@ -24,20 +25,22 @@ struct Step {
     status: MessageStatus,
     /// Counters changed and the status did not.
     progress: bool,
+    trace_parent: Option<TraceParent>,
 }
 
 impl NewEvents {
-    pub(super) fn add(&mut self, event: &ChurchEvent, progress: bool) {
+    pub(super) fn add(&mut self, event: &ChurchEvent, progress: bool, trace_parent: Option<TraceParent>) {
         self.steps.push(Step {
             message_id: event.message_id,
             church_id: event.church_id.clone(),
             event_id: event.id,
             status: event.status,
             progress,
+            trace_parent,
         });
     }
 
-    pub(super) fn add_inbound(&mut self, events: Vec<InboundEvent>) {
+    pub(super) fn add_inbound(&mut self, events: Vec<(InboundEvent, Option<TraceParent>)>) {
         self.inbound.extend(events);
     }
 
@@ -52,12 +55,14 @@ impl NewEvents {
 
     /// Logs each new version: at `info` if the status changed, else at `debug`. And each text, at `info`.
     pub(super) fn log(&self) {
-        for InboundEvent { inbound_id, church_id, id, .. } in &self.inbound {
+        for (InboundEvent { inbound_id, church_id, id, .. }, trace) in &self.inbound {
+            let _traced = trace_context::span(trace.as_ref()).entered();
             info!(inbound.id = %inbound_id, church.id = %church_id, event.id = %id, "recorded a text that came in");
         }
         for step in &self.steps {
             let (message, church, event) = (step.message_id, &step.church_id, step.event_id);
             let status = step.status.as_str();
+            let _traced = trace_context::span(step.trace_parent.as_ref()).entered();
             if step.progress {
                 debug!(message.id = %message, church.id = %church, event.id = %event, status, "recorded progress");
             } else {

@@ -13,13 +13,14 @@ use super::handle::{Store, dispatch};
 use super::records::{Announced, LEASE_MS, OutboxRow, OutboxState, RefusedEvent, Superseded, Term};
 use super::session::{Session as _, only};
 use super::sql::{Sql, sql};
+use crate::trace_context::TraceParent;
 
 /// Rows changed by one statement where it may be many, so that it holds its locks for a short time.
 const BATCH_ROWS: u32 = 1_000;
 
 /// The oldest waiting events.
 pub(super) const WAITING: Sql = sql!(
-    "select position, event_id, message_id, progress, subject, payload from outbox
+    "select position, event_id, message_id, progress, subject, payload, trace_parent from outbox
      where stream_seq is null and superseded_at is null order by position limit $1"
 );
 /// A lease that ends later than any lease can was written before the clock was set back.
@@ -157,9 +158,9 @@ impl Store {
 
 async fn retry_refused<D: Database>(db: &D, event_id: Option<Uuid>) -> Result<u64, StoreError> {
     const PUT_BACK: Sql = sql!(
-        "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at)
-         select event_id, message_id, version, progress, subject, payload, created_at from refused_events
-         where $1 is null or event_id = $1 order by created_at, version"[lock]
+        "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at, trace_parent)
+         select event_id, message_id, version, progress, subject, payload, created_at, trace_parent
+         from refused_events where $1 is null or event_id = $1 order by created_at, version"[lock]
     );
     // An event that was refused meanwhile is not back yet, and stays.
     const TAKE_OUT: Sql = sql!("delete from refused_events where event_id in (select event_id from outbox)");
@@ -179,6 +180,7 @@ impl Read for OutboxRow {
             progress: row.flag("progress")?,
             subject: row.text("subject")?,
             payload: row.text("payload")?,
+            trace_parent: row.opt_text("trace_parent")?.and_then(|text| TraceParent::parse(&text)),
         })
     }
 }

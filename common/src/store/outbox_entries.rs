@@ -12,6 +12,7 @@ use super::sql::{Sql, Statement, sql};
 use crate::event::ChurchEvent;
 use crate::inbound::InboundEvent;
 use crate::revocation::Revocation;
+use crate::trace_context::TraceParent;
 
 /// An event on its way into the outbox.
 #[derive(Debug, Clone)]
@@ -23,6 +24,7 @@ pub(super) struct OutboxEntry {
     pub(super) subject: String,
     pub(super) payload: String,
     pub(super) created_at: OffsetDateTime,
+    pub(super) trace_parent: Option<TraceParent>,
 }
 
 impl OutboxEntry {
@@ -36,6 +38,7 @@ impl OutboxEntry {
             subject: event.subject(),
             payload: json(event)?,
             created_at: event.timestamp,
+            trace_parent: None,
         })
     }
 
@@ -49,6 +52,7 @@ impl OutboxEntry {
             subject: event.subject(),
             payload: json(event)?,
             created_at: event.timestamp,
+            trace_parent: None,
         })
     }
 
@@ -62,7 +66,13 @@ impl OutboxEntry {
             subject: revocation.subject(),
             payload: json(revocation)?,
             created_at: revocation.timestamp,
+            trace_parent: None,
         })
+    }
+
+    /// The same row, with the trace of what made it.
+    pub(super) fn traced(self, trace_parent: Option<TraceParent>) -> Self {
+        Self { trace_parent, ..self }
     }
 }
 
@@ -74,8 +84,8 @@ pub(super) async fn append<S: Session>(tx: &mut S, entries: &[OutboxEntry]) -> R
 /// The statement that appends events to the outbox, if there are any.
 pub(super) fn appending(entries: &[OutboxEntry]) -> Option<Statement<'static>> {
     const APPEND: Sql = sql!(
-        "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at)
-         select event_id, message_id, version, progress, subject, payload, created_at from"
+        "insert into outbox (event_id, message_id, version, progress, subject, payload, created_at, trace_parent)
+         select event_id, message_id, version, progress, subject, payload, created_at, trace_parent from"
     );
     let new = bulk::rows(entries)
         .id("event_id", |entry| entry.event_id)
@@ -85,6 +95,7 @@ pub(super) fn appending(entries: &[OutboxEntry]) -> Option<Statement<'static>> {
         .text("subject", |entry| &entry.subject)
         .text("payload", |entry| &entry.payload)
         .time("created_at", |entry| entry.created_at)
+        .opt_text("trace_parent", |entry| entry.trace_parent.as_ref().map(ToString::to_string))
         .build();
     (new.rows > 0).then(|| Statement::from(APPEND).push_rows(new).push(sql!(" order by place")))
 }

@@ -98,6 +98,7 @@ impl Original {
             send_at: None,
             recipients,
             created_at: retry.created_at,
+            trace_parent: retry.trace_parent.clone(),
         }
     }
 }

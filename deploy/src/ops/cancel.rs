@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use common::event::timestamp;
-use common::store::Store;
+use common::store::{CancelOrder, Store};
 use time::OffsetDateTime;
 
 use super::database::DatabaseOptions;
@@ -31,8 +31,14 @@ pub(super) async fn run(options: Cancel, output: Output) -> anyhow::Result<ExitC
 /// Cancels a message. Says what that came to.
 pub(super) async fn cancel(store: &Store, id: &str, operator: &Operator) -> anyhow::Result<String> {
     let message = found(store, id).await?;
-    let now = timestamp::millis(OffsetDateTime::now_utc());
-    let cancelled = store.cancel(&message.church_id, message.message_id, &operator.author(), now).await;
+    let order = CancelOrder {
+        church_id: &message.church_id,
+        message_id: message.message_id,
+        by: &operator.author()?,
+        now: timestamp::millis(OffsetDateTime::now_utc()),
+        trace_parent: None,
+    };
+    let cancelled = store.cancel(&order).await;
     let cancelled =
         cancelled.context("it is unknown whether the message is cancelled; run the command again")?;
     Ok(format!(

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::database::DatabaseOptions;
+use super::found::unknown_church;
 use super::output::{Output, counted, moment, table};
 use super::times::since;
 
@@ -38,6 +39,9 @@ pub(super) struct Failures {
 pub(super) struct Report {
     reasons: Vec<Reason>,
     recipients: Vec<Recipient>,
+    /// Why there may be none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -76,7 +80,12 @@ pub(super) async fn run(options: Failures, output: Output) -> anyhow::Result<Exi
 pub(super) async fn read(store: &Store, query: &FailureQuery, limit: u32) -> anyhow::Result<Report> {
     let reasons = store.failure_counts(query).await.context("can't count the failures")?;
     let recipients = store.failed_recipients(query, limit).await.context("can't list the failures")?;
+    let note = match &query.church {
+        Some(church) if reasons.is_empty() => unknown_church(store, church).await?,
+        _ => None,
+    };
     Ok(Report {
+        note,
         reasons: reasons.into_iter().map(Reason::from).collect(),
         recipients: recipients.into_iter().map(Recipient::from).collect(),
     })
@@ -98,7 +107,8 @@ impl From<FailedRecipient> for Recipient {
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.reasons.is_empty() {
-            return writeln!(out, "no recipient failed");
+            writeln!(out, "no recipient failed")?;
+            return self.note.iter().try_for_each(|note| writeln!(out, "note: {note}"));
         }
         let reasons = self.reasons.iter().map(Reason::row).collect::<Vec<_>>();
         table(out, &reasons)?;
@@ -115,7 +125,11 @@ impl Display for Report {
 
 impl Reason {
     fn row(&self) -> [String; 4] {
-        let counts = format!("{} in {}", counted(self.recipients, "text"), counted(self.messages, "message"));
+        let texts = counted(self.recipients, "text");
+        let counts = match self.messages {
+            messages if messages == self.recipients => texts,
+            messages => format!("{texts} of {}", counted(messages, "message")),
+        };
         [self.code.clone(), counts, format!("last {}", moment(self.last)), self.reason.clone()]
     }
 }

@@ -148,7 +148,7 @@ async fn life(store: &Store, options: &Sources<'_>, found: FoundMessage) -> anyh
     let pauses = store.pauses().await?;
     let pause = pauses.iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| *paused == church));
     let mut timeline = Timeline::of(&message, &recipients, pause);
-    timeline.add_webhooks(&webhooks);
+    timeline.add_webhooks(&webhooks, &recipients);
     let recorded = store.events_of(id).await?;
     let stored = stored_events(options, &message, &recorded).await;
     let stored = timeline.add_events(&recorded, stored);

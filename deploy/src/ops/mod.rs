@@ -49,6 +49,7 @@ mod progress;
 mod provision;
 mod replay;
 mod replays;
+mod reported;
 mod reprocess;
 mod restored;
 mod retry;
@@ -116,8 +117,8 @@ enum Action {
     Resume(pauses::ResumeOptions),
     /// List the churches that have messages or a number of their own
     Churches(churches::ListChurches),
-    /// List the churches that have a number of their own
-    Senders(database::DatabaseOptions),
+    /// List the churches that have a number of their own, and what all others send as
+    Senders(senders::ListSenders),
     /// Name each message, event and webhook that does not add up, and events that the stream refuses; exit code 1 if
     /// there are any
     Audit(audit::AuditOptions),
@@ -184,7 +185,7 @@ async fn act(action: Action, output: Output) -> anyhow::Result<ExitCode> {
         Action::Pause(options) => pauses::pause(options, output).await,
         Action::Resume(options) => pauses::resume(options, output).await,
         Action::Churches(options) => churches::run(options, output).await,
-        Action::Senders(options) => senders::run(&options, output).await,
+        Action::Senders(options) => senders::run(options, output).await,
         Action::Doctor(options) => doctor::run(*options, output).await,
         Action::Audit(options) => audit::run(options, output).await,
         Action::Revoke(options) => revocations::revoke(options, output).await,

@@ -12,13 +12,13 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::database::DatabaseOptions;
+use super::found::unknown_church;
 use super::operator::Operator;
 use super::output::{Output, moment};
 
 /// What can be paused.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
-    /// Sending through Telnyx; webhooks and events go on
     Sending,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct PauseOptions {
     database: DatabaseOptions,
     #[command(flatten)]
     operator: Operator,
-    /// What to pause
+    /// What to pause: sending through Telnyx. Webhooks and events go on
     what: What,
     /// Only of one church; by default of everybody
     #[arg(long)]
@@ -69,10 +69,15 @@ pub(super) async fn pause(options: PauseOptions, output: Output) -> anyhow::Resu
     report(&store, output).await
 }
 
-/// Records the pause of a church, or of everybody.
+/// Records the pause of a church that is known, or of everybody.
 pub(super) async fn set(store: &Store, church_id: Option<ChurchId>, by: &Operator) -> anyhow::Result<()> {
+    if let Some(church) = &church_id
+        && let Some(says) = unknown_church(store, church).await?
+    {
+        bail!(says);
+    }
     let since = timestamp::millis(OffsetDateTime::now_utc());
-    let pause = Pause { church_id, by: by.author(), since };
+    let pause = Pause { church_id, by: by.author()?, since };
     store.pause(&pause).await.context("can't record the pause")
 }
 

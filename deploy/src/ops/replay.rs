@@ -7,7 +7,8 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::Stream;
 use common::event::timestamp;
 use common::service::next_signal;
-use common::subject::ChurchId;
+use common::subject::{self, ChurchId};
+use futures_util::TryStreamExt as _;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -81,6 +82,7 @@ impl Asked {
     ) -> anyhow::Result<String> {
         let Self { church, since, message, rate } = self;
         let stream = events::stream(client.clone()).await?;
+        ensure_known(&stream, church).await?;
         let spans = match message {
             None => vec![(DeliverPolicy::ByStartTime { start_time: *since }, Until::Now)],
             Some(message) => of_message(&stream, church, *message, *since).await?,
@@ -96,6 +98,15 @@ impl Asked {
         let events = counted(i64::try_from(delivered).unwrap_or(i64::MAX), "event");
         Ok(format!("replayed {events} of {church}"))
     }
+}
+
+/// Fails if the stream holds nothing of a church: its id may be mistyped.
+async fn ensure_known(stream: &Stream, church: &ChurchId) -> anyhow::Result<()> {
+    let subjects = stream.info_with_subjects(subject::every(church)).await;
+    let subjects = subjects.context("can't ask the stream for the church's events")?.try_next().await;
+    let any = subjects.context("can't ask the stream for the church's events")?;
+    ensure!(any.is_some(), "the stream holds no event of the church {church}; `ops churches` lists all");
+    Ok(())
 }
 
 /// Replays one span after the other, each by a consumer of the same name.

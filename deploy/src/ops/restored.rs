@@ -47,6 +47,8 @@ impl Display for Report {
 }
 
 pub(super) async fn run(options: RestoredOptions, output: Output) -> anyhow::Result<ExitCode> {
+    // Before anything is changed.
+    options.operator.author()?;
     let store = options.database.open().await?;
     // A backup of an older version lacks what this one needs.
     store.migrate().await.context("can't bring the schema up to date")?;

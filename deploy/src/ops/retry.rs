@@ -38,7 +38,7 @@ pub(super) struct DefaultSender {
     pub(super) telnyx_from: Option<String>,
     /// Messaging profile of that number
     #[arg(long, env = "TELNYX_MESSAGING_PROFILE_ID", value_name = "ID")]
-    telnyx_messaging_profile_id: Option<String>,
+    pub(super) telnyx_messaging_profile_id: Option<String>,
 }
 
 /// Which message is sent again, and how.
@@ -70,11 +70,12 @@ pub(super) async fn retry(store: &Store, again: &Again<'_>) -> anyhow::Result<St
         id: Uuid::now_v7(),
         church_id: original.church_id,
         retry_of: original.message_id,
-        author_id: again.operator.author(),
+        author_id: again.operator.author()?,
         from_number,
         messaging_profile_id,
         include_unresolved: again.include_unresolved,
         created_at: timestamp::millis(OffsetDateTime::now_utc()),
+        trace_parent: None,
     };
     let retried = store.retry(&retry).await;
     match retried.context("it is unknown whether the message is retried; run the command again")? {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use common::phone::is_e164;
 use common::store::Sender;
 use common::subject::ChurchId;
 
@@ -29,12 +30,7 @@ pub(super) struct SetSender {
 
 /// Parses a number in E.164.
 pub(super) fn e164(text: &str) -> Result<String, String> {
-    let is_e164 = text.strip_prefix('+').is_some_and(|digits| {
-        (8..=15).contains(&digits.len())
-            && digits.bytes().all(|b| b.is_ascii_digit())
-            && !digits.starts_with('0')
-    });
-    if is_e164 { Ok(text.to_owned()) } else { Err("write it as +15551234567".into()) }
+    if is_e164(text) { Ok(text.to_owned()) } else { Err("write it as +15551234567".into()) }
 }
 
 pub(super) async fn run(options: SetSender, output: Output) -> anyhow::Result<ExitCode> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use common::event::timestamp;
-use common::store::{EventTrace, KeptWebhook, Message, Pause, RecipientLife};
+use common::store::{EventTrace, KeptBody, KeptWebhook, Message, Pause, RecipientLife};
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use super::events::StoredEvent;
 use super::gateways::Emitted;
 use super::output::{counted, moment};
 use super::pauses::sentence;
+use super::reported::reported;
 
 /// One step.
 #[derive(Debug, Serialize)]
@@ -141,13 +142,24 @@ impl Timeline {
         }
     }
 
-    /// Adds webhooks with their outcomes.
-    pub(super) fn add_webhooks(&mut self, webhooks: &[KeptWebhook]) {
-        for webhook in webhooks {
+    /// Adds webhooks with what they said of a recipient, and their outcomes.
+    pub(super) fn add_webhooks(
+        &mut self,
+        webhooks: &[(KeptWebhook, KeptBody)],
+        recipients: &[RecipientLife],
+    ) {
+        for (webhook, KeptBody { body, .. }) in webhooks {
+            let concerns = |recipient: &&RecipientLife| match webhook.recipient_id {
+                Some(id) => recipient.id == id,
+                None => recipient.provider_id == webhook.provider_id,
+            };
+            let recipient = recipients.iter().find(concerns);
+            let status = recipient.and_then(|recipient| reported(body, &recipient.phone));
+            let status = status.map(|status| format!(" {status}")).unwrap_or_default();
             let KeptWebhook { event_type, outcome, reason, deliveries, .. } = webhook;
             let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             let again = if *deliveries > 1 { format!(", came {deliveries} times") } else { String::new() };
-            let says = format!("{event_type}: {outcome}{why}{again}");
+            let says = format!("{event_type}{status}: {outcome}{why}{again}");
             let step = Step::new(webhook.received_at, "webhook", says).of(webhook.recipient_id);
             self.steps.push(step.event(&webhook.event_id, None));
         }

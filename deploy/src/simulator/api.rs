@@ -10,6 +10,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use common::phone::is_e164;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -189,12 +190,6 @@ fn check(request: &Value) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-fn is_e164(phone: &str) -> bool {
-    phone.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
-    })
 }
 
 async fn read(

@@ -12,6 +12,7 @@ use common::claims::Claims;
 use common::config::ConfigError;
 use common::service::{Health, Weight};
 use common::throttle::Throttle;
+use common::trace_context::{TRACEPARENT, TraceParent};
 use reqwest::{StatusCode, Url};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -67,13 +68,18 @@ impl Directory {
         async move { reporter.watch(shutdown).await }
     }
 
-    /// Asks who belongs to a target, page by page. Each number comes once.
+    /// Asks who belongs to a target, page by page, for a request of a trace. Each number comes once.
     ///
     /// # Errors
     /// Nobody belongs to it, or the back end does not say.
-    pub(crate) async fn recipients(&self, caller: &Claims, target: &Target) -> Result<Found, NoRecipients> {
+    pub(crate) async fn recipients(
+        &self,
+        caller: &Claims,
+        target: &Target,
+        trace: Option<&TraceParent>,
+    ) -> Result<Found, NoRecipients> {
         let asked = Instant::now();
-        let asking = tokio::time::timeout(self.time_limit, self.ask(caller, target)).await;
+        let asking = tokio::time::timeout(self.time_limit, self.ask(caller, target, trace)).await;
         let found = asking.unwrap_or(Err(NoRecipients::Slow));
         self.reporter.note(&found, asked.elapsed());
         if let Err(problem @ (NoRecipients::Slow | NoRecipients::Wrong(_))) = &found
@@ -84,11 +90,16 @@ impl Directory {
         found
     }
 
-    async fn ask(&self, caller: &Claims, target: &Target) -> Result<Found, NoRecipients> {
+    async fn ask(
+        &self,
+        caller: &Claims,
+        target: &Target,
+        trace: Option<&TraceParent>,
+    ) -> Result<Found, NoRecipients> {
         let mut collected = Collected::new(self.country);
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let page = self.page(&Question::new(caller, target, cursor.as_deref())).await?;
+            let page = self.page(&Question::new(caller, target, cursor.as_deref()), trace).await?;
             if let Some(unknown) = page.unknown.filter(|unknown| !unknown.is_empty()) {
                 return Err(NoRecipients::Unknown(unknown));
             }
@@ -104,8 +115,12 @@ impl Directory {
         Err(NoRecipients::Wrong("it does not come to an end of its pages"))
     }
 
-    async fn page(&self, question: &Question<'_>) -> Result<Page, NoRecipients> {
-        let mut answer = self.http.post(self.url.clone()).json(question).send().await.map_err(lost)?;
+    async fn page(&self, question: &Question<'_>, trace: Option<&TraceParent>) -> Result<Page, NoRecipients> {
+        let mut request = self.http.post(self.url.clone()).json(question);
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.as_str());
+        }
+        let mut answer = request.send().await.map_err(lost)?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Err(NoRecipients::Unknown(Vec::new())),

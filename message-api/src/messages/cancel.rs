@@ -1,8 +1,9 @@
 //! `DELETE /api/messages/{id}`: cancels what has not left yet.
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use common::event::timestamp;
+use common::store::CancelOrder;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tracing::info;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::parameters::MessageId;
 use super::response::Success;
-use crate::app::App;
+use crate::app::{App, Trace};
 use crate::auth::{Caller, check_may_change};
 use crate::error::ApiError;
 
@@ -39,12 +40,15 @@ pub(super) async fn cancel(
     State(app): State<App>,
     MessageId(id): MessageId,
     Caller(caller): Caller,
+    Extension(trace): Extension<Trace>,
 ) -> Result<Json<Success<impl Serialize>>, ApiError> {
     let church = &caller.church_id;
     let message = app.store.message(church, id).await?.ok_or(ApiError::MessageNotFound)?;
     check_may_change(&app, &caller, &message.author_id)?;
     let now = timestamp::millis(OffsetDateTime::now_utc());
-    let done = app.store.cancel(church, id, &caller.user_id, now).await?;
+    let order =
+        CancelOrder { church_id: church, message_id: id, by: &caller.user_id, now, trace_parent: trace };
+    let done = app.store.cancel(&order).await?;
     info!(message.id = %id, church.id = %church, recipients = done.cancelled, "cancelled a message");
     Ok(Json(Success::new(CancelledMessage { id, cancelled: done.cancelled, already_left: done.left })))
 }

@@ -1,10 +1,10 @@
 //! `POST /api/messages/{id}/retry`: a new message to those whom the first one did not reach for a passing reason.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use common::event::timestamp;
 use common::store::{NewRetry, Retried};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::parameters::MessageId;
 use super::response::{AcceptedMessage, Success};
 use super::send::sender_of;
-use crate::app::App;
+use crate::app::{App, Trace};
 use crate::auth::{Caller, check_may_change};
 use crate::error::{ApiError, Code, Problem};
 
@@ -46,6 +46,7 @@ pub(super) async fn retry(
     State(app): State<App>,
     MessageId(id): MessageId,
     Caller(caller): Caller,
+    Extension(trace): Extension<Trace>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Success<impl serde::Serialize>>), ApiError> {
     let request = read(&body?)?;
@@ -61,6 +62,7 @@ pub(super) async fn retry(
         messaging_profile_id: sender.messaging_profile_id,
         include_unresolved: request.include_unresolved,
         created_at: timestamp::millis(OffsetDateTime::now_utc()),
+        trace_parent: trace,
     };
     match app.store.retry(&retry).await? {
         Retried::New(message) => {

@@ -10,6 +10,7 @@ use common::event::timestamp;
 use common::store::{NewMessage, Recorded, StoreError};
 use common::subject::ChurchId;
 use common::throttle::Throttle;
+use common::trace_context::TraceParent;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::body::SendRequest;
 use super::draft::Draft;
 use super::response::{AcceptedMessage, Success};
-use crate::app::{App, WriteStarted};
+use crate::app::{App, Trace, WriteStarted};
 use crate::auth::{Caller, check_may_send};
 use crate::directory::{Found, NoRecipients, Target};
 use crate::error::{ApiError, Code, Problems};
@@ -51,7 +52,7 @@ static REPEATS: Throttle = Throttle::once_a_minute();
 pub(super) async fn send(
     State(app): State<App>,
     Caller(caller): Caller,
-    Extension(write_started): Extension<WriteStarted>,
+    (Extension(write_started), Extension(trace)): (Extension<WriteStarted>, Extension<Trace>),
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Success<AcceptedMessage>>), ApiError> {
@@ -69,7 +70,7 @@ pub(super) async fn send(
         {
             return answer(&app, recorded, 0);
         }
-        let found = ask(&app, &caller, target).await?;
+        let found = ask(&app, &caller, target, trace.as_ref()).await?;
         (draft.recipients, skipped) = (found.recipients, found.skipped);
     }
     let message = NewMessage {
@@ -85,6 +86,7 @@ pub(super) async fn send(
         send_at: draft.send_at,
         recipients: draft.recipients,
         created_at: now,
+        trace_parent: trace,
     };
     if key.is_none() {
         write_started.set();
@@ -119,13 +121,18 @@ fn answer(
 }
 
 /// Asks the directory who belongs to a target.
-async fn ask(app: &App, caller: &Claims, target: &Target) -> Result<Found, ApiError> {
+async fn ask(
+    app: &App,
+    caller: &Claims,
+    target: &Target,
+    trace: Option<&TraceParent>,
+) -> Result<Found, ApiError> {
     let directory = app.directory.as_ref().ok_or(ApiError::Unprocessable {
         code: Code::DirectoryUnavailable,
         message: "targetType and targetIds can't be looked up, because RECIPIENTS_URL is not set; list the recipients \
                   by phone in `recipients`",
     })?;
-    directory.recipients(caller, target).await.map_err(|problem| match problem {
+    directory.recipients(caller, target, trace).await.map_err(|problem| match problem {
         NoRecipients::Unknown(ids) => ApiError::UnknownTarget(unknown(target, &ids)),
         NoRecipients::Nobody => ApiError::NO_RECIPIENTS,
         NoRecipients::TooMany => ApiError::Unprocessable {

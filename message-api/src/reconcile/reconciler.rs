@@ -124,5 +124,6 @@ fn as_webhook(ask: &Ask, body: bytes::Bytes, received_at: OffsetDateTime) -> Web
         received_at,
         body,
         content,
+        trace_parent: None,
     }
 }

@@ -1,10 +1,9 @@
 //! Settings of the account at Telnyx.
 
 use common::config::ConfigError;
+use common::phone::is_e164;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
-
-use crate::phone::is_e164;
 
 /// The account at Telnyx, and the addresses of its webhooks.
 #[derive(Debug, Clone, clap::Args)]

@@ -247,7 +247,9 @@ async fn a_front_end_on_localhost_can_read_answers_and_failures() {
     assert_eq!(preflight.status(), StatusCode::OK);
     assert_eq!(preflight.headers()["access-control-max-age"], "3600");
     let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap();
-    for header in ["authorization", "idempotency-key", "x-requested-with", "sentry-trace", "baggage"] {
+    for header in
+        ["authorization", "idempotency-key", "traceparent", "x-requested-with", "sentry-trace", "baggage"]
+    {
         assert!(allowed.split(',').any(|name| name == header), "{header} is not in {allowed}");
     }
     assert_eq!(preflight.headers()["access-control-allow-origin"], origin);

@@ -62,6 +62,7 @@ async fn an_attempt_before_a_crash_is_not_posted_again() {
         send_at: None,
         recipients: vec![recipient],
         created_at: now,
+        trace_parent: None,
     };
     before.record_message(&message, None).await.unwrap();
     // The process dies after its commit: before the POST, or before the answer.

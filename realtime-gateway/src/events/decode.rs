@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn stored(subject: &str, payload: String) -> Stored {
-        Stored { sequence: 1, subject: subject.into(), payload: payload.into(), after: None }
+        Stored { sequence: 1, subject: subject.into(), payload: payload.into(), after: None, trace: None }
     }
 
     fn parse(subject: &str, payload: &[u8]) -> Result<ReadEvent, Option<DecodeError>> {
@@ -228,6 +228,7 @@ mod tests {
             subject: "church.grace.sent".into(),
             payload: payload.to_owned().into(),
             after: None,
+            trace: None,
         };
         assert_ne!(fingerprint(&stored("a")), fingerprint(&stored("b")));
         assert_ne!(fingerprint(&stored("a")), Fingerprint::default());

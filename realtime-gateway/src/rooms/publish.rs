@@ -2,6 +2,7 @@
 
 use common::status::MessageStatus;
 use common::subject::{self, ChurchId, Topic};
+use common::trace_context;
 use time::OffsetDateTime;
 use tracing::{debug, info, warn};
 
@@ -156,6 +157,7 @@ impl Hub {
 /// Logs a change of status at `info`, and mere progress at `debug`.
 fn log_emitted(event: &Event, stored: &Stored) {
     let (church, sequence) = (&event.church, event.sequence);
+    let _traced = trace_context::span(stored.trace.as_ref()).entered();
     if let News::Inbound { id, .. } = event.news {
         info!(inbound.id = %id, church.id = %church, sequence, "emitted");
     }

@@ -2,6 +2,7 @@
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
+use common::trace_context::{TRACEPARENT, TraceParent};
 use uuid::Uuid;
 
 use crate::stream::cursor::Fingerprint;
@@ -20,6 +21,8 @@ pub(crate) struct Stored {
     pub(crate) payload: Bytes,
     /// The event right before it. Its publisher named that, and the stream has checked it.
     pub(crate) after: Option<Fingerprint>,
+    /// The trace of what made the event.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Stored {
@@ -27,8 +30,14 @@ impl Stored {
     pub(crate) fn republished(message: Message) -> Option<Self> {
         let headers = message.headers.as_ref()?;
         let sequence = header(headers, SEQUENCE)?.parse().ok()?;
-        let after = named_before(headers);
-        Some(Self { sequence, subject: message.subject.into_string(), payload: message.payload, after })
+        let (after, trace) = (named_before(headers), trace(headers));
+        Some(Self {
+            sequence,
+            subject: message.subject.into_string(),
+            payload: message.payload,
+            after,
+            trace,
+        })
     }
 
     /// Reads a message that direct get returned; `None` if a header is missing.
@@ -36,13 +45,17 @@ impl Stored {
         let headers = message.headers.as_ref()?;
         let sequence = header(headers, SEQUENCE)?.parse().ok()?;
         let subject = header(headers, "Nats-Subject")?.to_owned();
-        let after = named_before(headers);
-        Some(Self { sequence, subject, payload: message.payload, after })
+        let (after, trace) = (named_before(headers), trace(headers));
+        Some(Self { sequence, subject, payload: message.payload, after, trace })
     }
 }
 
 fn named_before(headers: &HeaderMap) -> Option<Fingerprint> {
     Some(Fingerprint::of_event(header(headers, EXPECTED_LAST_ID)?.parse::<Uuid>().ok()?))
+}
+
+fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    TraceParent::parse(header(headers, TRACEPARENT)?)
 }
 
 /// A header's text.

@@ -180,7 +180,7 @@ mod tests {
 
     fn stored(subject: &str, revocation: &Revocation) -> Stored {
         let payload = serde_json::to_vec(revocation).unwrap().into();
-        Stored { sequence: 1, subject: subject.into(), payload, after: None }
+        Stored { sequence: 1, subject: subject.into(), payload, after: None, trace: None }
     }
 
     fn ann() -> Person {

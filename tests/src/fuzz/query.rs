@@ -124,5 +124,6 @@ fn message() -> NewMessage {
         send_at: Some(now + time::Duration::days(80)),
         recipients: (0..3).map(recipient).collect(),
         created_at: now,
+        trace_parent: None,
     }
 }

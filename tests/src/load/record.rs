@@ -115,6 +115,7 @@ async fn message(
         send_at: Some(due),
         recipients: (0..plan.recipients).map(recipient).collect(),
         created_at: OffsetDateTime::now_utc(),
+        trace_parent: None,
     };
     let recorded = patiently(|| store.record_message(&message, None)).await?;
     ensure!(matches!(recorded, Recorded::New(_)), "a message was there before");

@@ -8,7 +8,7 @@ use time::Duration;
 use uuid::Uuid;
 
 use super::church::{
-    accept_all, all, church, hinted, message, now, phone, provider_id, record, state, webhook,
+    accept_all, all, cancel_of, church, hinted, message, now, phone, provider_id, record, state, webhook,
 };
 
 on_both_databases!(
@@ -22,7 +22,7 @@ on_both_databases!(
 );
 
 async fn cancel(store: &Store, message: Uuid) -> Cancelled {
-    store.cancel(&church("grace"), message, "ann", now()).await.unwrap()
+    store.cancel(&cancel_of(&church("grace"), message, "ann")).await.unwrap()
 }
 
 async fn recipients(store: &Store, message: Uuid) -> Vec<Recipient> {
@@ -123,7 +123,7 @@ async fn cancelling_again_changes_nothing_and_tells_the_same(kind: Kind) {
     store.begin_attempts(1, now()).await.unwrap();
     let first = cancel(&store, new.id).await;
     let shown = store.message(&church("grace"), new.id).await.unwrap();
-    assert_eq!(store.cancel(&church("grace"), new.id, "bob", now()).await.unwrap(), first);
+    assert_eq!(store.cancel(&cancel_of(&church("grace"), new.id, "bob")).await.unwrap(), first);
     assert_eq!(store.message(&church("grace"), new.id).await.unwrap(), shown);
 }
 
@@ -156,6 +156,6 @@ async fn another_churchs_message_cannot_be_cancelled(kind: Kind) {
     let store = database.migrated().await;
     let new = message("grace", 2);
     record(&store, &new).await;
-    assert!(store.cancel(&church("hope"), new.id, "ann", now()).await.is_err());
+    assert!(store.cancel(&cancel_of(&church("hope"), new.id, "ann")).await.is_err());
     assert_eq!(store.begin_attempts(10, now()).await.unwrap().len(), 2);
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use common::event::timestamp;
 use common::status::{Rank, RecipientState};
 use common::store::{
-    Answer, Attempt, DeliveryReport, Failure, NewMessage, NewRecipient, PhoneReport, RecipientQuery,
-    Recorded, Store, StoreError, Webhook, WebhookContent,
+    Answer, Attempt, CancelOrder, DeliveryReport, Failure, NewMessage, NewRecipient, PhoneReport,
+    RecipientQuery, Recorded, Store, StoreError, Webhook, WebhookContent,
 };
 use common::subject::ChurchId;
 use time::OffsetDateTime;
@@ -48,6 +48,7 @@ pub(crate) fn message(church_id: &str, recipients: usize) -> NewMessage {
         send_at: None,
         recipients: (0..recipients).map(recipient).collect(),
         created_at: now(),
+        trace_parent: None,
     }
 }
 
@@ -80,6 +81,11 @@ pub(crate) fn state(rank: Rank) -> RecipientState {
     RecipientState { rank, closed: false }
 }
 
+/// The order to cancel a message.
+pub(crate) fn cancel_of<'a>(church_id: &'a ChurchId, message_id: Uuid, by: &'a str) -> CancelOrder<'a> {
+    CancelOrder { church_id, message_id, by, now: now(), trace_parent: None }
+}
+
 /// A webhook that reports a state for a Telnyx id.
 pub(crate) fn webhook(event_id: &str, provider_id: &str, phone: &str, state: RecipientState) -> Webhook {
     let failed = state.rank == Rank::Failed;
@@ -100,6 +106,7 @@ pub(crate) fn webhook(event_id: &str, provider_id: &str, phone: &str, state: Rec
                 failure,
             }],
         }),
+        trace_parent: None,
     }
 }
 

@@ -12,7 +12,7 @@ use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use uuid::Uuid;
 
-use super::church::{all, hinted, message, now, patiently, provider_id, record, state, webhook};
+use super::church::{all, cancel_of, hinted, message, now, patiently, provider_id, record, state, webhook};
 
 on_both_databases!(what_is_cancelled_or_retried_while_two_processes_send_is_sent_once_or_not_at_all);
 
@@ -76,6 +76,7 @@ fn retry_of(message: &NewMessage) -> NewRetry {
         messaging_profile_id: None,
         include_unresolved: false,
         created_at: now(),
+        trace_parent: None,
     }
 }
 
@@ -96,7 +97,7 @@ async fn order(store: &Store, telnyx: &Telnyx, message: &NewMessage, cancels_in:
     for round in 0..ROUNDS {
         until(telnyx, round * MESSAGES * RECIPIENTS / ROUNDS, store, message).await;
         if round == cancels_in {
-            patiently(async || store.cancel(&message.church_id, message.id, "ann", now()).await).await;
+            patiently(async || store.cancel(&cancel_of(&message.church_id, message.id, "ann")).await).await;
         }
         if let Retried::New(new) = patiently(async || store.retry(&retry_of(message)).await).await {
             retries.push(new.id);

@@ -26,3 +26,4 @@ mod retrying;
 mod revocations;
 mod sending;
 mod store;
+mod traces;

@@ -65,7 +65,10 @@ async fn a_messages_life_has_its_recipients_webhooks_and_events(kind: Kind) {
     let span = (now() - Duration::hours(3), now() + Duration::hours(1));
     let webhooks = store.webhooks_of(&lives, span.0, span.1).await.unwrap();
     assert_eq!(webhooks.len(), 1);
-    assert_eq!((&*webhooks[0].event_id, &*webhooks[0].outcome), ("e1", "applied"));
+    assert_eq!(
+        (&*webhooks[0].0.event_id, &*webhooks[0].0.outcome, &*webhooks[0].1.body),
+        ("e1", "applied", &b"{}"[..])
+    );
     assert!(store.webhooks_of(&one, span.0, span.1).await.unwrap().is_empty());
     let events = store.events_of(new.id).await.unwrap();
     let versions: Vec<i64> = events.iter().map(|event| event.version).collect();

@@ -23,7 +23,8 @@ on_both_databases!(
     a_retry_that_retention_deleted_is_not_made_again,
 );
 
-fn retry_of(message: Uuid) -> NewRetry {
+/// A retry of a message of the church `grace`.
+pub(crate) fn retry_of(message: Uuid) -> NewRetry {
     NewRetry {
         id: Uuid::now_v7(),
         church_id: church("grace"),
@@ -33,11 +34,12 @@ fn retry_of(message: Uuid) -> NewRetry {
         messaging_profile_id: None,
         include_unresolved: false,
         created_at: now(),
+        trace_parent: None,
     }
 }
 
 /// Records a message whose recipients Telnyx refuses with these codes.
-async fn refused(store: &Store, codes: &[&str]) -> NewMessage {
+pub(crate) async fn refused(store: &Store, codes: &[&str]) -> NewMessage {
     let new = message("grace", codes.len());
     record(store, &new).await;
     refuse(store, codes).await;

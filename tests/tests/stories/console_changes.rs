@@ -8,7 +8,7 @@ use tests::databases::Kind;
 use tests::eventually;
 use tests::stack::TestStack;
 
-use super::{AUTHOR, CHURCH, DELIVERED, silent_phones};
+use super::{AUTHOR, CHURCH, DELIVERED, SILENT, silent_phones};
 
 async fn stream(stack: &TestStack) -> Stream {
     let client = stack.stack.nats("ops").await.unwrap();
@@ -44,6 +44,8 @@ async fn a_change_says_what_it_did_and_is_kept_in_the_log_with_its_command() {
     let log = folder.path().join("actions.jsonl");
     let options = ["--allow-changes", "--action-log", log.to_str().unwrap()];
     let console = stack.console(&options).await.enter().await;
+    stack.send(CHURCH, AUTHOR, &[SILENT]).await;
+    stack.until_accepted(1).await;
     let paused = console.change(&json!({ "change": "pause", "church": CHURCH })).await;
     assert!(paused["says"].as_str().unwrap().contains("paused for grace by operator:anna"), "{paused}");
     let id = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;

@@ -56,6 +56,7 @@ mod sharing;
 mod slow;
 mod tls;
 mod tokens;
+mod traces;
 mod types;
 mod upgrades;
 mod way;

@@ -9,7 +9,7 @@ use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
 use super::operators_replay::replay_by_hand;
-use super::{AUTHOR, CHURCH, DELIVERED, silent_phones};
+use super::{AUTHOR, CHURCH, DELIVERED, SILENT, silent_phones};
 
 on_both_databases!(a_healthy_stack_has_nothing_wrong_and_nothing_is_sent,);
 
@@ -74,6 +74,8 @@ async fn each_wrong_setting_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_trouble_of_a_running_stack_is_named() {
     let mut stack = TestStack::start(Kind::Sqlite).await;
+    stack.send(CHURCH, AUTHOR, &[SILENT]).await;
+    stack.until_accepted(1).await;
     stack.ops(&["pause", "sending", "--church", CHURCH]).await;
     let mut replaying = {
         // So many that it runs for long.

@@ -62,6 +62,9 @@ async fn a_messages_life_has_every_step_until_the_gateways_sockets() {
     assert!(nobody.code == 0 && nobody.out.contains("nobody"), "{nobody:?}");
     let text = stack.ops(&["message", &id]).await.out;
     assert!(text.contains("Telnyx accepted it as") && !text.contains("Service at ten"), "{text}");
+    for says in ["message.sent sent: ", "message.finalized delivered: applied"] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
     let said = stack.ops(&["message", "0192f7f0-0000-7000-8000-000000000000"]).await;
     assert!(said.code == 1 && said.err.contains("no such message"), "{said:?}");
 }

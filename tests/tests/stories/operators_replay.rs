@@ -52,6 +52,8 @@ async fn a_replay_sends_a_churchs_events_again_in_order_and_leaves_no_consumer()
     let words = ["replay", "--church", CHURCH, "--since", "1h", "--message", &id.to_string()];
     let said = stack.ops(&words).await;
     assert!(said.out.contains(&format!("replayed {of_one} events")), "{said:?}");
+    let said = stack.ops(&["replay", "--church", "hoep", "--since", "1h"]).await;
+    assert!(said.code == 1 && said.err.contains("holds no event of the church hoep"), "{said:?}");
     assert_eq!(consumers(&stack).await, 0);
 }
 

@@ -2,8 +2,10 @@
 
 use deploy::services::FROM;
 use deploy::simulator::{Answer, Rule};
+use serde_json::Value;
 use tests::databases::Kind;
 use tests::eventually;
+use tests::ops::ops;
 use tests::stack::TestStack;
 
 use super::{AUTHOR, CHURCH, DELIVERED, SILENT};
@@ -11,6 +13,8 @@ use super::{AUTHOR, CHURCH, DELIVERED, SILENT};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_church_waits_while_others_send_and_goes_on_when_it_is_resumed() {
     let stack = TestStack::start(Kind::Sqlite).await;
+    let earlier = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
+    stack.until_status(CHURCH, earlier, "delivered").await;
     let paused = stack.ops(&["pause", "sending", "--church", CHURCH]).await;
     assert!(paused.out.contains("paused for grace by operator:anna"), "{paused:?}");
     let waits = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
@@ -27,11 +31,28 @@ async fn a_paused_church_waits_while_others_send_and_goes_on_when_it_is_resumed(
         .then_some(())
     })
     .await;
-    assert_eq!(stack.telnyx().entries().len(), 1);
+    assert_eq!(stack.telnyx().entries().len(), 2);
     let resumed = stack.ops(&["resume", "sending", "--church", CHURCH]).await;
     assert!(resumed.code == 0 && resumed.out.contains("nothing is paused"), "{resumed:?}");
     stack.until_status(CHURCH, waits, "delivered").await;
     assert_eq!(stack.ops(&["resume", "sending"]).await.code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_of_an_unknown_church_or_without_a_name_is_refused() {
+    let stack = TestStack::start(Kind::Sqlite).await;
+    let unknown = stack.ops(&["pause", "sending", "--church", "hoep"]).await;
+    let says = "no message and no sender of the church hoep is recorded";
+    assert!(unknown.code == 1 && unknown.err.contains(says), "{unknown:?}");
+    let pause = ["pause", "sending"];
+    for user in [&[][..], &[("USER", "")]] {
+        let settings = [&[("DATABASE_URL", &*stack.stack.file().database)][..], user].concat();
+        let nameless = ops(&pause, &settings).await;
+        assert!(nameless.code == 2 && nameless.err.contains("--as NAME"), "{nameless:?}");
+        assert!(stack.store().pauses().await.unwrap().is_empty());
+    }
+    let named = stack.ops(&["pause", "sending", "--as", "bob"]).await;
+    assert!(named.code == 0 && named.out.contains("by operator:bob"), "{named:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,4 +96,14 @@ async fn a_retry_by_an_operator_is_a_new_message_with_its_name() {
     assert_eq!(senders.code, 0);
     let senders = stack.ops(&["senders", "--json"]).await.json();
     assert_eq!((&senders[0]["churchId"], &senders[0]["rate"]), (&"hope".into(), &3.into()));
+    assert_eq!(senders.as_array().unwrap().len(), 1);
+    let listed = stack.ops(&["senders"]).await.out;
+    assert!(listed.contains("TELNYX_FROM is not set here"), "{listed}");
+    let senders = stack.ops_with_settings(&["senders", "--json"], &[]).await.json();
+    assert_eq!((&senders[1]["churchId"], &senders[1]["number"]), (&Value::Null, &FROM.into()));
+    let listed = stack.ops_with_settings(&["senders"], &[]).await.out;
+    assert!(
+        listed.lines().any(|line| line.starts_with("all other churches") && line.contains(FROM)),
+        "{listed}"
+    );
 }

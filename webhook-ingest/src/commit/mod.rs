@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::store::{Batch, Outcome, Recording, Store, StoreError, Webhook};
 use common::throttle::Throttle;
+use common::trace_context;
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -205,6 +206,7 @@ impl Committer {
         match recording {
             Recording::Recorded(outcome) => {
                 self.metrics.recorded(&entry.webhook, outcome);
+                let _traced = trace_context::span(entry.webhook.trace_parent.as_ref()).entered();
                 debug!(
                     webhook.id = entry.webhook.event_id,
                     kind = entry.webhook.event_type,

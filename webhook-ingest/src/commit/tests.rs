@@ -72,6 +72,7 @@ fn webhook(event_id: &str) -> Webhook {
         received_at: OffsetDateTime::now_utc(),
         body: Bytes::from_static(b"{}"),
         content: WebhookContent::Ignored { reason: "a test".into() },
+        trace_parent: None,
     }
 }
 

@@ -99,6 +99,7 @@ fn parsed(
         received_at,
         body: body.clone(),
         content,
+        trace_parent: None,
     };
     ParsedWebhook { webhook, unreadable: None, unknown_statuses }
 }
@@ -112,6 +113,7 @@ fn kept_unreadable(unreadable: Unreadable, body: &Bytes, received_at: OffsetDate
         received_at,
         body: body.clone(),
         content: WebhookContent::Ignored { reason: unreadable.to_string() },
+        trace_parent: None,
     };
     ParsedWebhook { webhook, unreadable: Some(unreadable), unknown_statuses: Vec::new() }
 }

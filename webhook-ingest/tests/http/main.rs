@@ -206,6 +206,7 @@ fn new_message(church_id: &ChurchId, phones: &[&str]) -> NewMessage {
         send_at: None,
         recipients: phones.iter().map(recipient).collect(),
         created_at: OffsetDateTime::now_utc(),
+        trace_parent: None,
     }
 }
 

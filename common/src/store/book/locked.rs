@@ -15,6 +15,7 @@ use crate::store::outbox_entries::{OutboxEntry, appending};
 use crate::store::records::{DeliveryReport, PhoneReport};
 use crate::store::rows::{MessageRow, RecipientRow};
 use crate::store::sql::{Sql, Statement, sql};
+use crate::trace_context::TraceParent;
 
 /// The locked rows of one transaction, and their changes.
 pub(in crate::store) struct Book {
@@ -28,6 +29,10 @@ pub(in crate::store) struct Book {
     /// Messages of which more than counters is written back.
     pub(super) touched: BTreeSet<Uuid>,
     pub(super) occurred_at: HashMap<Uuid, OffsetDateTime>,
+    /// The trace of what is applied now.
+    pub(in crate::store) trace_parent: Option<TraceParent>,
+    /// The traces of what changed messages last.
+    traces: HashMap<Uuid, TraceParent>,
 }
 
 impl Book {
@@ -66,6 +71,8 @@ impl Book {
             before: HashMap::new(),
             touched: BTreeSet::new(),
             occurred_at: HashMap::new(),
+            trace_parent: None,
+            traces: HashMap::new(),
         })
     }
 
@@ -96,6 +103,10 @@ impl Book {
     pub(super) fn change(&mut self, id: Uuid, change: impl FnOnce(&mut RecipientRow)) {
         if let Some(row) = self.recipients.get_mut(&id) {
             self.before.entry(id).or_insert_with(|| row.clone());
+            match &self.trace_parent {
+                Some(trace) => self.traces.insert(row.message_id, trace.clone()),
+                None => self.traces.remove(&row.message_id),
+            };
             change(row);
             if row.state.is_finished() {
                 row.ask_at = None;
@@ -127,8 +138,9 @@ impl Book {
             let Some(message) = self.messages.get_mut(&message_id) else { continue };
             let occurred_at = self.occurred_at.get(&message_id).copied();
             if let Some((event, progress)) = advance(message, &rows, &self.before, (now, occurred_at)) {
-                entries.push(OutboxEntry::new(&event, progress)?);
-                events.add(&event, progress);
+                let trace = self.traces.remove(&message_id);
+                events.add(&event, progress, trace.clone());
+                entries.push(OutboxEntry::new(&event, progress)?.traced(trace));
                 if progress {
                     counted.insert(message_id);
                 } else {

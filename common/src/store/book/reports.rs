@@ -21,6 +21,7 @@ impl Book {
             reason,
             recipient_id,
         };
+        self.trace_parent.clone_from(&webhook.trace_parent);
         match &webhook.content {
             // It changes no recipient; `store::inbound` records it.
             WebhookContent::Inbound(_) => row(Outcome::Received, None, None),

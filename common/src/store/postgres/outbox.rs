@@ -68,10 +68,13 @@ impl Postgres {
             "with lease as (select term from relay_lease where term = $1 for share),
                 refused as (
                     delete from outbox o using lease where o.position = $2 and o.stream_seq is null
-                    returning o.event_id, o.message_id, o.version, o.progress, o.subject, o.payload, o.created_at)
+                    returning o.event_id, o.message_id, o.version, o.progress, o.subject, o.payload, o.created_at,
+                        o.trace_parent)
              insert into refused_events
-                 (event_id, message_id, version, progress, subject, payload, created_at, refused_at, reason)
-             select event_id, message_id, version, progress, subject, payload, created_at, now(), $3 from refused"
+                 (event_id, message_id, version, progress, subject, payload, created_at, trace_parent, refused_at,
+                  reason)
+             select event_id, message_id, version, progress, subject, payload, created_at, trace_parent, now(), $3
+             from refused"
         );
         self.fenced(term, change.bind(term.0).bind(position).bind(reason)).await.map(drop)
     }

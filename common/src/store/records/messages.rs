@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::status::{MessageStatus, RecipientState, Tally};
 use crate::subject::ChurchId;
+use crate::trace_context::TraceParent;
 
 /// A message to record, with all its recipients.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct NewMessage {
     pub recipients: Vec<NewRecipient>,
     /// When it was accepted.
     pub created_at: OffsetDateTime,
+    /// The trace of the request; its event keeps it.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl NewMessage {
@@ -196,6 +199,8 @@ pub struct NewRetry {
     pub include_unresolved: bool,
     /// When it was accepted.
     pub created_at: OffsetDateTime,
+    /// The trace of the request; its event keeps it.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// How a retry ended.
@@ -207,6 +212,21 @@ pub enum Retried {
     Repeated(Message),
     /// No recipient failed for a reason that passes, or the retry of those who did is deleted by now.
     Nothing,
+}
+
+/// A message to cancel.
+#[derive(Debug, Clone)]
+pub struct CancelOrder<'a> {
+    /// Its church.
+    pub church_id: &'a ChurchId,
+    /// The message.
+    pub message_id: Uuid,
+    /// Who cancels it.
+    pub by: &'a str,
+    /// Now.
+    pub now: OffsetDateTime,
+    /// The trace of the request; its event keeps it.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// What cancelling a message came to.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::trace_context::TraceParent;
+
 /// An outbox row that waits to be announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
@@ -20,6 +22,8 @@ pub struct OutboxRow {
     pub subject: String,
     /// The event as JSON.
     pub payload: String,
+    /// The trace of what made it.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// Rows left out of the stream, and the newer row of their message that takes over the recipients they named.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::inbound::InboundText;
 use super::messages::Failure;
+use crate::trace_context::TraceParent;
 
 /// The event type of reports that Telnyx was asked for and that no webhook brought.
 pub const ASKED: &str = "asked";
@@ -26,6 +27,8 @@ pub struct Webhook {
     pub body: Bytes,
     /// What it reports.
     pub content: WebhookContent,
+    /// The trace of its request; the events that it makes keep it.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl Webhook {

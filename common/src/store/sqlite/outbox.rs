@@ -67,8 +67,9 @@ impl Sqlite {
     ) -> Result<(), StoreError> {
         let keep = sql!(
             "insert into refused_events
-                 (event_id, message_id, version, progress, subject, payload, created_at, refused_at, reason)
-             select event_id, message_id, version, progress, subject, payload, created_at, $2, $3
+                 (event_id, message_id, version, progress, subject, payload, created_at, trace_parent, refused_at,
+                  reason)
+             select event_id, message_id, version, progress, subject, payload, created_at, trace_parent, $2, $3
              from outbox where position = $1 and stream_seq is null"
         );
         let take_out = sql!("delete from outbox where position = $1 and stream_seq is null");

@@ -88,7 +88,7 @@ fn record(
     command: &str,
     (state, says): (&'static str, &str),
 ) -> anyhow::Result<()> {
-    let operator = site.options.operator.author();
+    let operator = site.options.operator.author()?;
     log.add(&Action { at: OffsetDateTime::now_utc(), operator: &operator, command, state, says })
 }
 

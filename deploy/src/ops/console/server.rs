@@ -33,6 +33,9 @@ const CONNECTIONS: u32 = 4;
 pub(crate) async fn run(options: Console, output: Output) -> anyhow::Result<ExitCode> {
     let listener = bind(LISTEN, options.listen).await?;
     let address = listener.local_addr()?;
+    if options.allow_changes {
+        options.operator.author()?;
+    }
     let actions =
         options.allow_changes.then(|| ActionLog::open(options.action_log.as_deref())).transpose()?;
     let site = Site::new(Parts {
@@ -95,7 +98,7 @@ fn router(site: Site) -> Router {
 /// Who uses the console, and whether it may change something.
 async fn about(State(site): State<Site>, headers: HeaderMap) -> Response {
     let told = json!({
-        "operator": site.options.operator.author(),
+        "operator": site.options.operator.author().ok(),
         "allowChanges": site.actions.is_some(),
         "version": VERSION,
     });

@@ -128,7 +128,13 @@ fn stored(sequence: u64, church: &str) -> Stored {
         "unconfirmedCount": 0, "readCount": 0, "timestamp": "2026-11-22T20:15:31.123Z",
     });
     let event: ChurchEvent = serde_json::from_value(payload.clone()).unwrap();
-    Stored { sequence, subject: event.subject(), payload: payload.to_string().into(), after: None }
+    Stored {
+        sequence,
+        subject: event.subject(),
+        payload: payload.to_string().into(),
+        after: None,
+        trace: None,
+    }
 }
 
 /// A memory that keeps four events, two of each church, and has forgotten six before them.

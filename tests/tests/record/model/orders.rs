@@ -2,19 +2,20 @@
 
 use common::failure::PASSING;
 use common::status::Rank;
-use common::store::{CANCELLED, NewRetry, Recipient, Retried};
+use common::store::{CANCELLED, CancelOrder, NewRetry, Recipient, Retried};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::world::World;
-use crate::church::{all, patiently};
+use crate::church::{all, cancel_of, patiently};
 
 impl World<'_> {
     /// Cancels a message. Exactly the recipients that no process has claimed are cancelled.
     pub(super) async fn cancel(&mut self, process: usize, message: Uuid) -> Result<(), TestCaseError> {
         let before = self.shown(message).await;
-        let (store, church) = (&self.processes[process], &self.church);
-        let done = patiently(async || store.cancel(church, message, "ann", self.now).await).await;
+        let store = &self.processes[process];
+        let order = CancelOrder { now: self.now, ..cancel_of(&self.church, message, "ann") };
+        let done = patiently(async || store.cancel(&order).await).await;
         self.cancelled.insert(message);
         let after = self.shown(message).await;
         prop_assert_eq!(done.cancelled as usize, after.iter().filter(|it| is_cancelled(it)).count());
@@ -90,6 +91,7 @@ impl World<'_> {
             messaging_profile_id: None,
             include_unresolved,
             created_at: self.now,
+            trace_parent: None,
         };
         patiently(async || self.processes[process].retry(&retry).await).await
     }

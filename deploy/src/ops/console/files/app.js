@@ -94,7 +94,7 @@ function App({ about }) {
       <button type="button" class="small" aria-pressed=${String(numbers)} onClick=${() => showNumbers(!numbers)}>${numbers ? "Hide numbers" : "Show numbers"}</button>
       <button type="button" class="small" onClick=${() => setOpen("work")}>${running ? `Work: ${running} running` : "Work and log"}</button>
       <button type="button" class="small" onClick=${() => setOpen("keys")} aria-label="Keys">?</button>
-      <span class="who"><strong>${about.operator.replace("operator:", "")}</strong> <span class=${mayChange ? "may" : "quiet"}>${mayChange ? "may change" : "read only"}</span></span>
+      <span class="who"><strong>${(about.operator ?? "no name").replace("operator:", "")}</strong> <span class=${mayChange ? "may" : "quiet"}>${mayChange ? "may change" : "read only"}</span></span>
     </header>
     <main><${View} key=${view} rest=${rest} mayChange=${mayChange} change=${setAsked} /></main>
     ${asked && html`<${Asking} ...${asked} mayChange=${mayChange} close=${() => setAsked(undefined)} />`}
