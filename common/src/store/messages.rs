@@ -9,8 +9,7 @@ use super::failures::StoreError;
 use super::handle::{Store, dispatch};
 use super::outbox_entries::{OutboxEntry, append};
 use super::records::{
-    IdempotencyKey, Message, NewMessage, NewRecipient, Recipient, RecipientQuery,
-    Recorded,
+    IdempotencyKey, Message, NewMessage, NewRecipient, Recipient, RecipientQuery, Recorded,
 };
 use super::rows::{MessageRow, json};
 use super::sending::estimate;

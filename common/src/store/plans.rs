@@ -143,11 +143,7 @@ async fn sqlite_finds_what_operators_ask_for_by_the_index_made_for_it() {
         ("churches", bare(churches::CHURCHES), vec!["messages_"; 3]),
         ("newest webhooks", newest(&webhooks), vec!["webhooks_received"]),
         ("webhooks of recipients", life::webhooks_between(&[], NOW, NOW), vec!["webhooks_received"]),
-        (
-            "failures",
-            bare(failing::FAILED).push(sql!(") select id from failed")),
-            vec!["recipients_failed"],
-        ),
+        ("failures", bare(failing::FAILED).push(sql!(") select id from failed")), vec!["recipients_failed"]),
         ("miscounted", bare(audit::MISCOUNTED), vec!["recipients_message", "autoindex_messages_1"]),
         ("unannounced", bare(audit::UNANNOUNCED), vec!["autoindex_messages_1", "outbox_message"]),
     ] {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use common::failure::reason_of_unconfirmed;
-use common::store::{EventTrace, FoundMessage, KeptWebhook, Message, Origin, RecipientLife, Store};
+use common::store::{EventTrace, FoundMessage, KeptBody, KeptWebhook, Message, Origin, RecipientLife, Store};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -121,12 +121,12 @@ pub(super) async fn to_phone(store: &Store, phone: &str) -> anyhow::Result<Vec<F
     Ok(found)
 }
 
-/// The webhooks of a message's recipients, oldest first.
+/// The webhooks of a message's recipients with their bodies, oldest first.
 pub(super) async fn webhooks(
     store: &Store,
     message: &Message,
     recipients: &[RecipientLife],
-) -> anyhow::Result<Vec<KeptWebhook>> {
+) -> anyhow::Result<Vec<(KeptWebhook, KeptBody)>> {
     let until = OffsetDateTime::now_utc().min(message.updated_at + LATE);
     let found = store.webhooks_of(recipients, message.created_at - SKEW, until).await;
     found.context("can't look for the message's webhooks")

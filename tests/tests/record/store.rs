@@ -3,7 +3,9 @@
 use common::claims::{IdClaim, Person};
 use common::revocation::Revocation;
 use common::status::{MessageStatus, Rank, RecipientState};
-use common::store::{HistoryQuery, IdempotencyKey, Prunable, Recipient, RecipientQuery, Recorded, Sender};
+use common::store::{
+    HistoryQuery, IdempotencyKey, Message, Prunable, Recipient, RecipientQuery, Recorded, Sender, Total,
+};
 use tests::databases::{Database, Kind};
 use tests::on_both_databases;
 use time::Duration;
@@ -15,6 +17,8 @@ on_both_databases!(
     a_recorded_message_reads_back_unchanged,
     another_church_can_not_read_a_message,
     the_history_is_newest_first_and_pages_without_gaps,
+    the_history_of_several_statuses_is_one_list,
+    changes_are_found_whether_or_not_the_outbox_reaches_back_to_them,
     the_history_filters_by_status_and_updated_since,
     recipients_come_in_pages_and_filter_by_status,
     a_repeated_key_returns_the_first_message,
@@ -50,7 +54,11 @@ async fn another_church_can_not_read_a_message(kind: Kind) {
     assert!(store.message(&other, new.id).await.unwrap().is_none());
     assert!(store.recipients(&other, new.id, &all()).await.unwrap().is_empty());
     let query = HistoryQuery { limit: 20, ..HistoryQuery::default() };
-    assert_eq!(store.history(&other, &query).await.unwrap().total, Some(0));
+    assert_eq!(store.history(&other, &query).await.unwrap().total, total(0));
+}
+
+fn total(messages: u64) -> Option<Total> {
+    Some(Total { messages, more: false })
 }
 
 async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
@@ -68,7 +76,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     ids.reverse();
     let by_offset = HistoryQuery { limit: 3, offset: 3, ..HistoryQuery::default() };
     let page = store.history(&church("grace"), &by_offset).await.unwrap();
-    assert_eq!(page.total, Some(7));
+    assert_eq!(page.total, total(7));
     assert_eq!(page.messages.iter().map(|m| m.id).collect::<Vec<_>>(), ids[3..6]);
 
     let mut seen = Vec::new();
@@ -77,7 +85,7 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
         let query = HistoryQuery { limit: 2, before, ..HistoryQuery::default() };
         let page = store.history(&church("grace"), &query).await.unwrap();
         // A page by cursor has no total.
-        assert_eq!(page.total, before.is_none().then_some(7));
+        assert_eq!(page.total, before.map_or(total(7), |_| None));
         let Some(last) = page.messages.last() else { break };
         before = Some((last.created_at, last.id));
         seen.extend(page.messages.iter().map(|m| m.id));
@@ -101,6 +109,84 @@ async fn the_history_filters_by_status_and_updated_since(kind: Kind) {
     assert_eq!(count(query(&[MessageStatus::Delivered], None)).await, 0);
     assert_eq!(count(query(&[], Some(new.created_at))).await, 1);
     assert_eq!(count(query(&[], Some(new.created_at + Duration::milliseconds(1)))).await, 0);
+}
+
+async fn the_history_of_several_statuses_is_one_list(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let mut all = Vec::new();
+    for n in 0..9 {
+        let mut new = message("grace", 1);
+        new.created_at = now() - Duration::minutes(9 - n);
+        record(&store, &new).await;
+        all.push(new);
+    }
+    accept_all(&store).await;
+    // One in three is delivered, one in three read, one in three pending.
+    for (number, new) in all.iter().enumerate().filter(|(number, _)| number % 3 > 0) {
+        let rank = if number % 3 == 1 { Rank::Delivered } else { Rank::Read };
+        let provider = provider_id(new.recipients[0].id);
+        let report =
+            webhook(&format!("e{number}"), &provider, &phone(0), RecipientState { rank, closed: false });
+        store.record_webhooks(&[report]).await.unwrap();
+    }
+    all.reverse();
+    let ended: Vec<Uuid> = all.iter().enumerate().filter(|(n, _)| n % 3 < 2).map(|(_, new)| new.id).collect();
+    let query = |offset, before| HistoryQuery {
+        limit: 4,
+        offset,
+        before,
+        statuses: vec![MessageStatus::Read, MessageStatus::Delivered],
+        updated_since: None,
+    };
+    let first = store.history(&church("grace"), &query(0, None)).await.unwrap();
+    let ids = |messages: &[Message]| messages.iter().map(|message| message.id).collect::<Vec<_>>();
+    assert_eq!((ids(&first.messages), first.total), (ended[..4].to_vec(), total(6)));
+    let last = first.messages.last().map(|last| (last.created_at, last.id));
+    for query in [query(4, None), query(0, last)] {
+        let second = store.history(&church("grace"), &query).await.unwrap();
+        assert_eq!(ids(&second.messages), ended[4..]);
+    }
+}
+
+async fn changes_are_found_whether_or_not_the_outbox_reaches_back_to_them(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let store = database.migrated().await;
+    let minutes_ago = |minutes| now() - Duration::minutes(minutes);
+    let mut all = Vec::new();
+    for minutes in [30, 20, 10] {
+        let mut new = message("grace", 1);
+        new.created_at = minutes_ago(minutes);
+        record(&store, &new).await;
+        // Another church's changes are none.
+        record(&store, &message("hope", 1)).await;
+        all.push(new);
+    }
+    accept_all(&store).await;
+    // The oldest message changes now.
+    let delivered = RecipientState { rank: Rank::Delivered, closed: false };
+    let report = webhook("e", &provider_id(all[0].recipients[0].id), &phone(0), delivered);
+    store.record_webhooks(&[report]).await.unwrap();
+    let changed = async |since| {
+        let query = HistoryQuery { limit: 20, updated_since: Some(since), ..HistoryQuery::default() };
+        let page = store.history(&church("grace"), &query).await.unwrap();
+        assert_eq!(page.total, total(page.messages.len() as u64));
+        page.messages.iter().map(|message| message.id).collect::<Vec<_>>()
+    };
+    let [oldest, middle, newest] = [all[0].id, all[1].id, all[2].id];
+    // The outbox reaches back for 30 minutes.
+    assert_eq!(changed(minutes_ago(5)).await, [oldest]);
+    assert_eq!(changed(minutes_ago(15)).await, [newest, oldest]);
+    assert_eq!(changed(minutes_ago(25)).await, [newest, middle, oldest]);
+    assert_eq!(changed(minutes_ago(60)).await, [newest, middle, oldest]);
+    // Without an outbox the messages themselves tell.
+    let term = store.take_lease(Uuid::now_v7()).await.unwrap().unwrap();
+    let waiting = store.waiting_events(100).await.unwrap();
+    let announced: Vec<_> = waiting.iter().zip(1..).map(|(row, sequence)| (row.position, sequence)).collect();
+    store.mark_announced(term, &announced, minutes_ago(90)).await.unwrap();
+    while store.prune(Prunable::Events, minutes_ago(80)).await.unwrap() > 0 {}
+    assert_eq!(changed(minutes_ago(5)).await, [oldest]);
+    assert_eq!(changed(minutes_ago(15)).await, [newest, oldest]);
 }
 
 async fn recipients_come_in_pages_and_filter_by_status(kind: Kind) {

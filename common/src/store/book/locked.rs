@@ -153,7 +153,8 @@ impl Book {
             rows.extend(self.before.get(&now.id).map(|before| Changed { before, now }));
         }
         let mut writes = save_recipients(&rows);
-        let rows = |ids: &BTreeSet<Uuid>| ids.iter().filter_map(|id| self.messages.get(id)).collect::<Vec<_>>();
+        let rows =
+            |ids: &BTreeSet<Uuid>| ids.iter().filter_map(|id| self.messages.get(id)).collect::<Vec<_>>();
         writes.extend(save_messages(&rows(&(&counted - &self.touched)), &rows(&self.touched)));
         writes.extend(appending(&entries));
         Ok((writes, events))

@@ -14,8 +14,9 @@ pub(super) struct Changed<'b> {
 
 impl Changed<'_> {
     fn attempt_changed(&self) -> bool {
-        let attempt =
-            |row: &RecipientRow| (row.provider_id.clone(), row.due_at, row.attempted_at, row.tried, row.claim_id);
+        let attempt = |row: &RecipientRow| {
+            (row.provider_id.clone(), row.due_at, row.attempted_at, row.tried, row.claim_id)
+        };
         attempt(self.before) != attempt(self.now)
     }
 
@@ -121,7 +122,8 @@ pub(super) fn save_messages(counted: &[&MessageRow], others: &[&MessageRow]) -> 
         .opt_text("cancelled_by", |row| row.cancelled_by.clone())
         .opt_time("sent_at", |row| row.sent_at);
     let sets = [(COUNTERS, counters(counted).build()), (STATUSES, statuses.build())];
-    let save =
-        |(set, new): (Sql, Bulk)| Statement::from(set).push_rows(new).push(sql!(" where messages.id = new.id"));
+    let save = |(set, new): (Sql, Bulk)| {
+        Statement::from(set).push_rows(new).push(sql!(" where messages.id = new.id"))
+    };
     sets.into_iter().filter(|(_, new)| new.rows > 0).map(save).collect()
 }

@@ -95,7 +95,7 @@ async fn of_message(site: &Site, found: &FoundMessage) -> anyhow::Result<Value> 
         (None, _) => format!("message {message_id}"),
     };
     let says = format!("{} of {whose}", counted(webhooks.len() as i64, "webhook"));
-    Ok(told(webhooks, &says))
+    Ok(told(webhooks.into_iter().map(|(webhook, _)| webhook).collect(), &says))
 }
 
 /// What was found, and what it is.
