@@ -125,7 +125,8 @@ async fn same_schema(from: &mut SqliteConnection, to: &mut PgConnection) -> Resu
 
 async fn columns(to: &mut PgConnection, table: &str) -> Result<Vec<Column>, sqlx::Error> {
     const COLUMNS: &str = "select column_name::text, data_type::text from information_schema.columns
-        where table_schema = current_schema() and table_name = $1 order by ordinal_position";
+        where table_schema = current_schema() and table_name = $1 and is_generated = 'NEVER'
+        order by ordinal_position";
     let rows = sqlx::query(COLUMNS).bind(table).fetch_all(to).await?;
     rows.iter().map(|row| Ok(Column { name: row.try_get(0)?, kind: row.try_get(1)? })).collect()
 }
