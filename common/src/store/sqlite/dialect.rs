@@ -25,17 +25,25 @@ impl Dialect for sqlx::Sqlite {
     }
 
     fn table(rows: &Bulk, number: usize) -> String {
-        let column = |(index, (name, column)): (usize, &(&str, Column))| match column {
-            Column::Bytes(_) => format!("unhex(value ->> {index}) as {name}, "),
-            _ => format!("value ->> {index} as {name}, "),
-        };
-        let columns: String = rows.columns.iter().enumerate().map(column).collect();
+        let mut columns = String::new();
+        let mut index = 0;
+        for (name, column) in &rows.columns {
+            let bytes = number + 1;
+            let (value, width) = match column {
+                Column::Bytes(_) => {
+                    (format!("substr(${bytes}, value ->> {index}, value ->> {})", index + 1), 2)
+                }
+                _ => (format!("value ->> {index}"), 1),
+            };
+            columns += &format!("{value} as {name}, ");
+            index += width;
+        }
         format!(" (select {columns}key as place from json_each(${number})) as new")
     }
 
-    /// One text.
-    fn places(_: &Bulk) -> usize {
-        1
+    /// A JSON text; if there are bytes, all of them one after another.
+    fn places(rows: &Bulk) -> usize {
+        1 + usize::from(bytes(rows).next().is_some())
     }
 
     fn bind<'q>(
@@ -49,7 +57,13 @@ impl Dialect for sqlx::Sqlite {
             Param::Number(number) => query.bind(*number),
             Param::Time(at) => query.bind(at.map(millis)),
             Param::List(column) => query.bind(Value::Array(values(column)).to_string()),
-            Param::Rows(rows) => query.bind(json_rows(rows)),
+            Param::Rows(rows) => {
+                let query = query.bind(json_rows(rows));
+                match bytes(rows).next() {
+                    Some(_) => query.bind(bytes(rows).flatten().flatten().copied().collect::<Vec<u8>>()),
+                    None => query,
+                }
+            }
         }
     }
 
@@ -63,30 +77,45 @@ pub(super) fn millis(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
-/// Rows as JSON: one array for each.
+/// The columns of bytes.
+fn bytes(rows: &Bulk) -> impl Iterator<Item = &Vec<Vec<u8>>> {
+    rows.columns.iter().filter_map(|(_, column)| match column {
+        Column::Bytes(bytes) => Some(bytes),
+        _ => None,
+    })
+}
+
+/// Rows as JSON: one array for each. JSON carries no bytes; it has the place of each among all bytes, and its length.
 fn json_rows(rows: &Bulk) -> String {
-    let mut columns: Vec<_> = rows.columns.iter().map(|(_, column)| values(column).into_iter()).collect();
+    let mut columns = Vec::with_capacity(rows.columns.len() + 1);
+    // SQLite counts bytes from 1.
+    let mut place = 1;
+    for (_, column) in &rows.columns {
+        if let Column::Bytes(bytes) = column {
+            let mut places = Vec::with_capacity(bytes.len());
+            for bytes in bytes {
+                places.push(Value::from(place));
+                place += bytes.len();
+            }
+            columns.push(places.into_iter());
+        }
+        columns.push(values(column).into_iter());
+    }
     let row = |_| Value::Array(columns.iter_mut().filter_map(Iterator::next).collect());
     Value::Array((0..rows.rows).map(row).collect()).to_string()
 }
 
-/// A column as JSON values. JSON carries no bytes; they are written in hexadecimal.
+/// A column as JSON values; bytes only by their length.
 fn values(column: &Column) -> Vec<Value> {
     match column {
         Column::Ids(ids) => ids.iter().map(|id| id.map(|id| id.to_string()).into()).collect(),
         Column::Texts(texts) => texts.iter().map(|text| text.as_deref().into()).collect(),
-        Column::Bytes(bytes) => bytes.iter().map(|bytes| hexadecimal(bytes).into()).collect(),
+        Column::Bytes(bytes) => bytes.iter().map(|bytes| bytes.len().into()).collect(),
         Column::Numbers(numbers) => numbers.iter().map(|number| (*number).into()).collect(),
         Column::Fractions(fractions) => fractions.iter().map(|fraction| (*fraction).into()).collect(),
         Column::Flags(flags) => flags.iter().map(|flag| (*flag).into()).collect(),
         Column::Times(times) => times.iter().map(|at| at.map(millis).into()).collect(),
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
 }
 
 impl Columns for SqliteRow {
