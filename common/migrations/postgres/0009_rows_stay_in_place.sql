@@ -8,7 +8,7 @@ drop index messages_updated;
 drop index messages_finished;
 create index if not exists messages_status on messages (church_id, status, created_at desc, id desc);
 create index if not exists messages_created on messages (created_at);
-create index if not exists outbox_changes on outbox (subject, created_at);
+create index if not exists outbox_changes on outbox (subject, created_at, message_id);
 alter table messages set (fillfactor = 70);
 alter table recipients set (fillfactor = 70);
 

@@ -5,6 +5,6 @@ drop index messages_updated;
 drop index messages_finished;
 create index messages_status on messages (church_id, status, created_at desc, id desc);
 create index messages_created on messages (created_at);
-create index outbox_changes on outbox (subject, created_at);
+create index outbox_changes on outbox (subject, created_at, message_id);
 -- Recipients that failed since a moment.
 create index recipients_failed on recipients (failed_at) where failed_at is not null;

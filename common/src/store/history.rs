@@ -37,7 +37,7 @@ async fn history<D: Database>(
 ) -> Result<HistoryPage, StoreError> {
     let changes = match query.updated_since {
         None => Changes::All,
-        Some(since) if outbox_reaches(db, since).await? => Changes::InOutbox,
+        Some(since) if outbox_reaches(db, church, since).await? => Changes::InOutbox,
         Some(_) => Changes::ByTime,
     };
     let total = match query.before {
@@ -63,15 +63,28 @@ pub(super) enum Changes {
     ByTime,
 }
 
-/// Whether the outbox still has every change since a moment.
-async fn outbox_reaches<D: Database>(db: &D, since: OffsetDateTime) -> Result<bool, StoreError> {
-    const OLDER: Sql = sql!(
-        "select count(*) as value from (select created_at from outbox order by position limit 1) oldest
-         where created_at < $1"
-    );
-    let older: i64 = only(db.fetch(OLDER.bind(since - CLOCKS_DIFFER)).await?)?;
+/// Whether the outbox still has every change of a church since a moment: it has an older event of this church, or its
+/// oldest event is older. It is pruned in the order of its events.
+async fn outbox_reaches<D: Database>(
+    db: &D,
+    church: &ChurchId,
+    since: OffsetDateTime,
+) -> Result<bool, StoreError> {
+    let older = OLDER_EVENTS
+        .bind(since - CLOCKS_DIFFER)
+        .bind(subject::church(church, Topic::Sent))
+        .bind(subject::church(church, Topic::Status));
+    let older: i64 = only(db.fetch(older).await?)?;
     Ok(older > 0)
 }
+
+pub(super) const OLDER_EVENTS: Sql = sql!(
+    "select count(*) as value from (
+         select min(created_at) as at from outbox where subject = $2
+         union all select min(created_at) from outbox where subject = $3
+         union all select created_at from (select created_at from outbox order by position limit 1) oldest) events
+     where at < $1"
+);
 
 pub(super) fn count_of<'a>(church: &'a ChurchId, query: &HistoryQuery, changes: Changes) -> Statement<'a> {
     let all = HistoryQuery { limit: COUNTED + 1, offset: 0, before: None, ..query.clone() };
@@ -118,7 +131,7 @@ fn matching<'a>(
             .push((number > 0).then_some(sql!(" union all ")))
             .push(if changes == Changes::InOutbox { OF_CHURCH } else { NEWEST })
             .push(status.map(of_status))
-            .push((changes != Changes::All).then_some(CHANGED))
+            .push((changes == Changes::ByTime).then_some(CHANGED))
             .push((changes == Changes::InOutbox).then_some(HAS_EVENT))
             .push(query.before.is_some().then_some(OLDER))
             .push(ENOUGH);
