@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Seconds between the kill and the restart
     #[arg(long, default_value_t = 1, value_name = "SECONDS")]
     down: u64,
-    /// New sessions per second that a gateway accepts (default of the gateway: 1000); 0 is no limit
+    /// New sessions per second that a gateway accepts (default of the gateway: 3000); 0 is no limit
     #[arg(long, default_value_t = 3_000, value_name = "SESSIONS")]
     connects_per_second: u32,
 }
