@@ -60,7 +60,7 @@ impl Dialect for sqlx::Sqlite {
             Param::Rows(rows) => {
                 let query = query.bind(json_rows(rows));
                 match bytes(rows).next() {
-                    Some(_) => query.bind(bytes(rows).flatten().flatten().copied().collect::<Vec<u8>>()),
+                    Some(_) => query.bind(one_after_another(rows)),
                     None => query,
                 }
             }
@@ -85,11 +85,17 @@ fn bytes(rows: &Bulk) -> impl Iterator<Item = &Vec<Vec<u8>>> {
     })
 }
 
+/// All bytes behind a first one: SQLite takes a part of no bytes for null.
+fn one_after_another(rows: &Bulk) -> Vec<u8> {
+    let all = bytes(rows).flatten().flatten().copied();
+    std::iter::once(0).chain(all).collect()
+}
+
 /// Rows as JSON: one array for each. JSON carries no bytes; it has the place of each among all bytes, and its length.
 fn json_rows(rows: &Bulk) -> String {
     let mut columns = Vec::with_capacity(rows.columns.len() + 1);
-    // SQLite counts bytes from 1.
-    let mut place = 1;
+    // SQLite counts bytes from 1, and the first one is no row's.
+    let mut place = 2;
     for (_, column) in &rows.columns {
         if let Column::Bytes(bytes) = column {
             let mut places = Vec::with_capacity(bytes.len());
