@@ -56,7 +56,8 @@ async fn messages_have_the_documented_json() {
 
     let (status, history) = api.get(&token, "/api/messages/history?page=1&limit=20").await;
     assert_eq!(status, StatusCode::OK);
-    let pagination = json!({"page": 1, "limit": 20, "total": 1, "totalMore": false, "pages": 1, "nextCursor": null});
+    let pagination =
+        json!({"page": 1, "limit": 20, "total": 1, "totalMore": false, "pages": 1, "nextCursor": null});
     assert_eq!(history["pagination"], pagination);
     let row = &history["data"][0];
     assert_eq!(
