@@ -87,8 +87,9 @@ fn bytes(rows: &Bulk) -> impl Iterator<Item = &Vec<Vec<u8>>> {
 
 /// All bytes behind a first one: SQLite takes a part of no bytes for null.
 fn one_after_another(rows: &Bulk) -> Vec<u8> {
-    let all = bytes(rows).flatten().flatten().copied();
-    std::iter::once(0).chain(all).collect()
+    let mut all = vec![0];
+    bytes(rows).flatten().for_each(|bytes| all.extend_from_slice(bytes));
+    all
 }
 
 /// Rows as JSON: one array for each. JSON carries no bytes; it has the place of each among all bytes, and its length.

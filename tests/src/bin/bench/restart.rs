@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Seconds of webhooks; the gateway ends after five of them
     #[arg(long, default_value_t = 25, value_name = "SECONDS")]
     seconds: u32,
+    /// Gateways that are killed at once, with the clients spread over them
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9))]
+    gateways: u16,
     /// Seconds between the kill and the restart
     #[arg(long, default_value_t = 1, value_name = "SECONDS")]
     down: u64,
@@ -67,7 +70,6 @@ const LEAD: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The rate of the first connects, as a share of the sessions that a gateway accepts.
 const SHARE: f64 = 0.9;
-const FIRST: &str = "realtime-gateway-1";
 const HEADS: [&str; 16] = [
     "gateway",
     "clients",
@@ -114,13 +116,14 @@ pub(crate) async fn run(options: &Options, environment: &Environment) -> anyhow:
 }
 
 async fn measure(options: &Options, environment: &Environment, how: How) -> anyhow::Result<Outcome> {
-    let gateways = match how {
-        How::Killed => 1,
-        How::Replaced => 2,
+    // Those that end, and all that run.
+    let (ending, gateways) = match how {
+        How::Killed => (usize::from(options.gateways), usize::from(options.gateways)),
+        How::Replaced => (1, 2),
     };
     let setup = Setup { gateways, connects_per_second: options.connects_per_second };
     let mut stage = Stage::start_with(setup, environment, environment.any_database()).await?;
-    let clients = environment.affordable(options.clients, 1);
+    let clients = environment.affordable(options.clients, ending);
     let churches = clients.div_ceil(EACH);
     let messages = (options.rate * options.seconds) as usize;
     let targets = stage.record(Plan { churches, messages, recipients: 1 }).await?;
@@ -128,17 +131,20 @@ async fn measure(options: &Options, environment: &Environment, how: How) -> anyh
     let watched = Watched::new(targets.iter().map(|target| (target.church, target.message)));
     let (mut logins, gateways) = (stage.logins(churches, EACH)?, stage.gateways()?);
     logins.truncate(clients);
-    logins.iter_mut().for_each(|login| login.gateways.clone_from(&gateways));
+    for (number, login) in logins.iter_mut().enumerate() {
+        login.gateways.clone_from(&gateways);
+        login.gateways.rotate_left(number % ending);
+    }
     let expected = logins.iter().map(|login| watched.of_church(login.church).len() as u64).sum();
     let pace = match options.connects_per_second {
         0 => f64::INFINITY,
-        limit => f64::from(limit) * SHARE,
+        limit => f64::from(limit) * SHARE * ending as f64,
     };
     let fleet = Fleet::connect_at(pace, logins, &watched, Conduct::Return).await?;
     let meter = stage.meter();
     let posting = post::at_rate(stage.ingest()?, &requests, f64::from(options.rate), &watched);
-    let ending = end(&mut stage.stack, how, Duration::from_secs(options.down));
-    let (posted, ended) = tokio::join!(posting, ending);
+    let end = end(&mut stage.stack, how, ending, Duration::from_secs(options.down));
+    let (posted, ended) = tokio::join!(posting, end);
     let (_, ended) = (posted?, ended?);
     watched.wait_for_returns(clients as u64, PATIENCE).await;
     watched.wait(expected, PATIENCE).await;
@@ -149,21 +155,30 @@ async fn measure(options: &Options, environment: &Environment, how: How) -> anyh
     Ok(Outcome { all, tally, used, ended })
 }
 
-async fn end(stack: &mut Stack, how: How, down: Duration) -> anyhow::Result<Ended> {
+async fn end(stack: &mut Stack, how: How, gateways: usize, down: Duration) -> anyhow::Result<Ended> {
     tokio::time::sleep(LEAD).await;
     let at = Instant::now();
     match how {
         How::Killed => {
-            stack.kill(FIRST).await?;
+            let names: Vec<String> = (1..=gateways).map(gateway).collect();
+            for name in &names {
+                stack.kill(name).await?;
+            }
             tokio::time::sleep(down).await;
-            stack.start_process(FIRST)?;
-            stack.ready(FIRST).await?;
+            for name in &names {
+                stack.start_process(name)?;
+            }
+            for name in &names {
+                stack.ready(name).await?;
+            }
         }
-        How::Replaced => {
-            stack.terminate(FIRST).await?;
-        }
+        How::Replaced => drop(stack.terminate(&gateway(1)).await?),
     }
     Ok(Ended { at, done_after: at.elapsed() })
+}
+
+fn gateway(number: usize) -> String {
+    format!("realtime-gateway-{number}")
 }
 
 fn row(name: &str, outcome: &Outcome) -> Vec<String> {
