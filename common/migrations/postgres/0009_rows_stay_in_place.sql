@@ -28,3 +28,11 @@ create index recipients_overdue on recipients (attempted_at)
     where attempted_at is not null and not finished;
 -- Recipients that failed since a moment.
 create index recipients_failed on recipients (failed_at) where failed_at is not null;
+
+-- Events that were made before this moment may have been deleted from the outbox. What was deleted before this migration
+-- is not known.
+create table outbox_horizon (
+    id           bigint primary key check (id = 1),
+    pruned_until timestamptz not null
+);
+insert into outbox_horizon (id, pruned_until) values (1, date_trunc('milliseconds', now()));

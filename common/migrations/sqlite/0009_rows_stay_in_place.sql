@@ -8,3 +8,11 @@ create index messages_created on messages (created_at);
 create index outbox_changes on outbox (subject, created_at, message_id);
 -- Recipients that failed since a moment.
 create index recipients_failed on recipients (failed_at) where failed_at is not null;
+
+-- Events that were made before this moment may have been deleted from the outbox. What was deleted before this migration
+-- is not known.
+create table outbox_horizon (
+    id           integer primary key check (id = 1),
+    pruned_until integer not null
+);
+insert into outbox_horizon (id, pruned_until) values (1, cast(unixepoch('subsec') * 1000 as integer));

@@ -103,9 +103,10 @@ impl Announcer {
             let window = if matches!(self.end, End::Confirmed(_)) { rest.len().min(WINDOW) } else { 1 };
             let waited = rest.len();
             let refused = self.publish_and_mark(&rest[..window], place).await?;
-            self.end.confirm(refused.is_none());
             self.leave_out_stored(&mut rest);
             let Some(error) = refused else { continue };
+            // What a refusal says is compared with what is marked.
+            self.mark().await?;
             // A row that is too large is made smaller or taken out: the stream's end is not in doubt.
             let is_too_large = Refusal::of(&error) == Refusal::TooLarge;
             refusals = if rest.len() < waited || is_too_large { 0 } else { refusals + 1 };
@@ -129,6 +130,7 @@ impl Announcer {
         let (store, term, stored) = (self.store.clone(), self.term, std::mem::take(&mut self.unmarked));
         let mark = store.mark_announced(term, &stored, OffsetDateTime::now_utc());
         let (refused, marked) = join(self.publish(rows, place), mark).await;
+        self.end.confirm(refused.is_none());
         match marked {
             Ok(()) => self.note_marked(stored.len()),
             // They are marked later.
@@ -318,6 +320,7 @@ impl Announcer {
 
     /// The stream lost its tail, or is a new one, while nothing was to be announced: what it lost waits again.
     pub(super) async fn go_back_to(&mut self, last: i64) -> Result<(), Trouble> {
+        self.mark().await?;
         self.unannounce_above(last).await?;
         self.end = End::Assumed(Place::at(last));
         Ok(())

@@ -12,7 +12,8 @@ use super::resources::Resources;
 use super::trouble::Trouble;
 use crate::store::Term;
 
-/// Rows read at once.
+/// Rows read at once. More than the two windows that may be stored without a mark when a relay dies, so that the next one
+/// finds the stream's last event among them.
 const BATCH: u32 = 2_000;
 /// Progress of one message is announced at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);

@@ -1,4 +1,5 @@
-//! Many values as one parameter of a statement: an array in PostgreSQL, a JSON text in SQLite.
+//! Many values as parameters of a statement: an array for each column in PostgreSQL, a JSON text in SQLite, with all bytes
+//! as another one.
 
 use time::OffsetDateTime;
 use uuid::Uuid;

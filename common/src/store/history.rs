@@ -17,7 +17,7 @@ use crate::subject::{self, ChurchId, Topic};
 
 /// Matching messages are counted up to this number.
 const COUNTED: u32 = 10_000;
-/// Processes whose clocks differ write into the outbox, so its oldest row may not have the oldest time.
+/// Events are deleted by the time of the relay's clock, and made by the times of others.
 const CLOCKS_DIFFER: Duration = Duration::MINUTE;
 
 impl Store {
@@ -35,11 +35,23 @@ async fn history<D: Database>(
     church: &ChurchId,
     query: &HistoryQuery,
 ) -> Result<HistoryPage, StoreError> {
-    let changes = match query.updated_since {
-        None => Changes::All,
-        Some(since) if outbox_reaches(db, church, since).await? => Changes::InOutbox,
-        Some(_) => Changes::ByTime,
-    };
+    let Some(since) = query.updated_since else { return read(db, church, query, Changes::All).await };
+    if outbox_reaches(db, since).await? {
+        let page = read(db, church, query, Changes::InOutbox).await?;
+        // Nothing was deleted meanwhile.
+        if outbox_reaches(db, since).await? {
+            return Ok(page);
+        }
+    }
+    read(db, church, query, Changes::ByTime).await
+}
+
+async fn read<D: Database>(
+    db: &D,
+    church: &ChurchId,
+    query: &HistoryQuery,
+    changes: Changes,
+) -> Result<HistoryPage, StoreError> {
     let total = match query.before {
         Some(_) => None,
         None => {
@@ -63,28 +75,12 @@ pub(super) enum Changes {
     ByTime,
 }
 
-/// Whether the outbox still has every change of a church since a moment: it has an older event of this church, or its
-/// oldest event is older. It is pruned in the order of its events.
-async fn outbox_reaches<D: Database>(
-    db: &D,
-    church: &ChurchId,
-    since: OffsetDateTime,
-) -> Result<bool, StoreError> {
-    let older = OLDER_EVENTS
-        .bind(since - CLOCKS_DIFFER)
-        .bind(subject::church(church, Topic::Sent))
-        .bind(subject::church(church, Topic::Status));
-    let older: i64 = only(db.fetch(older).await?)?;
-    Ok(older > 0)
+/// Whether the outbox still has every change since a moment.
+async fn outbox_reaches<D: Database>(db: &D, since: OffsetDateTime) -> Result<bool, StoreError> {
+    const REACHES: Sql = sql!("select count(*) as value from outbox_horizon where pruned_until < $1");
+    let reaches: i64 = only(db.fetch(REACHES.bind(since - CLOCKS_DIFFER)).await?)?;
+    Ok(reaches > 0)
 }
-
-pub(super) const OLDER_EVENTS: Sql = sql!(
-    "select count(*) as value from (
-         select min(created_at) as at from outbox where subject = $2
-         union all select min(created_at) from outbox where subject = $3
-         union all select created_at from (select created_at from outbox order by position limit 1) oldest) events
-     where at < $1"
-);
 
 pub(super) fn count_of<'a>(church: &'a ChurchId, query: &HistoryQuery, changes: Changes) -> Statement<'a> {
     let all = HistoryQuery { limit: COUNTED + 1, offset: 0, before: None, ..query.clone() };

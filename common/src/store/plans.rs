@@ -17,7 +17,7 @@ use super::rows::{Budget, Claim};
 use super::sending::{asking, due, estimate, limits, paces};
 use super::sql::{Sql, Statement, sql};
 use super::sqlite::Sqlite;
-use super::{audit, churches, failing, forwarding, history, life, outbox, parked, stuck};
+use super::{audit, churches, failing, forwarding, life, outbox, parked, stuck};
 use crate::status::MessageStatus;
 use crate::subject::ChurchId;
 
@@ -103,11 +103,6 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
             "changed history",
             page_of(&church, &changed, Changes::InOutbox),
             vec!["autoindex_messages", "outbox_changes"],
-        ),
-        (
-            "older events",
-            bare(history::OLDER_EVENTS),
-            vec!["outbox_changes", "outbox_changes", "SCAN outbox"],
         ),
         ("changed history, long ago", page_of(&church, &changed, Changes::ByTime), vec!["messages_history"]),
         ("count of history", count_of(&church, &all, Changes::All), vec!["messages_"]),

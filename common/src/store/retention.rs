@@ -37,6 +37,9 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn prune(&self, what: Prunable, before: OffsetDateTime) -> Result<u64, StoreError> {
+        if what == Prunable::Events {
+            dispatch!(self, db => db.execute_unsynced(HORIZON.bind(before)).await)?;
+        }
         dispatch!(self, db => match deletion(what) {
             Some(delete) => {
                 db.execute_unsynced(delete.bind(before).bind(BATCH_ROWS).bind(before.unix_timestamp())).await
@@ -45,6 +48,9 @@ impl Store {
         })
     }
 }
+
+/// Notes that events before a time may be missing, before they are deleted.
+const HORIZON: Sql = sql!("update outbox_horizon set pruned_until = $1 where pruned_until < $1");
 
 /// The statement that deletes rows before a time ($1, in Unix seconds $3), at most $2. Messages need several
 /// statements.

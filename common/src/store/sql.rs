@@ -149,11 +149,13 @@ impl<'a> Statement<'a> {
         self
     }
 
-    /// Several statements as one request. They concern different rows, and have no values but many rows.
+    /// Several statements as one request. They concern different rows, because PostgreSQL runs them in any order, and have
+    /// no values but many rows, because the numbers of others would stay as they are.
     pub(super) fn merged(statements: Vec<Self>) -> Self {
         let mut merged = Self { pieces: Vec::new(), params: Vec::new() };
         let last = statements.len().saturating_sub(1);
         for (number, statement) in statements.into_iter().enumerate() {
+            debug_assert!(statement.params.iter().all(|param| matches!(param, Param::Rows(_))));
             let before = merged.params.len();
             if number < last {
                 merged.pieces.push(Piece::Begin(number));
@@ -260,4 +262,29 @@ params! {
     List: &[&str] => |texts| Column::Texts(texts.iter().map(|text| Some((*text).to_owned())).collect());
     List: Vec<&str> => |texts| Column::Texts(texts.into_iter().map(|text| Some(text.to_owned())).collect());
     List: Vec<i64> => |numbers| Column::Numbers(numbers.into_iter().map(Some).collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::bulk;
+
+    #[test]
+    fn several_statements_number_their_values_one_after_another() {
+        let bodies: [&[u8]; 2] = [b"a", b""];
+        let first =
+            bulk::rows(&bodies).bytes("body", |body| *body).number("length", |body| body.len() as i64);
+        let second = bulk::rows(&bodies).number("length", |body| body.len() as i64);
+        let statement = |rows| Statement::from(sql!("insert into t select 1 from")).push_rows(rows);
+        let merged = Statement::merged(vec![statement(first.build()), statement(second.build())]);
+        // The first has a JSON text and its bytes.
+        let sqlite: String = merged.pieces.iter().map(|piece| merged.text::<sqlx::Sqlite>(piece)).collect();
+        assert!(sqlite.contains("json_each($1)") && sqlite.contains("substr($2,"), "{sqlite}");
+        assert!(sqlite.contains("json_each($3)"), "{sqlite}");
+        let postgres: String =
+            merged.pieces.iter().map(|piece| merged.text::<sqlx::Postgres>(piece)).collect();
+        assert!(postgres.contains("unnest($1::bytea[], $2::bigint[])"), "{postgres}");
+        assert!(postgres.contains("unnest($3::bigint[])"), "{postgres}");
+        assert!(postgres.starts_with("with part0 as (insert"), "{postgres}");
+    }
 }

@@ -26,10 +26,17 @@ where
         waits: Wait,
     ) -> Result<Self, StoreError> {
         let mut checkout = connections.acquire().await?;
+        let mut is_first = true;
         waits_for(waits);
         loop {
             match checkout.connection()?.execute(statement).await {
                 Err(error) if is_busy(&error) => {}
+                // The connection had died since it was returned; nothing ran on it.
+                Err(Error::Io(_)) if is_first => {
+                    checkout = connections.acquire().await?;
+                    is_first = false;
+                    waits_for(waits);
+                }
                 begun => break drop(begun?),
             }
         }

@@ -204,7 +204,7 @@ async fn record_part<L: Ledger>(
         recorded.recordings.push(Recording::Recorded(row.outcome));
         rows.insert(event_id, row);
     }
-    // Webhooks are locked last, as everywhere: all that is written with them is locked already.
+    // Webhooks are locked last, as everywhere: what is written with them is locked already, or new.
     let (mut writes, events) = book.writes()?;
     recorded.events = events;
     recorded.events.add_inbound(texts.save(tx).await?);

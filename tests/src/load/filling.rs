@@ -96,8 +96,11 @@ const ROWS: [&str; 6] = [
     "drop table filled",
 ];
 /// What an installation has of itself by the time it has so many rows.
-const FINISH_POSTGRES: [&str; 2] = ["vacuum analyze", "checkpoint"];
-const FINISH_SQLITE: [&str; 1] = ["pragma wal_checkpoint(truncate)"];
+const FINISH_POSTGRES: [&str; 3] = [HORIZON, "vacuum analyze", "checkpoint"];
+const FINISH_SQLITE: [&str; 2] = [HORIZON, "pragma wal_checkpoint(truncate)"];
+/// The outbox has all events since its oldest one.
+const HORIZON: &str =
+    "update outbox_horizon set pruned_until = coalesce((select min(created_at) from outbox), pruned_until)";
 
 impl Amount {
     /// This many messages of this many churches. One in `every` is the large church's, and the outbox has the events of

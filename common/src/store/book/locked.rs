@@ -182,7 +182,7 @@ impl Read for FoundRecipient {
     }
 }
 
-/// Finds recipients by provider id or id. One may be found twice. Two index look-ups; an `or` over both columns may scan.
+/// Finds recipients by provider id ($1) or id ($2). One may be found twice. Two index look-ups; an `or` over both columns may scan.
 pub(in crate::store) const FIND: Sql = sql!("select id, message_id, provider_id from recipients where provider_id " [in 1] " union all
      select id, message_id, provider_id from recipients where id " [in 2]);
 

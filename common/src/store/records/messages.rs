@@ -171,7 +171,7 @@ pub struct HistoryQuery {
     pub offset: u64,
     /// Only messages older than this one (creation time and id), for paging without gaps.
     pub before: Option<(OffsetDateTime, Uuid)>,
-    /// Only messages of these statuses; all if empty.
+    /// Only messages of these statuses, each named once; all if empty.
     pub statuses: Vec<MessageStatus>,
     /// Only messages that changed at or after this moment.
     pub updated_since: Option<OffsetDateTime>,
