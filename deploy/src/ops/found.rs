@@ -8,7 +8,7 @@ use common::subject::ChurchId;
 pub(super) async fn unknown_church(store: &Store, church: &ChurchId) -> anyhow::Result<Option<String>> {
     let is_known = store.knows_church(church).await.context("can't look for the church")?;
     let says =
-        || format!("no message and no sender of the church {church} is recorded; `ops churches` lists all");
+        || format!("nothing of the church {church} is recorded: no message, no text that came in, no sender");
     Ok((!is_known).then(says))
 }
 

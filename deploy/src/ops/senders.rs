@@ -103,7 +103,15 @@ impl Sender {
     fn row_of_others(&self) -> [String; 6] {
         let number = self.number.clone().unwrap_or_else(|| "a number of the profile".into());
         let whose = "all other churches".into();
-        [whose, number, self.profile(), "SEND_RATE".into(), "TELNYX_FROM".into(), String::new()]
+        let setting = if self.number.is_some() { "TELNYX_FROM" } else { "TELNYX_MESSAGING_PROFILE_ID" };
+        [
+            whose,
+            number,
+            self.profile(),
+            "the rate of SEND_RATE".into(),
+            format!("by {setting}"),
+            String::new(),
+        ]
     }
 
     fn profile(&self) -> String {

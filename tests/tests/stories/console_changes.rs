@@ -79,7 +79,7 @@ async fn a_change_says_what_it_did_and_is_kept_in_the_log_with_its_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybodys_tokens_are_revoked_only_by_that_word() {
+async fn what_is_left_out_changes_nothing_and_everybodys_tokens_are_revoked_only_by_that_word() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let console = stack.console(&["--allow-changes", "--action-log", "/dev/null"]).await.enter().await;
     for whose in [
@@ -100,6 +100,17 @@ async fn everybodys_tokens_are_revoked_only_by_that_word() {
         }
     }
     assert!(stack.store().revocations(None).await.unwrap().is_empty());
+    // Neither is anything else changed for everybody because something was left out.
+    let reprocess = |which| json!({ "change": "reprocess", "which": which });
+    for change in [
+        json!({ "change": "pause" }),
+        json!({ "change": "resume" }),
+        reprocess(json!({ "events": [] })),
+        reprocess(json!({ "reason": " " })),
+    ] {
+        let refused = console.posting("/api/changes", &change).send().await.unwrap();
+        assert_eq!(refused.status(), 422, "{change}");
+    }
     let all = json!({ "change": "revoke", "church": CHURCH, "whose": "everybody" });
     let revoked = console.change(&all).await;
     assert!(revoked["says"].as_str().unwrap().contains("tokens of everybody in grace"), "{revoked}");

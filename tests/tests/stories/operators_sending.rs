@@ -42,7 +42,7 @@ async fn a_paused_church_waits_while_others_send_and_goes_on_when_it_is_resumed(
 async fn a_pause_of_an_unknown_church_or_without_a_name_is_refused() {
     let stack = TestStack::start(Kind::Sqlite).await;
     let unknown = stack.ops(&["pause", "sending", "--church", "hoep"]).await;
-    let says = "no message and no sender of the church hoep is recorded";
+    let says = "nothing of the church hoep is recorded";
     assert!(unknown.code == 1 && unknown.err.contains(says), "{unknown:?}");
     let pause = ["pause", "sending"];
     for user in [&[][..], &[("USER", "")]] {

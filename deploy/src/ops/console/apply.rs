@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::action_log::{Action, ActionLog};
 use super::answer::{answer, failure, refusal};
-use super::change::{Change, Which};
+use super::change::{Change, EventIds, Reason, Which};
 use super::command;
 use super::mask;
 use super::site::Site;
@@ -89,6 +89,7 @@ fn record(
     (state, says): (&'static str, &str),
 ) -> anyhow::Result<()> {
     let operator = site.options.operator.author()?;
+    let command = &mask::text(command);
     log.add(&Action { at: OffsetDateTime::now_utc(), operator: &operator, command, state, says })
 }
 
@@ -141,8 +142,8 @@ fn printed(report: &impl std::fmt::Display) -> Outcome {
 /// Processes webhooks again, or says what would become of each.
 pub(super) async fn reprocessed(site: &Site, which: Which, dry: bool, progress: &Progress) -> Outcome {
     let (event_ids, reason) = match which {
-        Which::Events(ids) => (ids, None),
-        Which::Reason(reason) => (Vec::new(), Some(reason)),
+        Which::Events(EventIds(ids)) => (ids, None),
+        Which::Reason(Reason(reason)) => (Vec::new(), Some(reason)),
     };
     let query =
         KeptQuery { event_ids, reason, until: Some(OffsetDateTime::now_utc()), ..KeptQuery::default() };

@@ -2,7 +2,7 @@
 
 use common::claims::{IdClaim, Person};
 use common::subject::ChurchId;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -20,10 +20,16 @@ pub(super) enum Change {
     Cancel { id: Uuid },
     /// Sends again to those that failed for a passing reason.
     Retry { id: Uuid, include_unresolved: bool },
-    /// Pauses sending; of everybody without a church.
-    Pause { church: Option<ChurchId> },
+    /// Pauses sending of a church; of everybody if the church is null.
+    Pause {
+        #[serde(deserialize_with = "stated")]
+        church: Option<ChurchId>,
+    },
     /// Resumes sending.
-    Resume { church: Option<ChurchId> },
+    Resume {
+        #[serde(deserialize_with = "stated")]
+        church: Option<ChurchId>,
+    },
     /// Processes kept webhooks again: these, or those with a reason.
     Reprocess { which: Which },
     /// Sends stored events to a church's browsers again.
@@ -41,9 +47,40 @@ pub(super) enum Change {
 #[serde(rename_all = "camelCase")]
 pub(super) enum Which {
     /// These.
-    Events(Vec<String>),
+    Events(EventIds),
     /// Those whose reason contains this.
-    Reason(String),
+    Reason(Reason),
+}
+
+/// Ids of webhooks; at least one. None would be no filter.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub(super) struct EventIds(pub(super) Vec<String>);
+
+impl TryFrom<Vec<String>> for EventIds {
+    type Error = &'static str;
+
+    fn try_from(ids: Vec<String>) -> Result<Self, Self::Error> {
+        if ids.is_empty() { Err("no webhook is chosen") } else { Ok(Self(ids)) }
+    }
+}
+
+/// A part of a reason; not empty.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Reason(pub(super) String);
+
+impl TryFrom<String> for Reason {
+    type Error = &'static str;
+
+    fn try_from(reason: String) -> Result<Self, Self::Error> {
+        if reason.trim().is_empty() { Err("the reason is empty") } else { Ok(Self(reason)) }
+    }
+}
+
+/// Reads a field that may be null and must not be left out.
+fn stated<'de, D: Deserializer<'de>>(field: D) -> Result<Option<ChurchId>, D::Error> {
+    Option::deserialize(field)
 }
 
 /// A moment as somebody wrote it: a time, or how long ago.
@@ -182,8 +219,10 @@ fn of_whom(words: &[&str], church: &ChurchId, whose: &Whose) -> Vec<String> {
 fn reprocess(which: &Which) -> Vec<String> {
     let mut words = vec!["reprocess".to_owned()];
     match which {
-        Which::Events(ids) => words.extend(ids.iter().flat_map(|id| ["--event".into(), id.clone()])),
-        Which::Reason(reason) => words.extend(["--reason".into(), reason.clone()]),
+        Which::Events(EventIds(ids)) => {
+            words.extend(ids.iter().flat_map(|id| ["--event".into(), id.clone()]))
+        }
+        Which::Reason(Reason(reason)) => words.extend(["--reason".into(), reason.clone()]),
     }
     words.push("--yes".into());
     words

@@ -2,17 +2,25 @@
 
 use serde_json::Value;
 
-/// Digits of a telephone number.
+/// Digits of a telephone number without a `+`. Fewer are a count.
 const DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
+/// Digits behind a `+`.
+const INTERNATIONAL: std::ops::RangeInclusive<usize> = 7..=15;
 /// Digits that stay visible, so that two numbers can be told apart.
 const SHOWN: usize = 4;
 
-/// Masks the numbers in every text of a value.
-pub(super) fn value(value: &mut Value) {
-    match value {
+/// Fields that hold ids, which the page sends back. An id may consist of digits.
+const IDS: [&str; 6] = ["churchId", "id", "messageId", "recipientId", "eventId", "telnyxId"];
+
+/// Masks the numbers in every text of a value, but ids.
+pub(super) fn value(told: &mut Value) {
+    match told {
         Value::String(said) => *said = text(said),
-        Value::Array(values) => values.iter_mut().for_each(self::value),
-        Value::Object(fields) => fields.values_mut().for_each(self::value),
+        Value::Array(values) => values.iter_mut().for_each(value),
+        Value::Object(fields) => {
+            let others = fields.iter_mut().filter(|(name, _)| !IDS.contains(&name.as_str()));
+            others.for_each(|(_, field)| value(field));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -27,7 +35,8 @@ pub(super) fn text(text: &str) -> String {
         let end = start + digits;
         masked.push_str(&rest[..start]);
         let inside = is_part_of_id(masked.chars().next_back()) || is_part_of_id(rest[end..].chars().next());
-        if DIGITS.contains(&digits) && !inside {
+        let range = if masked.ends_with('+') { INTERNATIONAL } else { DIGITS };
+        if range.contains(&digits) && !inside {
             masked.extend(std::iter::repeat_n('•', digits - SHOWN));
             masked.push_str(&rest[end - SHOWN..end]);
         } else {
@@ -54,12 +63,16 @@ mod tests {
             (r#"{"phone_number":"+2348012345678"}"#, r#"{"phone_number":"+•••••••••5678"}"#),
             ("message 12345678-9012-7000-8000-123456789012", "message 12345678-9012-7000-8000-123456789012"),
             ("2026-11-22T20:15:31.123Z, 3 of 10000 events", "2026-11-22T20:15:31.123Z, 3 of 10000 events"),
+            ("+1234567 and 1234567", "+•••4567 and 1234567"),
             ("", ""),
         ] {
             assert_eq!(text(told), expected);
         }
-        let mut phones = serde_json::json!([{"phone": "+12025550101", "count": 12025550101_u64}]);
+        let mut phones =
+            serde_json::json!([{"phone": "+12025550101", "count": 12025550101_u64, "churchId": "10000042"}]);
         value(&mut phones);
-        assert_eq!(phones, serde_json::json!([{"phone": "+•••••••0101", "count": 12025550101_u64}]));
+        let expected =
+            serde_json::json!([{"phone": "+•••••••0101", "count": 12025550101_u64, "churchId": "10000042"}]);
+        assert_eq!(phones, expected);
     }
 }
