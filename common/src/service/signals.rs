@@ -18,20 +18,24 @@ pub(super) async fn stop_on_signals(context: Context) {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
+/// Waits for SIGTERM or SIGINT, from the call on: one that comes before the first poll counts. One that comes while nothing
+/// waits is lost.
 ///
 /// # Errors
 /// The signals can't be listened to.
 #[cfg(unix)]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that handles signals")]
-pub async fn next_signal() -> std::io::Result<()> {
+pub fn next_signal() -> impl Future<Output = std::io::Result<()>> + Send + use<> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let listening = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (mut terminate, mut interrupt) = (listening.0?, listening.1?);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Waits for Ctrl-C.

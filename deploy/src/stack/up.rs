@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -67,22 +68,28 @@ pub(super) async fn run(options: Up) -> anyhow::Result<()> {
         // A session of its own, so that closing the terminal does not end it.
         rustix::process::setsid().context("can't leave the terminal")?;
     }
-    let mut stack = unless_interrupted(Stack::start(StackOptions {
+    // One for all that follows: between two, a signal would be lost.
+    let signal = next_signal();
+    tokio::pin!(signal);
+    let starting = Stack::start(StackOptions {
         database: options.database,
         gateways: usize::from(options.gateways),
         ports: if options.free_ports { Ports::Free } else { Ports::Default },
         listen: options.listen,
         cors: options.cors.clone(),
         ..StackOptions::new(&options.folder.state)
-    }))
-    .await?;
+    });
+    let mut stack = tokio::select! {
+        started = starting => started?,
+        _ = &mut signal => bail!("interrupted"),
+    };
     if !options.detached {
         print_addresses(stack.file(), &options)?;
         writeln!(std::io::stdout(), "\nCtrl-C stops it; the data stays.")?;
     }
     let (faults, asked) = mpsc::channel(1);
     let page = stack.serve_page(faults).await?;
-    let outcome = supervise(&mut stack, options.traffic, asked).await;
+    let outcome = supervise(&mut stack, options.traffic, asked, signal).await;
     drop(page);
     tokio::select! {
         () = stack.stop() => outcome,
@@ -95,11 +102,11 @@ async fn supervise(
     stack: &mut Stack,
     with_traffic: bool,
     mut asked: mpsc::Receiver<page::Request>,
+    mut signal: Pin<&mut impl Future<Output = std::io::Result<()>>>,
 ) -> anyhow::Result<()> {
     let token = stack.token(demo::CHURCH, demo::USER, TRAFFIC_TOKEN)?;
     let flow = traffic::flow(stack.http().clone(), stack.file().api.clone(), token);
-    let signal = next_signal();
-    tokio::pin!(signal, flow);
+    tokio::pin!(flow);
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut broker_away_until = None;
     loop {
