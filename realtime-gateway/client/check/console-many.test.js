@@ -14,7 +14,7 @@ let stack, browser, server, page
 before(async () => {
   if (skip) return
   stack = await startStack()
-  await stack.ops("pause", "sending")
+  await stack.ops("pause", "sending", "--as", "check")
   await stack.execute(await readFile(new URL("../../../tests/src/load/many_messages.sql", import.meta.url), "utf8"))
   browser = await launch()
   server = await startConsole(stack)
