@@ -125,19 +125,19 @@ impl Book {
     pub(in crate::store) fn writes(mut self) -> Result<(Vec<Statement<'static>>, NewEvents), StoreError> {
         // Taken under the locks, so that versions and times have the same order.
         let now = OffsetDateTime::now_utc();
-        let row = |id: &Uuid| self.recipients.get(id).cloned();
-        let mut changed: Vec<RecipientRow> = self.before.keys().filter_map(row).collect();
-        changed.sort_by_key(|row| row.id);
-        let mut by_message: BTreeMap<Uuid, Vec<&RecipientRow>> = BTreeMap::new();
+        let changed = |(id, before)| Some(Changed { before, now: self.recipients.get(id)? });
+        let mut changed: Vec<Changed<'_>> = self.before.iter().filter_map(changed).collect();
+        changed.sort_by_key(|row| row.now.id);
+        let mut by_message: BTreeMap<Uuid, Vec<Changed<'_>>> = BTreeMap::new();
         for row in &changed {
-            by_message.entry(row.message_id).or_default().push(row);
+            by_message.entry(row.now.message_id).or_default().push(*row);
         }
         let (mut entries, mut events) = (Vec::new(), NewEvents::default());
         let mut counted = BTreeSet::new();
         for (message_id, rows) in by_message {
             let Some(message) = self.messages.get_mut(&message_id) else { continue };
             let occurred_at = self.occurred_at.get(&message_id).copied();
-            if let Some((event, progress)) = advance(message, &rows, &self.before, (now, occurred_at)) {
+            if let Some((event, progress)) = advance(message, &rows, (now, occurred_at)) {
                 let trace = self.traces.remove(&message_id);
                 events.add(&event, progress, trace.clone());
                 entries.push(OutboxEntry::new(&event, progress)?.traced(trace));
@@ -148,11 +148,7 @@ impl Book {
                 }
             }
         }
-        let mut rows = Vec::with_capacity(changed.len());
-        for now in &changed {
-            rows.extend(self.before.get(&now.id).map(|before| Changed { before, now }));
-        }
-        let mut writes = save_recipients(&rows);
+        let mut writes = save_recipients(&changed);
         let rows =
             |ids: &BTreeSet<Uuid>| ids.iter().filter_map(|id| self.messages.get(id)).collect::<Vec<_>>();
         writes.extend(save_messages(&rows(&(&counted - &self.touched)), &rows(&self.touched)));
@@ -182,9 +178,11 @@ impl Read for FoundRecipient {
     }
 }
 
-/// Finds recipients by provider id ($1) or id ($2). One may be found twice. Two index look-ups; an `or` over both columns may scan.
-pub(in crate::store) const FIND: Sql = sql!("select id, message_id, provider_id from recipients where provider_id " [in 1] " union all
-     select id, message_id, provider_id from recipients where id " [in 2]);
+/// Finds recipients by provider id ($1) or id ($2); one may be found twice. An `or` over both columns may scan.
+pub(in crate::store) const FIND: Sql = sql!(
+    "select id, message_id, provider_id from recipients where provider_id " [in 1] "
+     union all select id, message_id, provider_id from recipients where id " [in 2]
+);
 
 /// Finds recipients without locking them.
 async fn find_recipients<L: Ledger>(

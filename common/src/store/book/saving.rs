@@ -1,7 +1,7 @@
 //! Writes changed rows back. A statement sets only what changed: SQLite writes each index that holds a column that is
 //! set, even to the same value.
 
-use crate::store::bulk::{self, Builder, Bulk};
+use crate::store::bulk::{self, Builder};
 use crate::store::rows::{MessageRow, RecipientRow};
 use crate::store::sql::{Sql, Statement, sql};
 
@@ -14,9 +14,9 @@ pub(super) struct Changed<'b> {
 
 impl Changed<'_> {
     fn attempt_changed(&self) -> bool {
-        let attempt = |row: &RecipientRow| {
-            (row.provider_id.clone(), row.due_at, row.attempted_at, row.tried, row.claim_id)
-        };
+        fn attempt(row: &RecipientRow) -> impl PartialEq {
+            (&row.provider_id, row.due_at, row.attempted_at, row.tried, row.claim_id)
+        }
         attempt(self.before) != attempt(self.now)
     }
 
@@ -25,24 +25,6 @@ impl Changed<'_> {
         end(self.before) != end(self.now)
     }
 }
-
-const PROGRESS: Sql = sql!(
-    "update recipients set rank = new.rank, failure_code = new.failure_code, failure_reason = new.failure_reason from"
-);
-const END: Sql = sql!(
-    "update recipients
-     set rank = new.rank, failure_code = new.failure_code, failure_reason = new.failure_reason, closed = new.closed,
-         delivered_at = new.delivered_at, failed_at = new.failed_at, ask_at = new.ask_at
-     from"
-);
-const ATTEMPT: Sql = sql!(
-    "update recipients
-     set rank = new.rank, failure_code = new.failure_code, failure_reason = new.failure_reason, closed = new.closed,
-         delivered_at = new.delivered_at, failed_at = new.failed_at, ask_at = new.ask_at,
-         provider_id = new.provider_id, due_at = new.due_at, attempted_at = new.attempted_at, tried = new.tried,
-         claim_id = new.claim_id
-     from"
-);
 
 type Rows<'r> = Builder<'r, Changed<'r>>;
 
@@ -73,34 +55,30 @@ fn attempts<'r>(rows: &'r [Changed<'r>]) -> Rows<'r> {
 
 /// The statements that save recipients.
 pub(super) fn save_recipients(rows: &[Changed<'_>]) -> Vec<Statement<'static>> {
+    const PROGRESS: Sql = sql!(
+        "update recipients
+         set rank = new.rank, failure_code = new.failure_code, failure_reason = new.failure_reason"
+    );
+    const END: Sql = sql!(
+        ", closed = new.closed, delivered_at = new.delivered_at, failed_at = new.failed_at, ask_at = new.ask_at"
+    );
+    const ATTEMPT: Sql = sql!(
+        ", provider_id = new.provider_id, due_at = new.due_at, attempted_at = new.attempted_at, tried = new.tried,
+         claim_id = new.claim_id"
+    );
+    const SAME: Sql = sql!(" where recipients.id = new.id");
     let (attempted, others): (Vec<_>, Vec<_>) = rows.iter().copied().partition(Changed::attempt_changed);
     let (ended, others): (Vec<_>, Vec<_>) = others.into_iter().partition(Changed::end_changed);
-    let sets = [
-        (ATTEMPT, attempts(&attempted).build()),
-        (END, ends(&ended).build()),
-        (PROGRESS, progress(&others).build()),
-    ];
-    let save = |(set, new): (Sql, Bulk)| {
-        Statement::from(set).push_rows(new).push(sql!(" where recipients.id = new.id"))
-    };
-    sets.into_iter().filter(|(_, new)| new.rows > 0).map(save).collect()
+    let progress_of = || Statement::from(PROGRESS);
+    [
+        update(progress_of().push(END).push(ATTEMPT), attempts(&attempted), SAME),
+        update(progress_of().push(END), ends(&ended), SAME),
+        update(progress_of(), progress(&others), SAME),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
-
-const COUNTERS: Sql = sql!(
-    "update messages
-     set version = new.version, delivered_count = new.delivered, failed_count = new.failed,
-         unconfirmed_count = new.unconfirmed, read_count = new.read, cancelled_count = new.cancelled,
-         failure_reason = new.failure_reason, updated_at = new.updated_at
-     from"
-);
-const STATUSES: Sql = sql!(
-    "update messages
-     set version = new.version, delivered_count = new.delivered, failed_count = new.failed,
-         unconfirmed_count = new.unconfirmed, read_count = new.read, cancelled_count = new.cancelled,
-         failure_reason = new.failure_reason, updated_at = new.updated_at, status = new.status,
-         cancelled_by = new.cancelled_by, sent_at = new.sent_at
-     from"
-);
 
 fn counters<'r>(rows: &'r [&'r MessageRow]) -> Builder<'r, &'r MessageRow> {
     bulk::rows(rows)
@@ -115,15 +93,34 @@ fn counters<'r>(rows: &'r [&'r MessageRow]) -> Builder<'r, &'r MessageRow> {
         .time("updated_at", |row| row.updated_at)
 }
 
-/// The statements that save messages: those of which only counters changed, and the others.
-pub(super) fn save_messages(counted: &[&MessageRow], others: &[&MessageRow]) -> Vec<Statement<'static>> {
-    let statuses = counters(others)
+fn statuses<'r>(rows: &'r [&'r MessageRow]) -> Builder<'r, &'r MessageRow> {
+    counters(rows)
         .text("status", |row| row.status.as_str())
         .opt_text("cancelled_by", |row| row.cancelled_by.clone())
-        .opt_time("sent_at", |row| row.sent_at);
-    let sets = [(COUNTERS, counters(counted).build()), (STATUSES, statuses.build())];
-    let save = |(set, new): (Sql, Bulk)| {
-        Statement::from(set).push_rows(new).push(sql!(" where messages.id = new.id"))
-    };
-    sets.into_iter().filter(|(_, new)| new.rows > 0).map(save).collect()
+        .opt_time("sent_at", |row| row.sent_at)
+}
+
+/// The statements that save messages: those of which only counters changed, and the others.
+pub(super) fn save_messages(counted: &[&MessageRow], others: &[&MessageRow]) -> Vec<Statement<'static>> {
+    const COUNTERS: Sql = sql!(
+        "update messages
+         set version = new.version, delivered_count = new.delivered, failed_count = new.failed,
+             unconfirmed_count = new.unconfirmed, read_count = new.read, cancelled_count = new.cancelled,
+             failure_reason = new.failure_reason, updated_at = new.updated_at"
+    );
+    const STATUS: Sql = sql!(", status = new.status, cancelled_by = new.cancelled_by, sent_at = new.sent_at");
+    const SAME: Sql = sql!(" where messages.id = new.id");
+    [
+        update(COUNTERS.into(), counters(counted), SAME),
+        update(Statement::from(COUNTERS).push(STATUS), statuses(others), SAME),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The statement that sets columns to those of rows, if there are any.
+fn update<T>(set: Statement<'static>, new: Builder<'_, T>, same: Sql) -> Option<Statement<'static>> {
+    let new = new.build();
+    (new.rows > 0).then(|| set.push(sql!(" from")).push_rows(new).push(same))
 }

@@ -1,26 +1,22 @@
 //! When a message gets a new version.
 
-use std::collections::HashMap;
-
 use time::OffsetDateTime;
-use uuid::Uuid;
 
+use super::saving::Changed;
 use crate::event::{ChangedRecipient, ChurchEvent, EventType};
 use crate::store::records::Failure;
-use crate::store::rows::{MessageRow, RecipientRow};
+use crate::store::rows::MessageRow;
 
 /// Gives a message a new version if its status or counters change. Returns the event, and whether it is progress only.
 pub(super) fn advance(
     message: &mut MessageRow,
-    changed: &[&RecipientRow],
-    before: &HashMap<Uuid, RecipientRow>,
+    changed: &[Changed<'_>],
     (now, occurred_at): (OffsetDateTime, Option<OffsetDateTime>),
 ) -> Option<(ChurchEvent, bool)> {
     let (status, tally) = (message.status, message.tally);
     let mut named = Vec::new();
     let mut failures: Vec<(OffsetDateTime, &Failure)> = Vec::new();
-    for row in changed {
-        let old = before.get(&row.id)?;
+    for Changed { before: old, now: row } in changed {
         message.tally.moved(old.state, row.state);
         message.tally.cancelled += i32::from(row.is_cancelled()) - i32::from(old.is_cancelled());
         let old = old.state;
