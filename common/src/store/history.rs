@@ -102,13 +102,10 @@ fn matching<'a>(
     query: &HistoryQuery,
     changes: Changes,
 ) -> Statement<'a> {
-    // Without `+` SQLite reads the whole history and looks for each message in the outbox.
-    const OF_CHURCH: Sql = Sql {
-        postgres: "select id, created_at from (select id, created_at from messages where church_id = $1",
-        sqlite: "select id, created_at from (select id, created_at from messages where +church_id = $1",
-    };
-    const NEWEST: Sql =
-        sql!("select id, created_at from (select id, created_at from messages where church_id = $1");
+    const SELECT: Sql = sql!("select id, created_at from (select id, created_at from messages where ");
+    const OF_CHURCH: Sql = sql!("church_id = $1");
+    // With the church's index SQLite reads the whole history and looks for each message in the outbox.
+    const OF_CHURCH_WITHOUT_INDEX: Sql = Sql { postgres: OF_CHURCH.postgres, sqlite: "+church_id = $1" };
     const CHANGED: Sql = sql!(" and updated_at >= $2");
     const HAS_EVENT: Sql = sql!(
         " and id in (
@@ -125,7 +122,8 @@ fn matching<'a>(
     for (number, status) in statuses.into_iter().enumerate() {
         statement = statement
             .push((number > 0).then_some(sql!(" union all ")))
-            .push(if changes == Changes::InOutbox { OF_CHURCH } else { NEWEST })
+            .push(SELECT)
+            .push(if changes == Changes::InOutbox { OF_CHURCH_WITHOUT_INDEX } else { OF_CHURCH })
             .push(status.map(of_status))
             // With their events it leaves the result as it is: without it PostgreSQL reads the whole history from its
             // index.

@@ -40,10 +40,7 @@ impl Store {
     /// # Errors
     /// The database is away.
     pub async fn webhook(&self, event_id: &str) -> Result<Option<(KeptWebhook, KeptBody)>, StoreError> {
-        const FIND: Sql = sql!(
-            "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at,
-                    received_at, body from webhooks where event_id = $1"
-        );
+        const FIND: Sql = sql!("select " [kept webhook] ", body from webhooks where event_id = $1");
         Ok(dispatch!(self, db => db.fetch(FIND.bind(event_id)).await)?.pop())
     }
 
@@ -74,10 +71,7 @@ impl Store {
 }
 
 fn page_of(query: &KeptQuery) -> Statement<'_> {
-    const FIND: Sql = sql!(
-        "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at, received_at
-         from webhooks where outcome " [in 1]
-    );
+    const FIND: Sql = sql!("select " [kept webhook] " from webhooks where outcome " [in 1]);
     let outcomes: Vec<&str> = match query.outcome {
         Some(outcome) => vec![outcome.into()],
         None => vec![Outcome::Parked.into(), Outcome::Ignored.into()],
@@ -101,10 +95,7 @@ fn page_of(query: &KeptQuery) -> Statement<'_> {
 }
 
 pub(super) fn newest(query: &WebhookQuery) -> Statement<'_> {
-    const FIND: Sql = sql!(
-        "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at, received_at
-         from webhooks where received_at >= $1"
-    );
+    const FIND: Sql = sql!("select " [kept webhook] " from webhooks where received_at >= $1");
     let before = query.before.as_ref();
     let of_outcome = match query.outcome {
         Some(Outcome::Duplicate) => Some(sql!(" and deliveries > 1")),

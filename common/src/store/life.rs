@@ -142,9 +142,7 @@ pub(super) fn webhooks_between(
     until: OffsetDateTime,
 ) -> Statement<'static> {
     const FIND: Sql = sql!(
-        "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at, received_at,
-                body
-         from webhooks where received_at >= $1 and received_at < $2
+        "select " [kept webhook] ", body from webhooks where received_at >= $1 and received_at < $2
            and (recipient_id " [in 3] " or provider_id " [in 4] ") order by received_at, event_id"
     );
     let ids: Vec<Uuid> = recipients.iter().map(|recipient| recipient.id).collect();

@@ -37,9 +37,8 @@ impl Store {
     /// The database is away.
     pub async fn parked_of(&self, provider_id: &str, limit: u32) -> Result<Vec<KeptWebhook>, StoreError> {
         const FIND: Sql = sql!(
-            "select event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at,
-                    received_at
-             from webhooks where outcome = 'parked' and provider_id = $1 order by received_at, event_id limit $2"
+            "select " [kept webhook] " from webhooks
+             where outcome = 'parked' and provider_id = $1 order by received_at, event_id limit $2"
         );
         dispatch!(self, db => db.fetch(FIND.bind(provider_id).bind(limit)).await)
     }

@@ -68,6 +68,9 @@ macro_rules! piece {
     ($db:ident [select inbound]) => {
         "select id, church_id, from_number, content, media_count, opt_out, received_at, recorded_at from inbound "
     };
+    ($db:ident [kept webhook]) => {
+        "event_id, event_type, outcome, reason, recipient_id, provider_id, deliveries, occurred_at, received_at"
+    };
     ($db:ident [select recipients]) => {
         "select id, message_id, ordinal, phone, member_id, first_name, last_name, rank, closed, provider_id, due_at, \
          attempted_at, claim_id, sender, ask_at, tried, failure_code, failure_reason, delivered_at, failed_at \
