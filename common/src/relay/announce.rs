@@ -131,12 +131,12 @@ impl Announcer {
         let mark = store.mark_announced(term, &stored, OffsetDateTime::now_utc());
         let (refused, marked) = join(self.publish(rows, place), mark).await;
         self.end.confirm(refused.is_none());
-        match marked {
-            Ok(()) => self.note_marked(stored.len()),
+        if let Err(error) = marked {
             // They are marked later.
-            Err(_) => self.unmarked.extend(stored),
+            self.unmarked.extend(stored);
+            return Err(error.into());
         }
-        marked?;
+        self.note_marked(stored.len());
         Ok(refused)
     }
 
