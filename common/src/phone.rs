@@ -1,9 +1,12 @@
 //! Phone numbers as the database and Telnyx have them: E.164.
 
+/// How many digits follow the plus.
+pub const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
+
 /// Whether a text is an E.164 number: a plus and 7 to 15 digits, the first not zero.
 pub fn is_e164(text: &str) -> bool {
     let Some(digits) = text.strip_prefix('+') else { return false };
-    (7..=15).contains(&digits.len())
+    DIGITS.contains(&digits.len())
         && !digits.starts_with('0')
         && digits.bytes().all(|digit| digit.is_ascii_digit())
 }

@@ -1,10 +1,8 @@
 //! W3C trace context: which request of a front end, or which webhook, log lines and events belong to.
 //!
 //! The services record no spans, so they pass the header `traceparent` on unchanged, as
-//! [the recommendation](https://www.w3.org/TR/trace-context/) has it for whoever takes no part in a trace. `tracestate` is
-//! not carried: only tracers read it, and each event would keep up to 512 characters that strangers chose.
-
-use std::fmt;
+//! [the recommendation](https://www.w3.org/TR/trace-context/) says for services that add no spans. `tracestate` is not
+//! carried: only tracers read it, and each event would keep up to 512 characters that strangers chose.
 
 use axum::http::HeaderMap;
 use tracing::{Span, error_span};
@@ -52,12 +50,6 @@ impl TraceParent {
     /// What all requests of one trace have in common: 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         self.0.get(3..35).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for TraceParent {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
     }
 }
 

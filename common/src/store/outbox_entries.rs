@@ -95,7 +95,7 @@ pub(super) fn appending(entries: &[OutboxEntry]) -> Option<Statement<'static>> {
         .text("subject", |entry| &entry.subject)
         .text("payload", |entry| &entry.payload)
         .time("created_at", |entry| entry.created_at)
-        .opt_text("trace_parent", |entry| entry.trace_parent.as_ref().map(ToString::to_string))
+        .opt_text("trace_parent", |entry| entry.trace_parent.as_ref().map(|trace| trace.as_str().to_owned()))
         .build();
     (new.rows > 0).then(|| Statement::from(APPEND).push_rows(new).push(sql!(" order by place")))
 }

@@ -1,11 +1,10 @@
 //! Hides telephone numbers until somebody asks for them.
 
+use common::phone;
 use serde_json::Value;
 
 /// Digits of a telephone number without a `+`. Fewer are a count.
-const DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
-/// Digits behind a `+`.
-const INTERNATIONAL: std::ops::RangeInclusive<usize> = 7..=15;
+const BARE_DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
 /// Digits that stay visible, so that two numbers can be told apart.
 const SHOWN: usize = 4;
 
@@ -35,7 +34,7 @@ pub(super) fn text(text: &str) -> String {
         let end = start + digits;
         masked.push_str(&rest[..start]);
         let inside = is_part_of_id(masked.chars().next_back()) || is_part_of_id(rest[end..].chars().next());
-        let range = if masked.ends_with('+') { INTERNATIONAL } else { DIGITS };
+        let range = if masked.ends_with('+') { phone::DIGITS } else { BARE_DIGITS };
         if range.contains(&digits) && !inside {
             masked.extend(std::iter::repeat_n('•', digits - SHOWN));
             masked.push_str(&rest[end - SHOWN..end]);
