@@ -31,9 +31,17 @@ pub(super) fn quoted(path: &Path) -> String {
 pub(super) async fn unless_interrupted<T>(
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
+    unless_interrupted_by(next_signal(), work).await
+}
+
+/// The same, by a signal that was listened for before.
+pub(super) async fn unless_interrupted_by<T>(
+    signal: impl Future<Output = std::io::Result<()>>,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     tokio::select! {
         outcome = work => outcome,
-        _ = next_signal() => bail!("interrupted"),
+        _ = signal => bail!("interrupted"),
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use common::service::next_signal;
 use tokio::sync::mpsc;
 
-use super::arguments::{StateFolder, command, quoted, unless_interrupted};
+use super::arguments::{StateFolder, command, quoted, unless_interrupted, unless_interrupted_by};
 use super::demo;
 use super::installation::Database;
 use super::layout::own_address;
@@ -23,7 +23,7 @@ use super::stack_file::{MovedPort, StackFile};
 use crate::client::traffic;
 use crate::page::{self, Fault};
 use crate::programs::ports::Ports;
-use crate::programs::{nats, tools};
+use crate::programs::{nats, services, tools};
 
 /// Lifetime of the traffic's token: longer than a stack runs in practice.
 const TRAFFIC_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -79,10 +79,7 @@ pub(super) async fn run(options: Up) -> anyhow::Result<()> {
         cors: options.cors.clone(),
         ..StackOptions::new(&options.folder.state)
     });
-    let mut stack = tokio::select! {
-        started = starting => started?,
-        _ = &mut signal => bail!("interrupted"),
-    };
+    let mut stack = unless_interrupted_by(signal.as_mut(), starting).await?;
     if !options.detached {
         print_addresses(stack.file(), &options)?;
         writeln!(std::io::stdout(), "\nCtrl-C stops it; the data stays.")?;
@@ -135,7 +132,7 @@ async fn supervise(
 /// Does what a button of the page asks for.
 async fn cause(stack: &mut Stack, fault: Fault) -> anyhow::Result<()> {
     match fault {
-        Fault::KillGateway => stack.kill("realtime-gateway-1").await,
+        Fault::KillGateway => stack.kill(&services::gateway(1)).await,
         Fault::StopBroker => stack.stop_broker().await,
     }
 }

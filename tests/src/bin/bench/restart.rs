@@ -11,6 +11,7 @@ use ::tests::load::report::{Latencies, Table};
 use ::tests::load::usage::{GENERATOR, Used};
 use ::tests::load::webhooks::Report;
 use bytes::Bytes;
+use deploy::services;
 use deploy::stack::Stack;
 
 use crate::environment::{Complaints, Environment};
@@ -160,7 +161,7 @@ async fn end(stack: &mut Stack, how: How, gateways: usize, down: Duration) -> an
     let at = Instant::now();
     match how {
         How::Killed => {
-            let names: Vec<String> = (1..=gateways).map(gateway).collect();
+            let names: Vec<String> = (1..=gateways).map(services::gateway).collect();
             for name in &names {
                 stack.kill(name).await?;
             }
@@ -172,13 +173,9 @@ async fn end(stack: &mut Stack, how: How, gateways: usize, down: Duration) -> an
                 stack.ready(name).await?;
             }
         }
-        How::Replaced => drop(stack.terminate(&gateway(1)).await?),
+        How::Replaced => drop(stack.terminate(&services::gateway(1)).await?),
     }
     Ok(Ended { at, done_after: at.elapsed() })
-}
-
-fn gateway(number: usize) -> String {
-    format!("realtime-gateway-{number}")
 }
 
 fn row(name: &str, outcome: &Outcome) -> Vec<String> {
