@@ -6,10 +6,11 @@
 
 use time::{Duration, OffsetDateTime};
 
+use super::columns::{Columns, Read};
 use super::database::Database;
 use super::failures::StoreError;
 use super::handle::{Store, dispatch};
-use super::records::{HistoryPage, HistoryQuery, Total};
+use super::records::{HistoryPage, HistoryQuery, Message, Total};
 use super::session::only;
 use super::sql::{Sql, Statement, sql};
 use crate::status::MessageStatus;
@@ -52,16 +53,44 @@ async fn read<D: Database>(
     query: &HistoryQuery,
     changes: Changes,
 ) -> Result<HistoryPage, StoreError> {
-    let total = match query.before {
-        Some(_) => None,
-        None => {
-            let counted: i64 = only(db.fetch(count_of(church, query, changes)).await?)?;
-            let counted = u64::try_from(counted).unwrap_or(0);
-            let limit = u64::from(COUNTED);
-            Some(Total { messages: counted.min(limit), more: counted > limit })
-        }
+    let found: Vec<Found> = db.fetch(page_of(church, query, changes)).await?;
+    let total = match found.first() {
+        _ if query.before.is_some() => None,
+        None if query.offset > 0 => Some(total_of(db, church, query, changes).await?),
+        first => Some(total(first)),
     };
-    Ok(HistoryPage { messages: db.fetch(page_of(church, query, changes)).await?, total })
+    Ok(HistoryPage { messages: found.into_iter().map(|found| found.message).collect(), total })
+}
+
+/// The total of a page that is behind the last one: it stands with the messages of the first.
+async fn total_of<D: Database>(
+    db: &D,
+    church: &ChurchId,
+    query: &HistoryQuery,
+    changes: Changes,
+) -> Result<Total, StoreError> {
+    let first = HistoryQuery { limit: 1, offset: 0, ..query.clone() };
+    let found: Vec<Found> = db.fetch(page_of(church, &first, changes)).await?;
+    Ok(total(found.first()))
+}
+
+fn total(found: Option<&Found>) -> Total {
+    let counted = found.map_or(0, |found| found.counted);
+    let limit = u64::from(COUNTED);
+    Total { messages: counted.min(limit), more: counted > limit }
+}
+
+/// A message of a page, with the number of all that match: at least as far as [`COUNTED`] goes.
+struct Found {
+    message: Message,
+    counted: u64,
+}
+
+impl Read for Found {
+    fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        let counted = u64::try_from(row.number("counted")?).unwrap_or(0);
+        Ok(Self { message: Message::read(row)?, counted })
+    }
 }
 
 /// How messages that changed are found.
@@ -82,20 +111,16 @@ async fn outbox_reaches<D: Database>(db: &D, since: OffsetDateTime) -> Result<bo
     Ok(reaches > 0)
 }
 
-pub(super) fn count_of<'a>(church: &'a ChurchId, query: &HistoryQuery, changes: Changes) -> Statement<'a> {
-    let all = HistoryQuery { limit: COUNTED + 1, offset: 0, before: None, ..query.clone() };
-    let count = Statement::from(sql!("select count(*) as value from ("));
-    matching(count, church, &all, changes).push(sql!(") matching"))
-}
-
 pub(super) fn page_of<'a>(church: &'a ChurchId, query: &HistoryQuery, changes: Changes) -> Statement<'a> {
-    let page = Statement::from(sql!([select messages] "where id in (select id from ("));
-    matching(page, church, query, changes).push(sql!(
-        ") matching order by created_at desc, id desc limit $5 offset $6) order by created_at desc, id desc"
-    ))
+    const PAGE: Sql = sql!(
+        ") select " [message] ", (select count(*) from matching) as counted from messages
+         where id in (select id from matching order by created_at desc, id desc limit $5 offset $6)
+         order by created_at desc, id desc"
+    );
+    matching(sql!("with matching as materialized (").into(), church, query, changes).push(PAGE)
 }
 
-/// The ids of the newest messages of each status, enough for the page.
+/// The ids of the newest messages of each status, enough for the page and for the total.
 fn matching<'a>(
     mut statement: Statement<'a>,
     church: &'a ChurchId,
@@ -114,7 +139,9 @@ fn matching<'a>(
              select message_id from refused_events where subject in ($7, $8) and created_at >= $2)"
     );
     const OLDER: Sql = sql!(" and (created_at, id) < ($3, $4)");
-    const ENOUGH: Sql = sql!(" order by created_at desc, id desc limit $5 + $6) newest");
+    const ENOUGH: Sql = sql!(" order by created_at desc, id desc limit $9) newest");
+    let page = query.offset.saturating_add(query.limit.into());
+    let enough = if query.before.is_some() { page } else { page.max(u64::from(COUNTED) + 1) };
     let statuses: Vec<Option<MessageStatus>> = match query.statuses.as_slice() {
         [] => vec![None],
         some => some.iter().copied().map(Some).collect(),
@@ -141,6 +168,7 @@ fn matching<'a>(
         .bind(i64::try_from(query.offset).unwrap_or(i64::MAX))
         .bind(subject::church(church, Topic::Sent))
         .bind(subject::church(church, Topic::Status))
+        .bind(i64::try_from(enough).unwrap_or(i64::MAX))
 }
 
 fn of_status(status: MessageStatus) -> Sql {

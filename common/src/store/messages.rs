@@ -263,7 +263,7 @@ pub(super) async fn find<D: Database>(
     church: &ChurchId,
     id: Uuid,
 ) -> Result<Option<Message>, StoreError> {
-    const FIND: Sql = sql!([select messages] "where id = $1 and church_id = $2");
+    const FIND: Sql = sql!("select " [message] " from messages where id = $1 and church_id = $2");
     Ok(db.fetch(FIND.bind(id).bind(church.as_str())).await?.pop())
 }
 

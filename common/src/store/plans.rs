@@ -8,7 +8,7 @@ use super::columns::{Columns, Read};
 use super::connections::LastCommit;
 use super::database::Database as _;
 use super::failures::StoreError;
-use super::history::{Changes, count_of, page_of};
+use super::history::{Changes, page_of};
 use super::inbound::page_of as inbound_page;
 use super::kept::newest;
 use super::records::{HistoryQuery, InboundQuery, Overdue, SendLimits, StuckQuery, WebhookQuery};
@@ -105,7 +105,6 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
             vec!["autoindex_messages", "outbox_changes"],
         ),
         ("changed history, long ago", page_of(&church, &changed, Changes::ByTime), vec!["messages_history"]),
-        ("count of history", count_of(&church, &all, Changes::All), vec!["messages_"]),
         ("texts", inbound_page(&church, &texts), vec!["inbound_history"]),
         ("older texts", inbound_page(&church, &older_texts), vec!["inbound_history"]),
         ("new texts", inbound_page(&church, &new_texts), vec!["inbound_history"]),

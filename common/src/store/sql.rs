@@ -60,10 +60,10 @@ macro_rules! piece {
     (sqlite [bytes of $number:literal in $column:ident]) => {
         concat!("instr(", stringify!($column), ", cast($", $number, " as blob)) > 0")
     };
-    ($db:ident [select messages]) => {
-        "select id, church_id, author_id, conversation_id, content, target_type, status, version, recipient_count, \
+    ($db:ident [message]) => {
+        "id, church_id, author_id, conversation_id, content, target_type, status, version, recipient_count, \
          delivered_count, failed_count, unconfirmed_count, read_count, cancelled_count, cancelled_by, failure_reason, sent_at, \
-         created_at, updated_at, estimated_seconds, retry_of from messages "
+         created_at, updated_at, estimated_seconds, retry_of"
     };
     ($db:ident [select inbound]) => {
         "select id, church_id, from_number, content, media_count, opt_out, received_at, recorded_at from inbound "

@@ -78,6 +78,9 @@ async fn the_history_is_newest_first_and_pages_without_gaps(kind: Kind) {
     let page = store.history(&church("grace"), &by_offset).await.unwrap();
     assert_eq!(page.total, total(7));
     assert_eq!(page.messages.iter().map(|m| m.id).collect::<Vec<_>>(), ids[3..6]);
+    let behind = HistoryQuery { limit: 3, offset: 9, ..HistoryQuery::default() };
+    let page = store.history(&church("grace"), &behind).await.unwrap();
+    assert_eq!((page.messages.len(), page.total), (0, total(7)));
 
     let mut seen = Vec::new();
     let mut before = None;

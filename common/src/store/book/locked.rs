@@ -157,7 +157,7 @@ impl Book {
     }
 }
 
-const MESSAGES: Sql = sql!([select messages] "where id " [in 1] " order by id");
+const MESSAGES: Sql = sql!("select " [message] " from messages where id " [in 1] " order by id");
 const RECIPIENTS: Sql = sql!([select recipients] "where id " [in 1] " order by id");
 
 /// A recipient before it is locked.
