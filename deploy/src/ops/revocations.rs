@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser as _, Subcommand};
 use common::claims::{IdClaim, Person};
 use common::event::timestamp;
@@ -24,13 +25,13 @@ struct Whose {
     #[arg(long)]
     church: ChurchId,
     /// The person with this `userId` in the tokens; the whole church if no person is given
-    #[arg(long, value_name = "ID", group = "person")]
+    #[arg(long, value_name = "ID", group = "person", value_parser = NonEmptyStringValueParser::new())]
     user: Option<String>,
     /// The person with this `adminId` in the tokens
-    #[arg(long, value_name = "ID", group = "person")]
+    #[arg(long, value_name = "ID", group = "person", value_parser = NonEmptyStringValueParser::new())]
     admin: Option<String>,
     /// The person with this `sub`, and neither `userId` nor `adminId`, in the tokens
-    #[arg(long, value_name = "ID", group = "person")]
+    #[arg(long, value_name = "ID", group = "person", value_parser = NonEmptyStringValueParser::new())]
     sub: Option<String>,
 }
 

@@ -193,7 +193,13 @@ async fn each_path_reaches_its_part(kit: Kit) {
     let (code, said) = status("/socket.io/?EIO=4&transport=polling&sid=none").await;
     assert!(code == 400 && said.contains("code"), "{code} {said}");
     assert_eq!(status("/recipients").await.0, 415, "the product's own back end wants JSON");
-    assert_eq!(status("/api/members").await.0, 404, "the product's own back end has no such route");
+    for path in ["/api/members", "/api/messages-of-old"] {
+        let (code, said) = status(path).await;
+        assert!(
+            code == 404 && !said.contains("\"success\""),
+            "the product's own back end has no {path}: {code} {said}"
+        );
+    }
 }
 
 async fn a_browser_sees_a_delivery_by_websocket_and_by_polling(kit: Kit) {

@@ -256,6 +256,9 @@ async fn revoking_a_user_id_spares_the_admin_with_the_same_id() {
     let token = |claim: &str| {
         stack.token_with(&json!({claim: 7, "churchId": CHURCH, "iat": now - 60, "exp": now + 3_600}))
     };
+    // An id that a script left empty is nobody's, and not the whole church.
+    let empty = stack.ops(&["revoke", "--church", CHURCH, "--user", ""]).await;
+    assert!(empty.code == 2 && empty.err.contains("a value is required"), "{empty:?}");
     revoke(&stack, &["--church", CHURCH, "--user", "7"]).await;
     until_in_the_stream(&stack).await;
     eventually("the gateways know the revocation", async || {
