@@ -65,6 +65,7 @@ mod forwarding;
 mod handle;
 mod history;
 mod inbound;
+mod indexes;
 mod kept;
 mod lease;
 mod ledger;

@@ -7,6 +7,7 @@ use std::future::pending;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -52,9 +53,17 @@ struct Writes {
 }
 
 impl Store {
-    /// Runs pending migrations as soon as the database answers, then keeps the conditions up to date until shutdown.
+    /// Runs pending migrations as soon as the database answers. Then keeps the conditions up to date until shutdown, and
+    /// builds missing indexes.
     pub async fn keep_ready(self, readiness: Readiness, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(self.watch(readiness)).await;
+        let migrated = Notify::new();
+        let indexing = async {
+            migrated.notified().await;
+            self.complete_indexes().await;
+        };
+        let working = async { tokio::join!(self.watch(readiness, &migrated), indexing) };
+        // PostgreSQL goes on with a build whose client has gone.
+        shutdown.run_until_cancelled(working).await;
     }
 
     /// Checks within a few seconds that the database answers.
@@ -65,7 +74,7 @@ impl Store {
         self.look().await.map_err(|error| self.outage.explain(&error))
     }
 
-    async fn watch(&self, readiness: Readiness) {
+    async fn watch(&self, readiness: Readiness, migrated: &Notify) {
         let (mut writes, mut newest) = (None, None);
         loop {
             let looked = match &mut writes {
@@ -78,6 +87,7 @@ impl Store {
                     readiness.reads.met();
                     let writes = writes.get_or_insert_with(|| {
                         info!("the database is ready");
+                        migrated.notify_one();
                         self.errors.begin();
                         readiness.writes.met();
                         Writes { process: Uuid::now_v7(), proved_at: Instant::now(), failed: 0 }

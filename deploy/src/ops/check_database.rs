@@ -40,6 +40,7 @@ async fn check_all(store: &Store, diagnosis: &mut Diagnosis) -> Result<Vec<Sende
     if !schema(store, diagnosis).await {
         return Ok(Vec::new());
     }
+    indexes(store, diagnosis).await?;
     outbox(store, diagnosis).await?;
     webhooks(store, diagnosis).await?;
     pauses(store, diagnosis).await?;
@@ -76,6 +77,19 @@ async fn schema(store: &Store, diagnosis: &mut Diagnosis) -> bool {
         }
     }
     true
+}
+
+async fn indexes(store: &Store, diagnosis: &mut Diagnosis) -> Result<(), StoreError> {
+    let missing = store.missing_indexes().await?;
+    for index in &missing {
+        let says =
+            format!("{} is not built yet; until then it takes long to find {}", index.name, index.finds);
+        diagnosis.wrong("indexes", says, "a service builds it; its log has the reason if it can't");
+    }
+    if missing.is_empty() {
+        diagnosis.ok("indexes", "all are built");
+    }
+    Ok(())
 }
 
 fn disk(store: &Store, diagnosis: &mut Diagnosis) {

@@ -72,10 +72,10 @@ const ROWS: [&str; 6] = [
             case when status = 'failed' then 'The number is not in service.' end, at, at, at
      from filled",
     "insert into recipients (id, message_id, church_id, ordinal, phone, first_name, rank, closed, provider_id, due_at,
-         attempted_at, tried, sender)
+         attempted_at, tried, sender, failed_at)
      select recipient_id, id, church_id, 0, '+1202' || (1000000 + n % 9000000), 'Ann',
             case status when 'read' then 6 when 'delivered' then 5 when 'failed' then 4 else 2 end,
-            status = 'sent', provider_id, at, at, 1, '+12025550100'
+            status = 'sent', provider_id, at, at, 1, '+12025550100', case when status = 'failed' then at end
      from filled",
     "insert into webhooks (event_id, event_type, deliveries, outcome, recipient_id, occurred_at, received_at, body)
      select webhook_id, 'message.finalized', 1, 'applied', recipient_id, at, at, body from filled",

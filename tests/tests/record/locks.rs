@@ -335,7 +335,7 @@ async fn a_migration_is_not_bound_by_the_statement_timeout() {
 }
 
 /// Waits until a statement in this database waits for another transaction's lock.
-async fn until_waiting_for_a_lock(database: &Database) {
+pub(crate) async fn until_waiting_for_a_lock(database: &Database) {
     let waiting = "select count(*) from pg_stat_activity
                    where datname = current_database() and wait_event_type = 'Lock'";
     eventually("a statement waits for a lock", async || {

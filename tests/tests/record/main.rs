@@ -10,6 +10,7 @@ mod crossing;
 mod erasure;
 mod filling;
 mod inbound;
+mod indexes;
 mod late;
 mod locks;
 mod model;

@@ -11,7 +11,7 @@ use super::church::{message, record};
 
 on_both_databases!(an_idle_process_proves_that_it_can_write_with_one_row_of_its_own);
 
-fn readiness(health: &Health, writes: Weight) -> Readiness {
+pub(crate) fn readiness(health: &Health, writes: Weight) -> Readiness {
     Readiness {
         reads: health.condition("database", Weight::Required),
         writes: health.condition("database_writes", writes),

@@ -3,7 +3,7 @@
 use deploy::services;
 use deploy::simulator::{UNKNOWN_NUMBER, UNKNOWN_PROFILE};
 use serde_json::Value;
-use tests::databases::{Database, Kind};
+use tests::databases::{self, Database, Kind};
 use tests::ops::Said;
 use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
@@ -69,6 +69,20 @@ async fn each_wrong_setting_is_named() {
         assert!(wrong.iter().any(|finding| finding.starts_with(found)), "{setting:?}: {wrong:?}");
         assert!(!said.out.contains("mistaken"), "{said:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_missing_is_named() {
+    let stack = TestStack::start(Kind::Postgres).await;
+    let of_indexes = async |state| {
+        let found = findings(&doctor(&stack, &[]).await, state);
+        found.into_iter().find(|finding| finding.starts_with("indexes: "))
+    };
+    let built = eventually("a service builds all indexes", || of_indexes("ok")).await;
+    assert_eq!(built, "indexes: all are built");
+    databases::execute(&stack.stack.file().database, "drop index messages_status").await;
+    let missing = of_indexes("wrong").await.unwrap();
+    assert!(missing.starts_with("indexes: messages_status is not built yet"), "{missing}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The store in PostgreSQL: arrays in, sets out.
 
 mod dialect;
+mod indexes;
 mod lease;
 mod outbox;
 mod pool;

@@ -19,3 +19,14 @@ pub struct Restored {
     /// Recipients closed as unresolved: those, and attempts that had no answer yet.
     pub unresolved: u64,
 }
+
+/// A large index of PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LargeIndex {
+    /// Its name.
+    pub name: &'static str,
+    /// Its table and columns, as in `create index`.
+    pub on: &'static str,
+    /// The query that is slow without it.
+    pub finds: &'static str,
+}
