@@ -38,10 +38,13 @@ pub(super) const CHURCHES: Sql = sql!(
      from churches where church_id is not null limit $2"
 );
 
+/// Without an order PostgreSQL may read the tables as they are, up to the first row of the church.
 const KNOWN: Sql = sql!(
     "select church_id as value from senders where church_id = $1
-     union all select value from (select church_id as value from messages where church_id = $1 limit 1) m
-     union all select value from (select church_id as value from inbound where church_id = $1 limit 1) i"
+     union all select value from (select church_id as value from messages where church_id = $1
+                                         order by created_at desc limit 1) m
+     union all select value from (select church_id as value from inbound where church_id = $1
+                                         order by recorded_at desc limit 1) i"
 );
 
 impl Read for KnownChurch {

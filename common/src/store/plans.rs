@@ -116,8 +116,8 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("count of parked", bare(parked::COUNT), vec!["webhooks_parked"]),
         ("outbox", bare(outbox::WAITING), vec!["outbox_waiting"]),
         ("old events", prune(Prunable::Events), vec!["INTEGER PRIMARY KEY", "outbox_announced"]),
-        ("old webhooks", prune(Prunable::Webhooks), vec!["autoindex_webhooks", "webhooks_received"]),
-        ("old keys", prune(Prunable::IdempotencyKeys), vec!["autoindex_idempotency", "idempotency_keys_age"]),
+        ("old webhooks", prune(Prunable::Webhooks), vec!["INTEGER PRIMARY KEY", "webhooks_received"]),
+        ("old keys", prune(Prunable::IdempotencyKeys), vec!["INTEGER PRIMARY KEY", "idempotency_keys_age"]),
         ("old messages", bare(FINISHED), vec!["messages_created"]),
     ] {
         expect_indexes(&database, name, statement, &indexes).await;

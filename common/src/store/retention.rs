@@ -66,22 +66,22 @@ pub(super) fn deletion(what: Prunable) -> Option<Sql> {
                  (select max(stream_seq) from outbox where stream_seq is not null)"
         ),
         Prunable::Webhooks => sql!(
-            "delete from webhooks where event_id in (
-                 select event_id from webhooks where received_at < $1 order by received_at limit $2"
-             [skip locked] ")"
+            "delete from webhooks where " [row in] "
+                 select " [row] " from webhooks where received_at < $1 order by received_at limit $2"
+             [skip locked] [end in]
         ),
         Prunable::IdempotencyKeys => sql!(
-            "delete from idempotency_keys where (church_id, key) in (
-                 select church_id, key from idempotency_keys where created_at < $1 order by created_at limit $2"
-             [skip locked] ")"
+            "delete from idempotency_keys where " [row in] "
+                 select " [row] " from idempotency_keys where created_at < $1 order by created_at limit $2"
+             [skip locked] [end in]
         ),
         Prunable::Revocations => sql!(
-            "delete from revocations where (church_id, user_id) in (
-                 select church_id, user_id from revocations where issued_until < $3 limit $2" [skip locked] ")"
+            "delete from revocations where " [row in] "
+                 select " [row] " from revocations where issued_until < $3 limit $2" [skip locked] [end in]
         ),
         Prunable::Inbound => sql!(
-            "delete from inbound where id in (
-                 select id from inbound where recorded_at < $1 order by recorded_at limit $2" [skip locked] ")"
+            "delete from inbound where " [row in] "
+                 select " [row] " from inbound where recorded_at < $1 order by recorded_at limit $2" [skip locked] [end in]
         ),
         Prunable::Messages => return None,
     })

@@ -40,6 +40,21 @@ macro_rules! piece {
     // recipients that have none.
     (postgres [unsent]) => { "attempted_at is null and provider_id is null and not finished" };
     (sqlite [unsent]) => { "attempted_at is null and likely(provider_id is null) and rank < 4 and closed = 0" };
+    // The same, for the index of turns and no other. While PostgreSQL's statistics know of few waiting recipients, it takes
+    // any index whose condition fits, and reads all of them.
+    (postgres [in turn]) => { "attempted_at is null and not finished" };
+    (sqlite [in turn]) => { $crate::store::sql::piece!(sqlite [unsent]) };
+    // The same of a recipient that is found by its id, for no index of those that wait.
+    (postgres [still unsent]) => { "num_nonnulls(attempted_at, provider_id) = 0 and not finished" };
+    (sqlite [still unsent]) => { $crate::store::sql::piece!(sqlite [unsent]) };
+    // The rows of a table with a limit, by where they are. For a limit that it does not know, PostgreSQL may read the whole
+    // table to join them.
+    (postgres [row]) => { "ctid" };
+    (sqlite [row]) => { "rowid" };
+    (postgres [row in]) => { "ctid = any(array(" };
+    (sqlite [row in]) => { "rowid in (" };
+    (postgres [end in]) => { "))" };
+    (sqlite [end in]) => { ")" };
     // SQLite has one writer and no row locks.
     (postgres [lock]) => { " for update" };
     (postgres [lock $alias:ident]) => { concat!(" for update of ", stringify!($alias)) };

@@ -18,6 +18,7 @@ mod operators;
 mod outbox;
 mod overview;
 mod paces;
+mod plans;
 mod readiness;
 mod receipts;
 mod relay;

@@ -21,7 +21,7 @@ pub(super) async fn take_due<S: Session>(
     // stop all sending, because the claim holds the paces.
     const ATTEMPT: Sql = sql!(
         "update recipients set attempted_at = $1, claim_id = $2
-         where id in (select id from recipients where id " [in 3] " and " [unsent] [skip locked] ")
+         where id in (select id from recipients where id " [in 3] " and " [still unsent] [skip locked] ")
          returning id as value"
     );
     let due: Vec<Uuid> = tx.fetch(due_recipients(claim, budgets)).await?;
@@ -58,12 +58,12 @@ const BUDGETS: Sql = sql!("with recursive budgets as (select sender, allowed, no
 const QUEUES: Sql = sql!(
     "), queues as (
          select b.sender, b.allowed, b.not_before, (
-             select church_id from recipients where " [unsent] " and sender = b.sender
+             select church_id from recipients where " [in turn] " and sender = b.sender
              order by church_id limit 1) as church_id
          from budgets b
          union all
          select q.sender, q.allowed, q.not_before, (
-             select church_id from recipients where " [unsent] " and sender = q.sender and church_id > q.church_id
+             select church_id from recipients where " [in turn] " and sender = q.sender and church_id > q.church_id
              order by church_id limit 1)
          from queues q where q.church_id is not null
      ), turns as (
@@ -76,7 +76,7 @@ const QUEUES: Sql = sql!(
 const TURNS: Sql = Sql {
     postgres: " cross join lateral (
          select r.id, r.church_id, r.due_at from recipients r
-         where r.attempted_at is null and r.provider_id is null and not r.finished
+         where r.attempted_at is null and not r.finished
            and r.sender = q.sender and r.church_id = q.church_id and r.due_at <= $1
            and (q.not_before is null or exists (
                select 1 from messages m

@@ -62,20 +62,21 @@ impl Read for WaitingSender {
 }
 
 /// Jumps through the index from sender to sender instead of reading all waiting recipients. What operators have paused
-/// does not wait: without this, the dispatcher would try to claim it without end.
+/// does not wait: without this, the dispatcher would try to claim it without end. PostgreSQL, whose statistics may know of
+/// no waiting recipient yet, takes `min` of all of them.
 pub(in crate::store) const WAITING_SENDERS: Sql = sql!(
     "with recursive waiting as (
-         select (select min(sender) from recipients where " [unsent] " and sender >= '') as sender
+         select (select sender from recipients where " [unsent] " and sender >= '' order by sender limit 1) as sender
          union all
-         select (select min(sender) from recipients where " [unsent] " and sender > w.sender)
+         select (select sender from recipients where " [unsent] " and sender > w.sender order by sender limit 1)
          from waiting w where w.sender is not null
      )
      , first as (
          select w.sender, case when exists (select 1 from pauses) then (
-                    select min(due_at) from recipients where " [unsent] " and sender = w.sender
-                    and church_id not in (select church_id from pauses)
+                    select due_at from recipients where " [unsent] " and sender = w.sender
+                    and church_id not in (select church_id from pauses) order by due_at limit 1
                 ) else (
-                    select min(due_at) from recipients where " [unsent] " and sender = w.sender
+                    select due_at from recipients where " [unsent] " and sender = w.sender order by due_at limit 1
                 ) end as due_at
          from waiting w where w.sender is not null
      )
