@@ -111,21 +111,49 @@ async fn outbox_reaches<D: Database>(db: &D, since: OffsetDateTime) -> Result<bo
     Ok(reaches > 0)
 }
 
+/// A page, and in each of its rows the number of all messages that match; of a page by cursor nothing is counted.
 pub(super) fn page_of<'a>(church: &'a ChurchId, query: &HistoryQuery, changes: Changes) -> Statement<'a> {
-    const PAGE: Sql = sql!(
-        ") select " [message] ", (select count(*) from matching) as counted from messages
-         where id in (select id from matching order by created_at desc, id desc limit $5 offset $6)
-         order by created_at desc, id desc"
-    );
-    matching(sql!("with matching as materialized (").into(), church, query, changes).push(PAGE)
+    const MESSAGES: Sql = sql!("select " [message] ", (select count(*) from ");
+    const OF_IDS: Sql = sql!(") as counted from messages where id in (select id from ");
+    const PAGE: Sql =
+        sql!(" order by created_at desc, id desc limit $5 offset $6) order by created_at desc, id desc");
+    const BEGIN: Sql = sql!("(");
+    const END: Sql = sql!(") matching");
+    let statement = if changes == Changes::All {
+        // From an index alone, which costs less than keeping ten thousand ids.
+        let counting = Statement::from(MESSAGES).push(BEGIN);
+        let paging = matching(counting, query, changes, sql!(" limit $9")).push(END).push(OF_IDS).push(BEGIN);
+        matching(paging, query, changes, sql!(" limit $10")).push(END)
+    } else {
+        // Changed messages are found once for both.
+        let finding = Statement::from(sql!("with matching as materialized ("));
+        let found = matching(finding, query, changes, sql!(" limit $11")).push(sql!(") "));
+        found.push(MESSAGES).push(sql!("matching")).push(OF_IDS).push(sql!("matching"))
+    };
+    let to_count = if query.before.is_some() { 0 } else { u64::from(COUNTED) + 1 };
+    let to_show = query.offset.saturating_add(query.limit.into());
+    let number = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+    statement
+        .push(PAGE)
+        .bind(church.as_str())
+        .bind(query.updated_since)
+        .bind(query.before.map(|(created_at, _)| created_at))
+        .bind(query.before.map(|(_, id)| id))
+        .bind(query.limit)
+        .bind(number(query.offset))
+        .bind(subject::church(church, Topic::Sent))
+        .bind(subject::church(church, Topic::Status))
+        .bind(number(to_count))
+        .bind(number(to_show))
+        .bind(number(to_count.max(to_show)))
 }
 
-/// The ids of the newest messages of each status, enough for the page and for the total.
+/// The ids of the newest messages of each status, up to a limit.
 fn matching<'a>(
     mut statement: Statement<'a>,
-    church: &'a ChurchId,
     query: &HistoryQuery,
     changes: Changes,
+    limit: Sql,
 ) -> Statement<'a> {
     const SELECT: Sql = sql!("select id, created_at from (select id, created_at from messages where ");
     const OF_CHURCH: Sql = sql!("church_id = $1");
@@ -139,9 +167,7 @@ fn matching<'a>(
              select message_id from refused_events where subject in ($7, $8) and created_at >= $2)"
     );
     const OLDER: Sql = sql!(" and (created_at, id) < ($3, $4)");
-    const ENOUGH: Sql = sql!(" order by created_at desc, id desc limit $9) newest");
-    let page = query.offset.saturating_add(query.limit.into());
-    let enough = if query.before.is_some() { page } else { page.max(u64::from(COUNTED) + 1) };
+    const NEWEST: Sql = sql!(" order by created_at desc, id desc");
     let statuses: Vec<Option<MessageStatus>> = match query.statuses.as_slice() {
         [] => vec![None],
         some => some.iter().copied().map(Some).collect(),
@@ -157,18 +183,11 @@ fn matching<'a>(
             .push((changes != Changes::All).then_some(CHANGED))
             .push((changes == Changes::InOutbox).then_some(HAS_EVENT))
             .push(query.before.is_some().then_some(OLDER))
-            .push(ENOUGH);
+            .push(NEWEST)
+            .push(limit)
+            .push(sql!(") newest"));
     }
     statement
-        .bind(church.as_str())
-        .bind(query.updated_since)
-        .bind(query.before.map(|(created_at, _)| created_at))
-        .bind(query.before.map(|(_, id)| id))
-        .bind(query.limit)
-        .bind(i64::try_from(query.offset).unwrap_or(i64::MAX))
-        .bind(subject::church(church, Topic::Sent))
-        .bind(subject::church(church, Topic::Status))
-        .bind(i64::try_from(enough).unwrap_or(i64::MAX))
 }
 
 fn of_status(status: MessageStatus) -> Sql {

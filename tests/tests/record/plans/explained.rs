@@ -21,8 +21,8 @@ const TIMES: usize = 7;
 const STEPS: u64 = 12;
 /// Rows that any statement may read besides.
 const BESIDES: u64 = 250;
-/// The statement that counts a history, and its limit: it counts up to 10,000, in two steps.
-const COUNT: (&str, u64) = ("select count(*) as value from (select id,", 25_000);
+/// What only a page of the history says, and its limit: it counts up to 10,000 messages, in two steps.
+const COUNTED: (&str, u64) = ("as counted from messages", 25_000);
 /// The statement whose plan shows that all before it are in the log.
 const MARK: &str = "select 1";
 
@@ -132,7 +132,7 @@ async fn explain_from_now_on(url: &str) {
 
 /// What is wrong with a plan.
 fn fault(name: &str, about: u64, plan: &Plan) -> Option<String> {
-    let limit = if plan.query.starts_with(COUNT.0) { COUNT.1 } else { STEPS * about + BESIDES };
+    let limit = if plan.query.contains(COUNTED.0) { COUNTED.1 } else { STEPS * about + BESIDES };
     let (rows, scanned) = (plan.rows(), plan.scanned());
     let fault = match scanned.as_slice() {
         [] if rows <= limit => return None,
