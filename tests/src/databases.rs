@@ -72,7 +72,8 @@ impl Database {
         execute(&self.url, sql).await;
     }
 
-    /// A store on this database with an up-to-date schema.
+    /// A store on this database with an up-to-date schema; in PostgreSQL without its large indexes, so that tests show that
+    /// all is right without them.
     ///
     /// # Panics
     /// If the schema can't be made.

@@ -192,6 +192,7 @@ async fn everything_is_copied_from_sqlite_to_postgresql_and_goes_on_there() {
     .await;
     let said = stack.runbook("copy", &to).await;
     assert!(said.lines().any(|line| line.starts_with("recipients") && line.contains('4')), "{said}");
+    assert_eq!(target.store().missing_indexes().await.unwrap(), []);
     let again = stack.ops(&["copy", "--to", &target.url]).await;
     assert!(again.code == 1 && again.err.contains("has rows"), "{again:?}");
 
