@@ -65,7 +65,8 @@ async fn asking(url: &str) -> TestStack {
         ("RECIPIENTS_URL", url.to_owned()),
         ("RECIPIENTS_SECRET", SECRET.into()),
         ("DEFAULT_COUNTRY", "US".into()),
-        ("API_REQUEST_TIMEOUT", "6s".into()),
+        // Half of it is the back end's.
+        ("API_REQUEST_TIMEOUT", "20s".into()),
     ];
     TestStack::start_with(Kind::Sqlite, |options| {
         options.environment.extend(settings.map(|(name, value)| (API.into(), name.into(), value)));
