@@ -95,10 +95,15 @@ async fn sqlite_finds_rows_by_the_index_made_for_them() {
         ("queue", bare(estimate::QUEUE), vec!["recipients_waiting"]),
         ("asks", bare(asking::DUE), vec!["recipients_ask"]),
         ("unheard", bare(asking::UNHEARD), vec!["recipients_overdue", "webhooks_received", "webhooks_asked"]),
-        ("history", page_of(&church, &all, Changes::All), vec!["messages_history", "autoindex_messages"]),
-        ("older history", page_of(&church, &older, Changes::All), vec!["messages_history"]),
-        ("failed history", page_of(&church, &failed, Changes::All), vec!["messages_status"]),
-        ("history of two statuses", page_of(&church, &ended, Changes::All), vec!["messages_status"; 2]),
+        // Twice: to count, and to find the page.
+        (
+            "history",
+            page_of(&church, &all, Changes::All),
+            vec!["messages_history", "messages_history", "autoindex_messages"],
+        ),
+        ("older history", page_of(&church, &older, Changes::All), vec!["messages_history"; 2]),
+        ("failed history", page_of(&church, &failed, Changes::All), vec!["messages_status"; 2]),
+        ("history of two statuses", page_of(&church, &ended, Changes::All), vec!["messages_status"; 4]),
         (
             "changed history",
             page_of(&church, &changed, Changes::InOutbox),

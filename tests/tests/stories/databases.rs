@@ -33,20 +33,18 @@ async fn webhooks_are_answered_200_while_a_message_row_is_locked() {
     let lock = sqlx::query("select id from messages where id = $1 for update").bind(locked);
     lock.execute(&mut other).await.unwrap();
 
-    let report = Report::of(&of_locked, "delivered");
-    // On a busy machine an answer may be late. Then Telnyx repeats the webhook.
-    let taken = async |report: &Report| {
-        eventually("the webhook is answered 200", async || {
-            let status = stack.report(report).await.status().as_u16();
+    // On a busy machine an answer may be late. Another event is reported then: a repeated one is known already.
+    let taken = async |entry, word| {
+        eventually("a new webhook is answered 200", async || {
+            let status = stack.report(&Report::of(entry, word)).await.status().as_u16();
             assert!([200, 503].contains(&status), "{status}");
             (status == 200).then_some(())
         })
         .await;
     };
-    tokio::join!(taken(&report), async {
+    tokio::join!(taken(&of_locked, "delivered"), async {
         for word in ["sent", "delivered"] {
-            let reports: Vec<_> = entries.iter().map(|entry| Report::of(entry, word)).collect();
-            join_all(reports.iter().map(&taken)).await;
+            join_all(entries.iter().map(|entry| taken(entry, word))).await;
         }
     });
     for (church, id) in churches.iter().zip(&others) {
