@@ -217,6 +217,28 @@ async fn held_webhooks_wait_and_a_silenced_message_gets_none() {
 }
 
 #[tokio::test]
+async fn held_repetitions_wait_while_first_attempts_are_sent() {
+    let world = World::new().await;
+    *world.receiver.refusals_left.lock().unwrap() = 1;
+    world.simulator.hold_repetitions(true);
+    let attempts = || {
+        let bodies = world.receiver.bodies.lock().unwrap();
+        bodies.iter().map(|body| body["meta"]["attempt"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    world.simulator.add_rule(Rule { outcome: Some(Outcome::Silent), times: Some(1), ..Rule::default() });
+    let (_, refused) = world.send(&world.message("+12025550101")).await.unwrap();
+    let id = refused["data"]["id"].as_str().unwrap().parse().unwrap();
+    assert!(world.simulator.trigger(id, Outcome::Delivered));
+    world.webhooks(1).await;
+    world.send(&world.message("+12025550101")).await.unwrap();
+    world.webhooks(3).await;
+    assert_eq!(attempts(), [1, 1, 1]);
+    world.simulator.hold_repetitions(false);
+    world.webhooks(4).await;
+    assert_eq!(attempts(), [1, 1, 1, 2]);
+}
+
+#[tokio::test]
 async fn a_held_request_waits_at_its_step_and_a_client_that_goes_away_ends_it() {
     for (hold, is_booked) in [(Hold::Unread, false), (Hold::Unanswered, true), (Hold::Halfway, true)] {
         let world = World::new().await;

@@ -101,7 +101,7 @@ async fn deliver(telnyx: &Telnyx, message: &Message, event: &Event<'_>) {
                 return;
             }
             if attempt < ATTEMPTS {
-                tokio::time::sleep(telnyx.pace.back_off * attempt).await;
+                telnyx.back_off(attempt).await;
             }
         }
     }
@@ -109,7 +109,7 @@ async fn deliver(telnyx: &Telnyx, message: &Message, event: &Event<'_>) {
 
 /// One attempt. Returns whether it was answered with success.
 async fn post(telnyx: &Telnyx, message: &Message, event: &Event<'_>, (url, attempt): (&str, u32)) -> bool {
-    until_released(telnyx).await;
+    telnyx.webhooks.pass().await;
     let at = OffsetDateTime::now_utc();
     let answer = post_signed(telnyx, url, message.webhook(event, attempt, url).to_string()).await;
     let attempt = Attempt {
@@ -125,15 +125,9 @@ async fn post(telnyx: &Telnyx, message: &Message, event: &Event<'_>, (url, attem
     answer.is_some_and(|status| status.is_success())
 }
 
-async fn until_released(telnyx: &Telnyx) {
-    let mut held = telnyx.held.subscribe();
-    // The sender lives as long as the simulator.
-    let _ = held.wait_for(|held| !held).await;
-}
-
 /// Posts a signed body, unless webhooks are held back. Returns the answer's status, if one came.
 pub(super) async fn post_signed(telnyx: &Telnyx, url: &str, body: String) -> Option<StatusCode> {
-    until_released(telnyx).await;
+    telnyx.webhooks.pass().await;
     let _permit = telnyx.posts.acquire().await.ok()?;
     let mut request = telnyx.http.post(url).header("content-type", "application/json");
     for (name, value) in telnyx.signer.headers(OffsetDateTime::now_utc().unix_timestamp(), body.as_bytes()) {

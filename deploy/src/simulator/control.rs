@@ -3,6 +3,7 @@
 //! - `GET /simulator/book?limit=100&to=0101`: the newest requests, filtered by the end of the number
 //! - `GET`, `PUT`, `POST`, `DELETE /simulator/rules`: list, replace, add one before the others, remove all
 //! - `POST /simulator/hold` and `/simulator/release`: hold back webhooks, release them
+//! - `POST /simulator/repetitions/hold` and `/simulator/repetitions/release`: the same for repeated attempts alone
 //! - `POST /simulator/requests/release`: release the requests that a rule holds
 //! - `POST /simulator/messages/{id}/{outcome}`: end a message with an outcome
 //! - `POST /simulator/inbound`: somebody sends a text ([`InboundText`]); answers once its webhook was answered
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::behaviour::{Outcome, Rule};
 use super::book::{CAPACITY, Entry};
 use super::callbacks;
+use super::hold::Gate;
 use super::inbound::{self, InboundDelivery, InboundText};
 use super::state::Telnyx;
 
@@ -32,8 +34,19 @@ pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
     Router::new()
         .route("/simulator/book", get(book))
         .route("/simulator/rules", get(rules).put(replace).post(add).delete(clear))
-        .route("/simulator/hold", post(|State(telnyx): Shared| async move { hold(&telnyx, true) }))
-        .route("/simulator/release", post(|State(telnyx): Shared| async move { hold(&telnyx, false) }))
+        .route("/simulator/hold", post(|State(telnyx): Shared| async move { close(&telnyx.webhooks, true) }))
+        .route(
+            "/simulator/release",
+            post(|State(telnyx): Shared| async move { close(&telnyx.webhooks, false) }),
+        )
+        .route(
+            "/simulator/repetitions/hold",
+            post(|State(telnyx): Shared| async move { close(&telnyx.repetitions, true) }),
+        )
+        .route(
+            "/simulator/repetitions/release",
+            post(|State(telnyx): Shared| async move { close(&telnyx.repetitions, false) }),
+        )
         .route("/simulator/requests/release", post(release_requests))
         .route("/simulator/messages/{id}/{outcome}", post(end))
         .route("/simulator/inbound", post(receive))
@@ -90,8 +103,8 @@ async fn clear(State(telnyx): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-fn hold(telnyx: &Telnyx, held: bool) -> StatusCode {
-    telnyx.held.send_replace(held);
+fn close(gate: &Gate, closed: bool) -> StatusCode {
+    gate.close(closed);
     StatusCode::NO_CONTENT
 }
 

@@ -1,10 +1,25 @@
-//! Requests that wait at a step until they are released, so that their sender can be killed there.
+//! What waits until it is released: webhooks, and requests at a step, so that their sender can be killed there.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::behaviour::{Hold, Rule};
+
+/// Webhooks wait here while it is closed.
+#[derive(Default)]
+pub(super) struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    pub(super) fn close(&self, closed: bool) {
+        self.0.send_replace(closed);
+    }
+
+    pub(super) async fn pass(&self) {
+        // The sender lives as long as the simulator.
+        let _ = self.0.subscribe().wait_for(|closed| !closed).await;
+    }
+}
 
 /// The requests that wait now.
 #[derive(Clone, Default)]

@@ -116,7 +116,7 @@ pub(super) async fn receive(telnyx: &Arc<Telnyx>, text: InboundText) -> InboundD
                 break;
             }
             if attempt < ATTEMPTS {
-                tokio::time::sleep(telnyx.pace.back_off * attempt).await;
+                telnyx.back_off(attempt).await;
             }
         }
         answer.map(|status| status.as_u16())

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,7 +81,8 @@ impl Simulator {
             pace: settings.pace,
             http,
             state: Mutex::new(State { book, ..State::default() }),
-            held: watch::Sender::new(false),
+            webhooks: hold::Gate::default(),
+            repetitions: hold::Gate::default(),
             requests: hold::Held::default(),
             posts: tokio::sync::Semaphore::new(callbacks::MAX_POSTS),
             tasks: TaskTracker::new(),
@@ -126,7 +126,13 @@ impl Simulator {
 
     /// Holds back all webhooks, or releases them.
     pub fn hold(&self, held: bool) {
-        self.telnyx.held.send_replace(held);
+        self.telnyx.webhooks.close(held);
+    }
+
+    /// Holds back the repetitions of webhooks that were not answered with success, or releases them. Telnyx does not
+    /// publish its intervals; an outage that is longer than all three attempts loses the webhook.
+    pub fn hold_repetitions(&self, held: bool) {
+        self.telnyx.repetitions.close(held);
     }
 
     /// Moves the date of its answers about the account: seconds ahead of the time.

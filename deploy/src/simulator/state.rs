@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::behaviour::Rule;
 use super::book::Book;
-use super::hold::Held;
+use super::hold::{Gate, Held};
 use super::pace::Pace;
 use super::signer::Signer;
 
@@ -24,7 +24,10 @@ pub(super) struct Telnyx {
     pub(super) pace: Pace,
     pub(super) http: reqwest::Client,
     pub(super) state: Mutex<State>,
-    pub(super) held: watch::Sender<bool>,
+    /// All attempts of webhooks wait here.
+    pub(super) webhooks: Gate,
+    /// Repeated attempts wait here, too.
+    pub(super) repetitions: Gate,
     pub(super) requests: Held,
     pub(super) posts: Semaphore,
     pub(super) tasks: TaskTracker,
@@ -46,5 +49,11 @@ pub(super) struct State {
 impl Telnyx {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits between an attempt of a webhook and the next one.
+    pub(super) async fn back_off(&self, attempt: u32) {
+        tokio::time::sleep(self.pace.back_off * attempt).await;
+        self.repetitions.pass().await;
     }
 }

@@ -33,6 +33,7 @@ async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
         entries.into_iter().flat_map(|entry| entry.webhooks).collect::<Vec<_>>()
     };
     eventually("some webhooks are answered", async || (attempts().await.len() >= 50).then_some(())).await;
+    stack.telnyx().hold_repetitions(true);
     stack.stack.kill("webhook-ingest").await.unwrap();
     eventually("a webhook finds no listener", async || {
         let entries = stack.telnyx().entries();
@@ -41,6 +42,7 @@ async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
     .await;
     stack.stack.start_process("webhook-ingest").unwrap();
     stack.stack.ready("webhook-ingest").await.unwrap();
+    stack.telnyx().hold_repetitions(false);
 
     for message in messages {
         let shown = stack.until_status(CHURCH, message, "delivered").await;
@@ -86,6 +88,7 @@ async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind:
     if kind == Kind::Postgres {
         parts.push(deploy::postgres::NAME);
     }
+    stack.telnyx().hold_repetitions(true);
     for part in &parts {
         stack.stack.kill(part).await.unwrap();
     }
@@ -95,6 +98,7 @@ async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind:
     for service in &parts[..3] {
         stack.stack.ready(service).await.unwrap();
     }
+    stack.telnyx().hold_repetitions(false);
 
     let asked = eventually("every message is finished, and each accepted one has its receipt", async || {
         let mut delivered = 0;

@@ -117,6 +117,7 @@ async fn while_postgres_is_down_telnyx_gets_503_and_nothing_is_lost() {
     let before = stack.stack.file().processes.clone();
 
     stack.stack.kill(deploy::postgres::NAME).await.unwrap();
+    stack.telnyx().hold_repetitions(true);
     stack.telnyx().hold(false);
     until_telnyx_is_put_off(&stack).await;
     assert_put_off(&stack).await;
@@ -137,6 +138,7 @@ async fn while_postgres_is_down_telnyx_gets_503_and_nothing_is_lost() {
         stack.stack.ready(service).await.unwrap();
         assert_eq!(stack.stack.file().processes[service], before[service], "the same process as before");
     }
+    stack.telnyx().hold_repetitions(false);
     assert_nothing_lost(&mut stack, &messages).await;
     stack.until_announced().await;
     let events = stack.stored(CHURCH).await;
@@ -157,6 +159,7 @@ async fn while_sqlite_is_locked_telnyx_gets_503_and_nothing_is_lost() {
     // Plain SQL, so that no library ends the transaction early. It waits for the services' transactions.
     other.execute("BEGIN IMMEDIATE").await.unwrap();
 
+    stack.telnyx().hold_repetitions(true);
     stack.telnyx().hold(false);
     until_telnyx_is_put_off(&stack).await;
     assert_put_off(&stack).await;
@@ -165,5 +168,6 @@ async fn while_sqlite_is_locked_telnyx_gets_503_and_nothing_is_lost() {
     assert_eq!(status, 200);
 
     other.execute("ROLLBACK").await.unwrap();
+    stack.telnyx().hold_repetitions(false);
     assert_nothing_lost(&mut stack, &messages).await;
 }

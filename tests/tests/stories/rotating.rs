@@ -1,5 +1,6 @@
 //! Every secret is replaced under load, in the order of docs/runbook.md. No webhook is lost, and no text is sent twice.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -65,9 +66,19 @@ async fn restart(stack: &mut TestStack, process: &str, changes: &[(&str, &str)])
     for (variable, value) in changes {
         stack.stack.set(process, variable, value).unwrap();
     }
+    // However long a restart takes here, Telnyx has an attempt left after it.
+    stack.telnyx().hold_repetitions(true);
     stack.stack.terminate(process).await.unwrap();
     stack.stack.start_process(process).unwrap();
     stack.stack.ready(process).await.unwrap();
+    stack.telnyx().hold_repetitions(false);
+    eventually("each webhook that failed is answered 200", async || {
+        let attempts: Vec<_> = stack.telnyx().entries().into_iter().flat_map(|it| it.webhooks).collect();
+        let answered: HashSet<_> =
+            attempts.iter().filter(|it| it.answer == Some(200)).map(|it| it.event_id).collect();
+        attempts.iter().all(|it| answered.contains(&it.event_id)).then_some(())
+    })
+    .await;
 }
 
 async fn rotate_the_secret_of_tokens(stack: &mut TestStack, load: &Load) {
