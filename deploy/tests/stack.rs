@@ -206,3 +206,26 @@ async fn trigger_reply_sends_a_text_to_the_church_of_the_stack() {
     assert_eq!(text["mediaCount"], 1);
     stack(&["down"]);
 }
+
+#[tokio::test]
+async fn trigger_ends_a_message_that_telnyx_is_silent_about() {
+    let state = Scratch::new().unwrap();
+    let (file, _) = up_in_background(state.path()).await;
+    let stack = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stack"));
+        command.args(arguments).arg("--state").arg(state.path()).output().unwrap()
+    };
+    let token = String::from_utf8(stack(&["token", "--church", "hope"]).stdout).unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let message = deploy::traffic::send(&http, &file.api, token.trim(), "Service at ten", &["+12025550103"])
+        .await
+        .unwrap();
+    let id = message["id"].as_str().unwrap();
+    eventually("the message was not ended", || {
+        stack(&["trigger", "delivered", id, "--church", "hope"]).status.success()
+    })
+    .await;
+    let unsaid = stack(&["trigger", "delivered"]);
+    assert!(String::from_utf8_lossy(&unsaid.stderr).contains("<MESSAGE>"), "{unsaid:?}");
+    stack(&["down"]);
+}

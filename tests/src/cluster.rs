@@ -190,7 +190,7 @@ impl Cluster {
     /// # Panics
     /// If they refuse.
     pub async fn provision(&self) {
-        let limits = Limits { max_age_days: 7, max_mib: 64, replicas: SERVERS };
+        let limits = Limits { max_age_days: 7, max_mib: 64, replicas: SERVERS, ..Limits::default() };
         eventually("the stream is made", async || {
             provision(self.client("provisioner").await?, &limits).await.ok()
         })

@@ -22,6 +22,7 @@ pub mod message_api;
 pub mod ops;
 pub mod prometheus;
 pub mod proxy;
+pub mod report;
 mod runbook;
 mod sending;
 pub mod stack;

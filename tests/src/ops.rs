@@ -43,6 +43,19 @@ pub async fn ops(arguments: &[&str], environment: &[(&str, &str)]) -> Said {
     Said::of(&command(arguments, environment).output().await.expect("ops runs"))
 }
 
+/// Starts a command with these variables alone.
+///
+/// # Panics
+/// If it does not start.
+pub fn ops_running(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+    running(command(arguments, environment))
+}
+
+fn running(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.spawn().expect("ops starts")
+}
+
 fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary("ops").expect("ops is built"));
     command.args(arguments).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
@@ -74,9 +87,7 @@ impl TestStack {
     /// # Panics
     /// If it does not start.
     pub fn ops_running(&self, arguments: &[&str]) -> Child {
-        let mut command = self.ops_command(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        command.spawn().expect("ops starts")
+        running(self.ops_command(arguments))
     }
 
     pub(crate) fn ops_command(&self, arguments: &[&str]) -> Command {

@@ -15,8 +15,7 @@ use deploy::stack::{Database, Stack, StackOptions};
 use deploy::traffic;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::Response;
-use serde_json::{Value, json};
-use time::OffsetDateTime;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::announcer::Announcer;
@@ -24,6 +23,7 @@ use crate::client::Client;
 use crate::databases::{self, Kind};
 use crate::eventually;
 use crate::load::http;
+use crate::report::Report;
 
 /// Validity of tokens in the stories.
 const LONG: Duration = Duration::from_secs(3600);
@@ -62,6 +62,8 @@ impl TestStack {
             sent: Duration::from_millis(20),
             finalized: Duration::from_millis(60),
             read: Duration::from_millis(60),
+            // A webhook that a busy machine answers too late has attempts left.
+            back_off: Duration::from_secs(3),
             ..Pace::default()
         };
         choose(&mut options);
@@ -187,16 +189,9 @@ impl TestStack {
     /// # Panics
     /// If webhook-ingest does not answer.
     pub async fn report(&self, report: &Report) -> Response {
-        let (body, url) = (report.body(), format!("{}/webhooks/telnyx", self.stack.file().ingest));
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let mut request = self.http.post(url).header("content-type", "application/json");
-        for (name, value) in self.telnyx().signer().headers(now, body.as_bytes()) {
-            request = request.header(name, value);
-        }
-        if let Some(trace_parent) = &report.trace_parent {
-            request = request.header("traceparent", trace_parent);
-        }
-        request.body(body).send().await.expect("webhook-ingest answers")
+        let url = format!("{}/webhooks/telnyx", self.stack.file().ingest);
+        let request = report.request(self.http.post(url), self.telnyx().signer());
+        request.send().await.expect("webhook-ingest answers")
     }
 
     /// Status and body of a service's `/readyz`.
@@ -333,65 +328,6 @@ impl TestStack {
 /// The value of the metric with this name and these labels.
 pub(crate) fn number(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.parse().ok()
-}
-
-/// A webhook of the test's own about a message that Telnyx accepted.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// Telnyx's event id, the same for repetitions.
-    pub event_id: Uuid,
-    event_type: &'static str,
-    status: &'static str,
-    provider_id: Uuid,
-    to: String,
-    webhook_url: Option<String>,
-    trace_parent: Option<String>,
-}
-
-impl Report {
-    /// A new event about an entry of the simulator's book, with a status in Telnyx's words.
-    pub fn of(entry: &Entry, status: &'static str) -> Self {
-        Self {
-            event_id: Uuid::now_v7(),
-            event_type: match status {
-                "sent" => "message.sent",
-                "read" => "message.read",
-                _ => "message.finalized",
-            },
-            status,
-            provider_id: entry.id,
-            to: entry.to.clone(),
-            webhook_url: entry.webhook_url().map(str::to_owned),
-            trace_parent: None,
-        }
-    }
-
-    /// The same report, in a request with the header `traceparent`.
-    #[must_use]
-    pub fn traced(self, trace_parent: &str) -> Self {
-        Self { trace_parent: Some(trace_parent.into()), ..self }
-    }
-
-    fn body(&self) -> String {
-        let error = json!({"code": "40008", "title": "Undeliverable"});
-        json!({
-            "data": {
-                "event_type": self.event_type,
-                "id": self.event_id,
-                "occurred_at": common::event::timestamp::to_text(OffsetDateTime::now_utc()),
-                "record_type": "event",
-                "payload": {
-                    "direction": "outbound",
-                    "id": self.provider_id,
-                    "to": [{"phone_number": self.to, "status": self.status}],
-                    "webhook_url": self.webhook_url,
-                    "errors": if self.status == "delivery_failed" { vec![error] } else { vec![] },
-                },
-            },
-            "meta": {"attempt": 1},
-        })
-        .to_string()
-    }
 }
 
 /// The message id in an answer of message-api.

@@ -37,9 +37,11 @@ async fn cancel_unsent<L: Ledger>(
     tx: &mut L,
     order: &CancelOrder<'_>,
 ) -> Result<(Cancelled, NewEvents), StoreError> {
-    // Those under way, too: Telnyx may turn out not to have accepted them.
-    const UNFINISHED: Sql =
-        sql!("select id as value from recipients where message_id = $1 and church_id = $2 and "[open]);
+    // Those under way, too: Telnyx may turn out not to have accepted them. With nobody left the message stays as it is.
+    const UNFINISHED: Sql = sql!(
+        "select id as value from recipients where message_id = $1 and church_id = $2 and provider_id is null and "
+            [open]
+    );
     let ids: Vec<Uuid> = tx.fetch(UNFINISHED.bind(order.message_id).bind(order.church_id.as_str())).await?;
     let mut book = Book::open(tx, &[], &ids, Locking::Wait).await?;
     book.trace_parent.clone_from(&order.trace_parent);

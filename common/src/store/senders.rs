@@ -32,6 +32,14 @@ impl Store {
         dispatch!(self, db => db.fetch(LIST.into()).await)
     }
 
+    /// Removes the sender of a church. Its messages that wait keep their number. Returns whether it had one.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn remove_sender(&self, church: &ChurchId) -> Result<bool, StoreError> {
+        dispatch!(self, db => remove(db, church).await)
+    }
+
     /// Sets the sender of a church. If the number belongs to another church, changes nothing and returns that church.
     ///
     /// # Errors
@@ -68,6 +76,13 @@ async fn set<D: Database>(db: &D, sender: &Sender) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
     let done = tx.execute(set).await.map(drop);
     end(tx, done).await
+}
+
+async fn remove<D: Database>(db: &D, church: &ChurchId) -> Result<bool, StoreError> {
+    const REMOVE: Sql = sql!("delete from senders where church_id = $1");
+    let mut tx = db.begin().await?;
+    let removed = tx.execute(REMOVE.bind(church.as_str())).await.map(|rows| rows > 0);
+    end(tx, removed).await
 }
 
 impl Read for SenderState {

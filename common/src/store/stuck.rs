@@ -67,7 +67,7 @@ const STUCK: Sql = Sql {
                  where attempted_at < $1 and provider_id is null and not finished
                  order by attempted_at limit $2) b
              union all
-             select c.message_id, 'unconfirmed', c.attempted_at from (
+             select c.message_id, 'unreported', c.attempted_at from (
                  select message_id, attempted_at from recipients
                  where attempted_at < $1 and provider_id is not null and not finished
                  order by attempted_at limit $2) c
@@ -84,7 +84,7 @@ const STUCK: Sql = Sql {
                  where attempted_at < $1 and provider_id is null and rank < 4 and closed = 0
                  order by attempted_at limit $2) b
              union all
-             select c.message_id, 'unconfirmed', c.attempted_at from (
+             select c.message_id, 'unreported', c.attempted_at from (
                  select message_id, attempted_at from recipients indexed by recipients_overdue
                  where attempted_at < $1 and provider_id is not null and rank < 4 and closed = 0
                  order by attempted_at limit $2) c

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::diagnosis::Diagnosis;
-use super::gateways::GatewayOptions;
+use super::gateways::{GatewayOptions, address};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -18,7 +18,8 @@ pub(super) struct ServiceOptions {
         env = "API_OPS_URLS",
         value_delimiter = ',',
         default_value = "http://127.0.0.1:9080",
-        value_name = "URL"
+        value_name = "URL",
+        value_parser = address
     )]
     api_ops_urls: Vec<String>,
     /// webhook-ingest's addresses for operators (INGEST_OPS_LISTEN), comma separated
@@ -27,7 +28,8 @@ pub(super) struct ServiceOptions {
         env = "INGEST_OPS_URLS",
         value_delimiter = ',',
         default_value = "http://127.0.0.1:9081",
-        value_name = "URL"
+        value_name = "URL",
+        value_parser = address
     )]
     ingest_ops_urls: Vec<String>,
     #[command(flatten)]

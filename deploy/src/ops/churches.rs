@@ -11,7 +11,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::database::DatabaseOptions;
-use super::output::{Output, moment, serialize_moment, table};
+use super::output::{Listed, Output, moment, serialize_moment};
 
 #[derive(clap::Args)]
 pub(super) struct ListChurches {
@@ -21,18 +21,18 @@ pub(super) struct ListChurches {
     #[arg(long, value_name = "ID", default_value = "")]
     after: String,
     /// Most churches to list
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-pub(super) struct Report(Vec<Church>);
+pub(super) struct Report(Listed<Church>);
 
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Church {
-    church_id: String,
+    church_id: ChurchId,
     #[serde(serialize_with = "serialize_moment")]
     last_message_at: Option<OffsetDateTime>,
     number: Option<String>,
@@ -54,7 +54,7 @@ pub(super) async fn read(store: &Store, after: &str, limit: u32) -> anyhow::Resu
     let mut churches = BTreeMap::new();
     for known in store.churches(after, limit).await.context("can't list the churches")? {
         let church = Church { last_message_at: known.last_message_at, ..Church::new(&known.church_id) };
-        churches.insert(church.church_id.clone(), church);
+        churches.insert(known.church_id, church);
     }
     let now = OffsetDateTime::now_utc();
     for state in store.senders().await.context("can't read the senders")? {
@@ -64,13 +64,13 @@ pub(super) async fn read(store: &Store, after: &str, limit: u32) -> anyhow::Resu
         let new = Church::new(&state.sender.church_id);
         churches.entry(new.church_id.clone()).or_insert(new).set_sender(state, now);
     }
-    for Pause { church_id, by, .. } in store.pauses().await.context("can't read the pauses")? {
-        if let Some(church) = church_id.and_then(|id| churches.get_mut(id.as_str())) {
-            church.paused_by = Some(by);
-        }
+    let pauses = store.pauses().await.context("can't read the pauses")?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut churches: Vec<Church> = churches.into_values().take(most).collect();
+    for church in &mut churches {
+        church.paused_by = paused_by(&pauses, &church.church_id);
     }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(Report(churches.into_values().take(limit).collect()))
+    Ok(Report(Listed::new(churches, limit)))
 }
 
 /// What one church sends as, and whether it is paused or held back. Works for a church without messages, too.
@@ -81,9 +81,13 @@ pub(super) async fn one(store: &Store, id: &ChurchId) -> anyhow::Result<Church> 
     if let Some(state) = senders.into_iter().find(|state| state.sender.church_id == *id) {
         church.set_sender(state, OffsetDateTime::now_utc());
     }
-    let pause = pauses.into_iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| paused == id));
-    church.paused_by = pause.map(|pause| pause.by);
+    church.paused_by = paused_by(&pauses, id);
     Ok(church)
+}
+
+/// Who paused a church, or everybody.
+fn paused_by(pauses: &[Pause], church: &ChurchId) -> Option<String> {
+    pauses.iter().find(|pause| pause.concerns(church)).map(|pause| pause.by.clone())
 }
 
 impl Church {
@@ -93,14 +97,21 @@ impl Church {
     }
 
     fn new(id: &ChurchId) -> Self {
-        Self { church_id: id.to_string(), ..Self::default() }
+        Self {
+            church_id: id.clone(),
+            last_message_at: None,
+            number: None,
+            rate: None,
+            paused_by: None,
+            held_by: None,
+        }
     }
 
     fn row(&self) -> [String; 4] {
         let held = self.held_by.as_ref().map(|by| format!("held back by {by}"));
         let paused = self.paused_by.as_ref().map(|by| format!("paused by {by}"));
         [
-            self.church_id.clone(),
+            self.church_id.to_string(),
             format!("last message {}", moment(self.last_message_at)),
             self.number.clone().unwrap_or_default(),
             [paused, held].into_iter().flatten().collect::<Vec<_>>().join(", "),
@@ -110,9 +121,10 @@ impl Church {
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return writeln!(out, "no church has a message or a number of its own");
-        }
-        table(out, &self.0.iter().map(Church::row).collect::<Vec<_>>())
+        self.0.table(
+            out,
+            "no church has a message or a number of its own, or none after this id",
+            Church::row,
+        )
     }
 }

@@ -70,7 +70,7 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.users.is_empty() {
+        if self.users.is_empty() && self.is_complete() {
             writeln!(out, "nobody of this church is connected")?;
         }
         let row = |user: &User| {

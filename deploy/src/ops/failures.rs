@@ -30,7 +30,7 @@ pub(super) struct Failures {
     #[arg(long)]
     code: Option<String>,
     /// Most recipients to list
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -80,15 +80,23 @@ pub(super) async fn run(options: Failures, output: Output) -> anyhow::Result<Exi
 pub(super) async fn read(store: &Store, query: &FailureQuery, limit: u32) -> anyhow::Result<Report> {
     let reasons = store.failure_counts(query).await.context("can't count the failures")?;
     let recipients = store.failed_recipients(query, limit).await.context("can't list the failures")?;
-    let note = match &query.church {
-        Some(church) if reasons.is_empty() => unknown_church(store, church).await?,
-        _ => None,
-    };
+    let note = if reasons.is_empty() { why_none(store, query).await? } else { None };
     Ok(Report {
         note,
         reasons: reasons.into_iter().map(Reason::from).collect(),
         recipients: recipients.into_iter().map(Recipient::from).collect(),
     })
+}
+
+/// Why there may be no failure: what was asked for may be mistyped.
+async fn why_none(store: &Store, query: &FailureQuery) -> anyhow::Result<Option<String>> {
+    let unknown = match &query.church {
+        Some(church) => unknown_church(store, church).await?,
+        None => None,
+    };
+    let since = moment(query.since);
+    let of_code = query.code.as_ref().map(|code| format!("looked for the code {code} since {since}"));
+    Ok(unknown.or(of_code))
 }
 
 impl From<FailureCount> for Reason {

@@ -22,7 +22,8 @@ pub(super) struct GatewayOptions {
         env = "GATEWAY_OPS_URLS",
         value_delimiter = ',',
         default_value = "http://127.0.0.1:9082",
-        value_name = "URL"
+        value_name = "URL",
+        value_parser = address
     )]
     pub(super) gateway_ops_urls: Vec<String>,
 }
@@ -65,6 +66,17 @@ pub(super) struct ConnectedUser {
     pub(super) sockets: u32,
 }
 
+/// Reads the address at which a service answers operators.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    let url = reqwest::Url::parse(text).ok().filter(|url| url.has_host());
+    if url.is_some_and(|url| ["http", "https"].contains(&url.scheme())) {
+        Ok(text.to_owned())
+    } else {
+        Err("write http://host:port".into())
+    }
+}
+
 impl GatewayOptions {
     /// Asks each gateway which events of a church it emitted between two sequences. One after the other: there are
     /// few.
@@ -90,7 +102,7 @@ impl GatewayOptions {
     ) -> anyhow::Result<Vec<(&str, anyhow::Result<T>)>> {
         let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
         let mut answers = Vec::new();
-        for url in self.gateway_ops_urls.iter().map(|url| url.trim().trim_end_matches('/')) {
+        for url in self.gateway_ops_urls.iter().map(String::as_str) {
             answers.push((url, ask(&http, &format!("{url}{question}")).await));
         }
         Ok(answers)

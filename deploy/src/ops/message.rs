@@ -146,7 +146,7 @@ async fn life(store: &Store, options: &Sources<'_>, found: FoundMessage) -> anyh
     let recipients = store.recipient_lives(id, recipient_id, SHOWN).await?;
     let webhooks = webhooks(store, &message, &recipients).await?;
     let pauses = store.pauses().await?;
-    let pause = pauses.iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| *paused == church));
+    let pause = pauses.iter().find(|pause| pause.concerns(&church));
     let mut timeline = Timeline::of(&message, &recipients, pause);
     timeline.add_webhooks(&webhooks, &recipients);
     let recorded = store.events_of(id).await?;
@@ -235,14 +235,16 @@ impl Recipient {
         }
     }
 
-    fn row(&self) -> [String; 5] {
+    fn row(&self) -> [String; 6] {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let retried = self.retry_id.map(|id| format!("retried as {id}")).unwrap_or_default();
         [
             format!("  {}", self.id),
             self.phone.clone(),
             self.status.into(),
             self.telnyx_id.as_ref().map_or("no id of Telnyx".into(), |id| format!("Telnyx {id}")),
-            format!("{} {}", text(&self.failure_code), text(&self.failure_reason)),
+            format!("{} {}", text(&self.failure_code), text(&self.failure_reason)).trim().to_owned(),
+            retried,
         ]
     }
 }

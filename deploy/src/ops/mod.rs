@@ -39,6 +39,7 @@ mod gateways;
 mod init;
 mod kept;
 mod message;
+mod names;
 mod newest;
 mod operator;
 mod outbox;

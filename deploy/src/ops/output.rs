@@ -1,7 +1,7 @@
 //! What a command says: text for people, or one JSON value for programs with `--json`.
 
 use std::fmt::{self, Display};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 
 use common::event::timestamp;
 use serde::{Serialize, Serializer};
@@ -11,6 +11,41 @@ use time::OffsetDateTime;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     json: bool,
+}
+
+/// The rows of a list, which may have more than were asked for. JSON has the rows alone.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Listed<T> {
+    pub(super) rows: Vec<T>,
+    /// As many rows as were asked for: there may be more.
+    #[serde(skip)]
+    is_full: bool,
+}
+
+impl<T> Listed<T> {
+    /// The rows, at most `limit`.
+    pub(super) fn new(rows: Vec<T>, limit: u32) -> Self {
+        let is_full = u32::try_from(rows.len()).is_ok_and(|rows| rows >= limit);
+        Self { rows, is_full }
+    }
+
+    /// Prints the rows as a table, or says that there are none.
+    pub(super) fn table<const N: usize>(
+        &self,
+        out: &mut fmt::Formatter<'_>,
+        none: &str,
+        row: impl Fn(&T) -> [String; N],
+    ) -> fmt::Result {
+        if self.rows.is_empty() {
+            return writeln!(out, "{none}");
+        }
+        table(out, &self.rows.iter().map(row).collect::<Vec<_>>())?;
+        if self.is_full {
+            writeln!(out, "there may be more; --limit lists them")?;
+        }
+        Ok(())
+    }
 }
 
 /// A report of one sentence.
@@ -31,15 +66,18 @@ impl Output {
         Self { json }
     }
 
-    /// Prints the report of a command. Its text is whole lines.
+    /// Prints the report of a command. Its text is whole lines. A reader that has read enough, as `head`, is no error:
+    /// the exit code stays that of what was found.
     pub(super) fn report(self, report: &(impl Display + Serialize)) -> anyhow::Result<()> {
-        let mut out = std::io::stdout();
-        if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
+        let text = if self.json {
+            format!("{}\n", serde_json::to_string_pretty(report)?)
         } else {
-            write!(out, "{report}")?;
+            report.to_string()
+        };
+        match std::io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Prints a report of one sentence.

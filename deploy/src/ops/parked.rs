@@ -9,28 +9,27 @@ use serde::Serialize;
 
 use super::database::DatabaseOptions;
 use super::kept::Kept;
-use super::output::{Output, table};
+use super::output::{Listed, Output};
 
 #[derive(clap::Args)]
 pub(super) struct Parked {
     #[command(flatten)]
     database: DatabaseOptions,
     /// Most webhooks to list
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Report(Vec<Kept>);
+struct Report(Listed<Kept>);
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return writeln!(out, "no webhook is parked");
+        if !self.0.rows.is_empty() {
+            writeln!(out, "webhooks whose recipient is not known; each is tried again every few seconds:")?;
         }
-        writeln!(out, "webhooks whose recipient is not known; each is tried again every few seconds:")?;
-        table(out, &self.0.iter().map(Kept::row).collect::<Vec<_>>())
+        self.0.table(out, "no webhook is parked", Kept::row)
     }
 }
 
@@ -39,7 +38,7 @@ pub(super) async fn run(options: Parked, output: Output) -> anyhow::Result<ExitC
     let query = KeptQuery { outcome: Some(Outcome::Parked), limit: options.limit, ..KeptQuery::default() };
     let parked = options.database.open().await?.kept_webhooks(&query).await;
     let parked = parked.context("can't list the parked webhooks")?;
-    let report = Report(parked.into_iter().map(Kept::from).collect());
+    let report = Report(Listed::new(parked.into_iter().map(Kept::from).collect(), options.limit));
     output.report(&report)?;
-    Ok(if report.0.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.0.rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

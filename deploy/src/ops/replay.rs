@@ -27,10 +27,10 @@ pub(super) struct ReplayEvents {
     #[arg(long, required_unless_present = "clean")]
     church: Option<ChurchId>,
     /// Replay what is stored since a time, as 2026-11-22T20:15:00Z, or since so long ago: 90s, 15m, 6h, 3d
-    #[arg(long, value_name = "TIME", value_parser = since, required_unless_present = "clean")]
+    #[arg(long, value_name = "TIME", value_parser = since, required_unless_present_any = ["clean", "message"])]
     since: Option<OffsetDateTime>,
-    /// Only the events of one message
-    #[arg(long, value_name = "ID")]
+    /// Only the events of one message, since it was made or since a time
+    #[arg(long, value_name = "ID", value_parser = message_id)]
     message: Option<Uuid>,
     /// Most events per second; a gateway sends at most 200 of a church
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -42,7 +42,8 @@ pub(super) struct ReplayEvents {
 
 pub(super) async fn run(options: ReplayEvents, output: Output) -> anyhow::Result<ExitCode> {
     let client = options.broker.connect().await?;
-    let (Some(church), Some(since)) = (options.church, options.since) else {
+    let since = options.since.or_else(|| options.message.as_ref().and_then(made_at));
+    let (Some(church), Some(since)) = (options.church, since) else {
         return clean(&events::stream(client).await?, output).await;
     };
     let asked = Asked { church, since, message: options.message, rate: options.rate };
@@ -59,6 +60,18 @@ pub(super) async fn run(options: ReplayEvents, output: Output) -> anyhow::Result
     };
     output.say(said?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn message_id(text: &str) -> Result<Uuid, String> {
+    let id: Option<Uuid> = text.parse().ok();
+    id.filter(|id| made_at(id).is_some())
+        .ok_or_else(|| "write the id of a message, as `ops message` shows it".into())
+}
+
+/// When a message was made, by its id, with room for clocks that differ.
+fn made_at(id: &Uuid) -> Option<OffsetDateTime> {
+    let (seconds, _) = id.get_timestamp()?.to_unix();
+    OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?.checked_sub(Duration::minutes(5))
 }
 
 /// Which events are replayed.

@@ -1,9 +1,11 @@
 //! `ops reprocess`: kept webhooks that changed nothing, once more, after a fault was mended.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use clap::builder::NonEmptyStringValueParser;
 use common::store::{KeptBody, KeptQuery, Reprocessed, Store, Webhook};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -30,7 +32,7 @@ pub(super) struct Reprocess {
     #[arg(long = "event", id = "events", value_name = "ID")]
     events: Vec<String>,
     /// Webhooks whose reason contains this text
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     reason: Option<String>,
     /// Webhooks received since a time, as 2026-11-22T20:15:00Z, or since so long ago: 90s, 15m, 6h, 3d
     #[arg(long, value_name = "TIME", value_parser = since)]
@@ -73,6 +75,7 @@ struct Line {
 pub(super) async fn run(options: Reprocess, output: Output) -> anyhow::Result<ExitCode> {
     let default_number = options.default_number.read()?;
     let store = options.database.open().await?;
+    ensure_kept(&store, &options.events).await?;
     let query = KeptQuery {
         event_ids: options.events,
         reason: options.reason,
@@ -83,6 +86,18 @@ pub(super) async fn run(options: Reprocess, output: Output) -> anyhow::Result<Ex
     let again = Again { store: &store, default_number, query, dry: !options.yes };
     output.report(&again.run(&Progress::printed(output, "processed")).await?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fails if one of these webhooks is not there: its id may be mistyped.
+async fn ensure_kept(store: &Store, events: &[String]) -> anyhow::Result<()> {
+    for id in events {
+        let kept = store.webhook(id).await.context("can't read the webhook")?;
+        ensure!(
+            kept.is_some(),
+            "--event: there is no webhook {id}; it may have been deleted (WEBHOOK_RETENTION_DAYS)"
+        );
+    }
+    Ok(())
 }
 
 impl Again<'_> {
@@ -133,11 +148,21 @@ impl From<Reprocessed> for Line {
 impl Report {
     /// What it came to, in a sentence.
     pub(super) fn sum(&self) -> String {
+        if self.webhooks.is_empty() {
+            return "no such webhook changed nothing".into();
+        }
         let webhooks = counted(i64::try_from(self.webhooks.len()).unwrap_or(i64::MAX), "webhook");
+        let mut outcomes = BTreeMap::new();
+        for line in &self.webhooks {
+            *outcomes.entry(line.outcome).or_insert(0) += 1;
+        }
+        let outcomes: Vec<String> =
+            outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        let outcomes = outcomes.join(", ");
         if self.dry_run {
-            format!("{webhooks} would be processed again")
+            format!("{webhooks} would be processed again: {outcomes}")
         } else {
-            format!("processed {webhooks} again")
+            format!("processed {webhooks} again: {outcomes}")
         }
     }
 }
@@ -148,7 +173,7 @@ impl Display for Report {
             [line.event_id.clone(), line.outcome.to_owned(), line.reason.clone().unwrap_or_default()]
         };
         table(out, &self.webhooks.iter().map(row).collect::<Vec<_>>())?;
-        let hint = if self.dry_run { "; --yes does it" } else { "" };
+        let hint = if self.dry_run && !self.webhooks.is_empty() { "; --yes does it" } else { "" };
         writeln!(out, "{}{hint}", self.sum())?;
         if self.erased > 0 {
             writeln!(out, "left {} webhooks out: they were erased, or applied meanwhile", self.erased)?;

@@ -1,11 +1,13 @@
 //! `ops retry`: a new message to those whom the first one did not reach for a passing reason.
 
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use common::event::timestamp;
 use common::store::{NewRetry, Retried, Store};
 use common::subject::ChurchId;
+use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -49,6 +51,18 @@ pub(super) struct Again<'a> {
     pub(super) default_sender: &'a DefaultSender,
 }
 
+/// What retrying came to.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    /// The new message.
+    message_id: Uuid,
+    retry_of: Uuid,
+    recipients: i32,
+    /// The message was retried before; that retry is told.
+    repeated: bool,
+}
+
 pub(super) async fn run(options: Retry, output: Output) -> anyhow::Result<ExitCode> {
     let store = options.database.open().await?;
     let again = Again {
@@ -57,12 +71,12 @@ pub(super) async fn run(options: Retry, output: Output) -> anyhow::Result<ExitCo
         operator: &options.operator,
         default_sender: &options.default_sender,
     };
-    output.say(retry(&store, &again).await?)?;
+    output.report(&retry(&store, &again).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends a message again. Says what that came to.
-pub(super) async fn retry(store: &Store, again: &Again<'_>) -> anyhow::Result<String> {
+/// Sends a message again.
+pub(super) async fn retry(store: &Store, again: &Again<'_>) -> anyhow::Result<Report> {
     let original = found(store, again.id).await?;
     let (from_number, messaging_profile_id) =
         sender(store, again.default_sender, &original.church_id).await?;
@@ -78,17 +92,28 @@ pub(super) async fn retry(store: &Store, again: &Again<'_>) -> anyhow::Result<St
         trace_parent: None,
     };
     let retried = store.retry(&retry).await;
-    match retried.context("it is unknown whether the message is retried; run the command again")? {
-        Retried::New(message) => Ok(format!(
-            "message {} goes to {} of {}",
-            message.id,
-            counted(message.tally.recipients.into(), "recipient"),
-            original.message_id
-        )),
-        Retried::Repeated(message) => {
-            Ok(format!("{} was retried before, as {}", original.message_id, message.id))
+    let (message, repeated) =
+        match retried.context("it is unknown whether the message is retried; run the command again")? {
+            Retried::New(message) => (message, false),
+            Retried::Repeated(message) => (message, true),
+            Retried::Nothing => bail!("nobody is left who failed for a reason that passes with time"),
+        };
+    Ok(Report {
+        message_id: message.id,
+        retry_of: original.message_id,
+        recipients: message.tally.recipients,
+        repeated,
+    })
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { message_id, retry_of, recipients, repeated } = self;
+        if *repeated {
+            return writeln!(out, "{retry_of} was retried before, as {message_id}");
         }
-        Retried::Nothing => bail!("nobody is left who failed for a reason that passes with time"),
+        let recipients = counted((*recipients).into(), "recipient");
+        writeln!(out, "message {message_id} goes to {recipients} of {retry_of}")
     }
 }
 

@@ -11,10 +11,12 @@ use common::event::timestamp;
 use common::revocation::Revocation;
 use common::store::Store;
 use common::subject::ChurchId;
+use secrecy::SecretString;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::database::DatabaseOptions;
+use super::database::{self, DatabaseOptions};
+use super::found::unknown_church;
 use super::output::Output;
 use super::times::time;
 
@@ -71,10 +73,11 @@ enum Action {
     Undo(Undo),
 }
 
+// Nothing is flattened in it: clap would take the whole for absent even where its arguments are given.
 #[derive(clap::Parser)]
 struct List {
-    #[command(flatten)]
-    database: DatabaseOptions,
+    #[arg(long, env = database::URL, hide_env_values = true, value_name = "URL", help = database::HELP)]
+    database_url: SecretString,
     /// Only those of one church
     #[arg(long)]
     church: Option<ChurchId>,
@@ -93,7 +96,11 @@ pub(super) async fn revoke(options: Revoke, output: Output) -> anyhow::Result<Ex
     let until = options.issued_before.unwrap_or_else(OffsetDateTime::now_utc);
     let person = options.whose.person();
     let revocation = Revocation::new(options.whose.church, person, until).context("--issued-before")?;
-    print(&set(&options.database.open().await?, revocation).await?, output)
+    let store = options.database.open().await?;
+    if let Some(note) = unknown_church(&store, &revocation.church_id).await? {
+        output.progress(&format!("note: {note}"));
+    }
+    print(&set(&store, revocation).await?, output)
 }
 
 /// Records a revocation.
@@ -107,13 +114,14 @@ pub(super) async fn run(options: Revocations, output: Output) -> anyhow::Result<
     match (options.action, options.list) {
         (Some(Action::Undo(undo)), _) => undo_revocations(undo, output).await,
         (Some(Action::List(list)), _) | (None, Some(list)) => list_revocations(&list, output).await,
-        // The address comes from the environment, which clap does not count as an argument of the list.
+        // Says that the database is not given.
         (None, None) => list_revocations(&List::parse_from(["ops revocations"]), output).await,
     }
 }
 
 async fn list_revocations(options: &List, output: Output) -> anyhow::Result<ExitCode> {
-    print(&read(&options.database.open().await?, options.church.as_ref()).await?, output)
+    let store = DatabaseOptions::at(options.database_url.clone()).open().await?;
+    print(&read(&store, options.church.as_ref()).await?, output)
 }
 
 /// The revocations in force, of one church or of all.

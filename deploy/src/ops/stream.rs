@@ -16,19 +16,22 @@ const UNANSWERED: &str =
 #[derive(Debug, Clone, clap::Args)]
 pub struct Limits {
     /// How long events are kept, in days
-    #[arg(long, env = "STREAM_MAX_AGE_DAYS", default_value_t = 7)]
+    #[arg(long, env = "STREAM_MAX_AGE_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub max_age_days: u32,
     /// Size limit in MiB; the oldest events are deleted first
-    #[arg(long, env = "STREAM_MAX_MIB", default_value_t = 4096)]
+    #[arg(long, env = "STREAM_MAX_MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_mib: u32,
     /// Replicas of each event in the cluster: 1 or 3
     #[arg(long, env = "STREAM_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
+    /// Delete the oldest events if the new limit is below what the stream holds
+    #[arg(long)]
+    pub shrink: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_age_days: 7, max_mib: 4096, replicas: 1 }
+        Self { max_age_days: 7, max_mib: 4096, replicas: 1, shrink: false }
     }
 }
 
@@ -84,7 +87,7 @@ pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::R
     jetstream.set_timeout(Duration::from_secs(5));
     let wanted = config(limits);
     let before = match jetstream.get_stream(subject::STREAM).await {
-        Ok(stream) => stream.cached_info().config.clone(),
+        Ok(stream) => stream.cached_info().clone(),
         Err(error) if is_missing(&error.kind()) => {
             jetstream.create_stream(wanted).await.map_err(refusal)?;
             return Ok(Outcome::Created);
@@ -94,6 +97,7 @@ pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::R
             _ => return Err(anyhow::Error::new(error).context(UNANSWERED)),
         },
     };
+    let (before, stored) = (before.config, before.state.bytes >> 20);
     let changes = differences(&before, &wanted);
     if changes.is_empty() {
         return Ok(Outcome::UpToDate);
@@ -103,6 +107,14 @@ pub async fn provision(client: async_nats::Client, limits: &Limits) -> anyhow::R
             "the stream {} has another storage or retention, which can't be changed: {}",
             subject::STREAM,
             changes.join(", ")
+        );
+    }
+    if stored > u64::from(limits.max_mib) && !limits.shrink {
+        bail!(
+            "--max-mib: the stream {} holds {stored} MiB; a limit of {} MiB deletes the oldest events; add --shrink to \
+             do that",
+            subject::STREAM,
+            limits.max_mib
         );
     }
     jetstream.update_stream(wanted).await.map_err(refusal)?;

@@ -3,16 +3,18 @@
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use common::event::timestamp;
-use common::store::{self, Store, StuckQuery, Waiting};
+use common::store::{self, Pause, Store, StuckQuery, Waiting};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::database::DatabaseOptions;
-use super::output::{Output, counted, moment, table};
+use super::found::unknown_church;
+use super::names::one_of;
+use super::output::{Listed, Output, counted, moment};
 use super::times::since;
 
 #[derive(clap::Args)]
@@ -26,31 +28,28 @@ pub(super) struct FindStuck {
     #[arg(long)]
     church: Option<ChurchId>,
     /// What they wait for
-    #[arg(long, value_name = "WHAT", value_parser = waiting)]
+    #[arg(long, value_name = "WHAT", value_parser = one_of::<Waiting>())]
     waiting: Option<Waiting>,
     /// Most messages to list
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-}
-
-/// Reads what recipients wait for: `unsent`, `unanswered`, `unconfirmed`.
-pub(super) fn waiting(text: &str) -> Result<Waiting, String> {
-    text.parse().map_err(|_| "write unsent, unanswered or unconfirmed".into())
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-pub(super) struct Report(Vec<Stuck>);
+pub(super) struct Report(Listed<Stuck>);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Stuck {
+pub(super) struct Stuck {
     #[serde(with = "timestamp")]
     since: OffsetDateTime,
     church_id: ChurchId,
     message_id: Uuid,
     waiting: &'static str,
     recipients: i64,
+    /// Who paused sending, if that is what they wait for.
+    paused_by: Option<String>,
 }
 
 /// Exit code 1 if any message is stuck.
@@ -59,34 +58,41 @@ pub(super) async fn run(options: FindStuck, output: Output) -> anyhow::Result<Ex
     let query = StuckQuery { before, waiting, church, limit };
     let report = read(&database.open().await?, &query).await?;
     output.report(&report)?;
-    Ok(if report.0.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.0.rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Looks for stuck messages.
 pub(super) async fn read(store: &Store, query: &StuckQuery) -> anyhow::Result<Report> {
     let stuck = store.stuck(query).await.context("can't look for stuck messages")?;
-    Ok(Report(stuck.into_iter().map(Stuck::from).collect()))
-}
-
-impl From<store::Stuck> for Stuck {
-    fn from(store::Stuck { church_id, message_id, waiting, recipients, since }: store::Stuck) -> Self {
-        Self { since, church_id, message_id, waiting: waiting.into(), recipients }
+    if let Some(church) = &query.church
+        && stuck.is_empty()
+        && let Some(says) = unknown_church(store, church).await?
+    {
+        bail!(says);
     }
+    let pauses = store.pauses().await.context("can't read the pauses")?;
+    let rows = stuck.into_iter().map(|stuck| Stuck::new(stuck, &pauses)).collect();
+    Ok(Report(Listed::new(rows, query.limit)))
 }
 
 impl Stuck {
+    fn new(stuck: store::Stuck, pauses: &[Pause]) -> Self {
+        let store::Stuck { church_id, message_id, waiting, recipients, since } = stuck;
+        let pause = pauses.iter().find(|pause| waiting == Waiting::Unsent && pause.concerns(&church_id));
+        let paused_by = pause.map(|pause| pause.by.clone());
+        Self { since, church_id, message_id, waiting: waiting.into(), recipients, paused_by }
+    }
+
     fn row(&self) -> [String; 4] {
         let message = format!("message {}", self.message_id);
-        let waits = format!("{} {}", counted(self.recipients, "recipient"), self.waiting);
+        let paused = self.paused_by.as_ref().map(|by| format!(": paused by {by}")).unwrap_or_default();
+        let waits = format!("{} {}{paused}", counted(self.recipients, "recipient"), self.waiting);
         [format!("since {}", moment(self.since)), self.church_id.to_string(), message, waits]
     }
 }
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return writeln!(out, "no message is stuck");
-        }
-        table(out, &self.0.iter().map(Stuck::row).collect::<Vec<_>>())
+        self.0.table(out, "no message is stuck", Stuck::row)
     }
 }

@@ -10,32 +10,28 @@ use time::OffsetDateTime;
 
 use super::database::DatabaseOptions;
 use super::kept::Kept;
-use super::output::{Output, table};
+use super::names::one_of;
+use super::output::{Listed, Output};
 use super::times::since;
 
 #[derive(clap::Args)]
 pub(super) struct ListWebhooks {
     #[command(flatten)]
     database: DatabaseOptions,
-    /// Only those with this outcome: applied, duplicate, stale, parked, received, ignored
-    #[arg(long, value_name = "OUTCOME", value_parser = outcome)]
+    /// Only those with this outcome
+    #[arg(long, value_name = "OUTCOME", value_parser = one_of::<Outcome>())]
     outcome: Option<Outcome>,
     /// Webhooks received since a time, as 2026-11-22T20:15:00Z, or since so long ago: 90s, 15m, 6h, 3d
     #[arg(long, value_name = "TIME", value_parser = since, default_value = "24h")]
     since: OffsetDateTime,
     /// Most webhooks to list
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-}
-
-/// Reads an outcome.
-pub(super) fn outcome(text: &str) -> Result<Outcome, String> {
-    text.parse().map_err(|_| "write applied, duplicate, stale, parked, received or ignored".into())
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-pub(super) struct Report(Vec<Kept>);
+pub(super) struct Report(Listed<Kept>);
 
 pub(super) async fn run(options: ListWebhooks, output: Output) -> anyhow::Result<ExitCode> {
     let query =
@@ -47,14 +43,11 @@ pub(super) async fn run(options: ListWebhooks, output: Output) -> anyhow::Result
 /// Lists webhooks.
 pub(super) async fn read(store: &Store, query: &WebhookQuery) -> anyhow::Result<Report> {
     let webhooks = store.webhooks(query).await.context("can't list the webhooks")?;
-    Ok(Report(webhooks.into_iter().map(Kept::from).collect()))
+    Ok(Report(Listed::new(webhooks.into_iter().map(Kept::from).collect(), query.limit)))
 }
 
 impl Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return writeln!(out, "no such webhook came");
-        }
-        table(out, &self.0.iter().map(Kept::row_with_outcome).collect::<Vec<_>>())
+        self.0.table(out, "no such webhook came", Kept::row_with_outcome)
     }
 }

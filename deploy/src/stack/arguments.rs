@@ -10,8 +10,13 @@ use crate::programs::tools;
 #[derive(clap::Args)]
 pub(super) struct StateFolder {
     /// Folder with the stack's data, secrets and logs
-    #[arg(long, default_value_os_t = tools::project().join(".state"), value_name = "DIR")]
+    #[arg(long, default_value_os_t = default_state(), value_name = "DIR")]
     pub(super) state: PathBuf,
+}
+
+/// The state folder of this checkout.
+pub(super) fn default_state() -> PathBuf {
+    tools::project().join(".state")
 }
 
 /// A command of `stack` for a state folder, to be copied into a shell.

@@ -1,12 +1,13 @@
 //! `stack trigger`.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::arguments::StateFolder;
+use super::arguments::{StateFolder, default_state};
 use super::demo;
 use super::stack_file::StackFile;
 use crate::client::token;
@@ -28,6 +29,7 @@ enum Action {
     Reply(Reply),
 }
 
+// Nothing is flattened in it: clap would take the whole for absent even where its arguments are given.
 #[derive(clap::Args)]
 struct End {
     /// The outcome of the message
@@ -37,8 +39,9 @@ struct End {
     /// The message's church
     #[arg(long, value_name = "ID", default_value = demo::CHURCH)]
     church: String,
-    #[command(flatten)]
-    folder: StateFolder,
+    /// Folder with the stack's data, secrets and logs
+    #[arg(long, default_value_os_t = default_state(), value_name = "DIR")]
+    state: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -91,7 +94,7 @@ async fn receive(http: &reqwest::Client, options: Reply) -> anyhow::Result<()> {
 
 /// Makes the simulator end a message.
 async fn finish(http: &reqwest::Client, options: End) -> anyhow::Result<()> {
-    let file = StackFile::read(&options.folder.state)?;
+    let file = StackFile::read(&options.state)?;
     let outcome = serde_json::to_value(options.outcome)?;
     let simulator = format!("{}/simulator/messages", file.telnyx);
     let end = async |id: &str| -> anyhow::Result<bool> {

@@ -36,14 +36,14 @@ async fn a_stuck_message_is_listed_with_what_its_recipients_wait_for(kind: Kind)
     assert_eq!(
         told,
         [
-            (accepted.id, Waiting::Unconfirmed, 2),
+            (accepted.id, Waiting::Unreported, 2),
             (unanswered.id, Waiting::Unanswered, 1),
             (unsent.id, Waiting::Unsent, 3),
         ]
     );
     assert_eq!(stuck[0].church_id, church("grace"));
     for (waiting, id) in [
-        (Waiting::Unconfirmed, accepted.id),
+        (Waiting::Unreported, accepted.id),
         (Waiting::Unanswered, unanswered.id),
         (Waiting::Unsent, unsent.id),
     ] {

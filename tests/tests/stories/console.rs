@@ -5,7 +5,8 @@ use serde_json::json;
 use tests::console::Console;
 use tests::databases::Kind;
 use tests::eventually;
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, SILENT};
 
@@ -212,7 +213,7 @@ async fn commands_list_what_waits_what_came_and_which_churches_there_are() {
     assert_eq!(stack.ops(&["stuck"]).await.code, 0);
     let stuck = eventually("the text without a receipt is listed", async || {
         let said = stack.ops(&["stuck", "--for", "0s", "--json"]).await;
-        (said.json()[0]["waiting"] == "unconfirmed").then_some(said)
+        (said.json()[0]["waiting"] == "unreported").then_some(said)
     })
     .await;
     assert_eq!((stuck.code, &stuck.json()[0]["messageId"]), (1, &id.to_string().into()));

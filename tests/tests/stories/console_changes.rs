@@ -50,7 +50,7 @@ async fn a_change_says_what_it_did_and_is_kept_in_the_log_with_its_command() {
     assert!(paused["says"].as_str().unwrap().contains("paused for grace by operator:anna"), "{paused}");
     let id = stack.send(CHURCH, AUTHOR, &[DELIVERED]).await;
     let cancelled = console.change(&json!({ "change": "cancel", "id": id })).await;
-    assert!(cancelled["says"].as_str().unwrap().contains("1 recipients get no text"), "{cancelled}");
+    assert!(cancelled["says"].as_str().unwrap().contains("no text for 1 recipient"), "{cancelled}");
     let life = console.report(&format!("/api/messages/{id}")).await;
     assert_eq!(life["cancelledBy"], "operator:anna");
     let whose = json!({ "person": { "claim": "adminId", "id": "7" } });

@@ -1,7 +1,6 @@
 //! Processes are killed under load.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tests::databases::Kind;
@@ -17,7 +16,6 @@ on_both_databases!(
 
 async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
-        options.pace.back_off = Duration::from_secs(2);
         options.environment.push(("message-api".into(), "SEND_RATE".into(), "1000".into()));
     })
     .await;
@@ -71,7 +69,6 @@ async fn killing_webhook_ingest_under_load_loses_no_webhook(kind: Kind) {
 
 async fn killing_everything_under_load_loses_no_event_and_sends_none_twice(kind: Kind) {
     let mut stack = TestStack::start_with(kind, |options| {
-        options.pace.back_off = Duration::from_secs(3);
         options.environment.push(("message-api".into(), "SEND_TIMEOUT".into(), "5s".into()));
         options.environment.push(("message-api".into(), "UNRESOLVED_AFTER".into(), "8s".into()));
     })

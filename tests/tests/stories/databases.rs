@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use deploy::traffic;
 use futures_util::future::join_all;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tests::databases::{self, Kind};
 use tests::eventually;
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 
 use super::operators_doctor::{doctor, findings};
 use super::{AUTHOR, CHURCH, SILENT};
@@ -99,7 +99,6 @@ async fn a_full_sqlite_disk_loses_nothing_and_recovers_by_itself() {
         return;
     };
     let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
-        options.pace.back_off = Duration::from_secs(2);
         std::fs::create_dir_all(&options.state).unwrap();
         std::os::unix::fs::symlink(disk.0.join("church.db"), options.state.join("church.db")).unwrap();
     })

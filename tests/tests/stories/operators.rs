@@ -1,9 +1,10 @@
 //! How `ops` takes its settings and reports errors.
 
 use common::store::Sender;
+use serde_json::json;
 use tests::broker::TestBroker;
 use tests::databases::{Database, Kind};
-use tests::ops::ops;
+use tests::ops::{ops, ops_running};
 
 /// Arguments, environment, and the setting that the error must name.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
@@ -69,6 +70,10 @@ async fn settings_come_from_a_file_and_reports_are_json_on_request() {
         (&revoked["churchId"], &revoked["claim"], &revoked["id"]),
         (&"grace".into(), &"userId".into(), &"7".into())
     );
+    for words in [&["revocations"][..], &["revocations", "list"]] {
+        let of_another = [words, &["--church", "hope", "--env-file", &file]].concat();
+        assert_eq!(ops(&of_another, &[]).await.out, "no tokens are revoked\n");
+    }
     let said = ops(&["audit", "--json", "--env-file", &file], &[]).await;
     assert_eq!((said.code, &said.json()["accepted"]), (0, &0.into()));
 }
@@ -94,6 +99,91 @@ async fn a_sender_that_is_refused_names_the_church_that_has_the_number() {
     assert!(said.code == 1 && said.err.contains("on purpose"), "{said:?}");
     let said = ops(&["sender", "--help"], &[]).await;
     assert!(!said.out.contains("connections"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_keeps_what_the_command_does_not_name() {
+    let database = Database::fresh(Kind::Sqlite).await;
+    database.migrated().await;
+    let url = [("DATABASE_URL", database.url.as_str())];
+    let sender = async |more: &[&str]| {
+        let said = ops(&[&["sender", "--church", "grace", "--json"], more].concat(), &url).await;
+        assert_eq!(said.code, 0, "{more:?}: {said:?}");
+        let sender = said.json();
+        (sender["number"].clone(), sender["messagingProfileId"].clone(), sender["rate"].clone())
+    };
+    let said = ops(&["sender", "--church", "grace", "--rate", "3"], &url).await;
+    assert!(said.code == 2 && said.err.contains("--number"), "{said:?}");
+    let number = json!("+15550000001");
+    let first = ["--number", "+1 (555) 000-0001", "--messaging-profile-id", "ours"];
+    assert_eq!(sender(&first).await, (number.clone(), json!("ours"), json!(null)));
+    assert_eq!(sender(&["--rate", "3"]).await, (number.clone(), json!("ours"), json!(3)));
+    let moved = json!("+15550000002");
+    assert_eq!(sender(&["--number", "+15550000002"]).await, (moved.clone(), json!("ours"), json!(3)));
+    assert_eq!(sender(&["--no-messaging-profile-id"]).await, (moved.clone(), json!(null), json!(3)));
+    assert_eq!(sender(&["--no-rate"]).await, (moved, json!(null), json!(null)));
+    assert_eq!(sender(&["--remove"]).await, (json!(null), json!(null), json!(null)));
+    let said = ops(&["sender", "--church", "grace", "--remove"], &url).await;
+    assert!(said.code == 1 && said.err.contains("has no number of its own"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_can_find_nothing_gets_no_all_clear() {
+    let database = Database::fresh(Kind::Sqlite).await;
+    database.migrated().await;
+    let url = [("DATABASE_URL", database.url.as_str())];
+    for command in ["stuck", "failures", "parked", "webhooks", "churches"] {
+        let said = ops(&[command, "--limit", "0"], &url).await;
+        assert!(said.code == 2 && said.err.contains("--limit"), "{command}: {said:?}");
+    }
+    for command in [&["stuck", "--for"][..], &["failures", "--since"], &["webhooks", "--since"]] {
+        let said = ops(&[command, &["2999-01-01T00:00:00Z"]].concat(), &url).await;
+        assert!(said.code == 2 && said.err.contains("has not come yet"), "{command:?}: {said:?}");
+    }
+    let mistyped: [(&[&str], &str); 3] = [
+        (&["stuck", "--church", "nowhere"], "nothing of the church nowhere is recorded"),
+        (&["reprocess", "--event", "nope", "--yes"], "there is no webhook nope"),
+        (&["connected", "--church", "grace", "--gateway-ops-urls", "nonsense"], "http://host:port"),
+    ];
+    for (command, says) in mistyped {
+        let said = ops(command, &url).await;
+        assert!(said.code > 0 && said.err.contains(says), "{command:?}: {said:?}");
+    }
+    let said = ops(&["failures", "--code", "nonsense"], &url).await;
+    assert!(said.out.contains("looked for the code nonsense since"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_read_enough_is_no_error() {
+    let database = Database::fresh(Kind::Sqlite).await;
+    database.migrated().await;
+    let url = [("DATABASE_URL", database.url.as_str())];
+    let mut running = ops_running(&["senders"], &url);
+    drop(running.stdout.take());
+    let said = running.wait_with_output().await.unwrap();
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_below_what_the_stream_holds_must_be_asked_for() {
+    let broker = TestBroker::start().await;
+    let options = broker.options("provisioner");
+    let password = secrecy::ExposeSecret::expose_secret(&options.nats_password).to_owned();
+    let url = broker.url();
+    let environment = [("NATS_URL", url.as_str()), ("NATS_PROVISIONER_PASSWORD", &password)];
+    for limit in ["--max-mib", "--max-age-days"] {
+        let said = ops(&["provision", limit, "0"], &environment).await;
+        assert!(said.code == 2 && said.err.contains(limit), "{said:?}");
+    }
+    let relay = async_nats::jetstream::new(broker.client("message_api").await);
+    let body = bytes::Bytes::from(vec![b' '; 60_000]);
+    for number in 0..40 {
+        relay.publish(format!("church.{number}.sent"), body.clone()).await.unwrap().await.unwrap();
+    }
+    let said = ops(&["provision", "--max-mib", "1"], &environment).await;
+    assert!(said.code == 1 && said.err.contains("holds 2 MiB") && said.err.contains("--shrink"), "{said:?}");
+    let said = ops(&["provision", "--max-mib", "1", "--shrink"], &environment).await;
+    assert!(said.code == 0 && said.out.contains("max_bytes"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,8 @@
 
 use tests::databases::Kind;
 use tests::eventually;
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 
 use super::{AUTHOR, BLOCKED, CHURCH, DELIVERED, SILENT};
 

@@ -160,7 +160,7 @@ impl Trio {
     }
 
     async fn provision(&self) {
-        let limits = Limits { max_age_days: 7, max_mib: 64, replicas: 3 };
+        let limits = Limits { max_age_days: 7, max_mib: 64, replicas: 3, ..Limits::default() };
         eventually("the stream is made", async || {
             let client = nats::connect(&self.url, "provisioner", "p0123456789abcdef").await.ok()?;
             provision(client, &limits).await.ok()

@@ -1,12 +1,11 @@
 //! Outages of the broker and the database: webhooks get the right answer, and nothing is lost.
 
-use std::time::Duration;
-
 use common::event::ChurchEvent;
 use futures_util::future::join_all;
 use sqlx::{ConnectOptions as _, Executor as _};
 use tests::databases::Kind;
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 use uuid::Uuid;
 
@@ -107,10 +106,7 @@ async fn assert_nothing_lost(stack: &mut TestStack, messages: &[Uuid]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_postgres_is_down_telnyx_gets_503_and_nothing_is_lost() {
-    let mut stack = TestStack::start_with(Kind::Postgres, |options| {
-        options.pace.back_off = Duration::from_secs(3);
-    })
-    .await;
+    let mut stack = TestStack::start(Kind::Postgres).await;
     let mut client = stack.client(CHURCH, AUTHOR).await;
     stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     let messages = sent_and_held(&stack, 10).await;
@@ -148,10 +144,7 @@ async fn while_postgres_is_down_telnyx_gets_503_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_sqlite_is_locked_telnyx_gets_503_and_nothing_is_lost() {
-    let mut stack = TestStack::start_with(Kind::Sqlite, |options| {
-        options.pace.back_off = Duration::from_secs(3);
-    })
-    .await;
+    let mut stack = TestStack::start(Kind::Sqlite).await;
     stack.send(CHURCH, AUTHOR, &[SILENT]).await;
     let messages = sent_and_held(&stack, 10).await;
     let url = stack.stack.file().database.parse::<sqlx::sqlite::SqliteConnectOptions>().unwrap();

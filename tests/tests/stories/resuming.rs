@@ -6,7 +6,8 @@ use serde_json::json;
 use tests::client::Client;
 use tests::databases::Kind;
 use tests::proxy::Proxy;
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 use uuid::Uuid;
 
 use super::{AUTHOR, CHURCH, DELIVERED, SILENT};

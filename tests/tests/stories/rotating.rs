@@ -125,7 +125,6 @@ async fn rotate_the_password_of_the_database(stack: &mut TestStack, load: &Load)
 async fn every_secret_is_replaced_under_load_without_losing_a_webhook() {
     let mut stack = TestStack::start_with(Kind::Postgres, |options| {
         options.gateways = 2;
-        options.pace.back_off = Duration::from_secs(2);
         options.environment.push((API.into(), "SEND_RATE".into(), "200".into()));
     })
     .await;

@@ -5,7 +5,8 @@ use std::path::Path;
 use deploy::services::{API, FROM, INGEST};
 use serde_json::Value;
 use tests::databases::{self, Database, Kind};
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 use uuid::Uuid;
 

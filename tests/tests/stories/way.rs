@@ -5,7 +5,8 @@ use common::status::MessageStatus;
 use serde_json::{Value, json};
 use tests::client::{Client, packets_of};
 use tests::databases::Kind;
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 use uuid::Uuid;
 

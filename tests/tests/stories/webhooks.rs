@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tests::client::Client;
 use tests::databases::Kind;
 use tests::proxy::Proxy;
-use tests::stack::{Report, TestStack};
+use tests::report::Report;
+use tests::stack::TestStack;
 use tests::{eventually, on_both_databases};
 
 use super::{AUTHOR, CHURCH, DELIVERED, READ, SILENT, borrowed, silent_phones};

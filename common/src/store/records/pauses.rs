@@ -21,6 +21,11 @@ impl Pause {
         self.church_id.as_ref().map_or("everybody", ChurchId::as_str)
     }
 
+    /// Whether the messages of a church wait.
+    pub fn concerns(&self, church: &ChurchId) -> bool {
+        self.church_id.as_ref().is_none_or(|paused| paused == church)
+    }
+
     /// The command that ends it.
     pub fn resume_command(&self) -> String {
         let church = self.church_id.as_ref().map(|church| format!(" --church {church}")).unwrap_or_default();

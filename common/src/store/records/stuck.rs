@@ -14,7 +14,7 @@ pub enum Waiting {
     /// For Telnyx's answer to the attempt; nobody knows whether it has the text.
     Unanswered,
     /// For the receipt of a text that Telnyx accepted.
-    Unconfirmed,
+    Unreported,
 }
 
 /// Which waiting recipients are asked for.

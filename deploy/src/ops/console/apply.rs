@@ -96,7 +96,7 @@ fn record(
 async fn make(site: &Site, change: Change, progress: &Progress) -> Outcome {
     let (store, options) = (&site.store, &site.options);
     match change {
-        Change::Cancel { id } => said(cancel::cancel(store, &id.to_string(), &options.operator).await?),
+        Change::Cancel { id } => printed(&cancel::cancel(store, &id.to_string(), &options.operator).await?),
         Change::Retry { id, include_unresolved } => {
             let again = retry::Again {
                 id: &id.to_string(),
@@ -104,7 +104,7 @@ async fn make(site: &Site, change: Change, progress: &Progress) -> Outcome {
                 operator: &options.operator,
                 default_sender: &options.default_sender,
             };
-            said(retry::retry(store, &again).await?)
+            printed(&retry::retry(store, &again).await?)
         }
         Change::Pause { church } => {
             pauses::set(store, church, &options.operator).await?;

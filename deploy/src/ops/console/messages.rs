@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use common::store::{FailureQuery, FoundMessage, HistoryQuery, Message, StuckQuery};
+use common::store::{FailureQuery, FoundMessage, HistoryQuery, Message, StuckQuery, Waiting};
 use common::subject::ChurchId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use super::answer::{answer, refusal};
 use super::command;
 use super::site::Site;
 use crate::ops::found::found;
+use crate::ops::names::named;
 use crate::ops::output::{counted, moment};
 use crate::ops::sender::e164;
 use crate::ops::{failures, message, stuck};
@@ -56,7 +57,7 @@ pub(super) async fn stuck(
     headers: HeaderMap,
     Query(asked): Query<Stuck>,
 ) -> Response {
-    let waiting = match asked.waiting.as_deref().map(stuck::waiting).transpose() {
+    let waiting = match asked.waiting.as_deref().map(named::<Waiting>).transpose() {
         Ok(waiting) => waiting,
         Err(error) => return refusal(StatusCode::UNPROCESSABLE_ENTITY, &error),
     };

@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use common::event::timestamp;
-use common::store::{FoundMessage, KeptWebhook, WebhookQuery};
+use common::store::{FoundMessage, KeptWebhook, Outcome, WebhookQuery};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -14,6 +14,7 @@ use super::answer::{answer, refusal};
 use super::command;
 use super::site::Site;
 use crate::ops::kept::Kept;
+use crate::ops::names::named;
 use crate::ops::output::counted;
 use crate::ops::{message, webhooks};
 
@@ -43,7 +44,7 @@ pub(super) async fn list(
     headers: HeaderMap,
     Query(asked): Query<Asked>,
 ) -> Response {
-    let outcome = match asked.outcome.as_deref().map(webhooks::outcome).transpose() {
+    let outcome = match asked.outcome.as_deref().map(named::<Outcome>).transpose() {
         Ok(outcome) => outcome,
         Err(error) => return refusal(StatusCode::UNPROCESSABLE_ENTITY, &error),
     };

@@ -62,6 +62,7 @@ const TONES = {
   waits: "warn",
   unsent: "warn",
   unconfirmed: "warn",
+  unreported: "warn",
   unanswered: "bad",
   failed: "bad",
   refused: "bad",

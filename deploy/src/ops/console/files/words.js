@@ -49,7 +49,7 @@ export const words = (name) => WORDS[name] ?? name.replaceAll("_", " ")
 const WORDS = {
   unsent: "not sent",
   unanswered: "no answer from Telnyx",
-  unconfirmed: "no receipt",
+  unreported: "no receipt",
   due: "waiting",
   ask: "to be asked",
 }
