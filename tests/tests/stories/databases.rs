@@ -53,8 +53,10 @@ async fn webhooks_are_answered_200_while_a_message_row_is_locked() {
     assert_eq!(stack.message(CHURCH, locked).await["status"], "pending");
     other.execute("rollback").await.unwrap();
     stack.until_status(CHURCH, locked, "delivered").await;
+    // An event that was reported once more may still be parked.
+    eventually("no webhook stays parked", async || (stack.audit().await.parked == 0).then_some(())).await;
     let audit = stack.audit().await;
-    assert!(audit.is_sound() && audit.parked == 0, "{audit:?}");
+    assert!(audit.is_sound(), "{audit:?}");
 }
 
 /// A small file system, unmounted when dropped.
