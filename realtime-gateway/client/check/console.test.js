@@ -160,7 +160,7 @@ it("pauses sending, cancels what waits, and resumes", { skip }, async () => {
   const waiting = await stack.send([DELIVERED])
   await look(page, `messages/stuck/${waiting}`)
   await button("Cancel…").click()
-  await confirm("Cancel the rest", /1 recipients get no text/)
+  await confirm("Cancel the rest", /no text for 1 recipient/)
   await sees("Cancelled by")
   await look(page, "now")
   await sees("Sending is paused for grace by anna")
