@@ -83,7 +83,7 @@ impl Sqlite {
     /// can take the lease meanwhile.
     async fn begin_fenced(&self, term: Term) -> Result<Transaction<sqlx::Sqlite>, StoreError> {
         let find = sql!("select term as value from relay_lease where term = $1");
-        let mut tx = begin_on(&self.marker).await?;
+        let mut tx = begin_on(&self.relay).await?;
         let held: Vec<i64> = tx.fetch(find.bind(term.0)).await?;
         if held.is_empty() { Err(StoreError::LeaseLost) } else { Ok(tx) }
     }

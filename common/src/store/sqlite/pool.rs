@@ -24,6 +24,9 @@ use crate::store::wait::Wait;
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// The same for single statements of the relay, which are not repeated.
 const MARKER_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for the relay's transactions. SQLite looks for the write lock ever more seldom, at last every 100 ms. Where
+/// webhooks hold it most of the time, the relay would miss it for up to a second. So it begins anew early.
+const RELAY_BUSY_TIMEOUT: Duration = Duration::from_millis(8);
 /// Pages of 4 KiB in the WAL after which a commit moves them into the file, each page once. A page that many commits
 /// wrote is then moved less often; the WAL has about 16 MiB.
 const CHECKPOINT_PAGES: &str = "4000";
@@ -45,6 +48,8 @@ pub(in crate::store) struct Sqlite {
     writer: Connections<sqlx::Sqlite>,
     /// For changes that may be lost in a power cut, because the stream knows them, too. It does not wait for the disk.
     pub(super) marker: Connections<sqlx::Sqlite>,
+    /// The same, for transactions of the relay, which are begun again.
+    pub(super) relay: Connections<sqlx::Sqlite>,
     pub(super) readers: Connections<sqlx::Sqlite>,
     /// The lock file of the versions before the relay's lease, while we share it.
     pub(super) shared_lock: Arc<Mutex<Option<File>>>,
@@ -61,11 +66,12 @@ impl Sqlite {
             .row_buffer_size(ROW_BUFFER)
             .foreign_keys(true);
         let pool = |connections, options| Connections::new(0..=connections, options, committed_at.clone());
-        let marker = options.clone().synchronous(SqliteSynchronous::Normal).busy_timeout(MARKER_BUSY_TIMEOUT);
+        let unsynced = options.clone().synchronous(SqliteSynchronous::Normal);
         Self {
             file: file.into(),
             writer: pool(1, options.clone().create_if_missing(true)),
-            marker: pool(1, marker),
+            marker: pool(1, unsynced.clone().busy_timeout(MARKER_BUSY_TIMEOUT)),
+            relay: pool(1, unsynced.busy_timeout(RELAY_BUSY_TIMEOUT)),
             readers: pool(READERS, options.read_only(true)),
             shared_lock: Arc::default(),
         }
@@ -135,7 +141,7 @@ impl Database for Sqlite {
     }
 
     fn renew(&self) {
-        for connections in [&self.writer, &self.marker, &self.readers] {
+        for connections in [&self.writer, &self.marker, &self.relay, &self.readers] {
             connections.renew();
         }
     }
