@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails a test")]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use deploy::ops::stream::{Limits, Outcome, provision};
@@ -185,13 +185,17 @@ async fn killing_the_stack_stops_all_its_processes() {
     eventually("something is still running", || running(&file).is_empty()).await;
 }
 
+/// Runs a command on the stack in a folder, to its end.
+fn run(state: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_stack")).args(arguments).arg("--state").arg(state).output().unwrap()
+}
+
 #[tokio::test]
 async fn trigger_reply_sends_a_text_to_the_church_of_the_stack() {
     let state = Scratch::new().unwrap();
     let (file, _) = up_in_background(state.path()).await;
     let stack = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stack"));
-        let output = command.args(arguments).arg("--state").arg(state.path()).output().unwrap();
+        let output = run(state.path(), arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -211,10 +215,7 @@ async fn trigger_reply_sends_a_text_to_the_church_of_the_stack() {
 async fn trigger_ends_a_message_that_telnyx_is_silent_about() {
     let state = Scratch::new().unwrap();
     let (file, _) = up_in_background(state.path()).await;
-    let stack = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stack"));
-        command.args(arguments).arg("--state").arg(state.path()).output().unwrap()
-    };
+    let stack = |arguments: &[&str]| run(state.path(), arguments);
     let token = String::from_utf8(stack(&["token", "--church", "hope"]).stdout).unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let message = deploy::traffic::send(&http, &file.api, token.trim(), "Service at ten", &["+12025550103"])

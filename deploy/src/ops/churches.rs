@@ -87,7 +87,7 @@ pub(super) async fn one(store: &Store, id: &ChurchId) -> anyhow::Result<Church> 
 
 /// Who paused a church, or everybody.
 fn paused_by(pauses: &[Pause], church: &ChurchId) -> Option<String> {
-    pauses.iter().find(|pause| pause.concerns(church)).map(|pause| pause.by.clone())
+    Pause::of(pauses, church).map(|pause| pause.by.clone())
 }
 
 impl Church {

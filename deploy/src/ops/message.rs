@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use common::failure::reason_of_unconfirmed;
-use common::store::{EventTrace, FoundMessage, KeptBody, KeptWebhook, Message, Origin, RecipientLife, Store};
+use common::store::{
+    EventTrace, FoundMessage, KeptBody, KeptWebhook, Message, Origin, Pause, RecipientLife, Store,
+};
 use common::subject::ChurchId;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -25,7 +27,7 @@ const SHOWN: u32 = 20;
 /// Most messages to one number that are shown.
 pub(super) const MESSAGES: u32 = 5;
 /// The broker's clock may be behind by this.
-const SKEW: Duration = Duration::minutes(5);
+pub(super) const SKEW: Duration = Duration::minutes(5);
 /// Webhooks that come later than this after a message's last change are not looked for.
 const LATE: Duration = Duration::days(1);
 /// What is said of a message that is not there any more.
@@ -146,7 +148,7 @@ async fn life(store: &Store, options: &Sources<'_>, found: FoundMessage) -> anyh
     let recipients = store.recipient_lives(id, recipient_id, SHOWN).await?;
     let webhooks = webhooks(store, &message, &recipients).await?;
     let pauses = store.pauses().await?;
-    let pause = pauses.iter().find(|pause| pause.concerns(&church));
+    let pause = Pause::of(&pauses, &church);
     let mut timeline = Timeline::of(&message, &recipients, pause);
     timeline.add_webhooks(&webhooks, &recipients);
     let recorded = store.events_of(id).await?;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::broker::BrokerOptions;
 use super::events;
+use super::message::SKEW;
 use super::output::{Output, counted};
 use super::progress::Progress;
 use super::replays::{self, Replay, Until};
@@ -71,7 +72,7 @@ fn message_id(text: &str) -> Result<Uuid, String> {
 /// When a message was made, by its id, with room for clocks that differ.
 fn made_at(id: &Uuid) -> Option<OffsetDateTime> {
     let (seconds, _) = id.get_timestamp()?.to_unix();
-    OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?.checked_sub(Duration::minutes(5))
+    OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?.checked_sub(SKEW)
 }
 
 /// Which events are replayed.

@@ -76,7 +76,8 @@ enum Action {
 // Nothing is flattened in it: clap would take the whole for absent even where its arguments are given.
 #[derive(clap::Parser)]
 struct List {
-    #[arg(long, env = database::URL, hide_env_values = true, value_name = "URL", help = database::HELP)]
+    #[arg(long, env = database::URL, hide_env_values = true, value_name = "URL", help_heading = "Database",
+        help = database::HELP)]
     database_url: SecretString,
     /// Only those of one church
     #[arg(long)]

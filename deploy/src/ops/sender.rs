@@ -64,8 +64,12 @@ pub(super) fn e164(text: &str) -> Result<String, String> {
 pub(super) async fn run(options: SetSender, output: Output) -> anyhow::Result<ExitCode> {
     let store = options.database.open().await?;
     let note = unknown_church(&store, &options.church).await?;
-    let sender =
-        if options.remove { remove(&store, &options.church).await? } else { set(&store, &options).await? };
+    let sender = if options.remove {
+        remove(&store, &options.church).await?;
+        None
+    } else {
+        Some(set(&store, &options).await?)
+    };
     output.report(&Report {
         church_id: options.church,
         number: sender.as_ref().map(|sender| sender.number.clone()),
@@ -76,14 +80,14 @@ pub(super) async fn run(options: SetSender, output: Output) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-async fn remove(store: &Store, church: &ChurchId) -> anyhow::Result<Option<Sender>> {
+async fn remove(store: &Store, church: &ChurchId) -> anyhow::Result<()> {
     let removed = store.remove_sender(church).await.context("can't remove the sender")?;
     ensure!(removed, "the church {church} has no number of its own");
-    Ok(None)
+    Ok(())
 }
 
 /// Changes what the command line names, and keeps the rest.
-async fn set(store: &Store, options: &SetSender) -> anyhow::Result<Option<Sender>> {
+async fn set(store: &Store, options: &SetSender) -> anyhow::Result<Sender> {
     let before = store.sender(&options.church).await.context("can't read the church's sender")?;
     let (number, profile, rate) = before
         .map(|sender| (Some(sender.number), sender.messaging_profile_id, sender.rate))
@@ -103,7 +107,7 @@ async fn set(store: &Store, options: &SetSender) -> anyhow::Result<Option<Sender
     if let Some(owner) = store.set_sender(&sender).await.context("can't record the sender")? {
         bail!("--number: the church {owner} sends from this number");
     }
-    Ok(Some(sender))
+    Ok(sender)
 }
 
 impl Display for Report {

@@ -78,7 +78,7 @@ pub(super) async fn read(store: &Store, query: &StuckQuery) -> anyhow::Result<Re
 impl Stuck {
     fn new(stuck: store::Stuck, pauses: &[Pause]) -> Self {
         let store::Stuck { church_id, message_id, waiting, recipients, since } = stuck;
-        let pause = pauses.iter().find(|pause| waiting == Waiting::Unsent && pause.concerns(&church_id));
+        let pause = Pause::of(pauses, &church_id).filter(|_| waiting == Waiting::Unsent);
         let paused_by = pause.map(|pause| pause.by.clone());
         Self { since, church_id, message_id, waiting: waiting.into(), recipients, paused_by }
     }

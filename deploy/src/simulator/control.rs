@@ -34,19 +34,8 @@ pub(super) fn router(telnyx: Arc<Telnyx>) -> Router {
     Router::new()
         .route("/simulator/book", get(book))
         .route("/simulator/rules", get(rules).put(replace).post(add).delete(clear))
-        .route("/simulator/hold", post(|State(telnyx): Shared| async move { close(&telnyx.webhooks, true) }))
-        .route(
-            "/simulator/release",
-            post(|State(telnyx): Shared| async move { close(&telnyx.webhooks, false) }),
-        )
-        .route(
-            "/simulator/repetitions/hold",
-            post(|State(telnyx): Shared| async move { close(&telnyx.repetitions, true) }),
-        )
-        .route(
-            "/simulator/repetitions/release",
-            post(|State(telnyx): Shared| async move { close(&telnyx.repetitions, false) }),
-        )
+        .merge(holding("/simulator", |telnyx| &telnyx.webhooks))
+        .merge(holding("/simulator/repetitions", |telnyx| &telnyx.repetitions))
         .route("/simulator/requests/release", post(release_requests))
         .route("/simulator/messages/{id}/{outcome}", post(end))
         .route("/simulator/inbound", post(receive))
@@ -103,9 +92,15 @@ async fn clear(State(telnyx): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-fn close(gate: &Gate, closed: bool) -> StatusCode {
-    gate.close(closed);
-    StatusCode::NO_CONTENT
+/// The routes that hold webhooks back at a gate, and release them.
+fn holding(path: &str, gate: fn(&Telnyx) -> &Gate) -> Router<Arc<Telnyx>> {
+    let set = |closed| {
+        post(move |State(telnyx): Shared| async move {
+            gate(&telnyx).close(closed);
+            StatusCode::NO_CONTENT
+        })
+    };
+    Router::new().route(&format!("{path}/hold"), set(true)).route(&format!("{path}/release"), set(false))
 }
 
 async fn release_requests(State(telnyx): Shared) -> StatusCode {

@@ -21,9 +21,9 @@ impl Pause {
         self.church_id.as_ref().map_or("everybody", ChurchId::as_str)
     }
 
-    /// Whether the messages of a church wait.
-    pub fn concerns(&self, church: &ChurchId) -> bool {
-        self.church_id.as_ref().is_none_or(|paused| paused == church)
+    /// The pause that keeps a church's messages waiting: its own, or everybody's.
+    pub fn of<'p>(pauses: &'p [Self], church: &ChurchId) -> Option<&'p Self> {
+        pauses.iter().find(|pause| pause.church_id.as_ref().is_none_or(|paused| paused == church))
     }
 
     /// The command that ends it.
